@@ -1,0 +1,3 @@
+module billdrop
+
+go 1.26.0

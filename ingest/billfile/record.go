@@ -1,0 +1,47 @@
+package billfile
+
+// Bill is one validated row: what is to be raised. Strings are trimmed and normalised
+// (phones E.164, dates YYYY-MM-DD, currency upper case); an absent field is "".
+type Bill struct {
+	Reference         string
+	Currency          string // ISO 4217
+	Amount            int64  // amount due, minor units of Currency
+	BillDate          string // YYYY-MM-DD
+	DueDate           string // YYYY-MM-DD
+	AccountReference  string
+	AccountID         string
+	CustomerReference string
+	CustomerID        string
+	AccountName       string
+	CustomerName      string
+	CustomerEmail     string
+	CustomerPhone     string // E.164
+	Metadata          []Pair // in column order; empty values are left out
+}
+
+// Pair is one metadata entry.
+type Pair struct{ Key, Value string }
+
+// Record is one record of a bill file: a bill, or the problems that stand in its way.
+type Record struct {
+	Row  int // ordinal among the data records, from 1
+	Line int // physical line on which it starts (the header's first line is 1)
+	Span int // physical lines it covers, 1 or more
+	// Raw holds the record's bytes, its line end included, in UTF-8 (Layout.Encode gives the file's own
+	// bytes back). Valid until the next call of Next.
+	Raw []byte
+	// Bill holds what could be read; only of a record without problems is all of it to be trusted.
+	// Reference is the cell as read (at most 255 bytes of it) even where it is invalid; Amount is 0
+	// where it could not be read.
+	Bill     Bill
+	Problems []Problem // in column order; empty: valid
+}
+
+// Problem is one thing wrong with one record. A value, never an error.
+type Problem struct {
+	Line   int
+	Row    int
+	Column string // header of the column as the file spells it; "" for the record as a whole
+	Code   string // one of the row codes
+	Detail string // what is wrong and what to do; never a name, mail address, phone number or metadata value
+}

@@ -1,0 +1,258 @@
+// Package ledger is billdrop's memory: which files there are and how far each has come, what was sent for
+// each bill under which idempotency key, what came of it, and which customers and accounts are known.
+//
+// It holds states, the interface and the sentinels; the engines (sqlite, later postgres) live in their own
+// packages and pass one conformance suite, ledgertest. A ledger holds references, digests, ids, amounts and
+// codes, never a name, mail address, phone number, metadata value or key of the API. Customer and account
+// references are kept as digests only, for billers use identity numbers as such.
+package ledger
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"time"
+)
+
+var (
+	// ErrNotFound: there is no such file or bill in the ledger.
+	ErrNotFound = errors.New("not in the ledger")
+	// ErrExists: a file with this id, or with this stem in the same results directory, is there already.
+	ErrExists = errors.New("already in the ledger")
+	// ErrLocked: another billdrop process holds this ledger.
+	ErrLocked = errors.New("another billdrop holds the lock of this ledger")
+	// ErrUnusable: the ledger cannot be read or can no longer promise durability (disk full, I/O error,
+	// not a ledger). Once a write has failed so, every later write fails too: the program must stop.
+	ErrUnusable = errors.New("ledger unusable")
+)
+
+// Scope is what a bill reference is unique in: one merchant account at Moment, in test or in live mode.
+type Scope struct {
+	Merchant string
+	Mode     string // "test" or "live"
+}
+
+// Digest is a SHA-256, cut to 128 bits: it identifies, it does not authenticate.
+type Digest [16]byte
+
+// DigestOf is the Digest of b.
+func DigestOf(b []byte) Digest {
+	sum := sha256.Sum256(b)
+	return Digest(sum[:16])
+}
+
+// BillState is what the ledger knows of one bill reference. Its zero value claims nothing.
+type BillState uint8
+
+const (
+	// Pending: set by Begin before a send; what the API holds is not known until an answer or a look-up is
+	// recorded. A crash leaves the record here.
+	Pending BillState = iota
+	// Exists: an answer or a look-up showed the bill; Seen tells what it holds.
+	Exists
+	// Gone: a conclusive refusal or a settled look-up showed that there is no such bill.
+	Gone
+)
+
+// Form is how a request body names the party that pays. A generation keeps its form for life.
+type Form uint8
+
+const (
+	FormNone               Form = iota
+	FormAccount                 // account: "bacc_…"
+	FormCustomer                // customer: "bcus_…"
+	FormNewAccount              // account: {…, customer: "bcus_…"}
+	FormNewCustomer             // customer: {…}
+	FormNewAccountCustomer      // account: {…, customer: {…}}
+)
+
+// Nested reports whether a body of this form may create a customer or an account.
+func (f Form) Nested() bool { return f >= FormNewAccount }
+
+// Seen is a bill as the API told it: what later rows with its reference are compared with.
+type Seen struct {
+	BillID     string
+	CustomerID string
+	AccountID  string // "" when raised directly against a customer
+	Currency   string
+	Amount     int64 // minor units
+	BillDate   string
+	DueDate    string
+	Voided     bool
+}
+
+// Send is the latest send for a bill. It is committed before the request leaves, and from it the very
+// same bytes can be sent again under the very same key.
+type Send struct {
+	File         string // id of the file for which it was sent
+	Row          int    // ordinal of the row in that file
+	Generation   int    // from 1; a generation has one body and one key
+	Form         Form
+	CustomerID   string    // the customer id that the body names, if any
+	AccountID    string    // the account id that the body names, if any
+	Content      Digest    // of the row's content
+	Body         Digest    // of the request body
+	Key          string    // idempotency key, a UUID
+	KeyFirstUsed time.Time // when Key was first committed for sending: never later than its first use
+	At           time.Time // when this send was committed
+	Count        int       // sends for File so far, this one included
+	Answer       string    // a few fixed words ("201", "409 taken", "timeout"); "" = no answer recorded
+	// Unanswered: some send for File got no conclusive answer (none, unreadable, or a 5xx), so a bill that
+	// is found later may be that send's.
+	Unanswered bool
+}
+
+// Bill is all the ledger holds of one reference in a scope.
+type Bill struct {
+	Reference string
+	State     BillState
+	// Doubt: a send without a conclusive answer may still be at work in the server, so one 404 proves
+	// nothing. Set with the first such send, cleared when the bill is seen or its absence settled.
+	Doubt bool
+	Seen  Seen // of Exists
+	Send  Send // zero when nothing was ever sent (a bill found by look-up)
+}
+
+// InDoubt reports whether a request for this bill may still be at work: a send is pending without an
+// answer, or an earlier one was never settled.
+func (b *Bill) InDoubt() bool {
+	return b.State == Pending && (b.Doubt || (b.Send.Count > 0 && b.Send.Answer == ""))
+}
+
+// PartyKind tells customers from accounts; their references are separate name spaces.
+type PartyKind uint8
+
+const (
+	Customer PartyKind = iota + 1
+	Account
+)
+
+// PartyRef is a biller's own reference of a customer or account.
+type PartyRef struct {
+	Kind      PartyKind
+	Reference string
+}
+
+// Party is a customer or account that the API is known to hold.
+type Party struct {
+	PartyRef
+	ID         string // bcus_… or bacc_…
+	CustomerID string // of an account: whose it is; "" if never learnt
+	CreatedFor string // id of the file one of whose sends created it; "" if it was there before
+}
+
+// Outcome is how one row of one file ended. Recorded once; a retry replaces it.
+type Outcome struct {
+	Row        int
+	Line       int
+	Reference  string
+	Status     Status
+	Code       string
+	Detail     string // no personal data: see billfile.Problem.Detail
+	BillID     string
+	CustomerID string
+	AccountID  string
+	Currency   string
+	Amount     int64 // minor units; 0 where it could not be read
+	Attempts   int   // sends for this file, over all runs
+	Key        string
+}
+
+// Entry is a set of facts that are recorded together or not at all. Empty parts are left alone.
+type Entry struct {
+	Scope     Scope
+	Bill      *Bill
+	Parties   []Party
+	File      string   // for Outcome, Gets and Throttled
+	Outcome   *Outcome // of File
+	Gets      int      // to be added to File's counters
+	Throttled int
+}
+
+// Attempt is one send, for `billdrop why`.
+type Attempt struct {
+	File       string
+	At         time.Time
+	Key        string
+	Generation int
+	Answer     string
+}
+
+// Sighting is one row of one file that named a reference.
+type Sighting struct {
+	File   string
+	Name   string // of the file
+	Line   int
+	Status Status
+}
+
+// History is everything the ledger knows of one reference.
+type History struct {
+	Bill      *Bill // nil when it was only ever seen in rows that were not sent
+	Attempts  []Attempt
+	Sightings []Sighting
+}
+
+// Totals are sums over a file's recorded outcomes, computed by the engine, not kept in step by hand.
+type Totals struct {
+	Rows     map[Status]int
+	Amounts  map[string]map[Status]int64 // currency → status → minor units
+	Attempts int                         // sends, over all rows
+	Resends  int                         // sends after a row's first
+	// Customers and Accounts: parties whose creation is put down to this file.
+	Customers, Accounts int
+}
+
+// Ledger is the durable memory of a billdrop. Every method may be called concurrently.
+//
+// Durability: when AddFile, SaveFile, Begin, or Flush return nil, what they wrote survives kill -9 and power
+// loss; Record is durable once a later Begin or Flush has returned nil, and writes become durable in
+// the order in which they were called, so a crash loses only a tail of the Records.
+// Every method returns an error that wraps ErrUnusable when the engine fails.
+type Ledger interface {
+	// AddFile records a new file. ErrExists when its id is taken.
+	AddFile(ctx context.Context, f *File) error
+	// SaveFile replaces the record of a known file (its Gets and Throttled counters excepted). ErrNotFound when there is none.
+	// ErrExists when another file with the same Results place has the same non-empty Stem.
+	SaveFile(ctx context.Context, f *File) error
+	// File returns one file. ErrNotFound.
+	File(ctx context.Context, id string) (*File, error)
+	// Files returns the files that match q, newest first (by Received, then ID descending).
+	Files(ctx context.Context, q Query) ([]*File, error)
+
+	// Bills returns what is known of refs, keyed by reference; unknown references are missing from the map.
+	// It sees every Begin and Record that returned before the call, durable or not.
+	Bills(ctx context.Context, s Scope, refs []string) (map[string]*Bill, error)
+	// Parties returns the known ones of refs; unknown ones are missing from the map. It sees what Bills sees.
+	Parties(ctx context.Context, s Scope, refs []PartyRef) (map[PartyRef]Party, error)
+	// Outcomes returns up to limit recorded outcomes of a file with from <= Row, in row order. It sees what Bills sees.
+	Outcomes(ctx context.Context, file string, from, limit int) ([]Outcome, error)
+	// Attention is Outcomes, of the rows alone that need attention.
+	Attention(ctx context.Context, file string, from, limit int) ([]Outcome, error)
+	// Totals sums up the outcomes of a file. It sees what Bills sees.
+	Totals(ctx context.Context, file string) (Totals, error)
+	// History returns everything known of one reference. ErrNotFound when nothing is.
+	History(ctx context.Context, s Scope, reference string) (*History, error)
+
+	// Begin records b, whose Send is about to be sent, and returns once that is durable: no POST without it.
+	// A previous Send of the stored record joins the reference's attempts. Many callers share one sync.
+	Begin(ctx context.Context, s Scope, b *Bill) error
+	// Record writes e soon, in order, without waiting for the disk; it blocks only while too much is
+	// waiting. It reports the failure of any earlier write.
+	Record(ctx context.Context, e Entry) error
+	// Flush returns once everything recorded before it is durable.
+	Flush(ctx context.Context) error
+
+	// Close flushes, releases the lock and frees the engine.
+	Close() error
+}
+
+// Query selects files; zero fields select all.
+type Query struct {
+	Feed       string
+	Unfinished bool   // neither Done nor Dropped
+	SHA256     string // hex
+	StemPrefix string // stems that are this prefix, or this prefix, "-" and a number, in Results
+	Results    string // with StemPrefix
+	Limit      int
+}

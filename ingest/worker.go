@@ -1,0 +1,90 @@
+// Package ingest is the worker: it claims bill files, sees each through its life in durable order, and fans
+// its rows out to the Billing API so that every row becomes exactly one bill.
+package ingest
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"time"
+
+	"billdrop/client"
+	"billdrop/ingest/billfile"
+	"billdrop/ingest/inbox"
+	"billdrop/ingest/ledger"
+	"billdrop/ingest/report"
+)
+
+// ErrStopped wraps every reason for which a run ends before its work is done though no row is to blame: the
+// API is down or refuses the key, the inbox is out of reach, a disk is full. It is safe to run again.
+var ErrStopped = errors.New("stopped before the work was done")
+
+// API is the part of the Billing API that the worker needs. *client.Client is one.
+type API interface {
+	CreateBill(ctx context.Context, key, reference string, body []byte) client.Answer
+	GetBill(ctx context.Context, reference string) client.Answer
+	GetCustomer(ctx context.Context, reference string) client.Answer
+	GetAccount(ctx context.Context, reference string) client.Answer
+}
+
+// Policy is how patient and how fast one lane is. Every field must be set; see config.example.yaml.
+type Policy struct {
+	Concurrency  int // requests in flight at most
+	RateLimit    int // requests per second at most; 0 = no limit of ours
+	MaxAttempts  int // sends of one row in one run
+	BackoffMin   time.Duration
+	BackoffMax   time.Duration
+	LookupSettle time.Duration
+	GiveUpAfter  time.Duration
+}
+
+// Remote is one logged-in SFTP account. *inbox.Account is one; its documentation is the contract.
+type Remote interface {
+	List(ctx context.Context, dir string) ([]inbox.Entry, error)
+	Lstat(ctx context.Context, path string) (inbox.Entry, error)
+	Rename(ctx context.Context, from, to string) error
+	Fetch(ctx context.Context, path string, w io.Writer) (int64, error)
+	Publish(ctx context.Context, dir, name string, content io.ReadSeeker) error
+	Remove(ctx context.Context, path string) error
+	Close() error
+}
+
+// Dirs are a feed's remote directories.
+type Dirs struct{ Inbox, Processing, Archive, Rejected, Results string }
+
+// Hold are the limits over which a file waits for a person. Zero fields: no limit (MaxInvalidPercent: 100).
+type Hold struct {
+	MaxInvalidPercent int
+	MaxRows           int
+	MaxTotal          map[string]int64 // currency → minor units
+}
+
+// Feed is one stream of bill files of one merchant.
+type Feed struct {
+	Name          string
+	Lane          *Lane
+	Connect       func(context.Context) (Remote, error) // nil: the feed only imports
+	Dirs          Dirs
+	Watch         inbox.Watch // pattern, ignore, settle, marker
+	Format        billfile.Format
+	RejectInvalid bool // on_invalid: reject
+	Hold          Hold
+}
+
+// Progress hears how far the rows of a file are. Methods are called concurrently and must not block.
+type Progress interface {
+	FileStarted(id, name string, rows int)
+	RowDone(id string, status ledger.Status)
+	FileFinished(id string, s report.Summary)
+}
+
+// Options is what a Worker needs; Progress may be nil.
+type Options struct {
+	Ledger   ledger.Ledger
+	Spool    string // local directory, 0700
+	Feeds    []*Feed
+	Log      *slog.Logger
+	Progress Progress
+	Version  string
+}
