@@ -9,7 +9,8 @@ type Kind uint8
 const (
 	// Unknown: nothing is known of the outcome. The zero value, so that success is never a default.
 	Unknown Kind = iota
-	// Created: 201, readable, and about the reference that was sent. Answer.Bill is set.
+	// Created: 201, readable, and about the reference that was sent. Answer.Bill is set, or Customer or Account
+	// where that was created.
 	Created
 	// Found: 200 on a GET, readable, and about the reference or id that was asked for.
 	Found
@@ -30,17 +31,20 @@ const (
 	InFlight
 	// KeyReused: 422, this idempotency key was used with another body before.
 	KeyReused
-	// Taken: a 409 or 422 that says, or may be read as saying, that a reference is taken: the bill's, or a nested object's.
+	// Taken: a 409 or 422 that says, or may be read as saying, that a reference is taken: the bill's, or a nested
+	// object's. A 422 that says nothing at all counts here too: only a look-up can tell.
 	Taken
 	// Throttled: 429. Nothing was executed. Answer.RetryAfter is set where the API gave one.
 	Throttled
-	// ServerFault: any 5xx. The outcome is unknown.
+	// ServerFault: any 5xx, and 408 and 425, by which a server gives up on a request. The outcome is unknown.
 	ServerFault
-	// NotSent: no connection could be made (DNS, connect, TLS handshake): no byte of the request was sent.
+	// NotSent: no connection could be made (DNS, connect, TLS handshake), or the context ended before there was
+	// one, or the request could not be built: no byte of it was sent.
 	NotSent
 	// Untrusted: the server's certificate was refused. Nothing was sent; the run stops.
 	Untrusted
-	// Lost: the connection broke or timed out after the request may have been sent.
+	// Lost: the connection broke or timed out after the request may have been sent. Also a 409 or 422 whose body broke
+	// off, for its body alone says what it means; Answer.Status is set then.
 	Lost
 )
 
@@ -52,8 +56,8 @@ type Answer struct {
 	Replayed   bool          // Idempotent-Replayed: true was there
 	RetryAfter time.Duration // 0: not given. Already clamped to 1 s…15 min when given
 	Problem    Problem       // of a 4xx or 5xx
-	Bill       *Bill         // of Created, or Found by GetBill
-	Customer   *Customer     // of Found by GetCustomer
-	Account    *Account      // of Found by GetAccount
+	Bill       *Bill         // of Created by CreateBill, or Found by GetBill
+	Customer   *Customer     // of Created by CreateCustomer, or Found by GetCustomer
+	Account    *Account      // of Created by CreateAccount, or Found by GetAccount
 	Err        error         // why there is no usable answer: transport or decoding failure
 }

@@ -4,7 +4,10 @@ package ingest
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"time"
@@ -19,6 +22,9 @@ import (
 // ErrStopped wraps every reason for which a run ends before its work is done though no row is to blame: the
 // API is down or refuses the key, the inbox is out of reach, a disk is full. It is safe to run again.
 var ErrStopped = errors.New("stopped before the work was done")
+
+// ErrSetup is the kind of ErrStopped that no waiting mends: a person has to correct the set-up.
+var ErrSetup = fmt.Errorf("%w", ErrStopped)
 
 // API is the part of the Billing API that the worker needs. *client.Client is one.
 type API interface {
@@ -87,4 +93,32 @@ type Options struct {
 	Log      *slog.Logger
 	Progress Progress
 	Version  string
+}
+
+// Worker sees bill files through their lives. Poll and Import may be called concurrently, but a Worker has
+// its ledger and its spool to itself.
+type Worker struct {
+	Options
+	spool    spool
+	runID    string
+	settlers map[string]*inbox.Settler // by feed
+}
+
+// New makes a Worker. It touches nothing yet.
+func New(o Options) (*Worker, error) {
+	if o.Ledger == nil || o.Spool == "" || o.Log == nil {
+		return nil, errors.New("a worker needs a ledger, a spool directory and a log")
+	}
+	w := &Worker{Options: o, spool: spool{o.Spool}, runID: newID(time.Now()), settlers: make(map[string]*inbox.Settler)}
+	for _, f := range o.Feeds {
+		w.settlers[f.Name] = inbox.NewSettler(f.Watch)
+	}
+	return w, nil
+}
+
+// newID makes an id for a file or a run: sortable by time, short enough to be typed, and unique by 32 random bits.
+func newID(now time.Time) string {
+	var b [4]byte
+	rand.Read(b[:])
+	return now.UTC().Format("20060102-150405-") + hex.EncodeToString(b[:])
 }

@@ -27,9 +27,12 @@ type Record struct {
 	Row  int // ordinal among the data records, from 1
 	Line int // physical line on which it starts (the header's first line is 1)
 	Span int // physical lines it covers, 1 or more
-	// Raw holds the record's bytes, its line end included, in UTF-8 (Layout.Encode gives the file's own
-	// bytes back). Valid until the next call of Next.
+	// Raw holds the record's bytes, its line end included, in UTF-8 (Layout.Encoder gives the file's own
+	// bytes back). Valid until the next call of Next, or the return of visit. Empty where the record is beyond the
+	// row limit (row_too_large with Column ""): such bytes are never held.
 	Raw []byte
+	// Size is how many bytes the record has in UTF-8, its line end included: len(Raw), but for one beyond the row limit.
+	Size int64
 	// Bill holds what could be read; only of a record without problems is all of it to be trusted.
 	// Reference is the cell as read (at most 255 bytes of it) even where it is invalid; Amount is 0
 	// where it could not be read.

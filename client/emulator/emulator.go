@@ -1,0 +1,170 @@
+// Package emulator is Moment's Billing API in memory, as its documentation tells it: its idempotency store,
+// its rules, its creation of nested objects in sequence. It is strict, refusing what the API would refuse, and it
+// can be told to fail in every way that a client has to survive.
+//
+// It serves the sandbox, the demo and the tests: over HTTP as an http.Handler, or without sockets through
+// Transport, which also works on the fake clock of a testing/synctest bubble. It shares no code with the client, so
+// that a mistake there meets an independent witness here.
+package emulator
+
+import (
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Values of Config.ExistingParty.
+const (
+	Conflict = "conflict" // a nested customer or account whose reference is taken is refused
+	Reuse    = "reuse"    // it is used as it is, and the object sent is passed over
+)
+
+// defaultKeyTTL is how long the API remembers an idempotency key, from its first use.
+const defaultKeyTTL = 24 * time.Hour
+
+// Config shapes an API. The zero value is a strict one without latency, faults or limits.
+type Config struct {
+	Latency time.Duration // of every request; POSTs are executed at its end
+	// FaultRate is the share of requests, 0 to 1, that meet a fault, drawn from Seed and from what is asked (key or path,
+	// and how often it was asked before), so that the order in which requests arrive does not matter.
+	FaultRate float64
+	Seed      uint64 // of faults and ids
+	RateLimit int    // requests per second, counted by the clock's second; 0 = no limit
+	// ExistingParty is Conflict ("" too) or Reuse.
+	ExistingParty string
+	TakenStatus   int           // of the answer that a reference is taken: 409 (0 too) or 422
+	Weak          bool          // accepts a second bill with a taken reference
+	KeyTTL        time.Duration // 0 = 24 h
+	Key           string        // the secret key to accept; "" = any well-formed test key
+}
+
+// API is one merchant's world in memory. All methods may be called concurrently. It reads time.Now.
+type API struct {
+	cfg Config
+
+	scriptMu sync.Mutex // held during a script, so that scripts may keep state without a lock of their own
+	script   func(Call) Fault
+
+	// mu guards what follows; it is held for map work only, never while waiting or encoding.
+	mu      sync.Mutex
+	objects objects
+	keys    keyStore
+	late    []lateWork // by due time
+	// asked counts what scripts see as Nth and NthRef, postsByRef the POSTs of bills that arrived.
+	asked      map[askedKey]int
+	postsByRef map[string]int
+	window     int64 // Unix second that inWindow counts
+	inWindow   int
+
+	posts, gets, patches, throttled, replayed atomic.Int64
+}
+
+// askedKey counts how often the same was asked: by idempotency key, or by method, path and reference.
+type askedKey struct{ scope, name string }
+
+// lateWork is a request whose client has gone away: the server finishes it all the same, at due. It is done by the
+// first call that looks at the API after that, so no goroutine waits for it.
+type lateWork struct {
+	due time.Time
+	do  func(now time.Time)
+}
+
+// New makes an empty API.
+func New(cfg Config) *API {
+	if cfg.KeyTTL == 0 {
+		cfg.KeyTTL = defaultKeyTTL
+	}
+	if cfg.TakenStatus == 0 {
+		cfg.TakenStatus = 409
+	}
+	return &API{
+		cfg:        cfg,
+		objects:    newObjects(cfg),
+		keys:       keyStore{ttl: cfg.KeyTTL, records: make(map[string]*keyRecord)},
+		asked:      make(map[askedKey]int),
+		postsByRef: make(map[string]int),
+	}
+}
+
+// State is everything an API holds, objects in the order of their creation.
+type State struct {
+	Bills     []Bill     `json:"bills"`
+	Customers []Customer `json:"customers"`
+	Accounts  []Account  `json:"accounts"`
+	// Requests that arrived, refused and replayed ones included.
+	Posts   int64 `json:"posts"`
+	Gets    int64 `json:"gets"`
+	Patches int64 `json:"patches"`
+	// Throttled are the 429 answers, Replayed the answers with Idempotent-Replayed.
+	Throttled int64 `json:"throttled"`
+	Replayed  int64 `json:"replayed"`
+	// PostsByReference counts the POSTs of /billing/bills that named a reference.
+	PostsByReference map[string]int `json:"posts_by_reference"`
+}
+
+// State is a copy of everything that the API holds now.
+func (a *API) State() State {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.settle(time.Now())
+	return State{
+		Bills:            values(a.objects.bills.list),
+		Customers:        values(a.objects.customers.list),
+		Accounts:         values(a.objects.accounts.list),
+		Posts:            a.posts.Load(),
+		Gets:             a.gets.Load(),
+		Patches:          a.patches.Load(),
+		Throttled:        a.throttled.Load(),
+		Replayed:         a.replayed.Load(),
+		PostsByReference: maps.Clone(a.postsByRef),
+	}
+}
+
+// Bills are the bills with the reference, oldest first: more than one only of a Weak API.
+func (a *API) Bills(reference string) []Bill {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.settle(time.Now())
+	return values(a.objects.bills.named(reference))
+}
+
+// values copies what pointers point at; never nil, so that JSON shows an empty list.
+func values[T any](list []*T) []T {
+	out := make([]T, 0, len(list))
+	for _, p := range list {
+		out = append(out, *p)
+	}
+	return out
+}
+
+// settle does the late work that is due, in order of time. a.mu is held.
+func (a *API) settle(now time.Time) {
+	for len(a.late) > 0 && !a.late[0].due.After(now) {
+		work := a.late[0]
+		a.late = a.late[1:]
+		work.do(work.due)
+	}
+}
+
+// later leaves work for when it is due. a.mu is held.
+func (a *API) later(due time.Time, do func(time.Time)) {
+	at := slices.IndexFunc(a.late, func(w lateWork) bool { return w.due.After(due) })
+	if at < 0 {
+		at = len(a.late)
+	}
+	a.late = slices.Insert(a.late, at, lateWork{due, do})
+}
+
+// throttle reports whether a request is one too many for this second of the clock. a.mu is held.
+func (a *API) throttle(now time.Time) bool {
+	if a.cfg.RateLimit <= 0 {
+		return false
+	}
+	if second := now.Unix(); second != a.window {
+		a.window, a.inWindow = second, 0
+	}
+	a.inWindow++
+	return a.inWindow > a.cfg.RateLimit
+}

@@ -1,0 +1,181 @@
+package emulator
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// Values of Fault.StopAfter.
+const (
+	StopCustomer = "customer"
+	StopAccount  = "account"
+)
+
+// Call is one request, as a script sees it.
+type Call struct {
+	Method, Path string
+	Reference    string // external_reference of a POST's body; of any other request what the path names
+	Key          string // Idempotency-Key
+	Nth          int    // how often this key was sent, this time included; 0 without a key
+	NthRef       int    // how often this reference was asked in this way (method and kind of path), this time included
+	Body         []byte // not to be changed
+}
+
+// Fault is what is to go wrong with one request; the zero value is nothing. A fault that answers by itself
+// (Status, Body, Redirect, Garbage, Drop) stands for a gateway in front of the API, which executes nothing and stores
+// nothing, unless Apply or Store say so. The others bend the answer of a request that is executed.
+type Fault struct {
+	Status      int     // answered instead; with StopAfter, the status of the failure (500 by default)
+	Problem     Problem // of Status; zero = a plain one. Its own Status is set
+	Body        string  // answered instead, with Status (500 by default) and ContentType (text/html by default)
+	ContentType string
+	RetryAfter  string        // header of whatever is answered
+	Delay       time.Duration // before it is executed, or with Apply before the answer. A client that goes away does not stop the work
+	Apply       bool          // the request is executed, then the answer is replaced or lost
+	Store       bool          // what is answered is stored under the key, as the API's own failure. Never 401, 403, 429
+	StopAfter   string        // nested creation stops after this object and fails; not stored without Store. Nothing when none is nested
+	Drop        bool          // no answer: the connection is cut
+	DropMid     bool          // the connection is cut in the middle of the answer
+	Unreachable bool          // through Transport: the connection is refused and the request never counted. Over HTTP as Drop
+	Reference   string        // a success is answered about this reference instead
+	Redirect    string        // answered as 307 (or Status) to this Location
+	Garbage     bool          // answered as the success status (or Status) with a body that is no JSON
+}
+
+// rawBody is a scripted body.
+type rawBody struct {
+	contentType string
+	body        string
+}
+
+// answers reports whether the fault has an answer of its own.
+func (f *Fault) answers() bool {
+	return (f.Status != 0 && f.StopAfter == "") || f.Body != "" || f.Redirect != "" || f.Garbage || f.Drop || f.Unreachable
+}
+
+// keeps reports whether what is answered may be stored under the key.
+func (f *Fault) keeps() bool {
+	switch f.Status {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests:
+		return false
+	}
+	return f.Store
+}
+
+// outcome is the fault's own answer.
+func (f *Fault) outcome(method string) outcome {
+	switch {
+	case f.Garbage:
+		status := http.StatusCreated
+		if method != http.MethodPost {
+			status = http.StatusOK
+		}
+		return outcome{status: firstOf(f.Status, status), raw: &rawBody{"application/json", `{"id": "bill_`}}
+	case f.Body != "":
+		contentType := f.ContentType
+		if contentType == "" {
+			contentType = "text/html"
+		}
+		return outcome{status: firstOf(f.Status, 500), raw: &rawBody{contentType, f.Body}}
+	case f.Redirect != "":
+		return outcome{status: firstOf(f.Status, http.StatusTemporaryRedirect), raw: &rawBody{"text/plain", ""}}
+	}
+	p := f.Problem
+	if p == (Problem{}) {
+		p = problemFor(firstOf(f.Status, 500))
+	}
+	p.Status = firstOf(f.Status, 500)
+	return outcome{status: p.Status, problem: &p}
+}
+
+// stopOutcome is the failure of nested creation that was stopped.
+func (f *Fault) stopOutcome() outcome {
+	only := Fault{Status: f.Status, Problem: f.Problem}
+	return only.outcome(http.MethodPost)
+}
+
+// stopped marks nested creation that a script stopped.
+func stopped() *outcome { return &outcome{stopped: true} }
+
+func firstOf(a, b int) int {
+	if a != 0 {
+		return a
+	}
+	return b
+}
+
+// Script sets what goes wrong from now on: it is asked for every request that has a good key, one at a time.
+// Where it says nothing, FaultRate may. It must not call the API. Nil ends it.
+func (a *API) Script(script func(Call) Fault) {
+	a.scriptMu.Lock()
+	defer a.scriptMu.Unlock()
+	a.script = script
+}
+
+// fault is what is to go wrong with a call.
+func (a *API) fault(c Call) Fault {
+	a.scriptMu.Lock()
+	var f Fault
+	if a.script != nil {
+		f = a.script(c)
+	}
+	a.scriptMu.Unlock()
+	if f == (Fault{}) && a.cfg.FaultRate > 0 {
+		return a.draw(c)
+	}
+	return f
+}
+
+// draw draws a fault for a call from the seed, the call, and how often it came before.
+func (a *API) draw(c Call) Fault {
+	nth := c.Nth
+	if c.Key == "" {
+		nth = c.NthRef
+	}
+	sum := sha256.Sum256([]byte(c.Method + c.Path + "\n" + c.Key + "\n" + strconv.Itoa(nth)))
+	rng := rand.New(rand.NewPCG(a.cfg.Seed, binary.BigEndian.Uint64(sum[:])))
+	if rng.Float64() >= a.cfg.FaultRate {
+		return Fault{}
+	}
+	if c.Method != http.MethodPost {
+		return lookupFaults[rng.IntN(len(lookupFaults))]
+	}
+	return postFaults[rng.IntN(len(postFaults))]
+}
+
+// lookupFaults and postFaults are what FaultRate draws from. Redirects and answers about another bill are not among
+// them: they end a client's run for good, and a share of requests is meant to be survived.
+var (
+	lookupFaults = [...]Fault{
+		{Status: 500},
+		{Status: 502, Body: "<html>bad gateway</html>"},
+		{Status: 503, RetryAfter: "1"},
+		{Status: 429, RetryAfter: "1"},
+		{Drop: true},
+		{DropMid: true},
+		{Delay: 150 * time.Millisecond},
+	}
+	postFaults = [...]Fault{
+		{Status: 500},
+		{Status: 500, Store: true},
+		{Status: 500, Apply: true},
+		{Status: 500, Apply: true, Store: true},
+		{Status: 502, Body: "<html>bad gateway</html>"},
+		{Status: 503, RetryAfter: "1"},
+		{Status: 504, Apply: true},
+		{Status: 429, RetryAfter: "1"},
+		{Drop: true},
+		{Drop: true, Apply: true},
+		{DropMid: true},
+		{Garbage: true, Apply: true},
+		{StopAfter: StopCustomer},
+		{StopAfter: StopCustomer, Store: true},
+		{StopAfter: StopAccount},
+		{StopAfter: StopAccount, Store: true},
+		{Delay: 150 * time.Millisecond},
+	}
+)

@@ -1,0 +1,237 @@
+package emulator
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// incoming is a request without its transport.
+type incoming struct {
+	method string
+	path   string // escaped
+	header http.Header
+	body   []byte
+}
+
+// reply is an answer without its transport.
+type reply struct {
+	outcome
+	path        string // for instance
+	replayed    bool
+	retryAfter  string
+	location    string
+	reference   string // to answer about instead
+	drop        bool
+	dropMid     bool
+	unreachable bool
+}
+
+// handle sees one request through: count, key, script, limit, idempotency, execution. The error is ctx's, when the
+// client went away before the answer.
+func (a *API) handle(ctx context.Context, in incoming) (reply, error) {
+	t := read(in)
+	call := Call{Method: in.method, Path: in.path, Reference: t.reference, Key: in.header.Get("Idempotency-Key"), Body: in.body}
+	a.number(&call, t.scope)
+	if refused := a.authorise(in.header); refused != nil {
+		a.count(in.method, t)
+		return reply{outcome: *refused, path: in.path}, nil
+	}
+	f := a.fault(call)
+	if f.Unreachable {
+		return reply{unreachable: true, drop: true}, wait(ctx, f.Delay)
+	}
+	if a.count(in.method, t) {
+		a.throttled.Add(1)
+		return reply{outcome: refusal(429, "Slow down."), path: in.path, retryAfter: "1"}, nil
+	}
+	rep, err := a.perform(ctx, in, t, call.Key, &f)
+	if rep.status == http.StatusTooManyRequests {
+		a.throttled.Add(1)
+	}
+	rep.path = in.path
+	return rep, err
+}
+
+// number counts how often the same was asked, in the two ways that a script can see.
+func (a *API) number(c *Call, scope string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if c.Key != "" {
+		k := askedKey{"key", c.Key}
+		a.asked[k]++
+		c.Nth = a.asked[k]
+	}
+	k := askedKey{scope, c.Reference}
+	a.asked[k]++
+	c.NthRef = a.asked[k]
+}
+
+// count notes that a request arrived, and reports whether it is one too many for this second.
+func (a *API) count(method string, t *task) (tooMany bool) {
+	switch method {
+	case http.MethodPost:
+		a.posts.Add(1)
+	case http.MethodGet:
+		a.gets.Add(1)
+	case http.MethodPatch:
+		a.patches.Add(1)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if t.scope == createBillScope && t.reference != "" {
+		a.postsByRef[t.reference]++
+	}
+	return a.throttle(time.Now())
+}
+
+// authorise checks the bearer key; nil lets the request pass.
+func (a *API) authorise(h http.Header) *outcome {
+	refuse := func(status int, detail string) *outcome {
+		out := refusal(status, "%s", detail)
+		return &out
+	}
+	value := h.Get("Authorization")
+	scheme, key, _ := strings.Cut(value, " ")
+	switch {
+	case value == "":
+		return refuse(401, "There is no API key.")
+	case !strings.EqualFold(scheme, "Bearer") || !strings.HasPrefix(key, "sk_") || !plain(key, "_-") || len(key) < len("sk_x"):
+		return refuse(401, "The API key is malformed.")
+	case strings.HasPrefix(key, DeletedKey):
+		return refuse(403, "The API key was deleted.")
+	case a.cfg.Key != "" && key != a.cfg.Key, a.cfg.Key == "" && !strings.HasPrefix(key, "sk_test_"):
+		return refuse(401, "The API key is not known.")
+	}
+	return nil
+}
+
+// DeletedKey is how keys begin that the API knows to be deleted: they are answered 403.
+const DeletedKey = "sk_test_deleted"
+
+// perform executes a request that was let in, or lets its fault answer.
+func (a *API) perform(ctx context.Context, in incoming, t *task, key string, f *Fault) (reply, error) {
+	post := in.method == http.MethodPost
+	delay := a.cfg.Latency + f.Delay
+	if f.answers() && !f.Apply && !(post && f.keeps()) {
+		return f.bend(reply{outcome: f.outcome(in.method)}), wait(ctx, delay)
+	}
+	if !post {
+		err := wait(ctx, delay)
+		if err != nil {
+			return reply{}, err
+		}
+		return f.mask(in.method, reply{outcome: a.execute(t, "")}), nil
+	}
+	if !validKey(key) {
+		return reply{outcome: refusal(400, "Idempotency-Key must be 1 to 255 letters, digits and hyphens.")}, wait(ctx, delay)
+	}
+	return a.once(ctx, in, t, key, f, delay)
+}
+
+// execute runs a task that needs no idempotency.
+func (a *API) execute(t *task, stop string) outcome {
+	if t.finding != nil {
+		return *t.finding
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := time.Now()
+	a.settle(now)
+	return t.do(&a.objects, stop, now)
+}
+
+// once executes a POST under its idempotency key, or answers what the key already stands for.
+func (a *API) once(ctx context.Context, in incoming, t *task, key string, f *Fault, delay time.Duration) (reply, error) {
+	request := fingerprint(in.method, in.path, in.body)
+	start := time.Now()
+	a.mu.Lock()
+	a.settle(start)
+	rec, out, replayed := a.keys.begin(key, request, start)
+	a.mu.Unlock()
+	if rec == nil {
+		if replayed {
+			a.replayed.Add(1)
+		}
+		return f.mask(in.method, reply{outcome: out, replayed: replayed}), wait(ctx, delay)
+	}
+	work := func(now time.Time) { out = a.work(rec, in.method, t, f, now) } // under a.mu
+	if f.Apply {
+		a.mu.Lock()
+		work(start)
+		a.mu.Unlock()
+		return f.mask(in.method, reply{outcome: out}), wait(ctx, delay)
+	}
+	err := wait(ctx, delay)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err != nil {
+		// The client has gone; the server does not know, and goes on.
+		a.later(start.Add(delay), work)
+		return reply{}, err
+	}
+	now := time.Now()
+	a.settle(now)
+	work(now)
+	return f.mask(in.method, reply{outcome: out}), nil
+}
+
+// work executes a task whose key is running, and stores what the key is to answer from now on. a.mu is held.
+func (a *API) work(rec *keyRecord, method string, t *task, f *Fault, now time.Time) outcome {
+	if f.answers() && !f.Apply { // and Store: the API itself failed before it did anything
+		out := f.outcome(method)
+		a.keys.finish(rec, out)
+		return out
+	}
+	var out outcome
+	if t.finding != nil {
+		out = *t.finding
+	} else {
+		out = t.do(&a.objects, f.StopAfter, now)
+	}
+	switch {
+	case out.stopped:
+		out = f.stopOutcome()
+		if f.keeps() {
+			a.keys.finish(rec, out)
+		} else {
+			a.keys.forget(rec)
+		}
+	case f.Apply && f.answers() && f.keeps():
+		a.keys.finish(rec, f.outcome(method))
+	default:
+		a.keys.finish(rec, out)
+	}
+	return out
+}
+
+// mask replaces the answer of a request that was executed, where the fault has one of its own, and bends it.
+func (f *Fault) mask(method string, rep reply) reply {
+	if f.answers() && f.Apply {
+		rep.outcome, rep.replayed = f.outcome(method), false
+	}
+	return f.bend(rep)
+}
+
+// bend adds what a fault does to any answer.
+func (f *Fault) bend(rep reply) reply {
+	rep.drop, rep.dropMid, rep.reference = f.Drop, f.DropMid, f.Reference
+	rep.retryAfter, rep.location = f.RetryAfter, f.Redirect
+	return rep
+}
+
+// wait waits for d, or for the end of ctx, whose error it returns.
+func wait(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,327 @@
+package emulator
+
+import (
+	"crypto/sha256"
+	"encoding/base32"
+	"encoding/binary"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// PaymentRules say what payments are accepted, in minor units.
+type PaymentRules struct {
+	MinAmount           int64 `json:"min_amount"`
+	MaxAmount           int64 `json:"max_amount"`
+	UnderpaymentAllowed bool  `json:"underpayment_allowed"`
+	OverpaymentAllowed  bool  `json:"overpayment_allowed"`
+}
+
+// Customer is a customer as the API answers it.
+type Customer struct {
+	ID                string            `json:"id"`
+	ExternalReference string            `json:"external_reference"`
+	Name              string            `json:"name,omitempty"`
+	Email             string            `json:"email,omitempty"`
+	Phone             string            `json:"phone,omitempty"`
+	Currency          string            `json:"currency,omitempty"`
+	Balance           *int64            `json:"balance,omitempty"` // minor units, negative = credit
+	PaymentRules      PaymentRules      `json:"payment_rules"`
+	Metadata          map[string]string `json:"metadata,omitempty"`
+}
+
+// Account is an account as the API answers it.
+type Account struct {
+	ID                string            `json:"id"`
+	ExternalReference string            `json:"external_reference"`
+	CustomerID        string            `json:"customer_id"`
+	Name              string            `json:"name,omitempty"`
+	Currency          string            `json:"currency,omitempty"`
+	Balance           *int64            `json:"balance,omitempty"`
+	PaymentRules      PaymentRules      `json:"payment_rules"`
+	Metadata          map[string]string `json:"metadata,omitempty"`
+}
+
+// Statuses of a bill.
+const (
+	Unpaid = "unpaid"
+	Paid   = "paid"
+	Voided = "voided"
+)
+
+// Bill is a bill as the API answers it. Amounts are in minor units.
+type Bill struct {
+	ID                string            `json:"id"`
+	ExternalReference string            `json:"external_reference"`
+	CustomerID        string            `json:"customer_id"`
+	AccountID         string            `json:"account_id,omitempty"`
+	Status            string            `json:"status"`
+	Currency          string            `json:"currency"`
+	AmountDue         int64             `json:"amount_due"`
+	AmountPaid        int64             `json:"amount_paid"`
+	AmountRemaining   int64             `json:"amount_remaining"`
+	BillDate          string            `json:"bill_date"`
+	DueDate           string            `json:"due_date,omitempty"`
+	PaymentRules      PaymentRules      `json:"payment_rules"`
+	Metadata          map[string]string `json:"metadata,omitempty"`
+}
+
+// shelf holds the objects of one kind. An object on it is never changed but replaced, so that pointers to it can be
+// answered, and kept under idempotency keys, without a lock.
+type shelf[T any] struct {
+	list  []*T
+	byID  map[string]int
+	byRef map[string][]int // more than one only where duplicates are let in
+}
+
+func newShelf[T any]() shelf[T] {
+	return shelf[T]{byID: make(map[string]int), byRef: make(map[string][]int)}
+}
+
+func (s *shelf[T]) add(id, reference string, v *T) {
+	s.byID[id] = len(s.list)
+	s.byRef[reference] = append(s.byRef[reference], len(s.list))
+	s.list = append(s.list, v)
+}
+
+// find looks up an id first, then a reference (the oldest object with it).
+func (s *shelf[T]) find(name string) *T {
+	if at, ok := s.byID[name]; ok {
+		return s.list[at]
+	}
+	if at := s.byRef[name]; len(at) > 0 {
+		return s.list[at[0]]
+	}
+	return nil
+}
+
+func (s *shelf[T]) withID(id string) *T {
+	if at, ok := s.byID[id]; ok {
+		return s.list[at]
+	}
+	return nil
+}
+
+func (s *shelf[T]) named(reference string) []*T {
+	var found []*T
+	for _, at := range s.byRef[reference] {
+		found = append(found, s.list[at])
+	}
+	return found
+}
+
+func (s *shelf[T]) replace(id string, v *T) { s.list[s.byID[id]] = v }
+
+// objects are a merchant's customers, accounts and bills, and the rules between them. The API's lock guards it.
+type objects struct {
+	seed        uint64
+	reuse, weak bool
+	taken       int // status
+	customers   shelf[Customer]
+	accounts    shelf[Account]
+	bills       shelf[Bill]
+}
+
+func newObjects(cfg Config) objects {
+	return objects{
+		seed: cfg.Seed, reuse: cfg.ExistingParty == Reuse, weak: cfg.Weak, taken: cfg.TakenStatus,
+		customers: newShelf[Customer](), accounts: newShelf[Account](), bills: newShelf[Bill](),
+	}
+}
+
+// id makes the id of the nth object (from 0) with a reference. It follows from the seed and these alone, so that
+// the same bills get the same ids in whatever order they arrive.
+func (o *objects) id(prefix, reference string, nth int) string {
+	head := binary.BigEndian.AppendUint64(nil, o.seed)
+	head = binary.BigEndian.AppendUint64(head, uint64(nth))
+	sum := sha256.Sum256(append(head, prefix+reference...))
+	return prefix + strings.ToLower(base32.StdEncoding.EncodeToString(sum[:10])) // 16 letters and digits
+}
+
+// outcome is what executing a request came to. Object, a *Bill, *Customer or *Account, is never changed any more.
+type outcome struct {
+	status  int
+	object  any
+	problem *Problem
+	raw     *rawBody
+	stopped bool // a script ended nested creation halfway
+}
+
+func ok(status int, object any) outcome { return outcome{status: status, object: object} }
+
+func refusal(status int, format string, args ...any) outcome {
+	p := problemFor(status)
+	p.Detail = fmt.Sprintf(format, args...)
+	return outcome{status: status, problem: &p}
+}
+
+// alreadyTaken never echoes the reference: it may be somebody's identity number.
+func (o *objects) alreadyTaken(noun string) outcome {
+	return refusal(o.taken, "A %s with this external_reference already exists.", noun)
+}
+
+// createCustomer creates a customer, or finds it where the API reuses nested ones.
+func (o *objects) createCustomer(r *customerRequest, nested bool) (*Customer, *outcome) {
+	if held := o.customers.named(r.reference); len(held) > 0 {
+		if nested && o.reuse {
+			return held[0], nil
+		}
+		out := o.alreadyTaken("customer")
+		return nil, &out
+	}
+	c := &Customer{
+		ID:                o.id("bcus_", r.reference, 0),
+		ExternalReference: r.reference, Name: r.name, Email: r.email, Phone: r.phone,
+		Currency: r.currency, Balance: r.balance, PaymentRules: defaultRules, Metadata: r.metadata,
+	}
+	o.customers.add(c.ID, c.ExternalReference, c)
+	return c, nil
+}
+
+// resolveCustomer is the customer that a request names, creating it where it is sent as an object.
+func (o *objects) resolveCustomer(r customerParty, byReference bool, stop string) (*Customer, *outcome) {
+	if r.object != nil {
+		c, refused := o.createCustomer(r.object, true)
+		if refused == nil && stop == StopCustomer {
+			return nil, stopped()
+		}
+		return c, refused
+	}
+	c := o.customers.withID(r.name)
+	if c == nil && byReference {
+		c = o.customers.find(r.name)
+	}
+	if c == nil {
+		out := refusal(422, "There is no customer with this id.")
+		return nil, &out
+	}
+	return c, nil
+}
+
+// createAccount creates an account, after its customer where that is sent as an object.
+func (o *objects) createAccount(r *accountRequest, nested bool, stop string) (*Account, *outcome) {
+	c, refused := o.resolveCustomer(r.customer, !nested, stop)
+	if refused != nil {
+		return nil, refused
+	}
+	if held := o.accounts.named(r.reference); len(held) > 0 {
+		if nested && o.reuse {
+			return held[0], nil
+		}
+		out := o.alreadyTaken("account")
+		return nil, &out
+	}
+	acc := &Account{
+		ID:                o.id("bacc_", r.reference, 0),
+		ExternalReference: r.reference, CustomerID: c.ID, Name: r.name,
+		Currency: r.currency, Balance: r.balance, PaymentRules: defaultRules, Metadata: r.metadata,
+	}
+	o.accounts.add(acc.ID, acc.ExternalReference, acc)
+	return acc, nil
+}
+
+// createBill creates what is nested, one after the other, and then the bill. It is no transaction: when a later step is
+// refused, the objects of the earlier ones stay.
+func (o *objects) createBill(r *billRequest, stop string, now time.Time) outcome {
+	var customerID, accountID string
+	switch {
+	case r.account != nil && r.account.object != nil:
+		acc, refused := o.createAccount(r.account.object, true, stop)
+		if refused != nil {
+			return *refused
+		}
+		if stop == StopAccount {
+			return *stopped()
+		}
+		customerID, accountID = acc.CustomerID, acc.ID
+	case r.account != nil:
+		acc := o.accounts.withID(r.account.name)
+		if acc == nil {
+			return refusal(422, "There is no account with this id.")
+		}
+		customerID, accountID = acc.CustomerID, acc.ID
+	default:
+		c, refused := o.resolveCustomer(*r.customer, false, stop)
+		if refused != nil {
+			return *refused
+		}
+		customerID = c.ID
+	}
+	held := o.bills.named(r.reference)
+	if len(held) > 0 && !o.weak {
+		return o.alreadyTaken("bill")
+	}
+	b := &Bill{
+		ID:                o.id("bill_", r.reference, len(held)),
+		ExternalReference: r.reference, CustomerID: customerID, AccountID: accountID,
+		Status: Unpaid, Currency: r.currency, AmountDue: r.amount, AmountRemaining: r.amount,
+		BillDate: r.billDate, DueDate: r.dueDate, PaymentRules: defaultRules, Metadata: r.metadata,
+	}
+	if b.BillDate == "" {
+		b.BillDate = now.UTC().Format(time.DateOnly)
+	}
+	o.bills.add(b.ID, b.ExternalReference, b)
+	return ok(201, b)
+}
+
+// patchBill notes a payment, or replaces metadata.
+func (o *objects) patchBill(name string, r *patchRequest) outcome {
+	b := o.bills.find(name)
+	switch {
+	case b == nil:
+		return refusal(404, "There is no such bill.")
+	case b.Status == Voided:
+		return refusal(422, "A voided bill cannot be changed.")
+	}
+	changed := *b
+	if r.paid != nil {
+		changed.AmountPaid = *r.paid
+		changed.AmountRemaining = max(0, b.AmountDue-*r.paid)
+		changed.Status = Unpaid
+		if changed.AmountRemaining == 0 {
+			changed.Status = Paid
+		}
+	}
+	if r.metadata != nil {
+		changed.Metadata = r.metadata
+	}
+	o.bills.replace(b.ID, &changed)
+	return ok(200, &changed)
+}
+
+// voidBill makes a bill void for good; its reference stays taken.
+func (o *objects) voidBill(name string) outcome {
+	b := o.bills.find(name)
+	switch {
+	case b == nil:
+		return refusal(404, "There is no such bill.")
+	case b.Status == Paid:
+		return refusal(422, "A paid bill cannot be voided.")
+	case b.Status == Voided:
+		return refusal(422, "The bill is void.")
+	}
+	changed := *b
+	changed.Status = Voided
+	changed.AmountRemaining = 0
+	o.bills.replace(b.ID, &changed)
+	return ok(200, &changed)
+}
+
+// get finds one object by id or reference.
+func (o *objects) get(kind, name string) outcome {
+	switch kind {
+	case kindBill:
+		if b := o.bills.find(name); b != nil {
+			return ok(200, b)
+		}
+	case kindCustomer:
+		if c := o.customers.find(name); c != nil {
+			return ok(200, c)
+		}
+	case kindAccount:
+		if acc := o.accounts.find(name); acc != nil {
+			return ok(200, acc)
+		}
+	}
+	return refusal(404, "There is no such %s.", strings.TrimSuffix(kind, "s"))
+}

@@ -1,0 +1,128 @@
+package emulator
+
+import (
+	"mime"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// Kinds of objects, as paths name them.
+const (
+	kindBill     = "bills"
+	kindCustomer = "customers"
+	kindAccount  = "accounts"
+)
+
+// createBillScope is where the references of bills to be created are counted.
+const createBillScope = "POST bills"
+
+// task is what a request asks for, read and checked.
+type task struct {
+	scope     string   // what is asked of which kind: references are counted within it
+	reference string   // of the body of a POST, or else what the path names
+	finding   *outcome // what is wrong with the request; nothing is done then
+	do        func(o *objects, stop string, now time.Time) outcome
+}
+
+func (t *task) refuse(out outcome) *task {
+	t.finding = &out
+	return t
+}
+
+// read makes a task of a request.
+func read(in incoming) *task {
+	t := &task{scope: in.method}
+	rest, found := strings.CutPrefix(in.path, "/billing/")
+	kind, rest, named := strings.Cut(rest, "/")
+	if !found || (kind != kindBill && kind != kindCustomer && kind != kindAccount) {
+		return t.refuse(refusal(404, "There is no such resource."))
+	}
+	t.scope += " " + kind
+	name, action, acts := strings.Cut(rest, "/")
+	name, err := url.PathUnescape(name)
+	if err != nil || (named && name == "") {
+		return t.refuse(refusal(404, "There is no such resource."))
+	}
+	t.reference = name
+	switch {
+	case acts && (action != "void" || kind != kindBill):
+		return t.refuse(refusal(404, "There is no such resource."))
+	case acts && in.method == http.MethodPost:
+		t.scope += " void"
+		return t.readVoid(in, name)
+	case acts:
+		return t.refuse(refusal(405, "Use POST."))
+	case !named && in.method == http.MethodPost:
+		return t.readCreate(in, kind)
+	case named && in.method == http.MethodGet:
+		t.do = func(o *objects, _ string, _ time.Time) outcome { return o.get(kind, name) }
+		return t
+	case named && in.method == http.MethodPatch && kind == kindBill:
+		return t.readPatch(in, name)
+	}
+	return t.refuse(refusal(405, "There is no such method on this resource."))
+}
+
+func (t *task) readCreate(in incoming, kind string) *task {
+	if !isJSON(in.header) {
+		return t.refuse(refusal(400, "Content-Type must be application/json."))
+	}
+	switch kind {
+	case kindBill:
+		r, finding := readBill(in.body)
+		t.reference, t.finding = r.reference, finding
+		t.do = func(o *objects, stop string, now time.Time) outcome { return o.createBill(r, stop, now) }
+	case kindCustomer:
+		r, finding := readCustomer("", in.body)
+		t.reference, t.finding = r.reference, finding
+		t.do = func(o *objects, _ string, _ time.Time) outcome {
+			c, refused := o.createCustomer(r, false)
+			return created(c, refused)
+		}
+	case kindAccount:
+		r, finding := readAccount("", in.body, true)
+		t.reference, t.finding = r.reference, finding
+		t.do = func(o *objects, stop string, _ time.Time) outcome {
+			acc, refused := o.createAccount(r, false, stop)
+			return created(acc, refused)
+		}
+	}
+	return t
+}
+
+func created[T any](object *T, refused *outcome) outcome {
+	if refused != nil {
+		return *refused
+	}
+	return ok(201, object)
+}
+
+func (t *task) readPatch(in incoming, name string) *task {
+	if !isJSON(in.header) {
+		return t.refuse(refusal(400, "Content-Type must be application/json."))
+	}
+	r, finding := readPatch(in.body)
+	t.finding = finding
+	t.do = func(o *objects, _ string, _ time.Time) outcome { return o.patchBill(name, r) }
+	return t
+}
+
+// readVoid takes an empty body, or an empty object.
+func (t *task) readVoid(in incoming, name string) *task {
+	if len(in.body) > 0 {
+		t.finding = openForm("", in.body).close()
+	}
+	t.do = func(o *objects, _ string, _ time.Time) outcome { return o.voidBill(name) }
+	return t
+}
+
+func isJSON(h http.Header) bool {
+	value := h.Get("Content-Type")
+	if value == "application/json" {
+		return true
+	}
+	mediaType, _, err := mime.ParseMediaType(value)
+	return err == nil && mediaType == "application/json"
+}

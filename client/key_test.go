@@ -1,0 +1,86 @@
+package client
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+)
+
+const secret = "sk_test_CANARY0123456789"
+
+func TestParseKey(t *testing.T) {
+	for _, tc := range []struct {
+		in, mode string // mode "": refused
+	}{
+		{secret, "test"},
+		{"  " + secret + "\r\n", "test"},
+		{"sk_abcDEF", "live"},
+		{"sk_live_abc", "live"},
+		{"", ""},
+		{" \n", ""},
+		{"sk_", ""},
+		{"sk_test_", ""},
+		{"pk_test_CANARY", ""},
+		{"pk_CANARY", ""},
+		{"CANARY", ""},
+		{"SK_TEST_CANARY", ""},
+		{"Bearer sk_test_CANARY", ""},
+		{"sk_test_CANARY\nsk_test_CANARY", ""},
+		{"sk_test_CAN ARY", ""},
+		{"sk_test_CANARYé", ""},
+		{"sk_test_CANARY\x00", ""},
+		{"sk_test_" + strings.Repeat("CANARY", 200), ""},
+	} {
+		k, err := ParseKey(tc.in)
+		switch {
+		case tc.mode == "" && err == nil:
+			t.Errorf("ParseKey(%q): accepted", tc.in)
+		case tc.mode == "" && (strings.Contains(err.Error(), "CANARY") || k != ""):
+			t.Errorf("ParseKey(%q): error %q or key shows what was given", tc.in, err)
+		case tc.mode != "" && err != nil:
+			t.Errorf("ParseKey(%q): %v", tc.in, err)
+		case tc.mode != "" && (k.Mode() != tc.mode || string(k) != strings.TrimSpace(tc.in)):
+			t.Errorf("ParseKey(%q): mode %s", tc.in, k.Mode())
+		}
+	}
+}
+
+// TestKeyIsNeverPrinted: no way of printing a key, or what holds one, shows it.
+func TestKeyIsNeverPrinted(t *testing.T) {
+	key, err := ParseKey(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := Config{BaseURL: "https://api.example.com", Key: key}
+	c, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all strings.Builder
+	for _, v := range []any{key, &key, cfg, &cfg, c, []Key{key}, map[string]Key{"k": key}, struct{ K any }{key}} {
+		var out bytes.Buffer
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "% x", "%d", "%10s", "%T"} {
+			fmt.Fprintf(&out, verb, v)
+		}
+		if b, err := json.Marshal(v); err == nil {
+			out.Write(b)
+		}
+		slog.New(slog.NewTextHandler(&out, nil)).Info("m", "v", v)
+		slog.New(slog.NewJSONHandler(&out, nil)).Info("m", "v", v)
+		for _, form := range []string{"CANARY", fmt.Sprintf("%x", "CANARY"), fmt.Sprintf("%X", "CANARY"), fmt.Sprintf("% x", "CANARY"), "67 65 78"} {
+			if strings.Contains(out.String(), form) {
+				t.Errorf("the key shows as %q of a %T", form, v)
+			}
+		}
+		all.Write(out.Bytes())
+	}
+	if !strings.Contains(all.String(), "sk_test_[redacted]") {
+		t.Error("the placeholder is nowhere")
+	}
+	if got := Key("sk_abc").String(); got != "sk_[redacted]" {
+		t.Errorf("a live key prints as %s", got)
+	}
+}

@@ -1,0 +1,168 @@
+// Package config reads billdrop's configuration file: strictly, all of it, and with every mistake told at
+// once, each with its line, its key path and what to write instead. It opens no connection and no ledger,
+// and no message of its quotes a value, for a value may be a secret that strayed into the wrong key.
+package config
+
+import (
+	"slices"
+	"time"
+)
+
+// EnvAPIKey is the environment variable that may hold the API key in place of the top-level api.key_file; empty, it
+// counts as not set. A feed that names a key_file of its own keeps it.
+const EnvAPIKey = "BILLDROP_API_KEY"
+
+// Config is a configuration file. Load fills it: defaults, then the file, then checks, so that a Config
+// which Load returned is wholly valid. Paths of local files are absolute.
+type Config struct {
+	Merchant     string        `yaml:"merchant"`      // scope of references in the ledger; required
+	API          API           `yaml:"api"`           // of feeds that say nothing else
+	SFTP         SFTP          `yaml:"sftp"`          // needed by `run` alone
+	PollInterval time.Duration `yaml:"poll_interval"` // between two looks at the inboxes
+	Ledger       string        `yaml:"ledger"`        // sqlite:PATH; required
+	SpoolDir     string        `yaml:"spool_dir"`     // local directory; required
+	Feeds        []Feed        `yaml:"feeds"`         // one or more; last, since feeds inherit from the above
+}
+
+// API is how the Billing API is reached and how hard it is pressed.
+type API struct {
+	BaseURL      string        `yaml:"base_url"`      // https, or http on a loopback address
+	KeyFile      string        `yaml:"key_file"`      // or the environment variable EnvAPIKey
+	Live         bool          `yaml:"live"`          // must agree with the key
+	Concurrency  int           `yaml:"concurrency"`   // requests in flight at most
+	RateLimit    int           `yaml:"rate_limit"`    // requests per second at most; 0 = no limit of ours
+	Timeout      time.Duration `yaml:"timeout"`       // of one request
+	MaxAttempts  int           `yaml:"max_attempts"`  // sends of one row in one run
+	BackoffMin   time.Duration `yaml:"backoff_min"`   // full jitter between this
+	BackoffMax   time.Duration `yaml:"backoff_max"`   // and this
+	LookupSettle time.Duration `yaml:"lookup_settle"` // between the two 404s that prove absence
+	GiveUpAfter  time.Duration `yaml:"give_up_after"` // how long a run waits for an API that is down
+}
+
+// SFTP is the account whose directories the feeds name. With neither key nor password file the SSH agent is asked.
+type SFTP struct {
+	Address        string        `yaml:"address"` // host:port
+	User           string        `yaml:"user"`
+	PrivateKeyFile string        `yaml:"private_key_file"`
+	PasswordFile   string        `yaml:"password_file"`
+	KnownHostsFile string        `yaml:"known_hosts_file"` // mandatory
+	Timeout        time.Duration `yaml:"timeout"`          // of a call without progress
+}
+
+// Feed is one stream of bill files.
+type Feed struct {
+	Name     string `yaml:"name"`     // unique; required
+	Merchant string `yaml:"merchant"` // "" in the file = the top-level one
+	API      API    `yaml:"api"`      // the top-level one, overridden key by key
+
+	Inbox      string `yaml:"inbox"`
+	Processing string `yaml:"processing"`
+	Archive    string `yaml:"archive"`
+	Rejected   string `yaml:"rejected"`
+	Results    string `yaml:"results"`
+
+	Pattern string        `yaml:"pattern"`
+	Settle  time.Duration `yaml:"settle"`
+	Marker  string        `yaml:"marker"`
+	Ignore  []string      `yaml:"ignore"`
+
+	Amounts             string            `yaml:"amounts"` // minor or major; required
+	Currency            string            `yaml:"currency"`
+	Currencies          []string          `yaml:"currencies"`
+	Delimiter           string            `yaml:"delimiter"`
+	Encoding            string            `yaml:"encoding"`
+	DateFormat          string            `yaml:"date_format"`
+	PhoneRegion         string            `yaml:"phone_region"`
+	Columns             map[string]string `yaml:"columns"`
+	IgnoreColumns       []string          `yaml:"ignore_columns"`
+	RequireFinalNewline bool              `yaml:"require_final_newline"`
+
+	OnInvalid    string `yaml:"on_invalid"` // continue or reject
+	MaxAmountDue int64  `yaml:"max_amount_due"`
+	MaxFileSize  Size   `yaml:"max_file_size"`
+	Hold         Hold   `yaml:"hold"`
+}
+
+// Hold are the limits over which a file waits for a person.
+type Hold struct {
+	MaxInvalidPercent int              `yaml:"max_invalid_percent"` // 0…100; 100 = no limit
+	MaxRows           int              `yaml:"max_rows"`            // 0 = no limit
+	MaxTotal          map[string]int64 `yaml:"max_total"`           // currency → minor units
+}
+
+// Size is a number of bytes, written as 500MB, 1GiB or plain bytes. 0 = no limit.
+type Size int64
+
+// Default is the configuration of an empty file: what every key that may be left out stands for.
+func Default() Config {
+	return Config{
+		API: API{
+			BaseURL:      "https://api.momentpay.net",
+			Concurrency:  32,
+			Timeout:      30 * time.Second,
+			MaxAttempts:  6,
+			BackoffMin:   500 * time.Millisecond,
+			BackoffMax:   60 * time.Second,
+			LookupSettle: 60 * time.Second,
+			GiveUpAfter:  15 * time.Minute,
+		},
+		SFTP:         SFTP{Timeout: 60 * time.Second},
+		PollInterval: time.Minute,
+	}
+}
+
+// DefaultFeed is a feed of which the file says nothing. Its merchant and API come from the top level.
+func DefaultFeed() Feed {
+	return Feed{
+		Inbox:               "/inbox",
+		Processing:          "/processing",
+		Archive:             "/archive",
+		Rejected:            "/rejected",
+		Results:             "/results",
+		Pattern:             "*.csv",
+		Settle:              10 * time.Second,
+		Ignore:              []string{"*.part", "*.tmp", "*.filepart", ".*"},
+		Currency:            "ZAR",
+		Currencies:          []string{"ZAR", "USD"},
+		Delimiter:           "auto",
+		Encoding:            "auto",
+		DateFormat:          "2006-01-02",
+		PhoneRegion:         "ZA",
+		RequireFinalNewline: true,
+		OnInvalid:           "continue",
+		MaxFileSize:         1 << 30,
+		Hold:                Hold{MaxInvalidPercent: 100},
+	}
+}
+
+// Dirs are the feed's remote directories under the keys that name them.
+func (f *Feed) Dirs() map[string]string {
+	return map[string]string{
+		"inbox": f.Inbox, "processing": f.Processing, "archive": f.Archive, "rejected": f.Rejected, "results": f.Results,
+	}
+}
+
+// Feed returns the feed of that name; "" names the only one. It reports false when there is none such, or
+// when name is "" and there are several.
+func (c *Config) Feed(name string) (*Feed, bool) {
+	if name == "" {
+		if len(c.Feeds) != 1 {
+			return nil, false
+		}
+		return &c.Feeds[0], true
+	}
+	i := slices.IndexFunc(c.Feeds, func(f Feed) bool { return f.Name == name })
+	if i < 0 {
+		return nil, false
+	}
+	return &c.Feeds[i], true
+}
+
+// FeedNames are the names of all feeds, in the order of the file.
+func (c *Config) FeedNames() []string {
+	names := make([]string, len(c.Feeds))
+	for i := range c.Feeds {
+		names[i] = c.Feeds[i].Name
+	}
+	return names
+}

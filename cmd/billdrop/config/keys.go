@@ -1,0 +1,100 @@
+package config
+
+import (
+	"fmt"
+	"reflect"
+	"regexp"
+	"strings"
+)
+
+// keysOf are the keys of a section, in the order in which they are documented.
+func keysOf(t reflect.Type) []string {
+	keys := make([]string, t.NumField())
+	for i := range keys {
+		keys[i] = t.Field(i).Tag.Get("yaml")
+	}
+	return keys
+}
+
+// unknownKey says what to do about a key that the section at path does not have.
+func unknownKey(key, path string, section reflect.Type) string {
+	if section == reflect.TypeFor[API]() && (key == "key" || key == "api_key" || key == "token") {
+		return "is not a key: the API key never stands in this file; put it into a file of its own (mode 0600) and name it in key_file, or set " + EnvAPIKey
+	}
+	if section == reflect.TypeFor[SFTP]() && (key == "password" || key == "private_key") {
+		return "is not a key: secrets never stand in this file; put it into a file of its own (mode 0600) and name it in " + key + "_file"
+	}
+	if near := nearest(key, keysOf(section)); near != "" {
+		return fmt.Sprintf("is not a known key; did you mean %s?", near)
+	}
+	for _, home := range homes(key, reflect.TypeFor[Config](), "") {
+		switch {
+		case home == key:
+			return "does not belong here; move it to the top level"
+		case home != join(path, key):
+			return "does not belong here; it belongs at " + home
+		}
+	}
+	return "is not a known key; remove it (known here: " + strings.Join(keysOf(section), ", ") + ")"
+}
+
+// homes are the key paths that end in key, all over the configuration.
+func homes(key string, t reflect.Type, path string) []string {
+	var found []string
+	for i := range t.NumField() {
+		f := t.Field(i)
+		here := join(path, f.Tag.Get("yaml"))
+		if f.Tag.Get("yaml") == key {
+			found = append(found, here)
+		}
+		switch {
+		case f.Type.Kind() == reflect.Struct:
+			found = append(found, homes(key, f.Type, here)...)
+		case f.Type.Kind() == reflect.Slice && f.Type.Elem().Kind() == reflect.Struct:
+			found = append(found, homes(key, f.Type.Elem(), here+"[]")...)
+		}
+	}
+	return found
+}
+
+var plainKey = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_. -]{0,39}$`)
+
+// printable is a key as a message may show it. What looks like a secret in the place of a key is not shown.
+func printable(key string) string {
+	if !plainKey.MatchString(key) || strings.HasPrefix(key, "sk_") || strings.HasPrefix(key, "pk_") {
+		return "(a key)"
+	}
+	return key
+}
+
+// nearest is the known name that key is most likely a misspelling of: at most a third of it is wrong. "" = none.
+func nearest(key string, known []string) string {
+	best, least := "", len(key)/3+1
+	for _, k := range known {
+		if n := distance(strings.ToLower(key), k); n < least {
+			best, least = k, n
+		}
+	}
+	return best
+}
+
+// distance is how many bytes must be put in, taken out or changed to make b of a (Levenshtein).
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}

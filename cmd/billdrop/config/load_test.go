@@ -1,0 +1,301 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+)
+
+// base is a valid configuration; tests put lines in or replace some.
+const base = `merchant: acme
+api:
+  key_file: api.key
+sftp:
+  address: sftp.example.com
+  user: acme
+  password_file: password
+  known_hosts_file: /etc/known_hosts
+ledger: sqlite:ledger.db
+spool_dir: spool
+feeds:
+  - name: bills
+    amounts: minor
+`
+
+var all = Needs{Key: true, SFTP: true}
+
+func load(t *testing.T, text string, env map[string]string, needs Needs) (*Config, error) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return Load(path, func(name string) (string, bool) { v, ok := env[name]; return v, ok }, needs)
+}
+
+func TestLoadBase(t *testing.T) {
+	c, err := load(t, base, nil, all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.SFTP.Address != "sftp.example.com:22" {
+		t.Errorf("address %q, want port 22 put after it", c.SFTP.Address)
+	}
+	for _, path := range []string{c.API.KeyFile, c.Feeds[0].API.KeyFile, c.SFTP.PasswordFile, c.LedgerPath(), c.SpoolDir} {
+		if !filepath.IsAbs(path) {
+			t.Errorf("path %q is not taken from the configuration's directory", path)
+		}
+	}
+	if c.Feeds[0].Merchant != "acme" || c.Feeds[0].Settle != 10*time.Second || c.API.Concurrency != 32 {
+		t.Errorf("defaults are missing: %+v", c)
+	}
+}
+
+// TestProblems: each mistake is told on its line, with its key, what is wrong and what to write.
+func TestProblems(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		edit func(string) string
+		want []string // each in one problem, in order
+	}{
+		{"unknown key", replace("spool_dir: spool", "spool_dir: spool\nspool_dri: x"), []string{":11: spool_dri: is not a known key; did you mean spool_dir?"}},
+		{"unknown key, nothing near", replace("merchant: acme", "merchant: acme\nzzzzzz: 1"), []string{":2: zzzzzz: is not a known key; remove it"}},
+		{"misplaced key", replace("merchant: acme", "merchant: acme\nconcurrency: 4"), []string{":2: concurrency: does not belong here; it belongs at api.concurrency"}},
+		{"misplaced top-level key", replace("  user: acme", "  user: acme\n  poll_interval: 4s"), []string{":7: sftp.poll_interval: does not belong here; move it to the top level"}},
+		{"inline key", replace("  key_file: api.key", "  key: sk_live_SECRET"), []string{":3: api.key: is not a key: the API key never stands in this file", "api.key_file: is missing"}},
+		{"inline password", replace("  user: acme", "  user: acme\n  password: SECRET"), []string{":7: sftp.password: is not a key: secrets never stand"}},
+		{"duplicate key", replace("spool_dir: spool", "spool_dir: spool\nspool_dir: other"), []string{":11: spool_dir: is given twice, first on line 10"}},
+		{"second document", func(s string) string { return s + "---\nmerchant: x\n" }, []string{"a second YAML document starts here"}},
+		{"empty", func(string) string { return " \n" }, []string{":1: the file is empty"}},
+		{"comments only", func(string) string { return "# nothing\n" }, []string{":1: the file has comments only"}},
+		{"not a section", func(string) string { return "- a\n- b\n" }, []string{":1: must be a section"}},
+		{"syntax", replace("merchant: acme", "merchant: [acme"), []string{"not valid YAML"}},
+		{"unquoted star", replace("    amounts: minor", "    amounts: minor\n    pattern: *SECRET.csv"), []string{"a value starts with * or &"}},
+		{"wrong types", replace("  key_file: api.key", "  key_file: api.key\n  concurrency: many\n  timeout: 30\n  live: yes\n  rate_limit: 010"),
+			[]string{":4: api.concurrency: is not valid; write a whole number", ":5: api.timeout: is not valid; write a number with its unit", ":6: api.live: is not valid; write true or false", ":7: api.rate_limit: is not valid"}},
+		{"list for a value", replace("merchant: acme", "merchant: [acme]"), []string{":1: merchant: must be a single value"}},
+		{"value for a list", replace("    amounts: minor", "    amounts: minor\n    ignore: \"*.part\""), []string{":14: feeds[0].ignore: must be a list"}},
+		{"value for a section", replace("spool_dir: spool", "spool_dir: spool\npoll_interval: {a: 1}"), []string{":11: poll_interval: must be a single value"}},
+		{"no value", replace("merchant: acme", "merchant:"), []string{":1: merchant: has no value"}},
+		{"all missing", func(string) string { return "poll_interval: 5s\n" }, []string{"api.key_file: is missing", "feeds: is missing", "ledger: is missing", "merchant: is missing", "sftp.address: is missing", "sftp.known_hosts_file: is missing", "sftp.user: is missing", "spool_dir: is missing"}},
+		{"amounts missing", replace("    amounts: minor\n", ""), []string{"feeds[0].amounts: is missing; write minor if 2000 means R20.00"}},
+		{"amounts wrong", replace("amounts: minor", "amounts: cents"), []string{":13: feeds[0].amounts: is not valid; write minor"}},
+		{"postgres", replace("sqlite:ledger.db", "postgres://u:SECRET@h/db"), []string{":9: ledger: names PostgreSQL, which this version does not support"}},
+		{"no scheme", replace("sqlite:ledger.db", "ledger.db"), []string{":9: ledger: is not valid; write sqlite:"}},
+		{"http", replace("  key_file: api.key", "  key_file: api.key\n  base_url: http://api.example.com"), []string{":4: api.base_url: is http, which anyone on the way can read"}},
+		{"user in URL", replace("  key_file: api.key", "  key_file: api.key\n  base_url: https://u:SECRET@api.example.com"), []string{":4: api.base_url: must not hold a user"}},
+		{"undefined variable", replace("merchant: acme", "merchant: ${NOBODY_SET_THIS}"), []string{":1: merchant: names the environment variable NOBODY_SET_THIS, which is not set"}},
+		{"broken variable", replace("merchant: acme", "merchant: a${b"), []string{":1: merchant: has a `${` that names no environment variable"}},
+		{"ranges", replace("  key_file: api.key", "  key_file: api.key\n  concurrency: 0\n  backoff_min: 5s\n  backoff_max: 1s\n  max_attempts: -1"),
+			[]string{":4: api.concurrency: is out of range; write a number between 1 and 1024", ":6: api.backoff_max: is less than backoff_min (5s)", ":7: api.max_attempts: is out of range"}},
+		{"both logins", replace("  password_file: password", "  password_file: password\n  private_key_file: key"), []string{":7: sftp.password_file: stands beside private_key_file"}},
+		{"same name", func(s string) string {
+			return s + "  - name: bills\n    inbox: /other\n    amounts: major\n"
+		}, []string{":14: feeds[1].name: is the name of feeds[0] too (line 12)"}},
+		{"same inbox", func(s string) string {
+			return s + "  - name: more\n    inbox: /inbox/\n    amounts: major\n"
+		}, []string{":15: feeds[1].inbox: is the inbox of feeds[0] too"}},
+		{"results in the inbox", replace("    amounts: minor", "    amounts: minor\n    results: /inbox"), []string{":14: feeds[0].results: is the inbox of feeds[0] too"}},
+		{"archive in processing", replace("    amounts: minor", "    amounts: minor\n    archive: /processing"), []string{":14: feeds[0].archive: is the processing directory too"}},
+		{"format", replace("    amounts: minor", "    amounts: minor\n    delimiter: x\n    encoding: latin1\n    date_format: DD/MM/YYYY\n    phone_region: ZAF\n    currency: EUR\n    on_invalid: stop\n    pattern: \"[\"\n    max_file_size: 1 potato"),
+			[]string{"delimiter: is not valid; write one of auto", "encoding: is not valid; write one of auto, utf-8", "date_format: is not valid; write the day", "phone_region: is not valid", "currency: is not among currencies", "on_invalid: is not valid; write one of continue, reject", "pattern: is not valid", "max_file_size: is not valid; write a size"}},
+		{"columns", replace("    amounts: minor", "    amounts: minor\n    columns: {Invoice: bill_referense}"), []string{":14: feeds[0].columns.Invoice: is not mapped to a known field; did you mean bill_reference?"}},
+		{"hold", replace("    amounts: minor", "    amounts: minor\n    hold: {max_invalid_percent: 101, max_total: {rand: 5}}"), []string{"hold.max_invalid_percent: is out of range", "hold.max_total.rand: is not a currency"}},
+		{"one merchant, two ways", func(s string) string {
+			return s + "  - name: more\n    inbox: /more\n    amounts: major\n    api: {concurrency: 4}\n"
+		}, []string{":17: feeds[1].api: differs from the api of feeds[0] though both have the same merchant"}},
+		{"feed's api", func(s string) string {
+			return s + "  - name: more\n    merchant: other\n    inbox: /more\n    amounts: major\n    api:\n      timeout: 0s\n"
+		}, []string{":19: feeds[1].api.timeout: is out of range"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := load(t, c.edit(base), nil, all)
+			var problems *Errors
+			if !errors.As(err, &problems) {
+				t.Fatalf("error %v, want *Errors", err)
+			}
+			lines := problems.Lines()
+			if len(lines) != len(c.want) {
+				t.Errorf("%d problems, want %d:\n%s", len(lines), len(c.want), err)
+			}
+			for i := range min(len(lines), len(c.want)) {
+				if !strings.Contains(lines[i], c.want[i]) {
+					t.Errorf("problem %d:\n got %s\nwant %s", i, lines[i], c.want[i])
+				}
+				if !strings.Contains(lines[i], "config.yaml:") {
+					t.Errorf("problem without file and line: %s", lines[i])
+				}
+			}
+			if strings.Contains(err.Error(), "SECRET") {
+				t.Errorf("a value is quoted: %s", err)
+			}
+		})
+	}
+}
+
+func replace(old, with string) func(string) string {
+	return func(s string) string {
+		if !strings.Contains(s, old) {
+			panic(fmt.Sprintf("the base configuration has no %q", old))
+		}
+		return strings.Replace(s, old, with, 1)
+	}
+}
+
+func TestNeeds(t *testing.T) {
+	bare := strings.Replace(base, "api:\n  key_file: api.key\n", "", 1)
+	sftp := bare[strings.Index(bare, "sftp:"):strings.Index(bare, "ledger:")]
+	bare = strings.Replace(bare, sftp, "", 1)
+	if _, err := load(t, bare, nil, Needs{}); err != nil {
+		t.Errorf("a command that needs neither key nor sftp: %v", err)
+	}
+	if _, err := load(t, bare, map[string]string{EnvAPIKey: "sk_test_x"}, Needs{Key: true}); err != nil {
+		t.Errorf("the key in the environment: %v", err)
+	}
+	if _, err := load(t, bare, nil, Needs{Key: true}); err == nil || !strings.Contains(err.Error(), "api.key_file: is missing") {
+		t.Errorf("no key: error %v", err)
+	}
+	if _, err := load(t, bare, nil, Needs{SFTP: true}); err == nil || !strings.Contains(err.Error(), "sftp.address: is missing") {
+		t.Errorf("no sftp: error %v", err)
+	}
+	half := bare + "sftp: {user: x}\n"
+	if _, err := load(t, half, nil, Needs{}); err == nil || !strings.Contains(err.Error(), "sftp.address: is missing") {
+		t.Errorf("an sftp section that is half filled in is wrong for every command: error %v", err)
+	}
+}
+
+func TestExpand(t *testing.T) {
+	text := strings.NewReplacer("merchant: acme", "merchant: ${WHO}", "  key_file: api.key", "  key_file: ${DIR}/api.key\n  concurrency: ${N}").Replace(base)
+	c, err := load(t, text, map[string]string{"WHO": "umgeni", "DIR": "/keys", "N": "7"}, all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Merchant != "umgeni" || c.API.KeyFile != "/keys/api.key" || c.API.Concurrency != 7 {
+		t.Errorf("expanded to %q, %q, %d", c.Merchant, c.API.KeyFile, c.API.Concurrency)
+	}
+	if _, err := load(t, text, map[string]string{"WHO": "x: {y", "DIR": "/", "N": "7"}, all); err == nil || !strings.Contains(err.Error(), "merchant: is not valid") {
+		t.Errorf("a variable's text was read as YAML: %v", err)
+	}
+}
+
+func TestFeedOverridesKeyByKey(t *testing.T) {
+	c, err := load(t, base+"  - name: loans\n    merchant: acme-loans\n    inbox: /loans\n    amounts: major\n    api: {key_file: /loans.key, concurrency: 4}\n", nil, all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	loans, ok := c.Feed("loans")
+	if !ok {
+		t.Fatal("no feed loans")
+	}
+	want := c.API
+	want.KeyFile, want.Concurrency = "/loans.key", 4
+	if loans.API != want || loans.Merchant != "acme-loans" {
+		t.Errorf("feed has %+v of %s, want %+v", loans.API, loans.Merchant, want)
+	}
+	if _, ok := c.Feed(""); ok {
+		t.Error("no name chose one of two feeds")
+	}
+}
+
+func TestParseSize(t *testing.T) {
+	for text, want := range map[string]Size{"0": 0, "12": 12, "1kB": 1000, "1KiB": 1024, "500MB": 500e6, "1 GiB": 1 << 30, "7B": 7} {
+		if got, ok := parseSize(text); !ok || got != want {
+			t.Errorf("parseSize(%q) = %d, %v, want %d", text, got, ok, want)
+		}
+	}
+	for _, text := range []string{"", "-1", "1.5GiB", "GiB", "9999999TiB", "1gb", "0x10", "+5"} {
+		if got, ok := parseSize(text); ok {
+			t.Errorf("parseSize(%q) = %d, want it refused", text, got)
+		}
+	}
+}
+
+func TestBaseURL(t *testing.T) {
+	for _, good := range []string{"https://api.momentpay.net", "https://x.example/base", "http://127.0.0.1:8022", "http://[::1]:1", "http://localhost:9"} {
+		if what := baseURLProblem(good); what != "" {
+			t.Errorf("%s is refused: %s", good, what)
+		}
+	}
+	for _, bad := range []string{"", "api.momentpay.net", "ftp://x", "http://10.0.0.1", "http://localhost.example.com", "https://a@b", "https://a?b=c", "https://a#b", "https:x", "://"} {
+		if baseURLProblem(bad) == "" {
+			t.Errorf("%s is accepted", bad)
+		}
+	}
+}
+
+func TestReadSecret(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("Windows has no such rights")
+	}
+	dir := t.TempDir()
+	path := filepath.Join(dir, "a key")
+	write := func(text string, mode os.FileMode) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(" SECRET\n", 0o600)
+	if got, err := ReadSecret("api.key_file", path); err != nil || got != "SECRET" {
+		t.Errorf("got %q, %v", got, err)
+	}
+	for _, mode := range []os.FileMode{0o640, 0o604, 0o644, 0o660, 0o601} {
+		write("SECRET", mode)
+		_, err := ReadSecret("api.key_file", path)
+		if !errors.Is(err, ErrSecret) || !strings.Contains(err.Error(), "chmod 600 '"+path+"'") || strings.Contains(err.Error(), "SECRET") {
+			t.Errorf("mode %o: error %v", mode, err)
+		}
+		if CheckSecret("sftp.private_key_file", path) == nil {
+			t.Errorf("mode %o is accepted by CheckSecret", mode)
+		}
+	}
+	write("\n \n", 0o600)
+	if _, err := ReadSecret("k", path); !errors.Is(err, ErrSecret) {
+		t.Errorf("empty file: error %v", err)
+	}
+	if _, err := ReadSecret("k", dir); !errors.Is(err, ErrSecret) {
+		t.Errorf("a directory: error %v", err)
+	}
+	if _, err := ReadSecret("k", filepath.Join(dir, "gone")); !errors.Is(err, ErrSecret) || !strings.Contains(err.Error(), "no such file") {
+		t.Errorf("no file: error %v", err)
+	}
+}
+
+func TestFind(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if path, err := Find("given.yaml"); path != "given.yaml" || err != nil {
+		t.Errorf("Find(given) = %q, %v", path, err)
+	}
+	if err := os.WriteFile("config.yaml", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if path, err := Find(""); path != "config.yaml" || err != nil {
+		t.Errorf("Find() = %q, %v", path, err)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add(base)
+	f.Add("a: &a [*a]")
+	f.Add("merchant: ${")
+	f.Add("feeds: [{columns: {? [a] : b}}]")
+	f.Fuzz(func(t *testing.T, text string) {
+		c, problems := parse([]byte(text), "/", noEnv, all)
+		if len(problems) == 0 && (c == nil || len(c.Feeds) == 0 || c.Merchant == "" || c.Feeds[0].Amounts == "") {
+			t.Error("accepted without what is required")
+		}
+		for _, p := range problems {
+			if p.Line < 1 || p.What == "" {
+				t.Errorf("problem without line or text: %+v", p)
+			}
+		}
+	})
+}

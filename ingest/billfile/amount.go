@@ -1,0 +1,71 @@
+package billfile
+
+import (
+	"strconv"
+	"strings"
+)
+
+// finding is what is wrong with one cell: a code and the text behind the column's name. Its zero value: nothing.
+type finding struct{ code, detail string }
+
+// parseAmount reads an amount exactly: ASCII digits, in a major feed with a decimal point and as many decimals as
+// the currency has, or fewer. Leading zeros mean nothing (0100 is 100, never octal). Everything else is named, not read.
+//
+// decimals is the currency's, -1 where the currency is not known: then an amount in major units is looked at for its form
+// only, and is 0.
+func parseAmount(s string, unit Amounts, decimals int, most int64) (int64, finding) {
+	whole, fraction, point := s, "", false
+	if i := strings.IndexByte(s, '.'); i >= 0 {
+		whole, fraction, point = s[:i], s[i+1:], true
+	}
+	if !isDigits(whole) || point && !isDigits(fraction) {
+		return 0, badAmount(s)
+	}
+	switch {
+	case point && unit == Minor:
+		return 0, finding{CodeAmountNotMinor, shown(s) + " has a decimal point, but this feed's amounts are minor units (2000 = R20.00): write it without, or set amounts: major"}
+	case unit == Minor:
+		decimals = 0
+	case decimals < 0:
+		return 0, finding{}
+	case len(fraction) > decimals:
+		return 0, finding{CodeAmountPrecision, shown(s) + " has " + strconv.Itoa(len(fraction)) + " decimals, the currency has " + strconv.Itoa(decimals) + ": write no more than that"}
+	}
+	var v int64
+	for i := range len(whole) {
+		if v = v*10 + int64(whole[i]-'0'); v > maxAmount {
+			return 0, outOfRange(s, most)
+		}
+	}
+	for i := range decimals {
+		v *= 10
+		if i < len(fraction) {
+			v += int64(fraction[i] - '0')
+		}
+	}
+	if v < 1 || v > most {
+		return 0, outOfRange(s, most)
+	}
+	return v, finding{}
+}
+
+func outOfRange(s string, most int64) finding {
+	return finding{CodeAmountOutOfRange, shown(s) + " is not between 1 and " + strconv.FormatInt(most, 10) + " minor units: correct it"}
+}
+
+// badAmount names what is wrong with text that is no plain decimal number.
+func badAmount(s string) finding {
+	switch {
+	case spreadsheetError(s):
+		return finding{CodeSpreadsheetDamage, " holds a spreadsheet's error " + quote(s) + ": correct the sheet"}
+	case scientific(s, false):
+		return finding{CodeSpreadsheetDamage, shown(s) + " was shortened by a spreadsheet: format the column as text and enter the whole number"}
+	case grouped(s):
+		return finding{CodeSpreadsheetDamage, shown(s) + " has thousands separators or a decimal comma: write digits only, decimals behind a point"}
+	case strings.HasPrefix(s, "-") || strings.HasPrefix(s, "("):
+		return finding{CodeInvalidAmount, shown(s) + " is negative: a bill has an amount of at least 1 minor unit; leave credits out"}
+	case strings.IndexFunc(s, func(r rune) bool { return r >= 0x80 }) >= 0:
+		return finding{CodeInvalidAmount, shown(s) + " has characters other than the digits 0 to 9: write plain digits"}
+	}
+	return finding{CodeInvalidAmount, shown(s) + " is no amount: write digits only, decimals behind a point, without sign or currency"}
+}

@@ -1,0 +1,294 @@
+package billfile
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// item is a record with what the survey needs of it besides.
+type item struct {
+	Record
+	first int // column of the first problem, -1 = of the record as a whole; only where there are problems
+	// readable: the cells that cross-row rules compare could be read for certain.
+	reference, customer, account bool
+	// Set by the cross-row hashing.
+	keys crossKeys
+}
+
+// checker holds cells to every rule that a row can be held to alone. Not for concurrent use: it has scratch space.
+type checker struct {
+	format  Format
+	layout  string // of dates
+	most    int64  // minor units
+	columns []column
+	labels  []string // of columns in details
+	metas   int
+	phones  *phoneReader
+	found   []placed
+	// swallowed, where not empty, is added to what is said about line breaks.
+	swallowed string
+}
+
+// placed is a problem with its place in column order.
+type placed struct {
+	col int
+	Problem
+}
+
+func newChecker(l Layout, f Format) *checker {
+	c := &checker{format: f, layout: f.dateFormat(), most: maxAmount, columns: l.columns, phones: newPhoneReader(f.PhoneRegion)}
+	if f.MaxAmountDue > 0 {
+		c.most = min(c.most, f.MaxAmountDue)
+	}
+	for _, col := range l.columns {
+		label := col.name
+		if len(label) > quoteLimit || invisible(label) >= 0 {
+			label = quote(label)
+		}
+		c.labels = append(c.labels, label)
+		if col.field == fieldMetadata {
+			c.metas++
+		}
+	}
+	return c
+}
+
+func (c *checker) add(col int, column, code, detail string) {
+	c.found = append(c.found, placed{col, Problem{Column: column, Code: code, Detail: detail}})
+}
+
+// say adds a finding about a column, whose name goes before it.
+func (c *checker) say(col int, f finding) {
+	if f.code != "" {
+		c.add(col, c.columns[col].name, f.code, c.labels[col]+f.detail)
+	}
+}
+
+// whole ends a record with one problem about all of it.
+func (c *checker) whole(it *item, code, detail string) {
+	c.add(-1, "", code, detail)
+	c.finish(it)
+}
+
+// finish moves what was found to the record, in column order.
+func (c *checker) finish(it *item) {
+	if len(c.found) == 0 {
+		return
+	}
+	slices.SortStableFunc(c.found, func(a, b placed) int { return cmp.Compare(a.col, b.col) })
+	it.first = c.found[0].col
+	it.Problems = make([]Problem, len(c.found))
+	for i, p := range c.found {
+		p.Line, p.Row = it.Line, it.Row
+		it.Problems[i] = p.Problem
+	}
+	c.found = c.found[:0]
+}
+
+// record checks all cells of one record. plain says that they hold visible ASCII only.
+func (c *checker) record(v *cells, plain bool, it *item) {
+	b := &it.Bill
+	currency := trim(v.Currency)
+	decimals := c.currency(currency, b)
+	if c.metas > 0 {
+		b.Metadata = make([]Pair, 0, c.metas)
+	}
+	meta := 0
+	for i, col := range c.columns {
+		if col.field == ignored {
+			continue
+		}
+		s := trim(*v.at(col.field, meta))
+		if col.field == fieldMetadata {
+			meta++
+		}
+		if len(s) > maxField {
+			c.add(i, col.name, CodeRowTooLarge, c.labels[i]+" has "+strconv.Itoa(len(s))+" bytes, more than the "+strconv.Itoa(maxField)+" that a field may have: shorten it")
+			continue
+		}
+		clean := s
+		if !plain {
+			clean = c.visible(i, s)
+		}
+		if !c.cell(i, col, clean, len(clean) == len(s), decimals, it) && col.field == fieldReference {
+			b.Reference = cutReference(s)
+		}
+	}
+	c.parties(v, it)
+	if b.BillDate != "" && b.DueDate != "" && b.DueDate < b.BillDate {
+		i := c.column(fieldDueDate)
+		c.say(i, finding{CodeDueBeforeBillDate, " " + b.DueDate + " is before the bill date " + b.BillDate + ": correct one of them"})
+	}
+	if c.swallowed != "" && !slices.ContainsFunc(c.found, func(p placed) bool { return p.Code == CodeControlCharacter }) {
+		c.add(-1, "", CodeControlCharacter, "the row has a line break in a field: remove it"+c.swallowed)
+	}
+	c.finish(it)
+}
+
+// visible reports the first invisible character of a cell and returns the cell without all of them, to look for
+// what else is wrong.
+func (c *checker) visible(col int, s string) string {
+	at := invisible(s)
+	if at < 0 {
+		return s
+	}
+	detail := " " + invisibleDetail(s, at)
+	if c.swallowed != "" && strings.ContainsRune(s, '\n') {
+		detail += c.swallowed
+	}
+	c.say(col, finding{CodeControlCharacter, detail})
+	return trim(strings.Map(func(r rune) rune {
+		if invisibleName(r) != "" {
+			return -1
+		}
+		return r
+	}, s))
+}
+
+// currency settles the bill's currency and returns its decimals, -1 where it is not known.
+func (c *checker) currency(s string, b *Bill) int {
+	if s == "" {
+		s = c.format.Currency
+	}
+	if s == "ZAR" { // by far the most
+		b.Currency = s
+		return 2
+	}
+	code := s
+	if len(s) == 3 {
+		code = strings.ToUpper(s)
+	}
+	decimals, ok := MinorUnits(code)
+	if !ok {
+		return -1
+	}
+	b.Currency = code
+	return decimals
+}
+
+// cell checks one cell and fills in its field of the bill where it is good. sound says that nothing invisible
+// was taken out of s before.
+func (c *checker) cell(i int, col column, s string, sound bool, decimals int, it *item) bool {
+	b := &it.Bill
+	if s == "" {
+		switch col.field {
+		case fieldReference, fieldAmount:
+			c.say(i, finding{CodeMissingField, " is blank: fill it in"})
+		case fieldCurrency:
+			if c.format.Currency == "" {
+				c.say(i, finding{CodeMissingField, " is blank, and this feed has no default: fill it in"})
+			}
+		}
+		return false
+	}
+	var f finding
+	switch col.field {
+	case fieldReference:
+		if f = checkReference(s); f.code == "" && sound {
+			b.Reference, it.reference = s, true
+		}
+	case fieldAmount:
+		var v int64
+		if v, f = parseAmount(s, c.format.Amounts, decimals, c.most); sound {
+			b.Amount = v
+		}
+	case fieldCurrency:
+		f = c.checkCurrency(s, b.Currency)
+	case fieldBillDate:
+		b.BillDate, f = parseDate(s, c.layout)
+	case fieldDueDate:
+		b.DueDate, f = parseDate(s, c.layout)
+	case fieldAccountReference:
+		if f = checkReference(s); f.code == "" && sound {
+			b.AccountReference, it.account = s, true
+		}
+	case fieldCustomerReference:
+		if f = checkReference(s); f.code == "" && sound {
+			b.CustomerReference, it.customer = s, true
+		}
+	case fieldAccountID:
+		f = keep(&b.AccountID, s, checkID(s, "bacc_"))
+	case fieldCustomerID:
+		f = keep(&b.CustomerID, s, checkID(s, "bcus_"))
+	case fieldAccountName:
+		f = keep(&b.AccountName, s, checkText(s, maxText))
+	case fieldCustomerName:
+		f = keep(&b.CustomerName, s, checkText(s, maxText))
+	case fieldCustomerEmail:
+		f = keep(&b.CustomerEmail, s, checkEmail(s))
+	case fieldCustomerPhone:
+		b.CustomerPhone, f = c.phones.parse(s)
+	case fieldMetadata:
+		f = c.metadata(col, s, b)
+	}
+	c.say(i, f)
+	return f.code == "" && sound
+}
+
+// keep fills in a field of the bill where nothing was found.
+func keep(to *string, s string, f finding) finding {
+	if f.code == "" {
+		*to = s
+	}
+	return f
+}
+
+func (c *checker) checkCurrency(s, code string) finding {
+	switch {
+	case code == "" && spreadsheetError(s):
+		return finding{CodeSpreadsheetDamage, " holds a spreadsheet's error " + quote(s) + ": correct the sheet"}
+	case code == "":
+		return finding{CodeInvalidCurrency, shown(s) + " is no ISO 4217 currency: write a code of three letters such as ZAR"}
+	case len(c.format.Currencies) > 0 && !slices.Contains(c.format.Currencies, code):
+		return finding{CodeUnsupportedCurrency, " " + code + " is not among the currencies of this feed (" + strings.Join(c.format.Currencies, ", ") + "): correct it, or add it to currencies:"}
+	}
+	return finding{}
+}
+
+// metadata checks one metadata value, and that there are not too many.
+func (c *checker) metadata(col column, s string, b *Bill) finding {
+	b.Metadata = append(b.Metadata, Pair{col.key, s})
+	switch {
+	case len(b.Metadata) == maxMetadataPairs+1:
+		return finding{CodeInvalidMetadata, " is one too many: a bill has at most " + strconv.Itoa(maxMetadataPairs) + " metadata values; leave some blank"}
+	case len(s) > maxMetadataValue && utf8.RuneCountInString(s) > maxMetadataValue:
+		return finding{CodeInvalidMetadata, " has " + strconv.Itoa(utf8.RuneCountInString(s)) + " characters, at most " + strconv.Itoa(maxMetadataValue) + " are allowed: shorten it"}
+	case spreadsheetError(s):
+		return finding{CodeSpreadsheetDamage, " holds a spreadsheet's error value: correct the sheet"}
+	}
+	return finding{}
+}
+
+// column is the index of a field's column; -1 where the file has none.
+func (c *checker) column(f field) int {
+	return slices.IndexFunc(c.columns, func(col column) bool { return col.field == f })
+}
+
+// parties checks that the row says who pays, in one way only.
+func (c *checker) parties(v *cells, it *item) {
+	accountRef, accountID := trim(v.AccountReference) != "", trim(v.AccountID) != ""
+	customerRef, customerID := trim(v.CustomerReference) != "", trim(v.CustomerID) != ""
+	if accountRef && accountID {
+		c.ambiguous(fieldAccountReference, fieldAccountID)
+	}
+	if customerRef && customerID {
+		c.ambiguous(fieldCustomerReference, fieldCustomerID)
+	}
+	if accountRef || accountID || customerRef || customerID {
+		return
+	}
+	for i, col := range c.columns {
+		if fieldAccountReference <= col.field && col.field <= fieldCustomerID {
+			c.add(i, col.name, CodeMissingParty, "the row does not say who pays: fill in one of "+strings.Join(fieldNames[fieldAccountReference:fieldCustomerID+1], ", "))
+			return
+		}
+	}
+}
+
+func (c *checker) ambiguous(a, b field) {
+	i, j := c.column(a), c.column(b)
+	c.say(max(i, j), finding{CodeAmbiguousParty, " stands beside " + c.labels[min(i, j)] + ": give a reference or an id, not both"})
+}

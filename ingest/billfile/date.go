@@ -1,0 +1,90 @@
+package billfile
+
+import (
+	"fmt"
+	"time"
+)
+
+// isoDate is how dates go to the API, and how files write them unless told otherwise.
+const isoDate = "2006-01-02"
+
+// Years that a bill may be of. Others are slips of the pen, real days or not.
+const minYear, maxYear = 1900, 2999
+
+// checkDateFormat reports a layout that does not carry a whole date, and only that.
+func checkDateFormat(layout string) error {
+	day := time.Date(2031, 11, 28, 0, 0, 0, 0, time.UTC)
+	other := time.Date(2032, 12, 27, 23, 59, 58, 0, time.UTC)
+	for _, t := range [...]time.Time{day, other} {
+		back, err := time.Parse(layout, t.Format(layout))
+		if err != nil || back.Year() != t.Year() || back.Month() != t.Month() || back.Day() != t.Day() || back.Hour() != 0 || back.Minute() != 0 || back.Second() != 0 {
+			return fmt.Errorf("date_format: %q is no layout of a date: write how 2 January 2006 looks, such as 2006-01-02 or 02/01/2006", layout)
+		}
+	}
+	return nil
+}
+
+// parseDate reads a date strictly by layout and returns it as YYYY-MM-DD.
+func parseDate(s, layout string) (string, finding) {
+	if layout == isoDate {
+		if isISO(s) {
+			return s, finding{}
+		}
+		return "", badDate(s, layout)
+	}
+	t, err := time.Parse(layout, s)
+	// time.Parse is lenient about leading zeros and spaces; what it read must look the same when written again.
+	if err != nil || t.Year() < minYear || t.Year() > maxYear || t.Format(layout) != s {
+		return "", badDate(s, layout)
+	}
+	return t.Format(isoDate), finding{}
+}
+
+// isISO reports whether s is a real day written YYYY-MM-DD.
+func isISO(s string) bool {
+	if len(s) != 10 || s[4] != '-' || s[7] != '-' || !isDigits(s[:4]) || !isDigits(s[5:7]) || !isDigits(s[8:]) {
+		return false
+	}
+	two := func(i int) int { return int(s[i]-'0')*10 + int(s[i+1]-'0') }
+	year, month, day := two(0)*100+two(2), two(5), two(8)
+	return year >= minYear && year <= maxYear && month >= 1 && month <= 12 && day >= 1 && day <= daysIn(year, month)
+}
+
+func daysIn(year, month int) int {
+	switch month {
+	case 4, 6, 9, 11:
+		return 30
+	case 2:
+		if year%4 == 0 && (year%100 != 0 || year%400 == 0) {
+			return 29
+		}
+		return 28
+	}
+	return 31
+}
+
+// badDate names what is wrong with text that is no date by layout.
+func badDate(s, layout string) finding {
+	want := ": write it as " + time.Date(2026, 1, 31, 0, 0, 0, 0, time.UTC).Format(layout)
+	switch {
+	case spreadsheetError(s):
+		return finding{CodeSpreadsheetDamage, " holds a spreadsheet's error " + quote(s) + ": correct the sheet"}
+	case scientific(s, false):
+		return finding{CodeSpreadsheetDamage, shown(s) + " was shortened by a spreadsheet" + want}
+	case len(s) == 5 && isDigits(s) && s >= "20000" && s < "80000":
+		return finding{CodeInvalidDate, shown(s) + " looks like a spreadsheet's serial number of a day: format the column as a date" + want[1:]}
+	case len(s) > 10 && isISO(s[:10]) && (s[10] == 'T' || s[10] == ' '):
+		return finding{CodeInvalidDate, shown(s) + " has a time behind the date" + want}
+	}
+	hint := ""
+	for _, other := range [...]string{isoDate, "2006/01/02", "20060102", "02/01/2006", "01/02/2006", "02-01-2006", "01-02-2006", "02.01.2006", "2/1/2006", "1/2/2006", "02/01/06", "01/02/06", "2006-02-01", "2 Jan 2006", "2-Jan-06", "Jan 2, 2006"} {
+		if other == layout {
+			continue
+		}
+		if _, err := time.Parse(other, s); err == nil {
+			hint = " (it looks like another date format, perhaps with day and month the other way round; none is guessed)"
+			break
+		}
+	}
+	return finding{CodeInvalidDate, shown(s) + " is no day of the calendar in this feed's date format" + hint + want}
+}

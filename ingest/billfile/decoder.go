@@ -1,0 +1,72 @@
+package billfile
+
+import (
+	"errors"
+	"io"
+)
+
+// Decoder yields the records of a surveyed file with all their problems, those included that only the whole file
+// shows. Not for concurrent use. It starts nothing that would have to be stopped.
+type Decoder struct {
+	survey  *Survey
+	seen    *Survey // what this pass has read
+	source  *source
+	split   *splitter
+	parser  *rowParser
+	batch   batch
+	next    int // slot
+	current item
+	err     error // sticky
+}
+
+// Decode begins a pass over r, which must be the very bytes that were surveyed: where they are not, it or Next
+// returns an error. Several passes may run at the same time. The caller closes what r may need closed.
+func (s *Survey) Decode(r io.Reader) (*Decoder, error) {
+	if s.found == nil {
+		return nil, errors.New("decode bill file: its survey did not succeed")
+	}
+	d := &Decoder{survey: s, seen: &Survey{format: s.format}}
+	var err error
+	if d.source, d.split, err = d.seen.start(r, s); err != nil {
+		return nil, err
+	}
+	d.parser, err = newRowParser(s.Layout, s.format)
+	return d, err
+}
+
+// Next returns the next record: a bill, or the problems that stand in its way. The record is valid until the
+// next call, its strings for good. io.EOF comes once the whole file was read and is the one that was surveyed.
+func (d *Decoder) Next() (*Record, error) {
+	if d.err == nil {
+		d.err = d.advance()
+	}
+	if d.err != nil {
+		return nil, d.err
+	}
+	return &d.current.Record, nil
+}
+
+func (d *Decoder) advance() error {
+	for d.next == len(d.batch.slots) {
+		b := &d.batch
+		b.row, d.next = d.split.rows+1, 0
+		var err error
+		b.buf, b.slots, err = d.split.next(b.buf, b.slots)
+		if errors.Is(err, io.EOF) {
+			d.seen.end(d.source, d.split)
+			if err := d.seen.sameAs(d.survey); err != nil {
+				return err
+			}
+			return io.EOF
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := d.parser.parse(d.batch.buf, d.batch.slots[d.next], d.batch.row+d.next, &d.current); err != nil {
+		return err
+	}
+	d.next++
+	d.survey.found.judge(&d.current, d.survey.hasher, d.parser.check)
+	return nil
+}

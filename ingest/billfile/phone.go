@@ -1,0 +1,95 @@
+package billfile
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/nyaruka/phonenumbers"
+)
+
+// phoneReader brings phone numbers to E.164. Not for concurrent use.
+type phoneReader struct {
+	region string // for national numbers; "" = none
+	trunk  string // what national numbers begin with in that region
+}
+
+func newPhoneReader(region string) *phoneReader {
+	r := &phoneReader{region: region}
+	if region != "" {
+		r.trunk = phonenumbers.GetNddPrefixForRegion(region, true)
+	}
+	return r
+}
+
+func checkRegion(region string) error {
+	if region != "" && phonenumbers.GetCountryCodeForRegion(region) == 0 {
+		return fmt.Errorf("phone_region: %q is no ISO 3166 region of two capital letters, such as ZA", region)
+	}
+	return nil
+}
+
+// closedPlans are countries whose numbers all have one length, though the library's data, which has leftovers
+// of older plans, takes shorter ones: a digit lost would give somebody else's number.
+var closedPlans = map[int32]int{27: 9}
+
+// parse returns the number in E.164.
+func (p *phoneReader) parse(s string) (string, finding) {
+	invalid := finding{CodeInvalidPhone, p.advice()}
+	digits := 0
+	for i := range len(s) {
+		switch c := s[i]; {
+		case isDigit(c):
+			digits++
+		case c == '+' && i == 0, c == ' ', c == '-', c == '(', c == ')', c == '.', c == '/':
+		default: // letters, extensions, two numbers in one cell
+			switch {
+			case scientific(s, false):
+				return "", finding{CodeSpreadsheetDamage, " was shortened by a spreadsheet, its digits are lost: format the column as text and enter the whole number"}
+			case spreadsheetError(s):
+				return "", finding{CodeSpreadsheetDamage, " holds a spreadsheet's error value: correct the sheet"}
+			}
+			return "", invalid
+		}
+	}
+	if digits < 5 || digits > 20 || len(s) > 40 {
+		return "", invalid
+	}
+	international := s[0] == '+'
+	if !international && p.region == "" {
+		return "", invalid
+	}
+	number, err := phonenumbers.Parse(s, p.region)
+	if err != nil || number.GetExtension() != "" || !phonenumbers.IsValidNumber(number) {
+		return "", invalid
+	}
+	national := phonenumbers.GetNationalSignificantNumber(number)
+	if n, ok := closedPlans[number.GetCountryCode()]; ok && len(national) != n {
+		return "", invalid
+	}
+	if !international && p.trunk != "" && !strings.HasPrefix(strings.TrimLeft(s, "( "), p.trunk) && !p.usualLength(len(national)) {
+		return "", invalid
+	}
+	e164 := phonenumbers.Format(number, phonenumbers.E164)
+	if len(e164) < 8 || len(e164) > 16 {
+		return "", invalid
+	}
+	return e164, finding{}
+}
+
+// usualLength reports whether a national number of n digits, given without the trunk prefix, is as long as those of the
+// region are: then nothing was lost but the prefix, which spreadsheets strip.
+func (p *phoneReader) usualLength(n int) bool {
+	for _, kind := range [...]phonenumbers.PhoneNumberType{phonenumbers.MOBILE, phonenumbers.FIXED_LINE} {
+		if example := phonenumbers.GetExampleNumberForType(p.region, kind); example != nil && len(phonenumbers.GetNationalSignificantNumber(example)) == n {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *phoneReader) advice() string {
+	if p.region == "" {
+		return " is no phone number: write it with + and the country code, or set phone_region: for national numbers, or leave it blank"
+	}
+	return " is no phone number of " + p.region + " nor an international one: write all its digits, with + and the country code, or leave it blank"
+}

@@ -1,0 +1,359 @@
+package billfile
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
+
+	"golang.org/x/text/encoding/charmap"
+)
+
+// Encodings as Layout.Encoding names them.
+const (
+	encUTF8    = "utf-8"
+	encUTF16LE = "utf-16le"
+	encUTF16BE = "utf-16be"
+	enc1252    = "windows-1252"
+)
+
+// sniffSize is how much of a file's beginning is looked at to tell what it is.
+const sniffSize = 4096
+
+// magics are beginnings of files that are no text, with what to call them.
+var magics = [...]struct{ magic, name string }{
+	{"PK\x03\x04", "a zip archive or an Excel workbook (xlsx)"},
+	{"PK\x05\x06", "an empty zip archive"},
+	{"\x1f\x8b", "gzip-compressed"},
+	{"%PDF-", "a PDF document"},
+	{"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Excel workbook (xls)"},
+	{"BZh", "bzip2-compressed"},
+	{"\xfd7zXZ\x00", "xz-compressed"},
+	{"\x28\xb5\x2f\xfd", "zstd-compressed"},
+	{"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"},
+	{"\x89PNG", "a picture"},
+	{"{\\rtf", "a rich-text document"},
+	{"<?xml", "an XML document"},
+	{"<!DOCTYPE", "a web page"},
+	{"<html", "a web page"},
+}
+
+// isBinary names what a file is that is no text, going by its first bytes; "" for text, as far as they show.
+func isBinary(head []byte) string {
+	for _, m := range magics {
+		if len(head) >= len(m.magic) && strings.EqualFold(string(head[:len(m.magic)]), m.magic) {
+			if m.magic == "PK\x03\x04" && (bytes.Contains(head, []byte("xl/")) || bytes.Contains(head, []byte("[Content_Types].xml"))) {
+				return "an Excel workbook (xlsx)"
+			}
+			return m.name
+		}
+	}
+	return ""
+}
+
+// source is a bill file as a stream of valid UTF-8 without a byte order mark. Its errors are *FileError where the
+// file is at fault, anything else where the reading failed.
+type source struct {
+	r        io.Reader
+	encoding string // utf-8, utf-16le, …
+	bom      bool
+	max      int64 // bytes; 0 = no limit
+	allowCut bool  // AllowNoFinalNewline
+	read     int64 // bytes of the file so far, byte order mark included
+	lines    int   // line feeds delivered so far
+	in       []byte
+	raw      []byte // undecoded bytes: the rest of in
+	err      error  // sticky
+	table    *[256]rune
+}
+
+// newSource finds out how the file is encoded and returns its text. configured is Format.Encoding.
+func newSource(r io.Reader, configured string, maxSize int64, allowCut bool) (*source, error) {
+	s := &source{r: r, max: maxSize, allowCut: allowCut, in: make([]byte, 64<<10)}
+	n, err := io.ReadFull(r, s.in[:sniffSize])
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, fmt.Errorf("read bill file: %w", err)
+	}
+	head := s.in[:n]
+	s.raw, s.read = head, int64(n)
+	if n == 0 {
+		return nil, &FileError{Code: CodeEmptyFile, Detail: "the file is empty: send a file with a header row"}
+	}
+	if err := s.tooLarge(); err != nil {
+		return nil, err
+	}
+	if what := isBinary(head); what != "" {
+		return nil, &FileError{Code: CodeNotCSV, Detail: "the file is " + what + ", not CSV text: export or unpack it as CSV"}
+	}
+	if err := s.choose(head, configured); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// choose settles on an encoding from the byte order mark and the configuration. It guesses nothing.
+func (s *source) choose(head []byte, configured string) error {
+	mark, size := "", 0
+	switch {
+	case bytes.HasPrefix(head, []byte("\xef\xbb\xbf")):
+		mark, size = encUTF8, 3
+	case bytes.HasPrefix(head, []byte("\xff\xfe")):
+		mark, size = encUTF16LE, 2
+	case bytes.HasPrefix(head, []byte("\xfe\xff")):
+		mark, size = encUTF16BE, 2
+	}
+	undecodable := func(detail string) error {
+		return &FileError{Code: CodeUndecodable, Line: 1, Detail: detail}
+	}
+	zeros := zeroPattern(head)
+	switch configured {
+	case "", "auto":
+		if mark == "" {
+			if zeros != "" {
+				return undecodable("the file looks like UTF-16 but has no byte order mark: set encoding: utf-16, or save it as UTF-8")
+			}
+			mark = encUTF8
+		}
+	case "utf-8":
+		if mark == encUTF16LE || mark == encUTF16BE {
+			return undecodable("the file's byte order mark says UTF-16, encoding: says utf-8: set encoding: auto, or save it as UTF-8")
+		}
+		mark = encUTF8
+	case "utf-16":
+		switch {
+		case mark == encUTF8 || mark == "" && zeros == "":
+			return undecodable("the file does not look like UTF-16, which encoding: says: set encoding: auto, or save it as UTF-16")
+		case mark == "" && zeros == encUTF16BE:
+			return undecodable("the file looks like big-endian UTF-16 and has no byte order mark: save it with one, or as UTF-8")
+		case mark == "":
+			mark = encUTF16LE
+		}
+	case "windows-1252":
+		if mark != "" {
+			return undecodable("the file's byte order mark says Unicode, encoding: says windows-1252: set encoding: auto")
+		}
+		mark = enc1252
+		s.table = table1252()
+	default:
+		return fmt.Errorf("read bill file: encoding %q is not known: use auto, utf-8, utf-16 or windows-1252", configured)
+	}
+	s.encoding, s.bom, s.raw = mark, size > 0, s.raw[size:]
+	if len(s.raw) == 0 && s.read < sniffSize {
+		return &FileError{Code: CodeEmptyFile, Detail: "the file is empty but for its byte order mark: send a file with a header row"}
+	}
+	return nil
+}
+
+// zeroPattern tells UTF-16 without a byte order mark, by the zero bytes of its first eight letters; "" = it is not.
+func zeroPattern(head []byte) string {
+	n := min(len(head), 16) &^ 1
+	if n == 0 {
+		return ""
+	}
+	even, odd := 0, 0
+	for i := 0; i < n; i += 2 {
+		if head[i] == 0 {
+			even++
+		}
+		if head[i+1] == 0 {
+			odd++
+		}
+	}
+	switch half := n / 4; {
+	case odd > half && even == 0:
+		return encUTF16LE
+	case even > half && odd == 0:
+		return encUTF16BE
+	}
+	return ""
+}
+
+// table1252 maps every byte of Windows-1252 to its character; the five bytes that have none to utf8.RuneError.
+func table1252() *[256]rune {
+	t := new([256]rune)
+	for i := range t {
+		t[i] = charmap.Windows1252.DecodeByte(byte(i))
+		switch i {
+		case 0x81, 0x8d, 0x8f, 0x90, 0x9d: // some tables give these control characters, which would be a guess
+			t[i] = utf8.RuneError
+		}
+	}
+	return t
+}
+
+func (s *source) tooLarge() error {
+	if s.max > 0 && s.read > s.max {
+		return &FileError{Code: CodeFileTooLarge, Detail: fmt.Sprintf("the file has more than the %d bytes that max_file_size allows: split it, or raise the limit", s.max)}
+	}
+	return nil
+}
+
+// fill reads more of the file behind what is left in raw. io.EOF at its end.
+func (s *source) fill() error {
+	n := copy(s.in, s.raw)
+	m, err := 0, error(nil)
+	for tries := 0; m == 0 && err == nil; tries++ {
+		if tries == 100 {
+			err = io.ErrNoProgress
+			break
+		}
+		m, err = s.r.Read(s.in[n:])
+	}
+	s.raw = s.in[:n+m]
+	s.read += int64(m)
+	if e := s.tooLarge(); e != nil {
+		return e
+	}
+	if m > 0 {
+		return nil // an error comes again with the next call
+	}
+	if errors.Is(err, io.EOF) {
+		return io.EOF
+	}
+	return fmt.Errorf("read bill file: %w", err)
+}
+
+// Read delivers UTF-8 text: valid, without NUL, characters never cut between two calls. len(p) must be 16 or more.
+func (s *source) Read(p []byte) (int, error) {
+	if s.err != nil {
+		return 0, s.err
+	}
+	for {
+		n, err := s.decode(p)
+		if err == nil && n > 0 {
+			if i := bytes.IndexByte(p[:n], 0); i >= 0 {
+				line := s.lines + bytes.Count(p[:i], []byte{'\n'}) + 1
+				err = &FileError{Code: CodeNotCSV, Line: line, Detail: lineText(line) + " holds a NUL byte: the file is binary, or was damaged on the way; send it again as CSV text"}
+			} else {
+				s.lines += bytes.Count(p[:n], []byte{'\n'})
+				return n, nil
+			}
+		}
+		if err == nil {
+			if err = s.fill(); err == nil {
+				continue
+			}
+		}
+		if errors.Is(err, io.EOF) && len(s.raw) > 0 {
+			err = s.cutCharacter()
+		}
+		s.err = err
+		return 0, err
+	}
+}
+
+// cutCharacter is the error of a file that ends in the middle of a character.
+func (s *source) cutCharacter() error {
+	line := s.lines + 1
+	if s.allowCut && s.encoding == encUTF8 {
+		return s.undecodable(line)
+	}
+	return &FileError{Code: CodeTruncated, Line: line, Detail: lineText(line) + " ends in the middle of a character: the upload was cut off; send the whole file again"}
+}
+
+func (s *source) undecodable(line int) error {
+	hint := ""
+	switch s.encoding {
+	case encUTF8:
+		hint = " is not valid UTF-8: save the file as UTF-8, or set encoding: to what it is (Excel's plain CSV is often windows-1252)"
+	case enc1252:
+		hint = " has a byte that Windows-1252 does not define: set encoding: to what the file is, or save it as UTF-8"
+	default:
+		hint = " is not valid UTF-16: save the file as UTF-8"
+	}
+	return &FileError{Code: CodeUndecodable, Line: line, Detail: lineText(line) + hint}
+}
+
+// decode moves as many whole characters as fit from raw to p.
+func (s *source) decode(p []byte) (int, error) {
+	switch s.encoding {
+	case encUTF8:
+		return s.decodeUTF8(p)
+	case enc1252:
+		return s.decode1252(p)
+	default:
+		return s.decodeUTF16(p)
+	}
+}
+
+func (s *source) decodeUTF8(p []byte) (int, error) {
+	n := min(len(s.raw), len(p))
+	// Leave a character alone that the end of the chunk cuts.
+	for back := 1; back <= min(3, n); back++ {
+		if c := s.raw[n-back]; utf8.RuneStart(c) {
+			if c >= utf8.RuneSelf && !utf8.FullRune(s.raw[n-back:n]) {
+				n -= back
+			}
+			break
+		}
+	}
+	if !utf8.Valid(s.raw[:n]) {
+		good := 0
+		for good < n {
+			r, size := utf8.DecodeRune(s.raw[good:n])
+			if r == utf8.RuneError && size == 1 {
+				break
+			}
+			good += size
+		}
+		if bytes.IndexByte(s.raw[:n], 0) >= 0 {
+			line := s.lines + 1
+			return 0, &FileError{Code: CodeNotCSV, Line: line, Detail: "the file holds NUL bytes and is no text: it is binary, or was damaged on the way; send it as CSV text"}
+		}
+		return 0, s.undecodable(s.lines + bytes.Count(s.raw[:good], []byte{'\n'}) + 1)
+	}
+	copy(p, s.raw[:n])
+	s.raw = s.raw[n:]
+	return n, nil
+}
+
+func (s *source) decode1252(p []byte) (int, error) {
+	n, i := 0, 0
+	for i < len(s.raw) && n+utf8.UTFMax <= len(p) {
+		c := s.raw[i]
+		if c < utf8.RuneSelf {
+			p[n] = c
+			n++
+		} else {
+			r := s.table[c]
+			if r == utf8.RuneError {
+				return 0, s.undecodable(s.lines + bytes.Count(p[:n], []byte{'\n'}) + 1)
+			}
+			n += utf8.EncodeRune(p[n:], r)
+		}
+		i++
+	}
+	s.raw = s.raw[i:]
+	return n, nil
+}
+
+func (s *source) decodeUTF16(p []byte) (int, error) {
+	unit := func(b []byte) rune { return rune(b[0]) | rune(b[1])<<8 }
+	if s.encoding == encUTF16BE {
+		unit = func(b []byte) rune { return rune(b[1]) | rune(b[0])<<8 }
+	}
+	n, i := 0, 0
+	for i+2 <= len(s.raw) && n+utf8.UTFMax <= len(p) {
+		r, size := unit(s.raw[i:]), 2
+		if utf16.IsSurrogate(r) {
+			if r < 0xdc00 && i+4 > len(s.raw) {
+				break // the second half is still to come
+			}
+			if r < 0xdc00 {
+				r, size = utf16.DecodeRune(r, unit(s.raw[i+2:])), 4
+			} else {
+				r = utf8.RuneError
+			}
+			if r == utf8.RuneError {
+				return 0, s.undecodable(s.lines + bytes.Count(p[:n], []byte{'\n'}) + 1)
+			}
+		}
+		n += utf8.EncodeRune(p[n:], r)
+		i += size
+	}
+	s.raw = s.raw[i:]
+	return n, nil
+}

@@ -1,0 +1,332 @@
+package billfile
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"strconv"
+)
+
+// quoting follows RFC 4180 quotes through the bytes of one record, in step with encoding/csv's strict mode, so
+// that a record's end is known before anything is parsed. Its zero value is the start of a record.
+type quoting struct {
+	state  quoteState
+	fields int // delimiters outside quotes so far
+	opened int // line on which the last quoted field opened
+}
+
+type quoteState uint8
+
+const (
+	fieldStart  quoteState = iota // before a field's first byte
+	plainField                    // in a field without quotes
+	quotedField                   // between a field's quotes
+	afterQuote                    // behind a quote in a quoted field: its end, or the first of two
+	afterReturn                   // behind a quote and a carriage return
+	broken                        // a quote where none may be: the rest of the line means nothing
+)
+
+// follow takes the next bytes of the record: a line, or a part of one. line is its number.
+func (q *quoting) follow(b []byte, delim byte, line int) {
+	for len(b) > 0 {
+		switch q.state {
+		case fieldStart:
+			if b[0] == '"' {
+				q.state, q.opened, b = quotedField, line, b[1:]
+				continue
+			}
+			q.state = plainField
+		case plainField:
+			field := b
+			i := bytes.IndexByte(b, delim)
+			if i >= 0 {
+				field = b[:i]
+			}
+			if bytes.IndexByte(field, '"') >= 0 {
+				q.state = broken
+				return
+			}
+			if i < 0 {
+				return
+			}
+			q.state, b = fieldStart, b[i+1:]
+			q.fields++
+		case quotedField:
+			i := bytes.IndexByte(b, '"')
+			if i < 0 {
+				return
+			}
+			q.state, b = afterQuote, b[i+1:]
+		case afterQuote:
+			switch b[0] {
+			case '"':
+				q.state = quotedField
+			case delim:
+				q.state = fieldStart
+				q.fields++
+			case '\r':
+				q.state = afterReturn
+			case '\n':
+				return
+			default:
+				q.state = broken
+				return
+			}
+			b = b[1:]
+		case afterReturn:
+			if b[0] != '\n' {
+				q.state = broken
+			}
+			return
+		case broken:
+			return
+		}
+	}
+}
+
+// open reports, at the end of a line, whether the record goes on behind it.
+func (q *quoting) open() bool { return q.state == quotedField }
+
+// slot is one record in a batch, not parsed yet.
+type slot struct {
+	off, end int // of its bytes in the batch; empty when it is too large
+	line     int
+	span     int
+	size     int64 // bytes, also of what is not kept
+	large    bool  // beyond maxRow: the bytes were let go
+	cut      bool  // the last one, without a line end
+}
+
+// splitter cuts text into records and blank lines without parsing fields. It holds one record at most, besides
+// the batch it is filling. Not for concurrent use.
+type splitter struct {
+	src      io.Reader // valid UTF-8
+	delim    byte
+	allowCut bool
+	rest     []byte // read, not cut yet
+	eof      bool
+	line     int // lines cut so far
+	blank    int // of them
+	data     int // of them
+	rows     int
+}
+
+// batchSize is what a batch holds before it is handed on, in bytes.
+const batchSize = 128 << 10
+
+// readMore appends what one read gives. It sets eof at the end of the text.
+func (s *splitter) readMore(b []byte, want int) ([]byte, error) {
+	if cap(b)-len(b) < want {
+		b = append(make([]byte, 0, len(b)+want+1), b...) // one byte over, for the line end that a cut line gets
+	}
+	n, err := s.src.Read(b[len(b) : len(b)+want])
+	b = b[:len(b)+n]
+	if errors.Is(err, io.EOF) {
+		s.eof = true
+		return b, nil
+	}
+	return b, err
+}
+
+// next cuts the next records into b and their bytes with them. io.EOF when there are none left; a *FileError
+// for an open quote, a cut-off end, or lines that end with carriage returns.
+func (s *splitter) next(buf []byte, slots []slot) ([]byte, []slot, error) {
+	buf, slots = append(buf[:0], s.rest...), slots[:0]
+	s.rest = s.rest[:0]
+	pos := 0
+	for want := batchSize; ; {
+		var err error
+		for !s.eof && len(buf)-pos < want {
+			if buf, err = s.readMore(buf, max(want-(len(buf)-pos), 4096)); err != nil {
+				return buf, nil, err
+			}
+		}
+		if pos, slots, err = s.cut(buf, pos, slots); err != nil {
+			return buf, nil, err
+		}
+		switch {
+		case s.eof && pos < len(buf):
+			return s.last(buf, pos, slots)
+		case len(slots) > 0:
+			s.rest = append(s.rest[:0], buf[pos:]...)
+			return buf[:pos], slots, nil
+		case s.eof:
+			return buf, nil, io.EOF
+		case len(buf)-pos > maxRow:
+			slots, err = s.skip(buf[pos:], slots)
+			return buf[:pos], slots, err
+		default: // blank lines only so far, and perhaps a record longer than what was read
+			buf = buf[:copy(buf, buf[pos:])]
+			pos = 0
+			want = min(2*len(buf)+batchSize, maxRow+4096)
+		}
+	}
+}
+
+// cut cuts all whole records of buf from pos on.
+func (s *splitter) cut(buf []byte, pos int, slots []slot) (int, []slot, error) {
+	for pos < len(buf) {
+		n := bytes.IndexByte(buf[pos:], '\n')
+		if n < 0 {
+			return pos, slots, nil
+		}
+		end := pos + n + 1
+		if s.isBlank(buf[pos:end]) {
+			s.line++
+			s.blank++
+			pos = end
+			continue
+		}
+		span := 1
+		if bytes.IndexByte(buf[pos:end], '"') >= 0 {
+			var q quoting
+			q.follow(buf[pos:end], s.delim, s.line+1)
+			for q.open() {
+				n := bytes.IndexByte(buf[end:], '\n')
+				if n < 0 {
+					return pos, slots, nil
+				}
+				q.follow(buf[end:end+n+1], s.delim, s.line+span+1)
+				end += n + 1
+				span++
+				if end-pos > maxRow && q.open() {
+					return pos, slots, swallowed(q.opened)
+				}
+			}
+		}
+		slots = s.add(slots, slot{off: pos, end: end, span: span, size: int64(end - pos), large: end-pos > maxRow})
+		pos = end
+	}
+	return pos, slots, nil
+}
+
+func (s *splitter) add(slots []slot, t slot) []slot {
+	t.line = s.line + 1
+	if t.large {
+		t.end = t.off
+	}
+	s.line += t.span
+	s.data += t.span
+	s.rows++
+	return append(slots, t)
+}
+
+// isBlank reports whether a line holds nothing but spaces and tabs. A line of delimiters alone is a record.
+func (s *splitter) isBlank(line []byte) bool {
+	for _, c := range line {
+		if c > ' ' {
+			return false
+		}
+		if c != '\n' && c != '\r' && c != ' ' && (c != '\t' || s.delim == '\t') {
+			return false
+		}
+	}
+	return true
+}
+
+// last deals with what stands behind the last line end.
+func (s *splitter) last(buf []byte, pos int, slots []slot) ([]byte, []slot, error) {
+	line := s.line + 1
+	text := buf[pos:]
+	if bytes.IndexByte(text, '"') >= 0 {
+		var q quoting
+		for at, rest := line, text; len(rest) > 0; at++ {
+			n := bytes.IndexByte(rest, '\n') + 1
+			if n == 0 {
+				n = len(rest)
+			}
+			q.follow(rest[:n], s.delim, at)
+			rest = rest[n:]
+		}
+		if q.open() {
+			return buf, nil, &FileError{Code: CodeUnbalancedQuote, Line: q.opened, Detail: "the quotation mark that opens a field on " + lineText(q.opened) + " is never closed: close it, or remove it"}
+		}
+	}
+	if err := loneReturns(text, line); err != nil {
+		return buf, nil, err
+	}
+	span := 1 + bytes.Count(text, []byte{'\n'})
+	if !s.allowCut {
+		at := line + span - 1
+		return buf, nil, &FileError{Code: CodeTruncated, Line: at, Detail: lineText(at) + ", the last, has no line end: the upload looks cut off; send the whole file again (or set require_final_newline: false if its lines are really meant to end so)"}
+	}
+	if s.isBlank(text) {
+		s.line++
+		s.blank++
+		return buf, slots, nil
+	}
+	return buf, s.add(slots, slot{off: pos, end: len(buf), span: span, size: int64(len(text)), cut: true, large: len(text) > maxRow}), nil
+}
+
+// skip reads on to the end of a line that is longer than a row may be, keeping none of it. What follows is left in rest.
+func (s *splitter) skip(text []byte, slots []slot) ([]slot, error) {
+	line := s.line + 1
+	span := 1
+	var q quoting
+	var size int64
+	chunk := append([]byte(nil), text...)
+	lone := false
+	for {
+		for len(chunk) > 0 {
+			n := bytes.IndexByte(chunk, '\n') + 1
+			if n == 0 {
+				lone = lone || bytes.IndexByte(chunk[:len(chunk)-1], '\r') >= 0
+				q.follow(chunk, s.delim, line+span-1)
+				size += int64(len(chunk))
+				break
+			}
+			q.follow(chunk[:n], s.delim, line+span-1)
+			size += int64(n)
+			chunk = chunk[n:]
+			if !q.open() {
+				s.rest = append(s.rest[:0], chunk...)
+				return s.add(slots, slot{span: span, size: size, large: true}), nil
+			}
+			if size > maxRow {
+				return nil, swallowed(q.opened)
+			}
+			span++
+		}
+		if s.eof {
+			break
+		}
+		var err error
+		if chunk, err = s.readMore(chunk[:0], 64<<10); err != nil {
+			return nil, err
+		}
+	}
+	switch {
+	case q.open():
+		return nil, &FileError{Code: CodeUnbalancedQuote, Line: q.opened, Detail: "the quotation mark that opens a field on " + lineText(q.opened) + " is never closed: close it, or remove it"}
+	case lone:
+		return nil, badLineEnds(line)
+	case !s.allowCut:
+		at := line + span - 1
+		return nil, &FileError{Code: CodeTruncated, Line: at, Detail: lineText(at) + ", the last, has no line end: the upload looks cut off; send the whole file again"}
+	}
+	s.rest = s.rest[:0]
+	return s.add(slots, slot{span: span, size: size, large: true, cut: true}), nil
+}
+
+func swallowed(line int) error {
+	return &FileError{Code: CodeUnbalancedQuote, Line: line, Detail: "the quotation mark that opens a field on " + lineText(line) +
+		" is not closed within " + strconv.Itoa(maxRow>>10) + " KiB, so the lines behind it cannot be told apart: close it, or remove it"}
+}
+
+// loneReturns finds lines that end with a carriage return alone. A quoted field is no excuse: there is no telling.
+func loneReturns(text []byte, line int) error {
+	for i := 0; i < len(text); i++ {
+		j := bytes.IndexByte(text[i:], '\r')
+		if j < 0 {
+			return nil
+		}
+		if i += j; i+1 < len(text) && text[i+1] != '\n' {
+			return badLineEnds(line)
+		}
+	}
+	return nil
+}
+
+func badLineEnds(line int) error {
+	return &FileError{Code: CodeBadLineEnds, Line: line, Detail: lineText(line) + " has carriage returns alone where lines should end, as old Mac programs write: save the file with CRLF or LF line ends"}
+}

@@ -1,0 +1,232 @@
+package billfile
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// trim takes surrounding space off a cell: spaces of any width and tabs, which spreadsheets leave behind and
+// which mean nothing at a cell's edge. Everything else stays and is looked at, also at the edges.
+func trim(s string) string {
+	if n := len(s); n == 0 || s[0] > ' ' && s[0] < utf8.RuneSelf && s[n-1] > ' ' && s[n-1] < utf8.RuneSelf {
+		return s
+	}
+	return strings.TrimFunc(s, isSpace)
+}
+
+func isSpace(r rune) bool {
+	switch r {
+	case ' ', '\t', 0xa0, 0x1680, 0x202f, 0x205f, 0x3000:
+		return true
+	}
+	return 0x2000 <= r && r <= 0x200a
+}
+
+// isPlain reports whether b holds nothing but visible ASCII and spaces.
+func isPlain(b []byte) bool {
+	const high, space, del = 0x8080808080808080, 0x2020202020202020, 0x7f7f7f7f7f7f7f7f
+	for len(b) >= 8 {
+		w := binary.LittleEndian.Uint64(b)
+		below := w - space // borrows where a byte is below a space; w has no high bits, or the test fails anyway
+		gone := (w ^ del) - 0x0101010101010101
+		if (w|below|gone)&high != 0 {
+			return false
+		}
+		b = b[8:]
+	}
+	for _, c := range b {
+		if c < ' ' || c > '~' {
+			return false
+		}
+	}
+	return true
+}
+
+// invisibles are characters that no reader sees, or that change what is seen around them, beside the control
+// characters proper.
+var invisibles = [...]struct {
+	from, to rune
+	name     string
+}{
+	{0x00ad, 0x00ad, "soft hyphen"},
+	{0x034f, 0x034f, "invisible joiner"},
+	{0x061c, 0x061c, "text direction control"},
+	{0x115f, 0x1160, "invisible filler"},
+	{0x17b4, 0x17b5, "invisible vowel"},
+	{0x180b, 0x180f, "invisible separator"},
+	{0x200b, 0x200d, "zero-width character"},
+	{0x200e, 0x200f, "text direction control"},
+	{0x2028, 0x2029, "line break"},
+	{0x202a, 0x202e, "text direction control"},
+	{0x2060, 0x2064, "zero-width character"},
+	{0x2065, 0x2069, "text direction control"},
+	{0x206a, 0x206f, "invisible control"},
+	{0x3164, 0x3164, "invisible filler"},
+	{0xfeff, 0xfeff, "byte order mark inside the text"},
+	{0xffa0, 0xffa0, "invisible filler"},
+	{0xfff0, 0xfffb, "invisible control"},
+	{0xfffd, 0xfffd, "replacement character, the mark of text that was damaged earlier"},
+	{0xfffe, 0xffff, "no character"},
+	{0xe0000, 0xe0fff, "invisible tag"},
+}
+
+// invisibleName names a character that may not stand in a field; "" for those that may.
+func invisibleName(r rune) string {
+	switch {
+	case r >= ' ' && r <= '~' || 0xa0 <= r && r < 0xad:
+		return ""
+	case r == '\n' || r == '\r' || r == 0x85 || r == '\v' || r == '\f':
+		return "line break"
+	case r == '\t':
+		return "tab"
+	case r < ' ' || 0x7f <= r && r < 0xa0:
+		return "control character"
+	}
+	for _, v := range invisibles {
+		if r < v.from {
+			return ""
+		}
+		if r <= v.to {
+			return v.name
+		}
+	}
+	return ""
+}
+
+// invisible is the place of the first character in s that may not stand in a field; -1 when all may.
+func invisible(s string) int {
+	for i := 0; i < len(s); i++ {
+		if s[i] < ' ' || s[i] > '~' {
+			return invisibleFrom(s, i)
+		}
+	}
+	return -1
+}
+
+func invisibleFrom(s string, from int) int {
+	for i, r := range s[from:] {
+		if (r < ' ' || r > '~') && invisibleName(r) != "" {
+			return from + i
+		}
+	}
+	return -1
+}
+
+// invisibleDetail says which character it is that may not stand in a field, and where.
+func invisibleDetail(s string, at int) string {
+	r, _ := utf8.DecodeRuneInString(s[at:])
+	n := utf8.RuneCountInString(s[:at]) + 1
+	return fmt.Sprintf("has a %s (%U) as character %d: remove it", invisibleName(r), r, n)
+}
+
+// quoteLimit is how much of a cell a detail shows, in bytes.
+const quoteLimit = 40
+
+// quote shows a cell in a detail: in quotation marks, at most quoteLimit bytes of it, everything but ASCII escaped.
+func quote(s string) string {
+	if len(s) <= quoteLimit {
+		return strconv.QuoteToASCII(s)
+	}
+	cut := quoteLimit
+	for cut > 0 && !utf8.RuneStart(s[cut]) {
+		cut--
+	}
+	return strconv.QuoteToASCII(s[:cut]) + "…"
+}
+
+// showable reports whether a bad amount, date, currency or reference may be quoted: nothing that looks like what
+// belongs in another column, for columns may have slipped.
+func showable(s string) bool {
+	if strings.ContainsRune(s, '@') || strings.HasPrefix(s, "+") && len(s) > 8 {
+		return false
+	}
+	letters, digits, words := 0, 0, 1
+	for _, r := range s {
+		switch {
+		case '0' <= r && r <= '9':
+			digits++
+		case r == ' ' || r == 0xa0:
+			words++
+		case 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || r >= utf8.RuneSelf:
+			letters++
+		}
+	}
+	return words == 1 || digits > 0 || letters <= 4
+}
+
+// shown is ` "cell"`, or nothing where the cell may not be quoted.
+func shown(s string) string {
+	if !showable(s) {
+		return " (not shown: it may be somebody's data)"
+	}
+	return " " + quote(s)
+}
+
+// spreadsheetError reports whether a cell holds what a spreadsheet writes where a formula failed or a column was too narrow.
+func spreadsheetError(s string) bool {
+	if len(s) < 3 || s[0] != '#' {
+		return false
+	}
+	switch strings.ToUpper(s) {
+	case "#N/A", "#REF!", "#VALUE!", "#DIV/0!", "#NAME?", "#NUM!", "#NULL!", "#SPILL!", "#CALC!":
+		return true
+	}
+	return strings.Trim(s, "#") == ""
+}
+
+// scientific reports whether s is a number as a spreadsheet shortens it, such as 8.5E+12. Without strict, 8E12
+// counts as well; with it, only what could not be a reference of the biller's own making.
+func scientific(s string, strict bool) bool {
+	i := strings.IndexAny(s, "eE")
+	if i < 1 || i == len(s)-1 {
+		return false
+	}
+	mantissa, exponent := s[:i], s[i+1:]
+	sign := exponent[0] == '+' || exponent[0] == '-'
+	if sign {
+		exponent = exponent[1:]
+	}
+	point := strings.ContainsAny(mantissa, ".,")
+	if strict && !point && (!sign || s[i+1] == '-') {
+		return false
+	}
+	mantissa = strings.TrimLeft(mantissa, "+-")
+	whole, fraction, _ := strings.Cut(strings.Replace(mantissa, ",", ".", 1), ".")
+	return isDigits(whole) && (fraction == "" || isDigits(fraction)) && isDigits(exponent)
+}
+
+// grouped reports whether s is a number with thousands separators or a decimal comma, such as 1.234,56.
+func grouped(s string) bool {
+	s = strings.TrimLeft(s, "+-")
+	if s == "" || !isDigit(s[0]) || !isDigit(s[len(s)-1]) {
+		return false
+	}
+	points, others := 0, 0
+	for _, r := range s {
+		switch {
+		case '0' <= r && r <= '9':
+		case r == '.':
+			points++
+		case r == ',' || r == '\'' || r == 0x2019 || isSpace(r):
+			others++
+		default:
+			return false
+		}
+	}
+	return others > 0 || points > 1
+}
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
+
+// isDigits reports whether s is one or more ASCII digits.
+func isDigits(s string) bool {
+	for i := range len(s) {
+		if !isDigit(s[i]) {
+			return false
+		}
+	}
+	return len(s) > 0
+}

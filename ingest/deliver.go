@@ -1,0 +1,302 @@
+package ingest
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"billdrop/client"
+	"billdrop/ingest/billfile"
+	"billdrop/ingest/ledger"
+)
+
+// delivery is one row on its way to becoming a bill. It is worked on by one goroutine.
+type delivery struct {
+	*fanout
+	row, line int
+	bill      billfile.Bill
+	content   [32]byte
+	turn      <-chan struct{} // nil: the reference is ours already
+	claim     *claim
+	sought    <-chan struct{} // set where the feeder has asked for the parties already
+
+	rec         *ledger.Bill // the ledger's record of the reference; nil: never heard of
+	body        []byte       // of rec.Send's generation; nil until built
+	last        client.Answer
+	charged     int    // sends of this run that count against the row
+	epoch       int    // outages of the gate when charged was last begun anew
+	generations int    // keys used up in this run
+	waits       int    // look-ups in this run for a request that stayed in flight
+	diff        string // what the bill that exists says otherwise
+}
+
+// run takes the row to its outcome and records it. It returns an error when the run stops before that: then the row has
+// no outcome, and the next run goes on with what the ledger holds.
+func (d *delivery) run(ctx context.Context) error {
+	defer d.lane.parties.release(d.claim)
+	if d.turn != nil {
+		if err := d.lane.refs.await(ctx, d.bill.Reference, d.turn); err != nil {
+			return err
+		}
+		defer d.lane.refs.give(d.bill.Reference)
+		if err := d.reload(ctx); err != nil {
+			return err
+		}
+	} else {
+		defer d.lane.refs.give(d.bill.Reference)
+	}
+	todo := d.open()
+	for {
+		var err error
+		switch todo.Do {
+		case stepCompare:
+			todo, err = d.compare(ctx)
+		case stepSend:
+			todo, err = d.sendNew(ctx)
+		case stepResend:
+			todo, err = d.sendAgain(ctx)
+		case stepLookUp:
+			todo, err = d.lookUp(ctx, todo.Cause)
+		case stepParties:
+			todo, err = d.askParties(ctx)
+		case stepRefuse:
+			return d.refuse(ctx)
+		case stepFinish:
+			return d.finish(ctx, todo.Status)
+		default:
+			return d.stop()
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// reload reads the reference's record after another row was at work on it.
+func (d *delivery) reload(ctx context.Context) error {
+	known, err := d.ledger.Bills(ctx, d.lane.scope, []string{d.bill.Reference})
+	if err != nil {
+		return d.broken(err)
+	}
+	d.rec = known[d.bill.Reference]
+	return nil
+}
+
+// open decides how to begin, from the record of the reference.
+func (d *delivery) open() decision {
+	var digest ledger.Digest
+	if d.rec != nil && d.rec.Send.Key != "" {
+		if d.rec.InDoubt() { // a crash, or a run that was stopped hard: the answer is lost
+			d.rec.Doubt = true
+			if d.rec.Send.Answer == "" {
+				d.rec.Send.Unanswered = true
+			}
+		}
+		d.body = body(&d.bill, d.rec.Send.Form, d.rec.Send.CustomerID, d.rec.Send.AccountID)
+		digest = ledger.DigestOf(d.body)
+	}
+	return opening(d.rec, ledger.Digest(d.content[:16]), digest, time.Now())
+}
+
+// sendNew begins a generation: chooses the form that today's knowledge of the parties allows, and sends it.
+func (d *delivery) sendNew(ctx context.Context) (decision, error) {
+	sought := d.sought
+	d.sought = nil
+	if sought == nil {
+		sought = d.lane.parties.seek(d.claim)
+	}
+	if err := d.wait(ctx, sought); err != nil {
+		return decision{}, err
+	}
+	form, accountID, customerID := d.claim.form, d.claim.accountID, d.claim.customerID
+	if form == ledger.FormNone {
+		id, todo, err := d.resolveAccount(ctx)
+		if id == "" {
+			return todo, err
+		}
+		form, accountID = ledger.FormAccount, id
+	}
+	if d.rec == nil {
+		d.rec = &ledger.Bill{Reference: d.bill.Reference}
+	}
+	d.generations++
+	s := d.ownSend()
+	s.Generation++
+	s.Form, s.AccountID, s.CustomerID = form, accountID, customerID
+	s.Content = ledger.Digest(d.content[:16])
+	s.Key = idempotencyKey(d.lane.scope, d.bill.Reference, d.content, s.Generation)
+	s.KeyFirstUsed = time.Now()
+	d.body = body(&d.bill, form, customerID, accountID)
+	s.Body = ledger.DigestOf(d.body)
+	return d.send(ctx)
+}
+
+// ownSend is the record's latest send, made this file's: another file's counts are not ours.
+func (d *delivery) ownSend() *ledger.Send {
+	s := &d.rec.Send
+	if s.File != d.file.ID {
+		s.File, s.Count, s.Unanswered = d.file.ID, 0, false
+	}
+	s.Row = d.row
+	return s
+}
+
+// sendAgain sends the recorded generation once more: same key, same bytes.
+func (d *delivery) sendAgain(ctx context.Context) (decision, error) {
+	switch d.last.Kind {
+	case client.Unknown: // nothing was sent in this run yet
+		if err := d.wait(ctx, d.lane.parties.lead(d.claim, d.rec.Send.Form)); err != nil {
+			return decision{}, err
+		}
+	case client.Throttled: // the gate keeps everybody waiting
+	default:
+		if err := d.gate.sleep(ctx, d.lane.policy.backoff(d.bill.Reference, max(1, d.charged))); err != nil {
+			return decision{}, err
+		}
+	}
+	d.ownSend()
+	return d.send(ctx)
+}
+
+// send records the send, waits for leave, sends, and judges the answer. In this order: no request without its
+// record, and no key that grew too old while waiting.
+func (d *delivery) send(ctx context.Context) (decision, error) {
+	if err := d.staged.Acquire(ctx, 1); err != nil {
+		return decision{}, context.Cause(ctx)
+	}
+	defer d.staged.Release(1)
+	s := &d.rec.Send
+	before := s.Answer
+	s.At, s.Answer = time.Now(), ""
+	s.Count++
+	d.rec.State = ledger.Pending
+	if err := d.ledger.Begin(context.WithoutCancel(ctx), d.lane.scope, d.rec); err != nil {
+		return decision{}, d.broken(err)
+	}
+	takeBack := func() error {
+		s.Count--
+		if s.Answer = before; s.Answer == "" {
+			s.Answer = "not sent"
+		}
+		return d.note(ctx)
+	}
+	leave, err := d.gate.enter(ctx)
+	if err != nil {
+		if e := takeBack(); e != nil {
+			return decision{}, e
+		}
+		return decision{}, err
+	}
+	if !keyUsable(s.KeyFirstUsed, time.Now()) {
+		d.gate.abandon(leave)
+		return decision{Do: stepLookUp, Cause: causeExpired}, takeBack()
+	}
+	d.last = d.lane.api.CreateBill(context.WithoutCancel(ctx), s.Key, d.bill.Reference, d.body)
+	d.gate.leave(leave, d.bill.Reference, d.last)
+	return d.judge(ctx)
+}
+
+// judge decides by the last answer, and notes it.
+func (d *delivery) judge(ctx context.Context) (decision, error) {
+	a, s := d.last, &d.rec.Send
+	outage, epoch := d.gate.state()
+	if outage || epoch != d.epoch { // an outage does not use rows up
+		d.charged, d.epoch = 0, epoch
+	}
+	todo := next(a, history{Charged: d.charged, MaxAttempts: d.lane.policy.MaxAttempts})
+	if todo.Charged && !outage {
+		d.charged++
+	}
+	if todo.Cause == causeExhausted && d.gate.suspect() {
+		todo = decision{Do: stepResend, Inconclusive: todo.Inconclusive}
+	}
+	s.Answer = a.Label()
+	if todo.Inconclusive {
+		s.Unanswered, d.rec.Doubt = true, true
+	}
+	if a.Kind == client.NotSent {
+		s.Count--
+	}
+	if todo.Do == stepRefuse && d.rec.Doubt {
+		todo = decision{Do: stepLookUp, Cause: causeRefused} // an earlier send may still have made the bill
+	}
+	if todo.Do == stepFinish { // created: the one place where success comes from an answer
+		d.rec.State, d.rec.Doubt, d.rec.Seen = ledger.Exists, false, seen(a.Bill)
+		d.opening.heard(a)
+		return todo, nil
+	}
+	if err := d.note(ctx); err != nil {
+		return decision{}, err
+	}
+	if !suspicious(a) {
+		d.opening.heard(a)
+		return todo, nil
+	}
+	d.lane.parties.yield(d.claim)
+	guilty, err := d.opening.hold(ctx, d.gate.closed, a)
+	if guilty {
+		todo = decision{Do: stepStop}
+	}
+	return todo, err
+}
+
+// note records what became of the latest send of a row that goes on.
+func (d *delivery) note(ctx context.Context) error {
+	rec := *d.rec
+	e := ledger.Entry{Scope: d.lane.scope, Bill: &rec, File: d.file.ID}
+	if d.last.Kind == client.Throttled && rec.Send.Answer == d.last.Label() {
+		e.Throttled = 1
+	}
+	return d.record(ctx, e)
+}
+
+func (d *delivery) record(ctx context.Context, e ledger.Entry) error {
+	if err := d.ledger.Record(context.WithoutCancel(ctx), e); err != nil {
+		return d.broken(err)
+	}
+	return nil
+}
+
+// broken stops everything: without a ledger nothing may be sent.
+func (d *delivery) broken(err error) error {
+	err = fmt.Errorf("line %d of %s: %w", d.line, d.file.Name, err)
+	d.gate.halt(err)
+	return err
+}
+
+// stop ends the run for an answer that is no row's fault.
+func (d *delivery) stop() error {
+	d.gate.halt(stopReason(d.last))
+	return d.gate.err()
+}
+
+// wait waits for a party, or until the run stops.
+func (d *delivery) wait(ctx context.Context, ready <-chan struct{}) error {
+	select {
+	case <-ready:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-d.gate.closed:
+		return d.gate.err()
+	}
+}
+
+// stopReason says what is wrong with the set-up, and what to do.
+func stopReason(a client.Answer) error {
+	switch a.Kind {
+	case client.KeyRefused:
+		return fmt.Errorf("%w: the API refuses the key (%d %s): check api.key_file and that the key is active; then run again",
+			ErrSetup, a.Status, a.Problem.Title)
+	case client.Redirected:
+		return fmt.Errorf("%w: the API answers with a redirect (%d), which is never followed: correct api.base_url; then run again", ErrSetup, a.Status)
+	case client.Untrusted:
+		return fmt.Errorf("%w: the API's certificate is not trusted (%v): check api.base_url and the machine's certificates; then run again", ErrSetup, a.Err)
+	case client.Mismatched:
+		return fmt.Errorf("%w: the API answered about another bill than was asked for: check what stands between here and api.base_url; then run again", ErrSetup)
+	case client.Refused:
+		return fmt.Errorf("%w: the API refuses the first rows all alike (%d %s), so no row is blamed: check api.base_url and that the merchant may bill; then run again",
+			ErrSetup, a.Status, a.Problem.Title)
+	}
+	return fmt.Errorf("%w: the API answered %s", ErrStopped, a.Label())
+}

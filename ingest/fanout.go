@@ -1,0 +1,210 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
+
+	"billdrop/ingest/billfile"
+	"billdrop/ingest/ledger"
+	"billdrop/ingest/report"
+)
+
+const (
+	// chunkRows are read, and looked up in the ledger, at a time.
+	chunkRows = 256
+	// window bounds the rows of one file that are under way: waiting for their party, for leave, for an answer, or
+	// for a look-up to settle. It bounds memory, and is wide so that a slow party holds nobody else up.
+	window = 16 * chunkRows
+)
+
+// fanout is the delivery of one file's rows.
+type fanout struct {
+	lane     *Lane
+	ledger   ledger.Ledger
+	file     *ledger.File
+	progress Progress
+	gate     *gate
+	opening  *firstAnswers
+	// staged bounds the rows that are recorded as about to be sent: enough to share syncs and to
+	// keep all senders busy, few enough that a crash leaves few rows in doubt.
+	staged *semaphore.Weighted
+}
+
+// records are the records of a file in order; io.EOF ends them. *billfile.Decoder is one.
+type records interface {
+	Next() (*billfile.Record, error)
+}
+
+// deliver takes every row of the file that has no outcome yet to its outcome. When it returns nil, all of them are
+// durable. Cancelling ctx is the soft stop: nothing new is sent, answers under way are awaited and
+// recorded, and ctx's cause is returned.
+func (l *Lane) deliver(ctx context.Context, led ledger.Ledger, f *ledger.File, recs records, progress Progress) error {
+	g, first := l.join()
+	defer l.part()
+	fan := &fanout{
+		lane: l, ledger: led, file: f, progress: progress, gate: g, opening: first,
+		staged: semaphore.NewWeighted(int64(3*l.policy.Concurrency + 64)),
+	}
+	var rows errgroup.Group
+	err := fan.feed(ctx, recs, &rows)
+	first.feeding(-1)
+	// A row that could not be taken to its end says why; the gate says it best when the run was stopped.
+	if e := rows.Wait(); err == nil {
+		err = e
+	}
+	if e := g.err(); e != nil {
+		err = e
+	}
+	if e := led.Flush(context.WithoutCancel(ctx)); e != nil {
+		return fmt.Errorf("record outcomes of %s: %w", f.Name, e)
+	}
+	return err
+}
+
+// feed sets rows going, in file order, chunk by chunk.
+func (f *fanout) feed(ctx context.Context, recs records, rows *errgroup.Group) error {
+	slots := semaphore.NewWeighted(window)
+	for done := false; !done; {
+		chunk, err := f.read(ctx, recs)
+		if errors.Is(err, io.EOF) {
+			done = true
+		} else if err != nil {
+			return err
+		}
+		// Slots come first: a row that holds its reference is always under way, so two files that share
+		// references never wait for each other.
+		if err := slots.Acquire(ctx, int64(len(chunk))); err != nil {
+			return context.Cause(ctx)
+		}
+		if err := f.gate.err(); err != nil {
+			slots.Release(int64(len(chunk)))
+			return err
+		}
+		if err := f.prepare(ctx, chunk); err != nil {
+			return err
+		}
+		f.opening.working(len(chunk))
+		for _, d := range chunk {
+			rows.Go(func() error {
+				defer slots.Release(1)
+				defer f.opening.working(-1)
+				return d.run(ctx)
+			})
+		}
+	}
+	return nil
+}
+
+// read reads the next chunk and drops the rows that have their outcome. Invalid ones get theirs here.
+func (f *fanout) read(ctx context.Context, recs records) ([]*delivery, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, context.Cause(ctx)
+	}
+	var chunk []*delivery
+	var settled map[int]ledger.Outcome
+	for range chunkRows {
+		rec, err := recs.Next()
+		if err != nil {
+			return chunk, err // io.EOF among them
+		}
+		if settled == nil {
+			if settled, err = f.settled(ctx, rec.Row); err != nil {
+				return chunk, err
+			}
+		}
+		if o, ok := settled[rec.Row]; ok && !f.reopened(o) {
+			continue
+		}
+		if len(rec.Problems) > 0 {
+			if err := f.refuse(ctx, rec); err != nil {
+				return chunk, err
+			}
+			continue
+		}
+		chunk = append(chunk, &delivery{
+			fanout: f, row: rec.Row, line: rec.Line, bill: rec.Bill, content: billfile.ContentDigest(&rec.Bill),
+		})
+	}
+	return chunk, nil
+}
+
+// settled returns the outcomes that earlier runs recorded for the chunk that begins with row.
+func (f *fanout) settled(ctx context.Context, row int) (map[int]ledger.Outcome, error) {
+	outcomes, err := f.ledger.Outcomes(ctx, f.file.ID, row, chunkRows)
+	if err != nil {
+		return nil, err
+	}
+	byRow := make(map[int]ledger.Outcome, len(outcomes))
+	for _, o := range outcomes {
+		byRow[o.Row] = o
+	}
+	return byRow, nil
+}
+
+// reopened reports whether a retry sends a row again that has its outcome.
+func (f *fanout) reopened(o ledger.Outcome) bool {
+	return f.file.Retried > 0 && (o.Status == ledger.Failed || o.Status == ledger.Unknown)
+}
+
+func (f *fanout) refuse(ctx context.Context, rec *billfile.Record) error {
+	o := report.OfRecord(rec)
+	if err := f.ledger.Record(ctx, ledger.Entry{File: f.file.ID, Outcome: &o}); err != nil {
+		return err
+	}
+	if f.progress != nil {
+		f.progress.RowDone(f.file.ID, o.Status)
+	}
+	return nil
+}
+
+// prepare takes the chunk's references and parties, and looks up in the ledger what is known of them. In this order:
+// what is looked up without being held may be out of date when it is used.
+func (f *fanout) prepare(ctx context.Context, chunk []*delivery) error {
+	refs := make([]string, 0, len(chunk))
+	claims := make([]*claim, 0, len(chunk))
+	for _, d := range chunk {
+		if d.turn = f.lane.refs.take(d.bill.Reference); d.turn == nil {
+			refs = append(refs, d.bill.Reference)
+		}
+		d.claim = f.lane.parties.refer(&d.bill)
+		claims = append(claims, d.claim)
+	}
+	known, err := f.ledger.Bills(ctx, f.lane.scope, refs)
+	if err == nil {
+		unloaded := f.lane.parties.unloaded(claims)
+		var parties map[ledger.PartyRef]ledger.Party
+		if parties, err = f.ledger.Parties(ctx, f.lane.scope, unloaded); err == nil {
+			f.lane.parties.load(unloaded, parties)
+		}
+	}
+	if err != nil {
+		f.drop(chunk)
+		return err
+	}
+	for _, d := range chunk {
+		if d.turn != nil {
+			continue
+		}
+		if d.rec = known[d.bill.Reference]; d.rec == nil {
+			d.sought = f.lane.parties.seek(d.claim) // in file order: the first row of a party leads
+		}
+	}
+	return nil
+}
+
+// drop gives back what prepare took.
+func (f *fanout) drop(chunk []*delivery) {
+	gone, cancel := context.WithCancel(context.Background())
+	cancel()
+	for _, d := range chunk {
+		if d.turn == nil || f.lane.refs.await(gone, d.bill.Reference, d.turn) == nil {
+			f.lane.refs.give(d.bill.Reference)
+		}
+		f.lane.parties.release(d.claim)
+	}
+}

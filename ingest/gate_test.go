@@ -1,0 +1,213 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"billdrop/client"
+)
+
+func testPolicy() Policy {
+	return Policy{
+		Concurrency: 8, MaxAttempts: 6, BackoffMin: 500 * time.Millisecond, BackoffMax: time.Minute,
+		LookupSettle: time.Minute, GiveUpAfter: 15 * time.Minute,
+	}
+}
+
+// crowd sends n requests through the gate, each answered by answer, and returns what came of enter.
+func crowd(t *testing.T, g *gate, n int, answer func(i int) client.Answer) []error {
+	t.Helper()
+	errs := make([]error, n)
+	done := make(chan struct{})
+	for i := range n {
+		go func() {
+			defer func() { done <- struct{}{} }()
+			leave, err := g.enter(t.Context())
+			if errs[i] = err; err == nil {
+				g.leave(leave, fmt.Sprint("INV-", i), answer(i))
+			}
+		}()
+	}
+	for range n {
+		<-done
+	}
+	return errs
+}
+
+func TestGateBoundsConcurrency(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate(testPolicy())
+		var now, peak atomic.Int64
+		crowd(t, g, 100, func(int) client.Answer {
+			peak.Store(max(peak.Load(), now.Add(1)))
+			time.Sleep(time.Second)
+			now.Add(-1)
+			return client.Answer{Kind: client.Created}
+		})
+		if peak.Load() != 8 {
+			t.Errorf("at most %d in flight, want 8", peak.Load())
+		}
+	})
+}
+
+func TestGateRateLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := testPolicy()
+		p.RateLimit = 10
+		g := newGate(p)
+		begun := time.Now()
+		crowd(t, g, 41, func(int) client.Answer { return client.Answer{Kind: client.Created} })
+		if took := time.Since(begun); took < 4*time.Second {
+			t.Errorf("41 requests at 10 a second took %v", took)
+		}
+	})
+}
+
+// A 429 pauses all senders, and cuts the concurrency once for all requests that were out together.
+func TestGateThrottled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate(testPolicy())
+		var tickets []ticket
+		for range 8 {
+			leave, err := g.enter(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			tickets = append(tickets, leave)
+		}
+		for _, leave := range tickets {
+			g.leave(leave, "INV-1", client.Answer{Kind: client.Throttled, RetryAfter: 30 * time.Second})
+		}
+		if g.limit != 4 {
+			t.Errorf("limit = %d after one volley of 429s, want 4", g.limit)
+		}
+		begun := time.Now()
+		leave, err := g.enter(t.Context())
+		if err != nil || time.Since(begun) != 30*time.Second {
+			t.Errorf("passed after %v (%v), want 30s", time.Since(begun), err)
+		}
+		g.leave(leave, "INV-1", client.Answer{Kind: client.Created})
+		crowd(t, g, 100, func(int) client.Answer { return client.Answer{Kind: client.Created} })
+		if g.limit != 8 {
+			t.Errorf("limit = %d after 100 good answers, want 8", g.limit)
+		}
+	})
+}
+
+// During an outage one request at a time probes; when the API is back, all go on.
+func TestGateOutageAndResume(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate(testPolicy())
+		begun := time.Now()
+		var requests atomic.Int64
+		down := func() bool { return time.Since(begun) < 10*time.Minute }
+		errs := make(chan error)
+		for i := range 500 {
+			go func() {
+				for {
+					leave, err := g.enter(t.Context())
+					if err != nil {
+						errs <- err
+						return
+					}
+					requests.Add(1)
+					a := client.Answer{Kind: client.Created}
+					if down() {
+						a.Kind = client.ServerFault
+					}
+					g.leave(leave, fmt.Sprint("INV-", i), a)
+					if a.Kind == client.Created {
+						errs <- nil
+						return
+					}
+					time.Sleep(time.Second)
+				}
+			}()
+		}
+		for range 500 {
+			if err := <-errs; err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := requests.Load(); n > 600 {
+			t.Errorf("%d requests for 500 rows through an outage of 10 minutes", n)
+		}
+		if _, epoch := g.state(); epoch != 1 {
+			t.Errorf("%d outages counted", epoch)
+		}
+	})
+}
+
+func TestGateGivesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate(testPolicy())
+		begun := time.Now()
+		for {
+			leave, err := g.enter(t.Context())
+			if err != nil {
+				if !errors.Is(err, ErrStopped) {
+					t.Errorf("err = %v", err)
+				}
+				break
+			}
+			g.leave(leave, "INV-1", client.Answer{Kind: client.NotSent})
+		}
+		if took := time.Since(begun); took < 15*time.Minute || took > 17*time.Minute {
+			t.Errorf("gave up after %v", took)
+		}
+	})
+}
+
+// Waiting requests are let go when the run stops, and none keeps a slot.
+func TestGateHaltAndCancel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate(Policy{Concurrency: 1, BackoffMin: time.Second, BackoffMax: time.Second, GiveUpAfter: time.Hour})
+		leave, _ := g.enter(t.Context())
+		ctx, cancel := context.WithCancelCause(t.Context())
+		stop := errors.New("stopped by a person")
+		got := make(chan error)
+		go func() { _, err := g.enter(ctx); got <- err }()
+		synctest.Wait()
+		cancel(stop)
+		if err := <-got; !errors.Is(err, stop) {
+			t.Errorf("cancelled: %v", err)
+		}
+		g.leave(leave, "INV-1", client.Answer{Kind: client.Created})
+		if leave, err := g.enter(t.Context()); err != nil {
+			t.Errorf("the slot is gone: %v", err)
+		} else {
+			go func() { _, err := g.enter(t.Context()); got <- err }()
+			synctest.Wait()
+			g.halt(stop)
+			g.leave(leave, "INV-1", client.Answer{Kind: client.Created})
+		}
+		if err := <-got; !errors.Is(err, stop) {
+			t.Errorf("halted: %v", err)
+		}
+		if g.inFlight != 0 || len(g.waiters) != 0 {
+			t.Errorf("%d in flight, %d waiting", g.inFlight, len(g.waiters))
+		}
+	})
+}
+
+func TestBackoff(t *testing.T) {
+	p := testPolicy()
+	for n := 1; n < 100; n++ {
+		for _, who := range []string{"", "INV-1", "INV-2"} {
+			if d := p.backoff(who, n); d < p.BackoffMin || d > p.BackoffMax {
+				t.Errorf("backoff(%q, %d) = %v", who, n, d)
+			}
+		}
+	}
+	if p.backoff("INV-1", 5) == p.backoff("INV-2", 5) {
+		t.Error("two rows wait equally long: no jitter")
+	}
+	if p.backoff("INV-1", 1) > 2*p.BackoffMin {
+		t.Errorf("first wait is %v", p.backoff("INV-1", 1))
+	}
+}

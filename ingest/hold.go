@@ -1,0 +1,134 @@
+package ingest
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"billdrop/ingest/billfile"
+	"billdrop/ingest/ledger"
+	"billdrop/ingest/report"
+)
+
+// held is why a file waits for a person.
+type held struct{ code, detail string }
+
+// overLimit finds the limit that the file is over, or the control total that it misses.
+func (j *job) overLimit(ctx context.Context) (*held, error) {
+	s, limits := j.survey, j.feed.Hold
+	var over []string
+	if percent := limits.MaxInvalidPercent; percent < 100 && s.Rows > 0 && s.Invalid*100 > percent*s.Rows {
+		over = append(over, fmt.Sprintf("%d of %d rows are invalid, more than hold.max_invalid_percent (%d)", s.Invalid, s.Rows, percent))
+	}
+	if limits.MaxRows > 0 && s.Rows > limits.MaxRows {
+		over = append(over, fmt.Sprintf("it has %d rows, more than hold.max_rows (%d)", s.Rows, limits.MaxRows))
+	}
+	for _, currency := range slices.Sorted(maps.Keys(limits.MaxTotal)) {
+		if sum := s.Amounts[currency]; sum > limits.MaxTotal[currency] {
+			over = append(over, fmt.Sprintf("its valid rows sum up to %s %d, more than hold.max_total (%d, minor units)", currency, sum, limits.MaxTotal[currency]))
+		}
+	}
+	if len(over) > 0 {
+		return &held{"over_limit", strings.Join(over, "; ") + "; check the file, then run: billdrop approve " + j.file.ID}, nil
+	}
+	return j.controlMismatch(ctx)
+}
+
+// control is a biller's own count of a file, in the sidecar NAME.control.json.
+type control struct {
+	Rows    *int             `json:"rows"`
+	Amounts map[string]int64 `json:"amounts"` // currency → minor units, of all rows
+}
+
+// controlMismatch compares the file with its control totals, if it has any. Rows that are invalid count, as far as
+// their amounts can be read: the totals speak of the file, not of what is sent.
+func (j *job) controlMismatch(ctx context.Context) (*held, error) {
+	raw, err := j.place.sidecar(ctx, controlSuffix)
+	if raw == nil || err != nil {
+		return nil, err
+	}
+	var want control
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&want); err != nil {
+		return &held{"control_total_mismatch", `the control file cannot be read: it has to look like {"rows": 1000, "amounts": {"ZAR": 123456}}; check the file, then run: billdrop approve ` + j.file.ID}, nil
+	}
+	sums := make(map[string]int64)
+	err = j.takeSurvey(ctx, func(rec *billfile.Record) error {
+		if rec.Bill.Currency != "" {
+			sums[rec.Bill.Currency] += rec.Bill.Amount
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	var wrong []string
+	if want.Rows != nil && *want.Rows != j.survey.Rows {
+		wrong = append(wrong, fmt.Sprintf("rows: the control file says %d, the file has %d", *want.Rows, j.survey.Rows))
+	}
+	if want.Amounts != nil {
+		currencies := maps.Clone(sums)
+		maps.Copy(currencies, want.Amounts)
+		for _, c := range slices.Sorted(maps.Keys(currencies)) {
+			if want.Amounts[c] != sums[c] {
+				wrong = append(wrong, fmt.Sprintf("%s: the control file says %d, the file has %d (minor units)", c, want.Amounts[c], sums[c]))
+			}
+		}
+	}
+	if len(wrong) == 0 {
+		return nil, nil
+	}
+	return &held{"control_total_mismatch", strings.Join(wrong, "; ") + "; check the file, then run: billdrop approve " + j.file.ID}, nil
+}
+
+// checksumMismatch compares the file with its checksum, if it has one.
+func (j *job) checksumMismatch(ctx context.Context) (*billfile.FileError, error) {
+	raw, err := j.place.sidecar(ctx, checksumSuffix)
+	if raw == nil || err != nil {
+		return nil, err
+	}
+	// As sha256sum writes it: the hash, then the name. Anything else than a hash disagrees.
+	want, _, _ := strings.Cut(strings.TrimSpace(strings.TrimPrefix(string(raw), "\ufeff")), " ")
+	want = strings.ToLower(want)
+	if want == j.file.SHA256 {
+		return nil, nil
+	}
+	if _, err := hex.DecodeString(want); err != nil || len(want) != 64 {
+		want = "no SHA-256"
+	}
+	return &billfile.FileError{Code: "checksum_mismatch", Detail: fmt.Sprintf(
+		"the sidecar %s%s says %s, the file that arrived has %s: the transfer was damaged or the sidecar is of another file; deliver both again",
+		j.file.Name, checksumSuffix, want, j.file.SHA256)}, nil
+}
+
+// hold says in a summary why the file waits, and has it wait. It stays in processing/.
+func (j *job) hold(ctx context.Context, why *held) error {
+	j.file.Outcome, j.file.Code, j.file.Detail = ledger.FileHeld, why.code, why.detail
+	j.file.RunID, j.file.Version = j.runID, j.Version
+	s := j.heldSummary()
+	if err := j.place.publish(ctx, report.NamesOf(j.file.Stem).Summary, bytes.NewReader(s.Bytes())); err != nil {
+		return err
+	}
+	j.log.Warn("file held", "code", why.code, "detail", why.detail)
+	return j.advance(ctx, ledger.Held)
+}
+
+func (j *job) heldSummary() report.Summary {
+	return report.Summarize(j.file, report.Unsent(j.survey.Rows, j.survey.Invalid, j.survey.Amounts))
+}
+
+// rest leaves a held file where it is: it still needs attention.
+func (j *job) rest(ctx context.Context) error {
+	if err := j.takeSurvey(ctx, nil); err != nil {
+		return err
+	}
+	s := j.heldSummary()
+	j.summary = &s
+	return nil
+}

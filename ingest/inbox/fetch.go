@@ -1,0 +1,99 @@
+package inbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/pkg/sftp"
+)
+
+// Fetch copies a whole remote file to w and returns its size in bytes. Links are not followed: anything but a regular file is
+// ErrNotRegular. A file that is written to meanwhile, or that comes short, is ErrChanged. What w has got by the time of an error
+// is of no use. An error of w is passed on, and breaks nothing.
+func (a *Account) Fetch(ctx context.Context, name string, w io.Writer) (int64, error) {
+	var n int64
+	err := a.call(ctx, func(op string) (err error) {
+		n, err = a.fetch(op, name, w)
+		return err
+	}, "fetch %q", name)
+	return n, err
+}
+
+// fetch is Fetch within a call.
+func (a *Account) fetch(op, name string, w io.Writer) (n int64, err error) {
+	before, err := a.lstat(op, name)
+	if err != nil {
+		return 0, err
+	}
+	if !before.Regular {
+		return 0, a.failure(op, ErrNotRegular, nil)
+	}
+	f, err := a.sftp.Open(name)
+	if err != nil {
+		return 0, a.failure(op, kind(err), err)
+	}
+	defer func() {
+		// A file that was read has nothing left to lose; only a lost connection matters, and the next call tells.
+		_ = f.Close()
+	}()
+	if err := a.unchanged(op, f, before); err != nil {
+		return 0, err // swapped, perhaps for a link, since it was looked at
+	}
+	sink := &sink{w: w, stall: &a.stall, room: before.Size}
+	if _, err := f.WriteTo(sink); err != nil {
+		if sink.over {
+			return sink.n, a.failure(op, ErrChanged, fmt.Errorf("it grew beyond %d bytes", before.Size))
+		}
+		return sink.n, a.failure(op, kind(err), err)
+	}
+	if sink.n != before.Size {
+		return sink.n, a.failure(op, ErrChanged, fmt.Errorf("%d of %d bytes came", sink.n, before.Size))
+	}
+	return sink.n, a.unchanged(op, f, before)
+}
+
+// unchanged compares an open file with what was seen before it was opened.
+func (a *Account) unchanged(op string, f *sftp.File, before Entry) error {
+	info, err := f.Stat()
+	if err != nil {
+		return a.failure(op, kind(err), err)
+	}
+	now := entry(info)
+	if !now.Regular || now.Size != before.Size || !now.ModTime.Equal(before.ModTime) {
+		return a.failure(op, ErrChanged, fmt.Errorf("from %d to %d bytes", before.Size, now.Size))
+	}
+	return nil
+}
+
+// errRoom stops a transfer that brings more than was announced.
+var errRoom = errors.New("more bytes than announced")
+
+// sink passes what arrives on to w, marks w's errors as the caller's own, and holds the bytes to what was announced.
+type sink struct {
+	w     io.Writer
+	stall *stall
+	room  int64 // bytes still to come
+	n     int64 // bytes that came
+	over  bool
+}
+
+func (s *sink) Write(p []byte) (int, error) {
+	if int64(len(p)) > s.room {
+		s.over = true
+		return 0, errRoom
+	}
+	s.stall.busy.Add(1)
+	n, err := s.w.Write(p)
+	s.stall.busy.Add(-1)
+	s.n += int64(n)
+	s.room -= int64(n)
+	if err == nil && n < len(p) {
+		err = io.ErrShortWrite
+	}
+	if err != nil {
+		return n, &local{err}
+	}
+	return n, nil
+}

@@ -1,0 +1,178 @@
+package inbox
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Entry is one name in a remote directory, as lstat tells it: a symbolic link is told as the link.
+type Entry struct {
+	Name    string // base name
+	Size    int64  // bytes
+	ModTime time.Time
+	Regular bool // a regular file. Neither of the three: a device, a socket, a pipe
+	Dir     bool
+	Link    bool
+}
+
+func entry(info fs.FileInfo) Entry {
+	return Entry{
+		Name:    info.Name(),
+		Size:    info.Size(),
+		ModTime: info.ModTime(),
+		Regular: info.Mode().IsRegular(),
+		Dir:     info.IsDir(),
+		Link:    info.Mode()&fs.ModeSymlink != 0,
+	}
+}
+
+// oldestFirst is the order of listings: by time, then by name.
+func oldestFirst(a, b Entry) int {
+	return cmp.Or(a.ModTime.Compare(b.ModTime), strings.Compare(a.Name, b.Name))
+}
+
+// List returns what is in a directory, oldest first, then by name. Errors wrap ErrNoDirectory and ErrPermission among others.
+func (a *Account) List(ctx context.Context, dir string) ([]Entry, error) {
+	var entries []Entry
+	err := a.call(ctx, func(op string) error {
+		infos, err := a.sftp.ReadDir(dir)
+		if err != nil {
+			return a.failure(op, missingDir(kind(err)), err)
+		}
+		entries = make([]Entry, len(infos))
+		for i, info := range infos {
+			entries[i] = entry(info)
+		}
+		slices.SortFunc(entries, oldestFirst)
+		return nil
+	}, "list %q", dir)
+	if err != nil {
+		return nil, err
+	}
+	return entries, nil
+}
+
+// Lstat returns one name. Errors wrap ErrNotExist where there is none.
+func (a *Account) Lstat(ctx context.Context, name string) (Entry, error) {
+	var e Entry
+	err := a.call(ctx, func(op string) (err error) {
+		e, err = a.lstat(op, name)
+		return err
+	}, "look at %q", name)
+	return e, err
+}
+
+// lstat is Lstat within a call.
+func (a *Account) lstat(op, name string) (Entry, error) {
+	info, err := a.sftp.Lstat(name)
+	if err != nil {
+		return Entry{}, a.failure(op, kind(err), err)
+	}
+	e := entry(info)
+	e.Name = path.Base(name)
+	return e, nil
+}
+
+// Rename moves a file, and never over another: ErrNotExist where from is gone, also because somebody else moved it first;
+// ErrExists where to is taken; ErrNoDirectory where to has no directory to go to. Of several accounts that rename the same
+// file at once, exactly one gets a nil.
+//
+// On a server whose own rename overwrites (OpenSSH's does not), a to that appears at the very moment is lost.
+func (a *Account) Rename(ctx context.Context, from, to string) error {
+	return a.call(ctx, func(op string) error {
+		if _, err := a.lstat(op, to); !errors.Is(err, ErrNotExist) {
+			return a.taken(op, from, err)
+		}
+		err := a.sftp.Rename(from, to)
+		if err == nil {
+			return nil
+		}
+		return a.whyNot(op, from, to, err)
+	}, "rename %q to %q", from, to)
+}
+
+// taken is the error of a rename to a name that is there, or could not be looked at.
+func (a *Account) taken(op, from string, err error) error {
+	if err != nil {
+		return err
+	}
+	if _, err := a.lstat(op, from); err != nil {
+		return err // gone: most likely this very file was moved there by somebody else
+	}
+	return a.failure(op, ErrExists, nil)
+}
+
+// whyNot finds out why a rename failed: servers tell "taken" only as a failure, and a missing target directory as they tell
+// a missing file.
+func (a *Account) whyNot(op, from, to string, cause error) error {
+	k := kind(cause)
+	if k == ErrUnreachable {
+		return a.failure(op, k, cause)
+	}
+	if _, err := a.lstat(op, from); err != nil {
+		return err
+	}
+	switch _, err := a.lstat(op, to); {
+	case err == nil:
+		return a.failure(op, ErrExists, cause)
+	case !errors.Is(err, ErrNotExist):
+		return err
+	case k == ErrNotExist:
+		return a.failure(op, ErrNoDirectory, fmt.Errorf("%q", path.Dir(to)))
+	default:
+		return a.failure(op, k, cause)
+	}
+}
+
+// Remove removes a file, or a link. It is fine if there is none; a directory is ErrNotRegular.
+func (a *Account) Remove(ctx context.Context, name string) error {
+	return a.call(ctx, func(op string) error { return a.remove(op, name) }, "remove %q", name)
+}
+
+// remove is Remove within a call.
+func (a *Account) remove(op, name string) error {
+	// The library's Remove takes empty directories too: look first.
+	e, err := a.lstat(op, name)
+	switch {
+	case errors.Is(err, ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case e.Dir:
+		return a.failure(op, ErrNotRegular, errors.New("it is a directory"))
+	}
+	if err := a.sftp.Remove(name); err != nil && kind(err) != ErrNotExist {
+		return a.failure(op, kind(err), err)
+	}
+	return nil
+}
+
+// Mkdir makes a directory, and those above it. It is fine if it is there; another thing of that name is ErrExists.
+func (a *Account) Mkdir(ctx context.Context, dir string) error {
+	return a.call(ctx, func(op string) error {
+		if err := a.sftp.MkdirAll(dir); err != nil {
+			// The library itself says "not a directory"; a server says nothing of use.
+			if _, statErr := a.lstat(op, dir); statErr == nil || errors.Is(err, syscall.ENOTDIR) {
+				return a.failure(op, ErrExists, err)
+			}
+			return a.failure(op, kind(err), err)
+		}
+		return nil
+	}, "make directory %q", dir)
+}
+
+// missingDir makes "no such file" of a call on a directory what it is.
+func missingDir(kind error) error {
+	if kind == ErrNotExist {
+		return ErrNoDirectory
+	}
+	return kind
+}

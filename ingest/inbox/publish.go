@@ -1,0 +1,186 @@
+package inbox
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"strings"
+)
+
+const (
+	extPosixRename = "posix-rename@openssh.com" // a rename that overwrites
+	extFsync       = "fsync@openssh.com"
+
+	packet    = 32 << 10 // bytes of one write request
+	maxFlight = 64       // write requests under way at once
+)
+
+// digest is what two copies of a file are compared by.
+type digest struct {
+	size int64
+	sum  [sha256.Size]byte
+}
+
+// Publish puts content under name into a directory, replacing a file that is there: readers see the old file or
+// the whole new one (or, on servers that cannot rename over a file, for a moment none). When it returns nil, the file was
+// read back and is the same, byte for byte; where the server can sync, it is on its disk. Where the same bytes are there
+// already, nothing is written.
+//
+// After a crash at any point, or an error, call it again: what was left behind (".NAME.part") is cleared away. Two
+// accounts must not publish the same name at the same time. content is read from its start, twice. Errors wrap ErrFull,
+// ErrPermission, ErrNoDirectory, ErrExists (name is no regular file), ErrMismatch and ErrUnreachable among others.
+func (a *Account) Publish(ctx context.Context, dir, name string, content io.ReadSeeker) error {
+	return a.call(ctx, func(op string) error {
+		if name == "" || name == "." || name == ".." || strings.Contains(name, "/") {
+			return a.failure(op, ErrRefused, errors.New("it is no file name"))
+		}
+		return a.publish(op, dir, name, content)
+	}, "publish %q in %q", name, dir)
+}
+
+// publish is Publish within a call, in the order in which its steps become durable.
+func (a *Account) publish(op, dir, name string, content io.ReadSeeker) error {
+	final, part := path.Join(dir, name), path.Join(dir, "."+name+".part")
+
+	want, err := digestOf(content)
+	if err != nil {
+		return &local{fmt.Errorf("read content: %w", err)}
+	}
+
+	// A publication that was cut off after its rename is found finished here.
+	there, err := a.holds(op, final, want)
+	if err != nil || there {
+		return err
+	}
+
+	// A crash from here to the rename leaves the part file, which the next call removes.
+	if err := a.remove(op, part); err != nil {
+		return err
+	}
+	if err := a.upload(op, part, want.size, content); err != nil {
+		a.abandon(op, part)
+		return err
+	}
+	e, err := a.lstat(op, part)
+	if err != nil {
+		return err
+	}
+	if e.Size != want.size {
+		a.abandon(op, part)
+		return a.failure(op, ErrFull, fmt.Errorf("%d of %d bytes arrived", e.Size, want.size))
+	}
+
+	if err := a.replace(op, part, final); err != nil {
+		return err
+	}
+
+	// From here on the next call would find it there; what it says is proven before anybody builds on it.
+	there, err = a.holds(op, final, want)
+	if err != nil {
+		return err
+	}
+	if !there {
+		return a.failure(op, ErrMismatch, nil)
+	}
+	return nil
+}
+
+// holds reports whether the remote file is there with the wanted bytes. Something that is no regular file is ErrExists.
+func (a *Account) holds(op, name string, want digest) (bool, error) {
+	e, err := a.lstat(op, name)
+	switch {
+	case errors.Is(err, ErrNotExist):
+		return false, nil
+	case err != nil:
+		return false, err
+	case !e.Regular:
+		return false, a.failure(op, ErrExists, fmt.Errorf("%q is not a regular file", name))
+	case e.Size != want.size:
+		return false, nil
+	}
+	hash := sha256.New()
+	if _, err := a.fetch(op, name, hash); err != nil {
+		return false, err
+	}
+	return [sha256.Size]byte(hash.Sum(nil)) == want.sum, nil
+}
+
+// upload writes a new file and sees it onto the server's disk.
+func (a *Account) upload(op, part string, size int64, content io.ReadSeeker) (err error) {
+	if _, err := content.Seek(0, io.SeekStart); err != nil {
+		return &local{fmt.Errorf("read content: %w", err)}
+	}
+	f, err := a.sftp.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_EXCL)
+	if err != nil {
+		return a.failure(op, missingDir(kind(err)), err)
+	}
+	flight := int(min(size/packet+1, maxFlight))
+	if _, err := f.ReadFromWithConcurrency(&source{content}, flight); err != nil {
+		_ = f.Close()
+		return a.failure(op, stored(err), err)
+	}
+	if _, ok := a.sftp.HasExtension(extFsync); ok {
+		if err := f.Sync(); err != nil && !unsupported(err) {
+			_ = f.Close()
+			return a.failure(op, stored(err), err)
+		}
+	}
+	if err := f.Close(); err != nil {
+		return a.failure(op, stored(err), err)
+	}
+	return nil
+}
+
+// replace moves the part file to its name, over what is there.
+func (a *Account) replace(op, part, final string) error {
+	if _, ok := a.sftp.HasExtension(extPosixRename); ok {
+		err := a.sftp.PosixRename(part, final)
+		if err == nil {
+			return nil
+		}
+		if !unsupported(err) {
+			return a.failure(op, kind(err), err)
+		}
+	}
+	// A crash between the two leaves the part file alone; the next call makes it anew.
+	if err := a.remove(op, final); err != nil {
+		return err
+	}
+	if err := a.sftp.Rename(part, final); err != nil {
+		return a.failure(op, kind(err), err)
+	}
+	return nil
+}
+
+// abandon clears a part file away as far as that is still possible. That it failed matters to nobody: the error that led
+// here is told, and the next call removes what is left.
+func (a *Account) abandon(op, part string) {
+	if a.ended() == nil {
+		_ = a.remove(op, part)
+	}
+}
+
+// source marks the errors of content as the caller's own.
+type source struct{ r io.Reader }
+
+func (s *source) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	if err != nil && err != io.EOF {
+		err = &local{fmt.Errorf("read content: %w", err)}
+	}
+	return n, err
+}
+
+// digestOf reads all of content.
+func digestOf(content io.ReadSeeker) (digest, error) {
+	if _, err := content.Seek(0, io.SeekStart); err != nil {
+		return digest{}, err
+	}
+	hash := sha256.New()
+	n, err := io.Copy(hash, content)
+	return digest{n, [sha256.Size]byte(hash.Sum(nil))}, err
+}

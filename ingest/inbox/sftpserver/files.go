@@ -1,0 +1,320 @@
+package sftpserver
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+	"syscall"
+
+	"github.com/pkg/sftp"
+)
+
+// files serves the requests of one session from the server's root. Its methods are called concurrently.
+type files struct{ server *Server }
+
+// before looks a request over: what the hooks say, and whether it may change anything. Its error is the client's answer.
+func (h *files) before(op Op, name string, changes bool) error {
+	f := h.server.faults.Load()
+	if f.Before != nil {
+		if err := f.Before(h.server.ctx, op, name); err != nil {
+			return plain(err)
+		}
+	}
+	if changes && f.ReadOnly {
+		return sftp.ErrSSHFxPermissionDenied
+	}
+	return nil
+}
+
+// Fileread opens a regular file; anything else could block.
+func (h *files) Fileread(r *sftp.Request) (io.ReaderAt, error) {
+	if err := h.before(OpRead, r.Filepath, false); err != nil {
+		return nil, err
+	}
+	info, err := h.server.root.Stat(inside(r.Filepath))
+	if err != nil {
+		return nil, plain(err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, sftp.ErrSSHFxFailure
+	}
+	f, err := h.server.root.Open(inside(r.Filepath))
+	if err != nil {
+		return nil, plain(err)
+	}
+	return &open{File: f, files: h, path: r.Filepath}, nil
+}
+
+// Filewrite opens a file for writing. A file that is there is only made anew where the client asks for it.
+func (h *files) Filewrite(r *sftp.Request) (io.WriterAt, error) {
+	if err := h.before(OpWrite, r.Filepath, true); err != nil {
+		return nil, err
+	}
+	asked, flags := r.Pflags(), os.O_WRONLY
+	if asked.Creat {
+		flags |= os.O_CREATE
+	}
+	if asked.Excl {
+		flags |= os.O_EXCL
+	}
+	if asked.Trunc {
+		flags |= os.O_TRUNC
+	}
+	if info, err := h.server.root.Stat(inside(r.Filepath)); err == nil && !info.Mode().IsRegular() {
+		return nil, sftp.ErrSSHFxFailure
+	}
+	f, err := h.server.root.OpenFile(inside(r.Filepath), flags, 0o644)
+	if err != nil {
+		return nil, plain(err)
+	}
+	return &open{File: f, files: h, path: r.Filepath}, nil
+}
+
+// Filecmd changes what is in a directory, or what a file's attributes say.
+func (h *files) Filecmd(r *sftp.Request) error {
+	root, name := h.server.root, inside(r.Filepath)
+	switch r.Method {
+	case "Setstat":
+		if r.Flags == 0 {
+			return h.fsync(r.Filepath)
+		}
+		if err := h.before(OpSetstat, r.Filepath, true); err != nil {
+			return err
+		}
+		return plain(h.setstat(name, r))
+	case "Rename":
+		if err := h.before(OpRename, r.Filepath, true); err != nil {
+			return err
+		}
+		return plain(h.rename(name, inside(r.Target)))
+	case "Remove":
+		if err := h.before(OpRemove, r.Filepath, true); err != nil {
+			return err
+		}
+		if info, err := root.Lstat(name); err != nil {
+			return plain(err)
+		} else if info.IsDir() {
+			return sftp.ErrSSHFxFailure
+		}
+		return plain(root.Remove(name))
+	case "Mkdir":
+		if err := h.before(OpMkdir, r.Filepath, true); err != nil {
+			return err
+		}
+		return plain(root.Mkdir(name, 0o755))
+	case "Rmdir":
+		if err := h.before(OpRmdir, r.Filepath, true); err != nil {
+			return err
+		}
+		if info, err := root.Lstat(name); err != nil {
+			return plain(err)
+		} else if !info.IsDir() {
+			return sftp.ErrSSHFxFailure
+		}
+		return plain(root.Remove(name))
+	default: // links, hard and symbolic
+		return sftp.ErrSSHFxOpUnsupported
+	}
+}
+
+// PosixRename renames over whatever is there.
+func (h *files) PosixRename(r *sftp.Request) error {
+	if h.server.faults.Load().NoPosixRename {
+		return sftp.ErrSSHFxOpUnsupported
+	}
+	if err := h.before(OpPosixRename, r.Filepath, true); err != nil {
+		return err
+	}
+	return plain(h.server.root.Rename(inside(r.Filepath), inside(r.Target)))
+}
+
+// rename never overwrites, also when several clients race. For a regular file it goes as OpenSSH goes: a second name,
+// which fails where the name is taken, then the first name away, which one client alone can do.
+func (h *files) rename(from, to string) error {
+	root := h.server.root
+	info, err := root.Lstat(from)
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		if _, err := root.Lstat(to); !errors.Is(err, fs.ErrNotExist) {
+			return errors.Join(fs.ErrExist, err)
+		}
+		return root.Rename(from, to)
+	}
+	if err := root.Link(from, to); err != nil {
+		return err
+	}
+	if err := root.Remove(from); err != nil {
+		return errors.Join(err, root.Remove(to)) // another client took it: the spare name goes
+	}
+	return nil
+}
+
+// fsync puts what was written to a file on disk. Another handle of the same file serves as well as the client's.
+func (h *files) fsync(name string) error {
+	if h.server.faults.Load().NoFsync {
+		return sftp.ErrSSHFxOpUnsupported
+	}
+	if err := h.before(OpFsync, name, true); err != nil {
+		return err
+	}
+	f, err := h.server.root.Open(inside(name))
+	if err != nil {
+		return plain(err)
+	}
+	return plain(errors.Join(f.Sync(), f.Close()))
+}
+
+// setstat sets size, permissions and times; owners stay as they are.
+func (h *files) setstat(name string, r *sftp.Request) error {
+	root, which, attrs := h.server.root, r.AttrFlags(), r.Attributes()
+	if attrs == nil || which.UidGid {
+		return sftp.ErrSSHFxOpUnsupported
+	}
+	if which.Size {
+		f, err := root.OpenFile(name, os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(f.Truncate(int64(attrs.Size)), f.Close()); err != nil {
+			return err
+		}
+	}
+	if which.Permissions {
+		if err := root.Chmod(name, attrs.FileMode().Perm()); err != nil {
+			return err
+		}
+	}
+	if which.Acmodtime {
+		return root.Chtimes(name, attrs.AccessTime(), attrs.ModTime())
+	}
+	return nil
+}
+
+// Filelist answers list and stat.
+func (h *files) Filelist(r *sftp.Request) (sftp.ListerAt, error) {
+	if r.Method != "List" {
+		if err := h.before(OpLstat, r.Filepath, false); err != nil {
+			return nil, err
+		}
+		return one(h.server.root.Stat(inside(r.Filepath)))
+	}
+	if err := h.before(OpList, r.Filepath, false); err != nil {
+		return nil, err
+	}
+	dir, err := h.server.root.Open(inside(r.Filepath))
+	if err != nil {
+		return nil, plain(err)
+	}
+	names, err := dir.Readdirnames(-1)
+	if err := errors.Join(err, dir.Close()); err != nil {
+		return nil, plain(err)
+	}
+	list := make(listing, 0, len(names))
+	for _, name := range names {
+		info, err := h.server.root.Lstat(path.Join(inside(r.Filepath), name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // gone in the meantime
+		}
+		if err != nil {
+			return nil, plain(err)
+		}
+		list = append(list, info)
+	}
+	return list, nil
+}
+
+// Lstat tells of a symbolic link, not of what it points to.
+func (h *files) Lstat(r *sftp.Request) (sftp.ListerAt, error) {
+	if err := h.before(OpLstat, r.Filepath, false); err != nil {
+		return nil, err
+	}
+	return one(h.server.root.Lstat(inside(r.Filepath)))
+}
+
+// Readlink is not served: where links point is nobody's business here.
+func (h *files) Readlink(string) (string, error) { return "", sftp.ErrSSHFxOpUnsupported }
+
+// open is a file that a client has open.
+type open struct {
+	*os.File
+	files *files
+	path  string
+}
+
+func (o *open) ReadAt(p []byte, off int64) (int, error) {
+	if err := o.files.before(OpReadAt, o.path, false); err != nil {
+		return 0, err
+	}
+	n, err := o.File.ReadAt(p, off)
+	if err != io.EOF {
+		err = plain(err)
+	}
+	return n, err
+}
+
+func (o *open) WriteAt(p []byte, off int64) (int, error) {
+	if err := o.files.before(OpWriteAt, o.path, true); err != nil {
+		return 0, err
+	}
+	if err := o.files.server.faults.Load().take(len(p)); err != nil {
+		return 0, plain(err)
+	}
+	n, err := o.File.WriteAt(p, off)
+	return n, plain(err)
+}
+
+// listing is a directory as it was when it was opened.
+type listing []fs.FileInfo
+
+func (l listing) ListAt(to []fs.FileInfo, from int64) (int, error) {
+	if from >= int64(len(l)) {
+		return 0, io.EOF
+	}
+	n := copy(to, l[from:])
+	if n < len(to) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+func one(info fs.FileInfo, err error) (sftp.ListerAt, error) {
+	if err != nil {
+		return nil, plain(err)
+	}
+	return listing{info}, nil
+}
+
+// inside is a client's path, which is absolute and clean, relative to the root.
+func inside(name string) string {
+	if name = strings.TrimPrefix(name, "/"); name == "" {
+		return "."
+	}
+	return name
+}
+
+// plain is err as OpenSSH would tell it: a code, and no word of the directory that is served.
+func plain(err error) error {
+	if err == nil {
+		return nil
+	}
+	for _, code := range []error{
+		sftp.ErrSSHFxNoSuchFile, sftp.ErrSSHFxPermissionDenied, sftp.ErrSSHFxOpUnsupported, sftp.ErrSSHFxFailure,
+	} {
+		if errors.Is(err, code) {
+			return code
+		}
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+		return sftp.ErrSSHFxNoSuchFile
+	case errors.Is(err, fs.ErrPermission):
+		return sftp.ErrSSHFxPermissionDenied
+	default:
+		return sftp.ErrSSHFxFailure
+	}
+}

@@ -1,0 +1,305 @@
+//go:build unix
+
+// Package opensshtest runs a real OpenSSH server for tests: on loopback, with keys of its own, serving SFTP and nothing else.
+package opensshtest
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/skeema/knownhosts"
+	"golang.org/x/crypto/ssh"
+)
+
+// sshd is where Debian and most others have the server; it insists on being started by its full path.
+const sshd = "/usr/sbin/sshd"
+
+// RequireEnv, set to 1, makes a missing OpenSSH server fail a test rather than skip it; so does CI, set to anything.
+const RequireEnv = "BILLDROP_REQUIRE_REAL"
+
+// Config shapes a server; its zero value is a usual one.
+type Config struct {
+	ReadOnly  bool     // internal-sftp -R
+	Deny      []string // requests that are refused, by their names in sftp-server(8), e.g. posix-rename
+	FileLimit int      // bytes, rounded up to 512; no file may grow beyond it, as on a full disk; 0 = none
+}
+
+// Server is a running sshd. The account sees the whole file system; a test keeps to Root.
+type Server struct {
+	Address        string // host:port
+	User           string // who runs the test
+	PrivateKeyFile string
+	KnownHostsFile string
+	Root           string // absolute; remote paths begin with it
+	Pid            int    // of the listener; see Signal for the sessions
+
+	port int
+	cmd  *exec.Cmd
+	log  lines
+}
+
+// Start runs a server of the zero Config until the test ends. Its files lie in dir, which also is Root.
+func Start(t testing.TB, dir string) *Server {
+	t.Helper()
+	return StartConfig(t, dir, Config{})
+}
+
+// StartConfig runs a server until the test ends. Without an OpenSSH server on the machine the test is skipped, or fails where
+// one is required.
+func StartConfig(t testing.TB, dir string, cfg Config) *Server {
+	t.Helper()
+	if _, err := os.Stat(sshd); err != nil {
+		if os.Getenv("CI") != "" || os.Getenv(RequireEnv) == "1" {
+			t.Fatalf("a real OpenSSH server is required here: %v (Debian: apt-get install openssh-server)", err)
+		}
+		t.Skipf("no OpenSSH server on this machine: %v (%s=1 makes this a failure)", err, RequireEnv)
+	}
+	if os.Geteuid() == 0 {
+		if err := os.MkdirAll("/run/sshd", 0o755); err != nil {
+			t.Fatalf("sshd wants its empty directory: %v", err)
+		}
+	}
+	me, err := user.Current()
+	if err != nil {
+		t.Fatalf("who runs this test: %v", err)
+	}
+	keys := t.TempDir() // apart from Root, so that tests can list that
+	s := &Server{
+		User:           me.Username,
+		Root:           dir,
+		PrivateKeyFile: filepath.Join(keys, "id_ed25519"),
+		KnownHostsFile: filepath.Join(keys, "known_hosts"),
+	}
+	public := writeKey(t, s.PrivateKeyFile, edKey)
+	write(t, filepath.Join(keys, "authorized_keys"), ssh.MarshalAuthorizedKey(public))
+	hostKeys := []ssh.PublicKey{
+		writeKey(t, filepath.Join(keys, "host_ed25519"), edKey),
+		writeKey(t, filepath.Join(keys, "host_ecdsa"), ecKey),
+	}
+	t.Cleanup(func() {
+		s.stop()
+		if t.Failed() {
+			t.Logf("sshd said:\n%s", s.log.String())
+		}
+	})
+	// A free port can be taken by somebody else before sshd has it: try again.
+	for attempt := 1; ; attempt++ {
+		err := s.start(t, keys, cfg)
+		if err == nil {
+			break
+		}
+		if attempt == 5 {
+			t.Fatalf("start sshd: %v; it said:\n%s", err, s.log.String())
+		}
+	}
+	var known bytes.Buffer
+	for _, key := range hostKeys {
+		fmt.Fprintln(&known, knownhosts.Line([]string{s.Address}, key))
+	}
+	write(t, s.KnownHostsFile, known.Bytes())
+	return s
+}
+
+// start runs sshd and waits until it listens.
+func (s *Server) start(t testing.TB, keys string, cfg Config) error {
+	s.port = freePort(t)
+	s.Address = net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port))
+	conf := filepath.Join(keys, "sshd_config")
+	write(t, conf, []byte(s.config(keys, cfg)))
+
+	script := `exec "$0" "$@"`
+	if cfg.FileLimit > 0 {
+		// The limit is inherited, and so is ignoring its signal: a write beyond it fails, as on a full disk.
+		script = fmt.Sprintf(`trap '' XFSZ; ulimit -f %d; %s`, (cfg.FileLimit+511)/512, script)
+	}
+	s.cmd = exec.Command("/bin/sh", "-c", script, sshd, "-D", "-e", "-f", conf)
+	stderr, err := s.cmd.StderrPipe()
+	if err != nil {
+		return err
+	}
+	if err := s.cmd.Start(); err != nil {
+		return err
+	}
+	s.Pid = s.cmd.Process.Pid
+	listening := make(chan bool, 1)
+	s.log.wg.Go(func() { s.log.read(stderr, listening) })
+	if <-listening {
+		return nil
+	}
+	return errors.Join(errors.New("it ended before it listened"), s.cmd.Wait())
+}
+
+func (s *Server) config(keys string, cfg Config) string {
+	command := "internal-sftp"
+	if cfg.ReadOnly {
+		command += " -R"
+	}
+	if len(cfg.Deny) > 0 {
+		command += " -P " + strings.Join(cfg.Deny, ",")
+	}
+	return strings.Join([]string{
+		"ListenAddress 127.0.0.1",
+		"Port " + strconv.Itoa(s.port),
+		"HostKey " + filepath.Join(keys, "host_ed25519"),
+		"HostKey " + filepath.Join(keys, "host_ecdsa"),
+		"AuthorizedKeysFile " + filepath.Join(keys, "authorized_keys"),
+		"PidFile none",
+		"StrictModes no",
+		"UsePAM no",
+		"PermitRootLogin yes",
+		"PasswordAuthentication no",
+		"KbdInteractiveAuthentication no",
+		"MaxStartups 100",
+		"MaxSessions 100",
+		"Subsystem sftp " + command,
+		"ForceCommand " + command,
+		"",
+	}, "\n")
+}
+
+// Signal sends a signal to the listener and to every process that serves a connection: SIGSTOP makes all of them hang,
+// SIGCONT go on.
+func (s *Server) Signal(signal syscall.Signal) error {
+	sessions, err := descendants(s.Pid)
+	return errors.Join(err, send(signal, append([]int{s.Pid}, sessions...)))
+}
+
+// KillSessions breaks every connection and leaves the listener alone.
+func (s *Server) KillSessions() error {
+	sessions, err := descendants(s.Pid)
+	return errors.Join(err, send(syscall.SIGKILL, sessions))
+}
+
+func send(signal syscall.Signal, pids []int) error {
+	var errs []error
+	for _, pid := range pids {
+		if err := syscall.Kill(pid, signal); err != nil && !errors.Is(err, syscall.ESRCH) {
+			errs = append(errs, fmt.Errorf("send %v to process %d: %w", signal, pid, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// stop kills the server and its sessions, and joins what reads from them.
+func (s *Server) stop() {
+	if s.cmd == nil || s.cmd.Process == nil {
+		return
+	}
+	// Stopped first, so that none is born while they are counted.
+	_ = s.Signal(syscall.SIGSTOP)
+	_ = s.Signal(syscall.SIGKILL)
+	s.log.wg.Wait()
+	_ = s.cmd.Wait() // killed, as it should be
+}
+
+// descendants are the children of a process, and theirs. The sessions of sshd are in process groups of their own, so
+// it takes the process table to find them.
+func descendants(pid int) ([]int, error) {
+	out, err := exec.Command("ps", "-A", "-o", "pid=,ppid=").Output()
+	if err != nil {
+		return nil, fmt.Errorf("list processes: %w", err)
+	}
+	children := make(map[int][]int)
+	for line := range strings.Lines(string(out)) {
+		var child, parent int
+		if _, err := fmt.Sscan(line, &child, &parent); err == nil {
+			children[parent] = append(children[parent], child)
+		}
+	}
+	var all []int
+	for queue := children[pid]; len(queue) > 0; queue = queue[1:] {
+		all = append(all, queue[0])
+		queue = append(queue, children[queue[0]]...)
+	}
+	return all, nil
+}
+
+// lines is what sshd logs.
+type lines struct {
+	wg   sync.WaitGroup
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *lines) read(r io.Reader, listening chan<- bool) {
+	told := false
+	for scanner := bufio.NewScanner(r); scanner.Scan(); {
+		l.mu.Lock()
+		fmt.Fprintln(&l.text, scanner.Text())
+		l.mu.Unlock()
+		if !told && strings.Contains(scanner.Text(), "Server listening on") {
+			told = true
+			listening <- true
+		}
+	}
+	if !told {
+		listening <- false
+	}
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+func freePort(t testing.TB) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatalf("find a free port: %v", err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+func edKey() (any, error) {
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	return key, err
+}
+
+func ecKey() (any, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) }
+
+// writeKey makes a key pair, writes the private half to a file, and returns the public half.
+func writeKey(t testing.TB, file string, generate func() (any, error)) ssh.PublicKey {
+	t.Helper()
+	key, err := generate()
+	if err != nil {
+		t.Fatalf("make a key: %v", err)
+	}
+	block, err := ssh.MarshalPrivateKey(key, "billdrop test")
+	if err != nil {
+		t.Fatalf("encode a key: %v", err)
+	}
+	write(t, file, pem.EncodeToMemory(block))
+	signer, err := ssh.NewSignerFromKey(key)
+	if err != nil {
+		t.Fatalf("use a key: %v", err)
+	}
+	return signer.PublicKey()
+}
+
+func write(t testing.TB, file string, content []byte) {
+	t.Helper()
+	if err := os.WriteFile(file, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,195 @@
+package inbox_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"math/rand/v2"
+	"os"
+	"path"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"billdrop/ingest/inbox"
+	"billdrop/ingest/inbox/sftpserver"
+	"billdrop/ingest/inbox/sftpserver/opensshtest"
+
+	"go.uber.org/goleak"
+)
+
+const (
+	testUser     = "acme"
+	testPassword = "correct horse battery staple"
+
+	// patience is the timeout of accounts whose server is made to hang.
+	patience = time.Second
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// remote is a server that a test runs against, and how to get at it from both sides.
+type remote struct {
+	cfg   inbox.Config
+	root  string // remote path of local
+	local string
+	// inProcess or sshd, the other nil
+	inProcess *sftpserver.Server
+	sshd      *opensshtest.Server
+}
+
+// onBoth runs a test against the server in this process and against a real OpenSSH.
+func onBoth(t *testing.T, test func(t *testing.T, r *remote)) {
+	t.Helper()
+	t.Run("in process", func(t *testing.T) { test(t, startInProcess(t, sftpserver.Hooks{})) })
+	t.Run("openssh", func(t *testing.T) { test(t, startOpenSSH(t, opensshtest.Config{})) })
+}
+
+func startInProcess(t *testing.T, hooks sftpserver.Hooks) *remote {
+	t.Helper()
+	dir := t.TempDir()
+	server, err := sftpserver.Start(context.Background(), sftpserver.Config{
+		Dir: dir, User: testUser, Password: testPassword, Hooks: hooks,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	secrets := t.TempDir()
+	return &remote{
+		root: "/", local: dir, inProcess: server,
+		cfg: inbox.Config{
+			Address:        server.Addr(),
+			User:           testUser,
+			PasswordFile:   writeFile(t, filepath.Join(secrets, "password"), testPassword+"\n"),
+			KnownHostsFile: writeFile(t, filepath.Join(secrets, "known_hosts"), server.KnownHostsLine()),
+			Timeout:        30 * time.Second,
+		},
+	}
+}
+
+func startOpenSSH(t *testing.T, cfg opensshtest.Config) *remote {
+	t.Helper()
+	dir := t.TempDir()
+	server := opensshtest.StartConfig(t, dir, cfg)
+	return &remote{
+		root: dir, local: dir, sshd: server,
+		cfg: inbox.Config{
+			Address:        server.Address,
+			User:           server.User,
+			PrivateKeyFile: server.PrivateKeyFile,
+			KnownHostsFile: server.KnownHostsFile,
+			Timeout:        30 * time.Second,
+		},
+	}
+}
+
+// dial logs in; the account is closed with the test.
+func (r *remote) dial(t *testing.T) *inbox.Account {
+	t.Helper()
+	a, err := inbox.Dial(t.Context(), r.cfg)
+	// On a busy machine a handshake can take longer than a test's patience, which is about what comes later.
+	for range 10 {
+		if r.cfg.Timeout > patience || !errors.Is(err, inbox.ErrUnreachable) {
+			break
+		}
+		a, err = inbox.Dial(t.Context(), r.cfg)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := a.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return a
+}
+
+func (r *remote) path(name string) string { return path.Join(r.root, name) }
+
+// put makes a file on the server without going through it.
+func (r *remote) put(t *testing.T, name, content string) {
+	t.Helper()
+	full := filepath.Join(r.local, name)
+	if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, full, content)
+}
+
+func (r *remote) mkdir(t *testing.T, name string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Join(r.local, name), 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// get reads a file of the server without going through it.
+func (r *remote) get(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(r.local, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// names lists a directory of the server without going through it.
+func (r *remote) names(t *testing.T, dir string) []string {
+	t.Helper()
+	entries, err := os.ReadDir(filepath.Join(r.local, dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+func writeFile(t *testing.T, name, content string) string {
+	t.Helper()
+	if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+// noise is n bytes that no compression and no repetition can fake.
+func noise(n int) []byte {
+	b := make([]byte, n)
+	_, _ = rand.NewChaCha8(sha256.Sum256([]byte("noise"))).Read(b) // cannot fail
+	return b
+}
+
+func fetch(t *testing.T, a *inbox.Account, name string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	n, err := a.Fetch(t.Context(), name, &b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n != int64(b.Len()) {
+		t.Errorf("Fetch says %d bytes and wrote %d", n, b.Len())
+	}
+	return b.Bytes()
+}
+
+func publish(t *testing.T, a *inbox.Account, dir, name, content string) {
+	t.Helper()
+	if err := a.Publish(t.Context(), dir, name, bytes.NewReader([]byte(content))); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// writerFunc is an io.Writer.
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }

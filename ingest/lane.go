@@ -1,0 +1,109 @@
+package ingest
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+
+	"billdrop/ingest/ledger"
+)
+
+// Lane is one merchant account at the Billing API and all that its senders share: the gate, the parties in
+// flight, the references in flight. Feeds with the same merchant and API share one lane, so that
+// no reference and no party is ever worked on twice at a time. It may be used concurrently.
+type Lane struct {
+	scope  ledger.Scope
+	api    API
+	policy Policy
+	log    *slog.Logger
+
+	parties *parties
+	refs    *references
+
+	mu      sync.Mutex
+	gate    *gate
+	opening *firstAnswers
+	users   int // files being delivered
+}
+
+// NewLane makes the lane of one merchant account.
+func NewLane(scope ledger.Scope, api API, p Policy, log *slog.Logger) *Lane {
+	return &Lane{scope: scope, api: api, policy: p, log: log, parties: newParties(), refs: newReferences()}
+}
+
+// Scope is what bill references are unique in on this lane.
+func (l *Lane) Scope() ledger.Scope { return l.scope }
+
+// join opens the lane for one more file. A lane on which nothing is under way begins a new run: with an open
+// gate, and with first answers yet to come.
+func (l *Lane) join() (*gate, *firstAnswers) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.users == 0 {
+		l.gate, l.opening = newGate(l.policy), newFirstAnswers()
+	}
+	l.users++
+	l.opening.feeding(1)
+	return l.gate, l.opening
+}
+
+func (l *Lane) part() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.users--
+}
+
+// references holds the bill references in flight: one row at a time works on a reference. It may be used concurrently.
+type references struct {
+	mu   sync.Mutex
+	held map[string][]chan struct{} // reference → who waits for it, in order
+}
+
+func newReferences() *references { return &references{held: make(map[string][]chan struct{})} }
+
+// take takes a reference if it is free, and otherwise returns the channel that is closed once it has been handed over.
+func (r *references) take(ref string) <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	waiting, held := r.held[ref]
+	if !held {
+		r.held[ref] = nil
+		return nil
+	}
+	turn := make(chan struct{})
+	r.held[ref] = append(waiting, turn)
+	return turn
+}
+
+// give hands a reference to the next who waits for it, or frees it.
+func (r *references) give(ref string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if waiting := r.held[ref]; len(waiting) > 0 {
+		close(waiting[0])
+		r.held[ref] = waiting[1:]
+		return
+	}
+	delete(r.held, ref)
+}
+
+// await waits for the turn that take returned. Without its turn the reference is not held.
+func (r *references) await(ctx context.Context, ref string, turn <-chan struct{}) error {
+	select {
+	case <-turn:
+		return nil
+	case <-ctx.Done():
+	}
+	r.mu.Lock()
+	waiting := r.held[ref]
+	for i, w := range waiting {
+		if (<-chan struct{})(w) == turn {
+			r.held[ref] = append(waiting[:i:i], waiting[i+1:]...)
+			r.mu.Unlock()
+			return context.Cause(ctx)
+		}
+	}
+	r.mu.Unlock()
+	r.give(ref) // it was handed over in this very moment
+	return context.Cause(ctx)
+}

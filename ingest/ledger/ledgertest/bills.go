@@ -1,0 +1,192 @@
+package ledgertest
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"billdrop/ingest/ledger"
+)
+
+func testBills(t *testing.T, e Engine) {
+	l := e.open(t)
+	add(t, l, newFile("f"))
+
+	bills, err := l.Bills(t.Context(), scope, []string{"A", "B"})
+	if err != nil || bills == nil || len(bills) != 0 {
+		t.Errorf("Bills of an empty ledger: %v, %v", bills, err)
+	}
+	if bills, err := l.Bills(t.Context(), scope, nil); err != nil || bills == nil || len(bills) != 0 {
+		t.Errorf("Bills of nothing: %v, %v", bills, err)
+	}
+
+	// Every field comes back, of each kind of record.
+	a := newBill("A", "f", 1)
+	begin(t, l, a)
+	same(t, "bill that was begun", a, bill(t, l, "A"))
+	if !bill(t, l, "A").InDoubt() {
+		t.Error("a bill that was begun is not in doubt")
+	}
+	record(t, l, ledger.Entry{Scope: scope, Bill: answered(a)})
+	same(t, "bill that was answered", answered(a), bill(t, l, "A"))
+
+	doubtful := newBill("A-doubt", "f", 2)
+	begin(t, l, doubtful)
+	doubtful.Doubt, doubtful.Send.Answer, doubtful.Send.Unanswered = true, "timeout", true
+	record(t, l, ledger.Entry{Scope: scope, Bill: doubtful})
+	same(t, "bill whose answer was lost", doubtful, bill(t, l, "A-doubt"))
+	doubtful.Doubt, doubtful.State = false, ledger.Gone
+	record(t, l, ledger.Entry{Scope: scope, Bill: doubtful})
+	same(t, "bill that was settled as absent", doubtful, bill(t, l, "A-doubt"))
+
+	found := &ledger.Bill{Reference: "found", State: ledger.Exists, Seen: ledger.Seen{BillID: "bill_9", CustomerID: "bcus_9", Currency: "USD",
+		Amount: 99999999, Voided: true}}
+	record(t, l, ledger.Entry{Scope: scope, Bill: found})
+	same(t, "bill found by look-up", found, bill(t, l, "found"))
+	found.Seen.Voided, found.Seen.DueDate = false, "2027-01-01"
+	record(t, l, ledger.Entry{Scope: scope, Bill: found})
+	same(t, "bill found by look-up again", found, bill(t, l, "found"))
+
+	odd := newBill("odd-key", "f", 3)
+	odd.Send.Key = "not-a-uuid"
+	odd.Seen = ledger.Seen{BillID: "bill_seen_before_the_send"}
+	odd.Send.CustomerID, odd.Send.AccountID, odd.Send.Form = "bcus_1", "bacc_1", ledger.FormAccount
+	begin(t, l, odd)
+	same(t, "bill with a key of another kind", odd, bill(t, l, "odd-key"))
+	odd.Send.Key = "AABBCCDD-0000-8000-8000-000000000000" // not the canonical spelling: it must come back as it is
+	begin(t, l, odd)
+	same(t, "bill with an upper case key", odd, bill(t, l, "odd-key"))
+
+	testSends(t, l)
+	testScopes(t, l)
+	testManyBills(t, l)
+}
+
+// testSends: the latest send stands in the bill, whatever else of it changes.
+func testSends(t *testing.T, l ledger.Ledger) {
+	b := newBill("sends", "f", 10)
+	begin(t, l, b)
+	again := *b
+	again.Send.At, again.Send.Count = b.Send.At.Add(time.Second), 2
+	begin(t, l, &again)
+	same(t, "bill sent again", &again, bill(t, l, "sends"))
+
+	// A record may change more than the answer.
+	again.Send.Count, again.Send.Body, again.Send.Form = 3, ledger.DigestOf([]byte("x")), ledger.FormCustomer
+	again.Send.KeyFirstUsed = epoch.Add(-time.Hour)
+	record(t, l, ledger.Entry{Scope: scope, Bill: &again})
+	same(t, "bill recorded with another send", &again, bill(t, l, "sends"))
+
+	// The caller's record is its own again once the call has returned.
+	kept := again
+	again.Send.Answer = "changed after the call"
+	same(t, "bill after its caller changed it", &kept, bill(t, l, "sends"))
+	kept.Send.Answer = "201"
+	entry := kept
+	record(t, l, ledger.Entry{Scope: scope, Bill: &entry})
+	entry.Send.Answer = "changed after the call"
+	same(t, "recorded bill after its caller changed it", &kept, bill(t, l, "sends"))
+}
+
+// testScopes: a reference in one scope says nothing of the same reference in another.
+func testScopes(t *testing.T, l ledger.Ledger) {
+	scopes := []ledger.Scope{{Merchant: "acme", Mode: "live"}, {Merchant: "other", Mode: "test"}, {Merchant: "acmetest"}}
+	for i, s := range scopes {
+		if bills, err := l.Bills(t.Context(), s, []string{"A"}); err != nil || len(bills) != 0 {
+			t.Errorf("Bills of scope %v before anything was written there: %v, %v", s, bills, err)
+		}
+		b := newBill("A", "f", 100+i)
+		if err := l.Begin(t.Context(), s, b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, s := range scopes {
+		bills, err := l.Bills(t.Context(), s, []string{"A"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		same(t, fmt.Sprintf("bill of scope %v", s), newBill("A", "f", 100+i), bills["A"])
+	}
+	same(t, "bill of the first scope", answered(newBill("A", "f", 1)), bill(t, l, "A"))
+}
+
+// testManyBills: more than one statement can take, some unknown, some asked for twice, and no two spellings taken for one.
+func testManyBills(t *testing.T, l ledger.Ledger) {
+	const n = 1500
+	var refs []string
+	for i := range n {
+		ref := fmt.Sprintf("many-%04d", i)
+		refs = append(refs, ref, ref)
+		if i%2 == 0 {
+			record(t, l, ledger.Entry{Scope: scope, Bill: &ledger.Bill{Reference: ref, State: ledger.Gone}})
+		}
+	}
+	refs = append(refs, "MANY-0000", "many_0000", "")
+	bills, err := l.Bills(t.Context(), scope, refs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(bills) != n/2 {
+		t.Errorf("%d bills, want %d", len(bills), n/2)
+	}
+	for ref, b := range bills {
+		if b.Reference != ref || b.State != ledger.Gone {
+			t.Errorf("bill %s: %+v", ref, b)
+		}
+	}
+}
+
+func testParties(t *testing.T, e Engine) {
+	l := e.open(t)
+	add(t, l, newFile("f"))
+	ref := func(kind ledger.PartyKind, r string) ledger.PartyRef {
+		return ledger.PartyRef{Kind: kind, Reference: r}
+	}
+	read := func(s ledger.Scope, refs ...ledger.PartyRef) map[ledger.PartyRef]ledger.Party {
+		t.Helper()
+		parties, err := l.Parties(t.Context(), s, refs)
+		if err != nil || parties == nil {
+			t.Fatalf("Parties: %v, %v", parties, err)
+		}
+		return parties
+	}
+	none := map[ledger.PartyRef]ledger.Party{}
+	same(t, "parties of nothing", none, read(scope))
+	same(t, "parties of an empty ledger", none, read(scope, ref(ledger.Customer, "x")))
+
+	customer := ledger.Party{PartyRef: ref(ledger.Customer, "x"), ID: "bcus_1", CreatedFor: "f"}
+	account := ledger.Party{PartyRef: ref(ledger.Account, "x"), ID: "bacc_1", CustomerID: "bcus_1"}
+	parties := []ledger.Party{customer, account}
+	record(t, l, ledger.Entry{Scope: scope, Parties: parties})
+	parties[0].ID = "changed after the call"
+	same(t, "customer and account of one reference",
+		map[ledger.PartyRef]ledger.Party{customer.PartyRef: customer, account.PartyRef: account},
+		read(scope, customer.PartyRef, account.PartyRef, ref(ledger.Customer, "X"), customer.PartyRef))
+	same(t, "parties of another scope", none, read(ledger.Scope{Merchant: "acme", Mode: "live"}, customer.PartyRef))
+
+	// A later record that knows less takes nothing away, and the first to create a party created it.
+	record(t, l, ledger.Entry{Scope: scope, Parties: []ledger.Party{
+		{PartyRef: customer.PartyRef, ID: "bcus_1", CreatedFor: "g"},
+		{PartyRef: account.PartyRef, ID: "bacc_1"},
+	}})
+	same(t, "parties told again",
+		map[ledger.PartyRef]ledger.Party{customer.PartyRef: customer, account.PartyRef: account},
+		read(scope, customer.PartyRef, account.PartyRef))
+	account.ID, account.CustomerID, account.CreatedFor = "bacc_2", "bcus_2", "f"
+	record(t, l, ledger.Entry{Scope: scope, Parties: []ledger.Party{account}})
+	same(t, "party told otherwise", map[ledger.PartyRef]ledger.Party{account.PartyRef: account}, read(scope, account.PartyRef))
+
+	const n = 1500
+	var refs []ledger.PartyRef
+	for i := range n {
+		p := ledger.Party{PartyRef: ref(ledger.Customer, fmt.Sprint("many-", i)), ID: fmt.Sprint("bcus_", i)}
+		refs = append(refs, p.PartyRef)
+		record(t, l, ledger.Entry{Scope: scope, Parties: []ledger.Party{p}})
+	}
+	many := read(scope, refs...)
+	for i, r := range refs {
+		if want := fmt.Sprint("bcus_", i); many[r].ID != want || many[r].PartyRef != r {
+			t.Fatalf("party %v: %+v, want id %s", r, many[r], want)
+		}
+	}
+}

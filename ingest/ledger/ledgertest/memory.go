@@ -1,0 +1,335 @@
+package ledgertest
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"billdrop/ingest/ledger"
+)
+
+// Memory is a ledger without a disk, for simulations: it keeps the promises of ledger.Ledger, and Crash makes it
+// forget what a real one may forget. It may be used concurrently.
+type Memory struct {
+	mu       sync.Mutex
+	files    map[string]*ledger.File
+	bills    map[billKey]*ledger.Bill
+	attempts map[billKey][]ledger.Attempt
+	parties  map[partyKey]ledger.Party
+	outcomes map[string]map[int]ledger.Outcome
+	volatile []func() // undo what is not durable yet, oldest first
+	broken   error
+}
+
+type billKey struct {
+	scope     ledger.Scope
+	reference string
+}
+
+type partyKey struct {
+	scope ledger.Scope
+	ref   ledger.PartyRef
+}
+
+// NewMemory makes an empty ledger.
+func NewMemory() *Memory {
+	return &Memory{
+		files: make(map[string]*ledger.File), bills: make(map[billKey]*ledger.Bill),
+		attempts: make(map[billKey][]ledger.Attempt), parties: make(map[partyKey]ledger.Party),
+		outcomes: make(map[string]map[int]ledger.Outcome),
+	}
+}
+
+// Crash loses a tail of what is not durable: of n such writes, the last lose(n) ones. The ledger may be used
+// again at once, as after opening it anew.
+func (m *Memory) Crash(lose func(n int) int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for range lose(len(m.volatile)) {
+		last := len(m.volatile) - 1
+		m.volatile[last]()
+		m.volatile = m.volatile[:last]
+	}
+	m.volatile = nil
+	m.broken = nil
+}
+
+// Break makes every later write fail, as a full disk does.
+func (m *Memory) Break() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.broken = fmt.Errorf("%w: no space left on device", ledger.ErrUnusable)
+}
+
+func (m *Memory) write(ctx context.Context, durable bool, do func() error) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.broken != nil {
+		return m.broken
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := do(); err != nil {
+		return err
+	}
+	if durable {
+		m.volatile = nil
+	}
+	return nil
+}
+
+func (m *Memory) AddFile(ctx context.Context, f *ledger.File) error {
+	return m.write(ctx, true, func() error {
+		if m.files[f.ID] != nil {
+			return fmt.Errorf("file %s: %w", f.ID, ledger.ErrExists)
+		}
+		if err := m.stemFree(f); err != nil {
+			return err
+		}
+		copied := *f
+		m.files[f.ID] = &copied
+		return nil
+	})
+}
+
+func (m *Memory) stemFree(f *ledger.File) error {
+	for _, o := range m.files {
+		if f.Stem != "" && o.ID != f.ID && o.Results == f.Results && o.Stem == f.Stem {
+			return fmt.Errorf("stem %s: %w", f.Stem, ledger.ErrExists)
+		}
+	}
+	return nil
+}
+
+func (m *Memory) SaveFile(ctx context.Context, f *ledger.File) error {
+	return m.write(ctx, true, func() error {
+		old := m.files[f.ID]
+		if old == nil {
+			return fmt.Errorf("file %s: %w", f.ID, ledger.ErrNotFound)
+		}
+		if err := m.stemFree(f); err != nil {
+			return err
+		}
+		copied := *f
+		copied.Gets, copied.Throttled = old.Gets, old.Throttled
+		m.files[f.ID] = &copied
+		return nil
+	})
+}
+
+func (m *Memory) File(_ context.Context, id string) (*ledger.File, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f := m.files[id]
+	if f == nil {
+		return nil, fmt.Errorf("file %s: %w", id, ledger.ErrNotFound)
+	}
+	copied := *f
+	return &copied, nil
+}
+
+func (m *Memory) Files(_ context.Context, q ledger.Query) ([]*ledger.File, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var found []*ledger.File
+	for _, f := range m.files {
+		if (q.Feed == "" || f.Feed == q.Feed) && (!q.Unfinished || !f.State.Finished()) &&
+			(q.SHA256 == "" || f.SHA256 == q.SHA256) && (q.StemPrefix == "" || (f.Results == q.Results && hasStem(f.Stem, q.StemPrefix))) {
+			copied := *f
+			found = append(found, &copied)
+		}
+	}
+	slices.SortFunc(found, func(a, b *ledger.File) int {
+		return cmp.Or(b.Received.Compare(a.Received), cmp.Compare(b.ID, a.ID))
+	})
+	if q.Limit > 0 && len(found) > q.Limit {
+		found = found[:q.Limit]
+	}
+	return found, nil
+}
+
+func hasStem(stem, prefix string) bool {
+	rest, ok := strings.CutPrefix(stem, prefix)
+	if !ok || rest == "" {
+		return ok
+	}
+	number, ok := strings.CutPrefix(rest, "-")
+	return ok && number != "" && strings.Trim(number, "0123456789") == ""
+}
+
+func (m *Memory) Bills(_ context.Context, s ledger.Scope, refs []string) (map[string]*ledger.Bill, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	known := make(map[string]*ledger.Bill)
+	for _, ref := range refs {
+		if b := m.bills[billKey{s, ref}]; b != nil {
+			copied := *b
+			known[ref] = &copied
+		}
+	}
+	return known, nil
+}
+
+func (m *Memory) Parties(_ context.Context, s ledger.Scope, refs []ledger.PartyRef) (map[ledger.PartyRef]ledger.Party, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	known := make(map[ledger.PartyRef]ledger.Party)
+	for _, ref := range refs {
+		if p, ok := m.parties[partyKey{s, ref}]; ok {
+			known[ref] = p
+		}
+	}
+	return known, nil
+}
+
+func (m *Memory) Outcomes(_ context.Context, file string, from, limit int) ([]ledger.Outcome, error) {
+	return m.page(file, from, limit, func(ledger.Outcome) bool { return true }), nil
+}
+
+func (m *Memory) Attention(_ context.Context, file string, from, limit int) ([]ledger.Outcome, error) {
+	return m.page(file, from, limit, func(o ledger.Outcome) bool { return o.Status.NeedsAttention() }), nil
+}
+
+func (m *Memory) page(file string, from, limit int, want func(ledger.Outcome) bool) []ledger.Outcome {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var page []ledger.Outcome
+	for _, row := range slices.Sorted(maps.Keys(m.outcomes[file])) {
+		if o := m.outcomes[file][row]; row >= from && len(page) < limit && want(o) {
+			page = append(page, o)
+		}
+	}
+	return page
+}
+
+func (m *Memory) Totals(_ context.Context, file string) (ledger.Totals, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	t := ledger.Totals{Rows: make(map[ledger.Status]int), Amounts: make(map[string]map[ledger.Status]int64)}
+	for _, o := range m.outcomes[file] {
+		t.Rows[o.Status]++
+		if t.Amounts[o.Currency] == nil {
+			t.Amounts[o.Currency] = make(map[ledger.Status]int64)
+		}
+		t.Amounts[o.Currency][o.Status] += o.Amount
+		t.Attempts += o.Attempts
+		t.Resends += max(0, o.Attempts-1)
+	}
+	for _, p := range m.parties {
+		switch {
+		case p.CreatedFor != file:
+		case p.Kind == ledger.Customer:
+			t.Customers++
+		default:
+			t.Accounts++
+		}
+	}
+	return t, nil
+}
+
+func (m *Memory) History(_ context.Context, s ledger.Scope, reference string) (*ledger.History, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	h := &ledger.History{}
+	key := billKey{s, reference}
+	if b := m.bills[key]; b != nil {
+		copied := *b
+		h.Bill = &copied
+	}
+	h.Attempts = slices.Clone(m.attempts[key])
+	if h.Bill != nil && h.Bill.Send.Count > 0 {
+		h.Attempts = append(h.Attempts, attemptOf(&h.Bill.Send))
+	}
+	files := slices.SortedFunc(maps.Values(m.files), func(a, b *ledger.File) int {
+		return cmp.Or(a.Received.Compare(b.Received), cmp.Compare(a.ID, b.ID))
+	})
+	for _, f := range files {
+		for _, row := range slices.Sorted(maps.Keys(m.outcomes[f.ID])) {
+			if o := m.outcomes[f.ID][row]; f.Scope == s && o.Reference == reference {
+				h.Sightings = append(h.Sightings, ledger.Sighting{File: f.ID, Name: f.Name, Line: o.Line, Status: o.Status})
+			}
+		}
+	}
+	if h.Bill == nil && h.Sightings == nil {
+		return nil, fmt.Errorf("bill %s: %w", reference, ledger.ErrNotFound)
+	}
+	return h, nil
+}
+
+func attemptOf(s *ledger.Send) ledger.Attempt {
+	return ledger.Attempt{File: s.File, At: s.At, Key: s.Key, Generation: s.Generation, Answer: s.Answer}
+}
+
+func (m *Memory) Begin(ctx context.Context, s ledger.Scope, b *ledger.Bill) error {
+	return m.write(ctx, true, func() error {
+		key := billKey{s, b.Reference}
+		if old := m.bills[key]; old != nil && old.Send.Count > 0 {
+			m.attempts[key] = append(m.attempts[key], attemptOf(&old.Send))
+		}
+		copied := *b
+		m.bills[key] = &copied
+		return nil
+	})
+}
+
+func (m *Memory) Record(ctx context.Context, e ledger.Entry) error {
+	return m.write(ctx, false, func() error {
+		var undo []func()
+		if e.Bill != nil {
+			undo = append(undo, put(m.bills, billKey{e.Scope, e.Bill.Reference}, ptr(*e.Bill)))
+		}
+		for _, p := range e.Parties {
+			key := partyKey{e.Scope, p.PartyRef}
+			if old, ok := m.parties[key]; ok && p.CreatedFor == "" {
+				p.CreatedFor = old.CreatedFor
+			}
+			undo = append(undo, put(m.parties, key, p))
+		}
+		if e.Outcome != nil {
+			if m.outcomes[e.File] == nil {
+				m.outcomes[e.File] = make(map[int]ledger.Outcome)
+			}
+			undo = append(undo, put(m.outcomes[e.File], e.Outcome.Row, *e.Outcome))
+		}
+		if f := m.files[e.File]; f != nil {
+			f.Gets += e.Gets
+			f.Throttled += e.Throttled
+			undo = append(undo, func() {
+				m.files[e.File].Gets -= e.Gets
+				m.files[e.File].Throttled -= e.Throttled
+			})
+		}
+		m.volatile = append(m.volatile, func() {
+			for _, u := range slices.Backward(undo) {
+				u()
+			}
+		})
+		return nil
+	})
+}
+
+func ptr[T any](v T) *T { return &v }
+
+// put sets a value and returns what takes it back.
+func put[K comparable, V any](in map[K]V, k K, v V) func() {
+	old, had := in[k]
+	in[k] = v
+	return func() {
+		if had {
+			in[k] = old
+		} else {
+			delete(in, k)
+		}
+	}
+}
+
+func (m *Memory) Flush(ctx context.Context) error {
+	return m.write(ctx, true, func() error { return nil })
+}
+
+func (m *Memory) Close() error { return m.Flush(context.Background()) }

@@ -1,0 +1,158 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strings"
+
+	"billdrop/ingest/ledger"
+)
+
+// fileColumns are the columns of a file but its key and its counters, in the order of fileArgs.
+var fileColumns = []string{
+	"feed", "scope", "origin", "name", "path", "results", "stem", "size", "mod_time", "sha256", "state",
+	"outcome", "code", "detail", "line", "approved", "retried", "row_count",
+	"lines_total", "lines_header", "lines_blank", "lines_data", "rows_read", "run_id", "version",
+	"received", "started", "finished",
+}
+
+// putFile is Ledger.AddFile and Ledger.SaveFile. file is a copy.
+type putFile struct {
+	file    ledger.File
+	isNew   bool
+	refused error // ErrExists or ErrNotFound: nothing was written, the batch goes on
+}
+
+func (o *putFile) apply(w *writer) error {
+	scope, err := w.scope(o.file.Scope)
+	if err != nil {
+		return err
+	}
+	args := fileArgs(&o.file, scope)
+	if o.isNew {
+		number, err := w.number(o.file.ID)
+		if err != nil {
+			return err
+		}
+		added, err := w.s.addFile.changed(append([]any{number, o.file.ID, o.file.Gets, o.file.Throttled}, args...)...)
+		if err == nil && !added {
+			o.refused = ledger.ErrExists
+		}
+		return err
+	}
+	_, known, err := w.s.hasFile.one(o.file.ID)
+	if err != nil {
+		return err
+	}
+	if !known {
+		o.refused = ledger.ErrNotFound
+		return nil
+	}
+	saved, err := w.s.saveFile.changed(append(args, o.file.ID)...)
+	if err == nil && !saved {
+		o.refused = ledger.ErrExists // the stem: nothing else of a known file can be taken
+	}
+	return err
+}
+
+func fileArgs(f *ledger.File, scope int64) []any {
+	return []any{
+		f.Feed, scope, string(f.Origin), f.Name, f.Path, f.Results, f.Stem, f.Size, micros(f.ModTime), f.SHA256, string(f.State),
+		f.Outcome, f.Code, f.Detail, f.Line, flag(f.Approved), f.Retried, f.Rows,
+		f.Lines.Total, f.Lines.Header, f.Lines.Blank, f.Lines.Data, flag(f.RowsRead), f.RunID, f.Version,
+		micros(f.Received), micros(f.Started), micros(f.Finished),
+	}
+}
+
+const selectFiles = `SELECT f.id, f.feed, s.merchant, s.mode, f.origin, f.name, f.path, f.results, f.stem, f.size, f.mod_time,
+	f.sha256, f.state, f.outcome, f.code, f.detail, f.line, f.approved, f.retried, f.row_count,
+	f.lines_total, f.lines_header, f.lines_blank, f.lines_data, f.rows_read, f.run_id, f.version,
+	f.received, f.started, f.finished, f.gets, f.throttled
+	FROM files AS f JOIN scopes AS s ON s.id = f.scope`
+
+// File implements ledger.Ledger.
+func (l *Ledger) File(ctx context.Context, id string) (*ledger.File, error) {
+	files, err := l.queryFiles(ctx, selectFiles+" WHERE f.id = ?", []any{id})
+	if err != nil {
+		return nil, fmt.Errorf("read file %s: %w", id, err)
+	}
+	if len(files) == 0 {
+		return nil, fmt.Errorf("read file %s: %w", id, ledger.ErrNotFound)
+	}
+	return files[0], nil
+}
+
+// Files implements ledger.Ledger.
+func (l *Ledger) Files(ctx context.Context, q ledger.Query) ([]*ledger.File, error) {
+	query, args := filesQuery(q)
+	files, err := l.queryFiles(ctx, query, args)
+	if err != nil {
+		return nil, fmt.Errorf("list files: %w", err)
+	}
+	return files, nil
+}
+
+// filesQuery is written so that each filter meets an index that has the order too.
+func filesQuery(q ledger.Query) (string, []any) {
+	var where []string
+	var args []any
+	add := func(condition string, values ...any) {
+		where, args = append(where, condition), append(args, values...)
+	}
+	if q.Feed != "" {
+		add("f.feed = ?", q.Feed)
+	}
+	if q.Unfinished {
+		add("f.state NOT IN ('done', 'dropped')") // as in files_unfinished
+	}
+	if q.SHA256 != "" {
+		add("f.sha256 = ? AND f.sha256 <> ''", q.SHA256) // as in files_content
+	}
+	if q.StemPrefix != "" {
+		// Stems from prefix up to prefix and "." ("-" and one); of these, the prefix itself and those with nothing
+		// but digits behind "-".
+		prefix, dash := q.StemPrefix, q.StemPrefix+"-"
+		add(`f.results = ? AND f.stem <> '' AND f.stem >= ? AND f.stem < ? AND (f.stem = ? OR
+			(substr(f.stem, 1, length(?)) = ? AND length(f.stem) > length(?) AND substr(f.stem, length(?) + 1) NOT GLOB '*[^0-9]*'))`,
+			q.Results, prefix, prefix+".", prefix, dash, dash, dash, dash)
+	}
+	var b strings.Builder
+	b.WriteString(selectFiles)
+	if len(where) > 0 {
+		b.WriteString(" WHERE " + strings.Join(where, " AND "))
+	}
+	b.WriteString(" ORDER BY f.received DESC, f.id DESC")
+	if q.Limit > 0 {
+		b.WriteString(" LIMIT ?")
+		args = append(args, q.Limit)
+	}
+	return b.String(), args
+}
+
+func (l *Ledger) queryFiles(ctx context.Context, query string, args []any) ([]*ledger.File, error) {
+	if err := l.settle(ctx); err != nil {
+		return nil, err
+	}
+	var files []*ledger.File
+	err := eachRow(ctx, l.read, query, args, func(rows *sql.Rows) error {
+		var (
+			f                                    ledger.File
+			modTime, received, started, finished sql.NullInt64
+		)
+		err := rows.Scan(&f.ID, &f.Feed, &f.Scope.Merchant, &f.Scope.Mode, &f.Origin, &f.Name, &f.Path, &f.Results, &f.Stem, &f.Size, &modTime,
+			&f.SHA256, &f.State, &f.Outcome, &f.Code, &f.Detail, &f.Line, &f.Approved, &f.Retried, &f.Rows,
+			&f.Lines.Total, &f.Lines.Header, &f.Lines.Blank, &f.Lines.Data, &f.RowsRead, &f.RunID, &f.Version,
+			&received, &started, &finished, &f.Gets, &f.Throttled)
+		f.ModTime, f.Received, f.Started, f.Finished = fromMicros(modTime), fromMicros(received), fromMicros(started), fromMicros(finished)
+		files = append(files, &f)
+		return err
+	})
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return nil, unusable(err)
+	}
+	return files, nil
+}

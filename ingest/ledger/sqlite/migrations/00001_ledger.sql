@@ -1,0 +1,141 @@
+-- +goose Up
+
+-- Marks the file as a billdrop ledger ("bdrp"), so that no other SQLite database is taken for one.
+PRAGMA application_id = 0x62647270;
+
+CREATE TABLE scopes (
+    id       INTEGER PRIMARY KEY,
+    merchant TEXT NOT NULL,
+    mode     TEXT NOT NULL,
+    UNIQUE (merchant, mode)
+) STRICT;
+
+-- File ids are long and stand in every row below; there they are numbers.
+CREATE TABLE file_numbers (
+    number INTEGER PRIMARY KEY,
+    id     TEXT NOT NULL UNIQUE
+) STRICT;
+
+-- Times everywhere are microseconds since 1970 UTC; NULL is the zero time.
+CREATE TABLE files (
+    number       INTEGER PRIMARY KEY, -- of file_numbers
+    id           TEXT NOT NULL,
+    feed         TEXT NOT NULL,
+    scope        INTEGER NOT NULL,    -- of scopes
+    origin       TEXT NOT NULL,
+    name         TEXT NOT NULL,
+    path         TEXT NOT NULL,
+    results      TEXT NOT NULL,
+    stem         TEXT NOT NULL,
+    size         INTEGER NOT NULL,
+    mod_time     INTEGER,
+    sha256       TEXT NOT NULL,
+    state        TEXT NOT NULL,
+    outcome      TEXT NOT NULL,
+    code         TEXT NOT NULL,
+    detail       TEXT NOT NULL,
+    line         INTEGER NOT NULL,
+    approved     INTEGER NOT NULL,
+    retried      INTEGER NOT NULL,
+    row_count    INTEGER NOT NULL,
+    lines_total  INTEGER NOT NULL,
+    lines_header INTEGER NOT NULL,
+    lines_blank  INTEGER NOT NULL,
+    lines_data   INTEGER NOT NULL,
+    rows_read    INTEGER NOT NULL,
+    run_id       TEXT NOT NULL,
+    version      TEXT NOT NULL,
+    received     INTEGER,
+    started      INTEGER,
+    finished     INTEGER,
+    gets         INTEGER NOT NULL,
+    throttled    INTEGER NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX files_stem ON files (results, stem) WHERE stem <> '';
+CREATE INDEX files_newest ON files (received DESC, id DESC);
+CREATE INDEX files_feed ON files (feed, received DESC, id DESC);
+CREATE INDEX files_content ON files (sha256, received DESC, id DESC) WHERE sha256 <> '';
+CREATE INDEX files_unfinished ON files (received DESC, id DESC) WHERE state NOT IN ('done', 'dropped');
+
+-- One row a bill reference, with its latest send. In a clean run a row is inserted once, by the commit that
+-- allows its request, and updated once, by its answer.
+CREATE TABLE bills (
+    id             INTEGER PRIMARY KEY,
+    scope          INTEGER NOT NULL, -- of scopes
+    reference      TEXT NOT NULL,
+    state          INTEGER NOT NULL, -- ledger.BillState
+    doubt          INTEGER NOT NULL,
+    -- what the API holds
+    bill_id        TEXT NOT NULL DEFAULT '',
+    customer_id    TEXT NOT NULL DEFAULT '',
+    account_id     TEXT NOT NULL DEFAULT '',
+    currency       TEXT NOT NULL DEFAULT '',
+    amount         INTEGER NOT NULL DEFAULT 0, -- minor units
+    bill_date      TEXT NOT NULL DEFAULT '',
+    due_date       TEXT NOT NULL DEFAULT '',
+    voided         INTEGER NOT NULL DEFAULT 0,
+    -- the latest send; send_file is NULL when nothing was ever sent
+    send_file      INTEGER,          -- of file_numbers
+    send_row       INTEGER,
+    generation     INTEGER,
+    form           INTEGER,          -- ledger.Form
+    send_customer  TEXT,
+    send_account   TEXT,
+    content        BLOB,
+    body           BLOB,
+    key            ANY,              -- a UUID as its 16 bytes, anything else as text
+    key_first_used INTEGER,
+    sent_at        INTEGER,
+    sends          INTEGER,
+    answer         TEXT,
+    unanswered     INTEGER
+) STRICT;
+CREATE UNIQUE INDEX bills_reference ON bills (scope, reference);
+
+-- Earlier sends of a bill: a send moves here when the next one begins.
+CREATE TABLE attempts (
+    id         INTEGER PRIMARY KEY,
+    bill       INTEGER NOT NULL, -- of bills
+    file       INTEGER NOT NULL, -- of file_numbers
+    row        INTEGER NOT NULL,
+    generation INTEGER NOT NULL,
+    key        ANY,
+    sent_at    INTEGER,
+    answer     TEXT NOT NULL
+) STRICT;
+CREATE INDEX attempts_bill ON attempts (bill);
+
+-- How rows ended. The id is the file's number << 32 | the row, so that a file's outcomes lie together in row
+-- order and inserts append.
+CREATE TABLE outcomes (
+    id          INTEGER PRIMARY KEY,
+    line        INTEGER NOT NULL,
+    reference   TEXT NOT NULL,
+    sent        INTEGER NOT NULL, -- 1: the send of a bill or an attempt leads here (file and row)
+    status      TEXT NOT NULL,
+    code        TEXT NOT NULL,
+    detail      TEXT NOT NULL,
+    bill_id     TEXT NOT NULL,
+    customer_id TEXT NOT NULL,
+    account_id  TEXT NOT NULL,
+    currency    TEXT NOT NULL,
+    amount      INTEGER NOT NULL, -- minor units
+    attempts    INTEGER NOT NULL,
+    key         ANY
+) STRICT;
+-- The outcomes of a reference are found through its sends; only the others are worth an index.
+CREATE INDEX outcomes_unsent ON outcomes (reference) WHERE sent = 0;
+CREATE INDEX outcomes_attention ON outcomes (id) WHERE status NOT IN ('created', 'existing');
+
+-- Known customers and accounts, by a digest of scope, kind and reference. The reference itself is nowhere.
+CREATE TABLE parties (
+    id          INTEGER PRIMARY KEY,
+    digest      BLOB NOT NULL,
+    kind        INTEGER NOT NULL, -- ledger.PartyKind
+    party_id    TEXT NOT NULL,
+    customer_id TEXT NOT NULL,    -- of an account; '' if never learnt
+    created_for INTEGER           -- of file_numbers; NULL: it was there before
+) STRICT;
+CREATE UNIQUE INDEX parties_digest ON parties (digest);
+-- Digests scatter, a file's creations do not: this index appends.
+CREATE INDEX parties_created ON parties (created_for, kind) WHERE created_for IS NOT NULL;

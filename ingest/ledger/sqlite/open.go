@@ -1,0 +1,304 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/gofrs/flock"
+	"github.com/pressly/goose/v3"
+	driver "modernc.org/sqlite"
+	codes "modernc.org/sqlite/lib"
+
+	"billdrop/ingest/ledger"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+const (
+	// schemaVersion is the number of the latest migration: what this program reads and writes.
+	schemaVersion = 1
+	// applicationID marks a SQLite file as a billdrop ledger; set by the first migration.
+	applicationID = 0x62647270
+	// checkpointPages is how long the WAL may grow (32 MiB) before its pages are copied into the database:
+	// long, so that a page which many commits change is copied once. Replaying it after a crash takes a
+	// fraction of a second.
+	checkpointPages = 8192
+	// readers bounds the connections, and so the memory, that reads take beside the writer.
+	readers = 4
+)
+
+// Open opens the ledger in the file at path, for this process alone, and makes it when there is none (its
+// directory must exist). An older ledger is brought up to date.
+//
+// Errors wrap ErrLocked when another process (or another Open in this one) holds it, else ErrUnusable: no
+// directory, no right, no ledger, a ledger of a newer billdrop, a disk that fails. The lock dies with the process.
+func Open(ctx context.Context, path string) (*Ledger, error) {
+	l := &Ledger{path: path}
+	if err := l.open(ctx); err != nil {
+		return nil, errors.Join(openError(ctx, path, err), l.release())
+	}
+	return l, nil
+}
+
+// OpenReadOnly opens the ledger at path to be looked at: it takes no lock, changes nothing, and works beside a
+// running worker, after a crashed one, and when there is none. It needs the rights to write all the same, for
+// SQLite keeps its readers' marks in a file beside the ledger. Methods that write fail.
+//
+// Errors wrap ErrNotFound when there is no such file, else ErrUnusable.
+func OpenReadOnly(ctx context.Context, path string) (*Ledger, error) {
+	l := &Ledger{path: path}
+	if err := l.openReadOnly(ctx); err != nil {
+		return nil, errors.Join(openError(ctx, path, err), l.release())
+	}
+	return l, nil
+}
+
+func (l *Ledger) open(ctx context.Context) error {
+	if err := checkDirectory(l.path); err != nil {
+		return err
+	}
+	// The lock comes before everything else: what follows may change the file.
+	l.lock = flock.New(l.path+".lock", flock.SetPermissions(0o600))
+	locked, err := l.lock.TryLock()
+	if err != nil {
+		return fmt.Errorf("take its lock: %w", err)
+	}
+	if !locked {
+		return ledger.ErrLocked
+	}
+	if err := create(l.path); err != nil {
+		return err
+	}
+	// Whose file it is is seen by a connection that cannot change it: opening for writing already would.
+	if l.read, err = openReaders(l.path); err != nil {
+		return err
+	}
+	version, err := schemaOf(ctx, l.read)
+	if err != nil {
+		return err
+	}
+	if version > schemaVersion {
+		return newerError(version)
+	}
+	if l.write, err = openWriter(l.path); err != nil {
+		return err
+	}
+	if version < schemaVersion {
+		if err := migrate(ctx, l.write); err != nil {
+			return err
+		}
+	}
+	if l.writer, err = newWriter(ctx, l.write); err != nil {
+		return err
+	}
+	l.queue = newQueue(l.writer.commit)
+	return nil
+}
+
+func (l *Ledger) openReadOnly(ctx context.Context) error {
+	switch info, err := os.Stat(l.path); {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w: there is no such file; the first run makes it", ledger.ErrNotFound)
+	case err != nil:
+		return err
+	case info.IsDir():
+		return errors.New("it is a directory; name a file in it")
+	}
+	var err error
+	if l.read, err = openReaders(l.path); err != nil {
+		return err
+	}
+	version, err := schemaOf(ctx, l.read)
+	switch {
+	case err != nil:
+		return err
+	case version > schemaVersion:
+		return newerError(version)
+	case version < schemaVersion:
+		return fmt.Errorf("its schema is version %d, older than this billdrop's %d; the next run brings it up to date", version, schemaVersion)
+	}
+	return nil
+}
+
+// checkDirectory tells a missing directory from everything else that may be wrong with path.
+func checkDirectory(path string) error {
+	dir := filepath.Dir(path)
+	switch info, err := os.Stat(dir); {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("its directory does not exist; make it: mkdir -p -m 700 %s", dir)
+	case err != nil:
+		return err
+	case !info.IsDir():
+		return fmt.Errorf("%s is not a directory", dir)
+	}
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return errors.New("it is a directory; name a file in it")
+	}
+	return nil
+}
+
+// create makes an empty file at path, readable by its owner only (SQLite gives the files beside it the same
+// rights), if there is none. An existing one is not opened: closing it would drop the locks that this process holds on it.
+func create(path string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	return syncDirectory(filepath.Dir(path))
+}
+
+// openWriter opens the one connection that writes.
+func openWriter(path string) (*sql.DB, error) {
+	db, err := sql.Open("sqlite", dataSource(path, url.Values{
+		"_pragma": {
+			"busy_timeout(10000)",
+			"journal_mode(WAL)",
+			"synchronous(FULL)",
+			"fullfsync(ON)", // on macOS a plain fsync leaves data in the drive's cache
+			"secure_delete(ON)",
+			fmt.Sprintf("wal_autocheckpoint(%d)", checkpointPages),
+			"journal_size_limit(67108864)",
+			"cache_size(-16384)", // KiB
+			"temp_store(MEMORY)",
+		},
+		"_txlock": {"immediate"},
+	}))
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(1)
+	return db, nil
+}
+
+// openReaders opens the pool that reads.
+func openReaders(path string) (*sql.DB, error) {
+	db, err := sql.Open("sqlite", dataSource(path, url.Values{
+		"mode": {"ro"},
+		"_pragma": {
+			"busy_timeout(10000)",
+			"query_only(ON)",
+			"cache_size(-2048)", // KiB
+			"temp_store(MEMORY)",
+		},
+	}))
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(readers)
+	db.SetMaxIdleConns(readers)
+	return db, nil
+}
+
+// dataSource names path to the driver as a URI: an absolute one, in which no character of path means anything.
+func dataSource(path string, q url.Values) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		path = abs
+	}
+	path = filepath.ToSlash(path)
+	if !strings.HasPrefix(path, "/") {
+		path = "/" + path // C:/…
+	}
+	u := url.URL{Scheme: "file", Path: path, RawQuery: q.Encode()}
+	return u.String()
+}
+
+// migrate brings the schema up to date, each step in a transaction of its own.
+func migrate(ctx context.Context, db *sql.DB) error {
+	steps, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return err
+	}
+	// Without WithVerbose, goose says nothing.
+	p, err := goose.NewProvider(goose.DialectSQLite3, db, steps, goose.WithDisableGlobalRegistry(true))
+	if err != nil {
+		return fmt.Errorf("read migrations: %w", err)
+	}
+	if _, err := p.Up(ctx); err != nil {
+		return fmt.Errorf("bring its schema up to date: %w", err)
+	}
+	return nil
+}
+
+// schemaOf returns the number of the last migration that the database has seen, 0 for a new one. A database
+// that is somebody else's is an error.
+func schemaOf(ctx context.Context, db *sql.DB) (int, error) {
+	var id, strangers, versions int
+	err := db.QueryRowContext(ctx, `SELECT a.application_id,
+		(SELECT count(*) FROM sqlite_schema WHERE name NOT LIKE 'sqlite\_%' ESCAPE '\' AND tbl_name <> 'goose_db_version'),
+		(SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'goose_db_version')
+		FROM pragma_application_id AS a`).Scan(&id, &strangers, &versions)
+	switch {
+	case err != nil:
+		return 0, err
+	case id != applicationID && (id != 0 || strangers > 0):
+		return 0, errors.New("it is a SQLite database, but not a billdrop ledger; name another file")
+	case versions == 0:
+		return 0, nil
+	}
+	var version int
+	err = db.QueryRowContext(ctx, `SELECT coalesce(max(version_id), 0) FROM goose_db_version WHERE is_applied`).Scan(&version)
+	return version, err
+}
+
+func newerError(version int) error {
+	return fmt.Errorf("its schema is version %d, written by a newer billdrop (this one knows %d); use that one", version, schemaVersion)
+}
+
+// openError says what could not be opened and, where that is known, what to do.
+func openError(ctx context.Context, path string, err error) error {
+	switch {
+	case errors.Is(err, ledger.ErrLocked), errors.Is(err, ledger.ErrNotFound):
+		return fmt.Errorf("open ledger %q: %w", path, err)
+	case ctx.Err() != nil:
+		return fmt.Errorf("open ledger %q: %w", path, ctx.Err())
+	}
+	return fmt.Errorf("open ledger %q: %w", path, unusable(err))
+}
+
+// unusable marks a failure of the engine, and adds what to do about the kinds that a person can mend.
+func unusable(err error) error {
+	if errors.Is(err, ledger.ErrUnusable) {
+		return err
+	}
+	if hint := hintFor(err); hint != "" {
+		return fmt.Errorf("%w: %w; %s", ledger.ErrUnusable, err, hint)
+	}
+	return fmt.Errorf("%w: %w", ledger.ErrUnusable, err)
+}
+
+func hintFor(err error) string {
+	var e *driver.Error
+	if !errors.As(err, &e) {
+		return ""
+	}
+	switch e.Code() & 0xff { // the primary code
+	case codes.SQLITE_FULL:
+		return "make room on its disk, then run again"
+	case codes.SQLITE_IOERR:
+		return "look at its disk (space, quota, health), then run again"
+	case codes.SQLITE_NOTADB:
+		return "the file is no ledger; name another one"
+	case codes.SQLITE_CORRUPT:
+		return "the file is damaged; keep it aside, and restore the ledger from a backup"
+	case codes.SQLITE_READONLY, codes.SQLITE_CANTOPEN, codes.SQLITE_PERM:
+		return "give this user the right to write the file and its directory"
+	case codes.SQLITE_BUSY, codes.SQLITE_LOCKED:
+		return "another program has it open for writing; end that one"
+	}
+	return ""
+}

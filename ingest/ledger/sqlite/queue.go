@@ -1,0 +1,208 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"billdrop/ingest/ledger"
+)
+
+const (
+	// maxBatch bounds what is waiting and what one transaction holds: about 30 ms of work. A Record finds
+	// room again when the batch before it is committed.
+	maxBatch = 1024
+	// recordLag is how long a Record may wait for others to share its sync, when nobody waits for it.
+	recordLag = 20 * time.Millisecond
+)
+
+// op is one caller's write. apply runs in the writer's goroutine, within the batch's transaction; an
+// error from it fails the ledger, so a refusal (ErrExists) is kept in the op instead.
+type op interface {
+	apply(w *writer) error
+}
+
+// batch is what one transaction commits. Its ops are in the order in which they were submitted.
+type batch struct {
+	ops   []op
+	taken chan struct{} // closed when the writer takes it: the next batch has room
+	done  chan struct{} // closed when it is committed or failed
+	err   error         // valid once done is closed
+}
+
+func newBatch() *batch {
+	return &batch{taken: make(chan struct{}), done: make(chan struct{})}
+}
+
+// wait returns the fate of b, or ctx.Err() when ctx ends first (b is committed all the same).
+func (b *batch) wait(ctx context.Context) error {
+	select {
+	case <-b.done:
+		return b.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// queue turns concurrent writes into batches. It owns the goroutine that commits them, one after the other in
+// the order of submission; close joins it.
+type queue struct {
+	commit func([]op) error // called by that goroutine only; all or nothing
+	kick   chan struct{}    // holds a token when open should be committed now
+	lag    *time.Timer      // kicks for a batch in which nobody waits
+	joined chan struct{}    // closed when the goroutine has ended
+
+	mu      sync.Mutex
+	open    *batch // takes new ops
+	writing *batch // being committed, or nil
+	failed  error  // of an earlier commit: every later call gets it
+	closed  bool
+}
+
+func newQueue(commit func([]op) error) *queue {
+	q := &queue{
+		commit: commit,
+		kick:   make(chan struct{}, 1),
+		joined: make(chan struct{}),
+		open:   newBatch(),
+	}
+	q.lag = time.AfterFunc(time.Hour, q.wake)
+	q.lag.Stop()
+	go q.run()
+	return q
+}
+
+// submit queues o, and with wait returns once it is durable. Without, it returns at once, but for a full queue.
+func (q *queue) submit(ctx context.Context, o op, wait bool) error {
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		q.mu.Lock()
+		if err := q.refusal(); err != nil {
+			q.mu.Unlock()
+			return err
+		}
+		b := q.open
+		if len(b.ops) < maxBatch {
+			b.ops = append(b.ops, o)
+			switch {
+			case wait || len(b.ops) == maxBatch:
+				q.wake()
+			case len(b.ops) == 1:
+				q.lag.Reset(recordLag)
+			}
+			q.mu.Unlock()
+			if !wait {
+				return nil
+			}
+			return b.wait(ctx)
+		}
+		q.mu.Unlock()
+		select {
+		case <-b.taken:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// barrier returns once everything submitted before it is durable.
+func (q *queue) barrier(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	q.mu.Lock()
+	if err := q.refusal(); err != nil {
+		q.mu.Unlock()
+		return err
+	}
+	b := q.writing
+	if len(q.open.ops) > 0 {
+		b = q.open
+		q.wake()
+	}
+	q.mu.Unlock()
+	if b == nil {
+		return nil
+	}
+	return b.wait(ctx)
+}
+
+// refusal is why no call may succeed any more, if so. q.mu is held.
+func (q *queue) refusal() error {
+	switch {
+	case q.failed != nil:
+		return q.failed
+	case q.closed:
+		return fmt.Errorf("%w: %w", ledger.ErrUnusable, errClosed)
+	}
+	return nil
+}
+
+// wake lets the goroutine commit what is queued.
+func (q *queue) wake() {
+	select {
+	case q.kick <- struct{}{}:
+	default: // one token is enough
+	}
+}
+
+// close commits what is queued, ends the goroutine and returns the failure of a write, if there was one.
+func (q *queue) close() error {
+	q.mu.Lock()
+	q.closed = true
+	q.mu.Unlock()
+	q.lag.Stop()
+	q.wake()
+	<-q.joined
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.failed
+}
+
+func (q *queue) run() {
+	defer close(q.joined)
+	for range q.kick {
+		b, last := q.take()
+		if b != nil {
+			q.finish(b, q.commit(b.ops))
+		}
+		if last {
+			return
+		}
+	}
+}
+
+// take starts the next batch; nil when there is nothing to commit. last: none comes after it.
+func (q *queue) take() (b *batch, last bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.open.ops) == 0 {
+		return nil, q.closed
+	}
+	b = q.open
+	q.writing, q.open = b, newBatch()
+	close(b.taken)
+	return b, q.closed
+}
+
+// finish tells b's waiters its fate. After a failure what is queued behind b is refused too: committing it would
+// leave a hole in the order.
+func (q *queue) finish(b *batch, err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.writing = nil
+	b.err = err
+	close(b.done)
+	if err == nil {
+		return
+	}
+	q.failed = err
+	behind := q.open
+	q.open = newBatch()
+	behind.err = err
+	close(behind.taken)
+	close(behind.done)
+}

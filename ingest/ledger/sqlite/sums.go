@@ -1,0 +1,151 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"billdrop/ingest/ledger"
+)
+
+// Totals implements ledger.Ledger. Rows whose currency is not known count under the currency "".
+func (l *Ledger) Totals(ctx context.Context, file string) (ledger.Totals, error) {
+	t := ledger.Totals{
+		Rows:    map[ledger.Status]int{},
+		Amounts: map[string]map[ledger.Status]int64{},
+	}
+	err := l.readTx(ctx, func(tx *sql.Tx) error {
+		var number int64
+		err := tx.QueryRowContext(ctx, "SELECT number FROM file_numbers WHERE id = ?", file).Scan(&number)
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil // nothing was recorded for it: all sums are zero
+		}
+		if err != nil {
+			return err
+		}
+		if err := addOutcomes(ctx, tx, number, &t); err != nil {
+			return err
+		}
+		return tx.QueryRowContext(ctx, `SELECT count(*) FILTER (WHERE kind = ?), count(*) FILTER (WHERE kind = ?)
+			FROM parties WHERE created_for = ?`, int(ledger.Customer), int(ledger.Account), number).Scan(&t.Customers, &t.Accounts)
+	})
+	if err != nil {
+		return ledger.Totals{}, readError(ctx, "sum up file "+file, err)
+	}
+	return t, nil
+}
+
+// addOutcomes adds up the outcomes of the file with this number.
+func addOutcomes(ctx context.Context, tx *sql.Tx, number int64, t *ledger.Totals) error {
+	return eachRow(ctx, tx, `SELECT status, currency, count(*), sum(amount), sum(attempts), sum(max(attempts - 1, 0))
+		FROM outcomes WHERE id >= ?1 << 32 AND id < (?1 + 1) << 32 GROUP BY status, currency`, []any{number},
+		func(rows *sql.Rows) error {
+			var (
+				status            ledger.Status
+				currency          string
+				n                 int
+				amount            int64
+				attempts, resends int
+			)
+			if err := rows.Scan(&status, &currency, &n, &amount, &attempts, &resends); err != nil {
+				return err
+			}
+			t.Rows[status] += n
+			t.Attempts += attempts
+			t.Resends += resends
+			if t.Amounts[currency] == nil {
+				t.Amounts[currency] = map[ledger.Status]int64{}
+			}
+			t.Amounts[currency][status] = amount
+			return nil
+		})
+}
+
+// History implements ledger.Ledger. Attempts are all sends, the latest last; sightings are in the order in which
+// their files were first recorded, and by row within a file.
+func (l *Ledger) History(ctx context.Context, s ledger.Scope, reference string) (*ledger.History, error) {
+	h := &ledger.History{}
+	err := l.readTx(ctx, func(tx *sql.Tx) error {
+		id := int64(-1) // no bill's
+		err := l.queryBills(ctx, tx, s, []string{reference}, func(found int64, b *ledger.Bill) { id, h.Bill = found, b })
+		if err != nil {
+			return err
+		}
+		if err := attemptsOf(ctx, tx, id, h); err != nil {
+			return err
+		}
+		return sightingsOf(ctx, tx, s, id, reference, h)
+	})
+	if err != nil {
+		return nil, readError(ctx, fmt.Sprintf("read history of bill %q", reference), err)
+	}
+	if h.Bill == nil && len(h.Sightings) == 0 {
+		return nil, fmt.Errorf("read history of bill %q: %w", reference, ledger.ErrNotFound)
+	}
+	return h, nil
+}
+
+// attemptsOf adds the earlier sends of bill id, and the latest, which stands in the bill.
+func attemptsOf(ctx context.Context, tx *sql.Tx, id int64, h *ledger.History) error {
+	err := eachRow(ctx, tx, `SELECT f.id, a.sent_at, a.key, a.generation, a.answer
+		FROM attempts AS a JOIN file_numbers AS f ON f.number = a.file WHERE a.bill = ? ORDER BY a.id`, []any{id},
+		func(rows *sql.Rows) error {
+			var a ledger.Attempt
+			var at sql.NullInt64
+			var key any
+			if err := rows.Scan(&a.File, &at, &key, &a.Generation, &a.Answer); err != nil {
+				return err
+			}
+			a.At, a.Key = fromMicros(at), unpackKey(key)
+			h.Attempts = append(h.Attempts, a)
+			return nil
+		})
+	if err != nil {
+		return err
+	}
+	if h.Bill != nil && h.Bill.Send != (ledger.Send{}) {
+		s := h.Bill.Send
+		h.Attempts = append(h.Attempts, ledger.Attempt{File: s.File, At: s.At, Key: s.Key, Generation: s.Generation, Answer: s.Answer})
+	}
+	return nil
+}
+
+// sightingsOf adds the rows that named reference: those to which a send of bill id leads, and those that have an
+// index of their own because none does.
+func sightingsOf(ctx context.Context, tx *sql.Tx, s ledger.Scope, id int64, reference string, h *ledger.History) error {
+	return eachRow(ctx, tx, `WITH seen (id) AS (
+			SELECT (send_file << 32) + send_row FROM bills WHERE id = ?1 AND send_file IS NOT NULL
+			UNION SELECT (file << 32) + row FROM attempts WHERE bill = ?1
+			UNION SELECT id FROM outcomes WHERE sent = 0 AND reference = ?2
+		)
+		SELECT f.id, f.name, o.line, o.status
+		FROM seen JOIN outcomes AS o ON o.id = seen.id JOIN files AS f ON f.number = seen.id >> 32
+		WHERE o.reference = ?2 AND f.scope = (SELECT id FROM scopes WHERE merchant = ?3 AND mode = ?4) ORDER BY o.id`,
+		[]any{id, reference, s.Merchant, s.Mode},
+		func(rows *sql.Rows) error {
+			var g ledger.Sighting
+			if err := rows.Scan(&g.File, &g.Name, &g.Line, &g.Status); err != nil {
+				return err
+			}
+			h.Sightings = append(h.Sightings, g)
+			return nil
+		})
+}
+
+// readTx runs read on one snapshot that holds every write that returned before.
+func (l *Ledger) readTx(ctx context.Context, read func(*sql.Tx) error) (err error) {
+	if err := l.settle(ctx); err != nil {
+		return err
+	}
+	tx, err := l.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if r := tx.Rollback(); r != nil && err == nil && !errors.Is(r, sql.ErrTxDone) { // done: ctx has ended
+			err = r
+		}
+	}()
+	return read(tx)
+}

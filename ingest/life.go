@@ -1,0 +1,414 @@
+package ingest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"billdrop/ingest/billfile"
+	"billdrop/ingest/ledger"
+	"billdrop/ingest/report"
+)
+
+// job is one file on its way through its life. It is worked on by one goroutine.
+type job struct {
+	*Worker
+	feed   *Feed
+	place  place
+	file   *ledger.File
+	log    *slog.Logger
+	survey *billfile.Survey // of the spooled copy; nil until taken
+	// summary is set once it is published.
+	summary *report.Summary
+}
+
+// live takes a file from the state that the ledger gives it to its end, or to where it rests (held). A run, an
+// import and the recovery after a crash all call it: a file is always in the state of the last
+// step that became durable, and every step may be repeated.
+func (j *job) live(ctx context.Context) error {
+	if err := j.respool(ctx); err != nil {
+		return err
+	}
+	for !j.file.State.Finished() {
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		var err error
+		switch j.file.State {
+		case ledger.Claiming:
+			// Stopped before: nothing is in the ledger. Stopped after: the file is on one side of the
+			// rename, and resolveClaim looks on which.
+			err = j.resolveClaim(ctx)
+		case ledger.Claimed:
+			// Stopped within: a partial copy in the spool, which the next fetch overwrites.
+			err = j.fetch(ctx)
+		case ledger.Spooled:
+			// Nothing is sent in this step. Stopped within: an acknowledgement or a summary may be
+			// there already; they are published again, the same.
+			err = j.judge(ctx)
+		case ledger.Held:
+			if !j.file.Approved {
+				return j.rest(ctx)
+			}
+			j.file.Outcome, j.file.Code, j.file.Detail = "", "", ""
+			err = j.advance(ctx, ledger.Sending)
+		case ledger.Sending:
+			// Stopped within: rows with an outcome are skipped, the others go on from their records.
+			err = j.send(ctx)
+		case ledger.Settled:
+			// All that the reports say is fixed. Stopped within: they are written again, same bytes.
+			err = j.publish(ctx)
+		case ledger.Published:
+			// Stopped within: the file is found on its shelf.
+			err = j.shelve(ctx)
+		default:
+			err = fmt.Errorf("file %s is in state %q, which this version does not know: run the version that wrote it", j.file.ID, j.file.State)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// advance makes the next state durable.
+func (j *job) advance(ctx context.Context, s ledger.FileState) error {
+	before := j.file.State
+	j.file.State = s
+	if err := j.Ledger.SaveFile(context.WithoutCancel(ctx), j.file); err != nil {
+		j.file.State = before
+		return fmt.Errorf("record state of %s: %w", j.file.Name, err)
+	}
+	j.log.Debug("file state", "state", string(s))
+	return nil
+}
+
+// resolveClaim settles a claim of which nobody knows whether the rename took place.
+func (j *job) resolveClaim(ctx context.Context) error {
+	p, ok := j.place.(*remotePlace)
+	if !ok {
+		return j.advance(ctx, ledger.Dropped)
+	}
+	ours, err := p.claimed(ctx)
+	if err != nil {
+		return err
+	}
+	if !ours {
+		return j.advance(ctx, ledger.Dropped)
+	}
+	return j.advance(ctx, ledger.Claimed)
+}
+
+// fetch spools the file and gives its reports their name.
+func (j *job) fetch(ctx context.Context) error {
+	if j.file.Origin == ledger.FromLocal && j.file.Path == "" {
+		return j.advance(ctx, ledger.Dropped) // standard input that was cut short: nothing was sent for it
+	}
+	sum, size, err := j.spool.take(ctx, j.file.ID, j.feed.Format.MaxFileSize, j.place.fetch)
+	if err != nil {
+		return err
+	}
+	j.file.SHA256, j.file.Size = sum, size
+	j.file.Started = time.Now()
+	return j.name(ctx, ledger.Spooled)
+}
+
+// respool makes sure that the copy to be read is there: fetched again where it is gone, and then only taken
+// if it is the same, byte for byte.
+func (j *job) respool(ctx context.Context) error {
+	switch j.file.State {
+	case ledger.Spooled, ledger.Held, ledger.Sending, ledger.Settled:
+	default:
+		return nil
+	}
+	limit := j.feed.Format.MaxFileSize
+	if _, err := os.Stat(j.spool.path(j.file.ID)); err == nil || (limit > 0 && j.file.Size > limit) {
+		return nil
+	}
+	sum, _, err := j.spool.take(ctx, j.file.ID, limit, j.place.fetch)
+	if err != nil {
+		return err
+	}
+	if sum != j.file.SHA256 {
+		return errors.Join(fmt.Errorf("%w: %s is not the file any more that was claimed (its SHA-256 was %s): put that one back, then run again",
+			ErrStopped, j.file.Path, j.file.SHA256), j.spool.remove(j.file.ID))
+	}
+	return nil
+}
+
+// name chooses the stem of the reports, one that overwrites no earlier report, and advances the file with it.
+func (j *job) name(ctx context.Context, s ledger.FileState) error {
+	for n := 1; ; n++ {
+		stem := report.Stem(j.file.Name, j.file.SHA256, n)
+		names := report.NamesOf(stem)
+		taken := false
+		for _, name := range []string{names.Ack, names.Summary} {
+			there, err := j.place.reported(ctx, name)
+			if err != nil {
+				return err
+			}
+			taken = taken || there
+		}
+		if taken {
+			continue
+		}
+		j.file.Stem = stem
+		err := j.advance(ctx, s)
+		if errors.Is(err, ledger.ErrExists) {
+			continue
+		}
+		return err
+	}
+}
+
+// judge validates the whole file and decides whether it is sent, held, or refused. Nothing is sent before.
+func (j *job) judge(ctx context.Context) error {
+	ack := report.Ack{
+		FileID: j.file.ID, File: j.file.Name, Size: j.file.Size, SHA256: j.file.SHA256, ReceivedAt: report.At(j.file.Received),
+	}
+	if err := j.place.publish(ctx, report.NamesOf(j.file.Stem).Ack, bytes.NewReader(ack.Bytes())); err != nil {
+		return err
+	}
+	refusal, err := j.refusal(ctx)
+	if err != nil {
+		return err
+	}
+	if refusal != nil {
+		j.file.Code, j.file.Detail, j.file.Line = refusal.Code, refusal.Detail, refusal.Line
+		return j.settle(ctx, ledger.FileRejected)
+	}
+	j.file.Rows, j.file.Lines, j.file.RowsRead = j.survey.Rows, ledger.Lines(j.survey.Lines), true
+	if j.feed.RejectInvalid && j.survey.Invalid > 0 {
+		return j.refuseRows(ctx)
+	}
+	hold, err := j.overLimit(ctx)
+	if err != nil {
+		return err
+	}
+	if hold != nil && !j.file.Approved {
+		return j.hold(ctx, hold)
+	}
+	return j.advance(ctx, ledger.Sending)
+}
+
+// refusal finds what is wrong with the file as a whole, and takes the survey.
+func (j *job) refusal(ctx context.Context) (*billfile.FileError, error) {
+	if wrong, err := j.checksumMismatch(ctx); wrong != nil || err != nil {
+		return wrong, err
+	}
+	if limit := j.feed.Format.MaxFileSize; limit > 0 && j.file.Size > limit {
+		return &billfile.FileError{Code: billfile.CodeFileTooLarge, Detail: fmt.Sprintf(
+			"the file has %d bytes, the limit is %d: split it, or raise max_file_size of the feed", j.file.Size, limit)}, nil
+	}
+	var refusal *billfile.FileError
+	if err := j.takeSurvey(ctx, nil); errors.As(err, &refusal) {
+		return refusal, nil
+	} else if err != nil {
+		return nil, err
+	}
+	return nil, nil
+}
+
+// takeSurvey reads the spooled copy through, once in the life of a job. visit sees the records of a
+// first reading.
+func (j *job) takeSurvey(ctx context.Context, visit func(*billfile.Record) error) error {
+	if j.survey != nil && visit == nil {
+		return nil
+	}
+	open := func() (io.ReadCloser, error) { return j.spool.open(j.file.ID) }
+	survey, err := billfile.TakeSurvey(ctx, open, j.feed.Format, visit)
+	if err != nil {
+		return fmt.Errorf("validate %s: %w", j.file.Name, err)
+	}
+	j.survey = survey
+	return nil
+}
+
+// refuseRows gives every row of a file that is refused for its invalid rows its outcome.
+func (j *job) refuseRows(ctx context.Context) error {
+	err := j.eachRecord(ctx, func(rec *billfile.Record) error {
+		o := report.OfRecord(rec)
+		if o.Status == report.Valid {
+			o.Status = ledger.NotSent
+		}
+		return j.Ledger.Record(ctx, ledger.Entry{File: j.file.ID, Outcome: &o})
+	})
+	if err != nil {
+		return err
+	}
+	j.file.Code = "invalid_rows"
+	j.file.Detail = fmt.Sprintf("%d of %d rows are invalid, and the feed sends all rows of a file or none: correct them and deliver the whole file again", j.survey.Invalid, j.survey.Rows)
+	return j.settle(ctx, ledger.FileRejected)
+}
+
+// eachRecord reads the spooled copy once more.
+func (j *job) eachRecord(ctx context.Context, do func(*billfile.Record) error) error {
+	return j.decode(ctx, func(recs *billfile.Decoder) error {
+		for {
+			if err := ctx.Err(); err != nil {
+				return context.Cause(ctx)
+			}
+			rec, err := recs.Next()
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			if err := do(rec); err != nil {
+				return err
+			}
+		}
+	})
+}
+
+// decode opens the spooled copy for a second reading.
+func (j *job) decode(ctx context.Context, use func(*billfile.Decoder) error) error {
+	if err := j.takeSurvey(ctx, nil); err != nil {
+		return err
+	}
+	f, err := j.spool.open(j.file.ID)
+	if err != nil {
+		return fmt.Errorf("read spooled %s: %w", j.file.Name, err)
+	}
+	defer f.Close()
+	recs, err := j.survey.Decode(f)
+	if err != nil {
+		return fmt.Errorf("read spooled %s: %w", j.file.Name, err)
+	}
+	return use(recs)
+}
+
+// send takes every row to its outcome.
+func (j *job) send(ctx context.Context) error {
+	if j.Progress != nil {
+		j.Progress.FileStarted(j.file.ID, j.file.Name, j.file.Rows)
+	}
+	err := j.decode(ctx, func(recs *billfile.Decoder) error {
+		return j.feed.Lane.deliver(ctx, j.Ledger, j.file, recs, j.Progress)
+	})
+	if err != nil {
+		return err
+	}
+	return j.settle(ctx, "")
+}
+
+// settle fixes all that the reports say. outcome "" = as the rows came out.
+func (j *job) settle(ctx context.Context, outcome string) error {
+	if err := j.Ledger.Flush(context.WithoutCancel(ctx)); err != nil {
+		return fmt.Errorf("record outcomes of %s: %w", j.file.Name, err)
+	}
+	if outcome == "" {
+		totals, err := j.Ledger.Totals(ctx, j.file.ID)
+		if err != nil {
+			return err
+		}
+		outcome = report.OutcomeOf(totals.Rows)
+	}
+	j.file.Outcome = outcome
+	j.file.Finished = time.Now()
+	j.file.RunID, j.file.Version = j.runID, j.Version
+	return j.advance(ctx, ledger.Settled)
+}
+
+// publish writes the reports and puts them in place, the summary last.
+func (j *job) publish(ctx context.Context) error {
+	// The counters of requests are kept by the ledger, not by this copy of the record.
+	f, err := j.Ledger.File(ctx, j.file.ID)
+	if err != nil {
+		return err
+	}
+	j.file = f
+	if p, ok := j.place.(*remotePlace); ok {
+		p.file = f
+	} else if p, ok := j.place.(*localPlace); ok {
+		p.file = f
+	}
+	names := report.NamesOf(f.Stem)
+	var totals ledger.Totals
+	if f.RowsRead {
+		if totals, err = j.publishRows(ctx, names); err != nil {
+			return err
+		}
+	}
+	s := report.Summarize(f, totals)
+	if err := j.place.publish(ctx, names.Summary, bytes.NewReader(s.Bytes())); err != nil {
+		return err
+	}
+	j.summary = &s
+	return j.advance(ctx, ledger.Published)
+}
+
+// publishRows publishes results and rejects, if they balance.
+func (j *job) publishRows(ctx context.Context, names report.Names) (ledger.Totals, error) {
+	totals, err := j.Ledger.Totals(ctx, j.file.ID)
+	if err != nil {
+		return totals, err
+	}
+	results, err := os.OpenFile(j.spool.report(j.file.ID, "results"), os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
+	if err != nil {
+		return totals, fmt.Errorf("write results: %w", err)
+	}
+	defer results.Close()
+	rejects, err := os.OpenFile(j.spool.report(j.file.ID, "rejects"), os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
+	if err != nil {
+		return totals, fmt.Errorf("write rejects: %w", err)
+	}
+	defer rejects.Close()
+	var tally report.Tally
+	err = j.decode(ctx, func(recs *billfile.Decoder) error {
+		outcomes := report.Pages(func(from int) ([]ledger.Outcome, error) {
+			return j.Ledger.Outcomes(ctx, j.file.ID, from, 4*chunkRows)
+		})
+		tally, err = report.Compose(report.Output{Results: results, Rejects: rejects, Layout: layoutOf(j.survey)}, recs, outcomes)
+		return err
+	})
+	if err == nil {
+		err = report.Balance(tally, totals, j.file.Rows, j.file.Lines)
+	}
+	if err != nil {
+		return totals, fmt.Errorf("report of %s: %w", j.file.Name, err)
+	}
+	if err := j.place.publish(ctx, names.Results, results); err != nil {
+		return totals, err
+	}
+	if tally.Attention == 0 {
+		return totals, j.place.withdraw(ctx, names.Rejects)
+	}
+	return totals, j.place.publish(ctx, names.Rejects, rejects)
+}
+
+func layoutOf(s *billfile.Survey) report.Layout {
+	return report.Layout{Header: s.Layout.Header, Delimiter: s.Layout.Delimiter, Encoding: s.Layout.Encoding, Encoder: s.Layout.Encoder}
+}
+
+// shelve moves the bill file away, and clears the spool last: until then its copy is all there may be.
+func (j *job) shelve(ctx context.Context) error {
+	at, err := j.place.shelve(ctx, func() (io.ReadSeekCloser, error) { return j.spool.open(j.file.ID) })
+	if err != nil {
+		return err
+	}
+	j.file.Path = at
+	if err := j.advance(ctx, ledger.Done); err != nil {
+		return err
+	}
+	if j.summary == nil { // published by a run that was stopped before it could tell
+		totals, err := j.Ledger.Totals(ctx, j.file.ID)
+		if err != nil {
+			return err
+		}
+		s := report.Summarize(j.file, totals)
+		j.summary = &s
+	}
+	j.log.Info("file done", "outcome", j.file.Outcome, "code", j.file.Code, "rows", j.file.Rows,
+		"attention", j.summary.Rows.Attention(), "stem", j.file.Stem)
+	if j.Progress != nil {
+		j.Progress.FileFinished(j.file.ID, *j.summary)
+	}
+	return j.spool.remove(j.file.ID)
+}

@@ -1,0 +1,225 @@
+package ingest
+
+import (
+	"context"
+
+	"billdrop/client"
+	"billdrop/ingest/ledger"
+)
+
+// lookUp asks the API for the row's bill and decides by what it finds.
+func (d *delivery) lookUp(ctx context.Context, c cause) (decision, error) {
+	found, err := d.find(ctx)
+	if err != nil {
+		return decision{}, err
+	}
+	ours := d.rec.Send.File == d.file.ID && d.rec.Send.Unanswered
+	rounds := d.generations
+	if c == causeInFlight {
+		d.waits++
+		rounds = d.waits
+	}
+	todo := afterLookUp(found, c, ours, rounds)
+	if found == foundAbsent && c != causeInFlight {
+		d.rec.State, d.rec.Doubt = ledger.Gone, false
+		if err := d.note(ctx); err != nil {
+			return decision{}, err
+		}
+	}
+	if c == causeMismatch { // the row may be settled, but nothing more is to be trusted to this API
+		d.gate.halt(stopReason(d.last))
+		if todo.Do != stepFinish || todo.Status == ledger.Unknown {
+			return decision{Do: stepStop}, nil
+		}
+	}
+	return todo, nil
+}
+
+// find looks the bill up. While an earlier send may still be at work in the server, one 404 proves nothing:
+// then two of them, LookupSettle apart, do.
+func (d *delivery) find(ctx context.Context) (finding, error) {
+	for settled := !d.rec.Doubt; ; settled = true {
+		a, err := d.ask(ctx, d.lane.api.GetBill, d.bill.Reference)
+		if err != nil {
+			return foundNothing, err
+		}
+		switch a.Kind {
+		case client.Found:
+			d.rec.State, d.rec.Doubt, d.rec.Seen = ledger.Exists, false, seen(a.Bill)
+			return d.sameOrNot(ctx)
+		case client.Absent:
+			if settled {
+				return foundAbsent, nil
+			}
+		default:
+			return foundNothing, nil
+		}
+		if err := d.gate.sleep(ctx, d.lane.policy.LookupSettle); err != nil {
+			return foundNothing, err
+		}
+	}
+}
+
+// compare settles a row whose bill the ledger knows.
+func (d *delivery) compare(ctx context.Context) (decision, error) {
+	found, err := d.sameOrNot(ctx)
+	if err != nil {
+		return decision{}, err
+	}
+	s := &d.rec.Send
+	ours := s.File == d.file.ID && (s.Unanswered || (s.Count > 0 && s.Answer == ""))
+	return afterLookUp(found, causeNone, ours, 0), nil
+}
+
+// sameOrNot compares the row with the bill that exists, asking the API for the row's party where nobody knows it yet.
+func (d *delivery) sameOrNot(ctx context.Context) (finding, error) {
+	p := d.lane.parties.known(d.claim)
+	var err error
+	var ok bool
+	switch {
+	case p.AccountID == "" && d.bill.AccountReference != "":
+		p.AccountID, ok, err = d.askAccount(ctx)
+	case d.bill.AccountReference == "" && d.bill.AccountID == "" && p.CustomerID == "":
+		p.CustomerID, ok, err = d.askCustomer(ctx)
+	default:
+		ok = true
+	}
+	switch {
+	case err != nil:
+		return foundNothing, err
+	case !ok:
+		return foundNothing, nil
+	}
+	if d.diff = differences(&d.bill, d.rec.Seen, p); d.diff != "" {
+		return foundDifferent, nil
+	}
+	return foundSame, nil
+}
+
+// askParties asks for the parties that the refused body nested as new.
+func (d *delivery) askParties(ctx context.Context) (decision, error) {
+	var learnt bool
+	form := d.rec.Send.Form
+	for _, p := range []struct {
+		nested bool
+		ask    func(context.Context) (string, bool, error)
+	}{
+		{form == ledger.FormNewAccount || form == ledger.FormNewAccountCustomer, d.askAccount},
+		{form == ledger.FormNewCustomer || form == ledger.FormNewAccountCustomer, d.askCustomer},
+	} {
+		if !p.nested {
+			continue
+		}
+		id, ok, err := p.ask(ctx)
+		if err != nil {
+			return decision{}, err
+		}
+		if !ok {
+			return decision{Do: stepFinish, Status: ledger.Unknown}, nil
+		}
+		learnt = learnt || id != ""
+	}
+	h := history{Charged: d.charged, MaxAttempts: d.lane.policy.MaxAttempts}
+	todo := afterParties(learnt, d.last.Replayed, h, d.generations)
+	return todo, nil
+}
+
+// resolveAccount finds the account of a row that names it without saying whose it is. With an empty id, the decision is the row's end.
+func (d *delivery) resolveAccount(ctx context.Context) (string, decision, error) {
+	id, ok, err := d.askAccount(ctx)
+	switch {
+	case err != nil:
+		return "", decision{}, err
+	case !ok:
+		return "", decision{Do: stepFinish, Status: ledger.Failed}, nil
+	case id == "":
+		return "", decision{Do: stepFinish, Status: ledger.Rejected}, nil
+	}
+	d.lane.parties.yield(d.claim)
+	return id, decision{}, nil
+}
+
+// askAccount asks for the row's account by reference. id "" = there is none; ok false = no answer could be had.
+func (d *delivery) askAccount(ctx context.Context) (id string, ok bool, err error) {
+	a, err := d.ask(ctx, d.lane.api.GetAccount, d.bill.AccountReference)
+	if err != nil || a.Kind != client.Found {
+		return "", a.Kind == client.Absent, err
+	}
+	p := ledger.Party{PartyRef: d.claim.account.ref, ID: a.Account.ID, CustomerID: a.Account.CustomerID, CreatedFor: d.creator()}
+	return p.ID, true, d.met(ctx, p)
+}
+
+// askCustomer asks for the row's customer by reference.
+func (d *delivery) askCustomer(ctx context.Context) (id string, ok bool, err error) {
+	a, err := d.ask(ctx, d.lane.api.GetCustomer, d.bill.CustomerReference)
+	if err != nil || a.Kind != client.Found {
+		return "", a.Kind == client.Absent, err
+	}
+	p := ledger.Party{PartyRef: d.claim.customer.ref, ID: a.Customer.ID, CreatedFor: d.creator()}
+	return p.ID, true, d.met(ctx, p)
+}
+
+// met records a party that the API holds, and only then tells the other rows.
+func (d *delivery) met(ctx context.Context, p ledger.Party) error {
+	if err := d.record(ctx, ledger.Entry{Scope: d.lane.scope, Parties: []ledger.Party{p}}); err != nil {
+		return err
+	}
+	if p.Kind == ledger.Account {
+		d.lane.parties.learn(d.claim, p.ID, "")
+	} else {
+		d.lane.parties.learn(d.claim, "", p.ID)
+	}
+	return nil
+}
+
+// creator is the file to which a party that is found now is put down: this one, if a send of this row
+// that nested it got no conclusive answer; nobody otherwise.
+func (d *delivery) creator() string {
+	if d.rec != nil && d.rec.Send.File == d.file.ID && d.rec.Send.Unanswered && d.rec.Send.Form.Nested() {
+		return d.file.ID
+	}
+	return ""
+}
+
+// ask sends one GET, again while there is hope of an answer. Found and Absent are answers; any other kind
+// that comes back means that none could be had. An error means that the run stops.
+func (d *delivery) ask(ctx context.Context, get func(context.Context, string) client.Answer, reference string) (client.Answer, error) {
+	for tries := 0; ; {
+		leave, err := d.gate.enter(ctx)
+		if err != nil {
+			return client.Answer{}, err
+		}
+		a := get(context.WithoutCancel(ctx), reference)
+		d.gate.leave(leave, reference, a)
+		e := ledger.Entry{File: d.file.ID, Gets: 1}
+		if a.Kind == client.Throttled {
+			e.Throttled = 1
+		}
+		if a.Kind == client.NotSent {
+			e.Gets = 0
+		}
+		if err := d.record(ctx, e); err != nil {
+			return client.Answer{}, err
+		}
+		switch a.Kind {
+		case client.Found, client.Absent, client.Refused:
+			return a, nil
+		case client.KeyRefused, client.Redirected, client.Untrusted, client.Mismatched:
+			d.last = a
+			return a, d.stop()
+		case client.Throttled:
+			continue
+		case client.NotSent:
+		default:
+			outage, _ := d.gate.state()
+			if tries++; outage {
+				tries = 0
+			} else if tries >= d.lane.policy.MaxAttempts && !d.gate.suspect() {
+				return a, nil
+			}
+		}
+		if err := d.gate.sleep(ctx, d.lane.policy.backoff(reference, max(1, tries))); err != nil {
+			return client.Answer{}, err
+		}
+	}
+}

@@ -1,0 +1,212 @@
+package ingest
+
+import (
+	"time"
+
+	"billdrop/client"
+	"billdrop/ingest/ledger"
+)
+
+// keyLifetime is how long an idempotency key is used after its first use. The API forgets a key after 24 h and
+// would then execute the request as new; four hours are left for clocks that disagree.
+const keyLifetime = 20 * time.Hour
+
+// maxGenerations is how many keys one row may use up in one run.
+const maxGenerations = 5
+
+// step is what is to be done next for one row.
+type step uint8
+
+const (
+	stepNone    step = iota // the zero value does nothing and ends nothing
+	stepCompare             // the bill is known: compare with it, without asking the API
+	stepSend                // a new generation: choose a form, new key, send
+	stepResend              // same key, same bytes, after a wait
+	stepLookUp              // ask the API for the bill
+	stepParties             // ask the API for the nested customer and account
+	stepRefuse              // the API's refusal is final for this row
+	stepFinish              // the row has its status
+	stepStop                // no row's fault: the run ends
+)
+
+// cause is why the API is asked for a bill: it decides what its absence means.
+type cause uint8
+
+const (
+	causeNone      cause = iota
+	causeBurned          // the key can give nothing but the stored failure
+	causeExpired         // the key may have been forgotten by the API
+	causeChanged         // the recorded bytes cannot be sent again, or an earlier delivery ended without a bill
+	causeUnclear         // a success that could not be read
+	causeMismatch        // a success about another bill
+	causeTaken           // some reference is taken
+	causeRefused         // refused by a 422, which may mean taken in words we do not know
+	causeExhausted       // attempts used up
+	causeInFlight        // attempts used up while the API was still at the first request
+)
+
+// decision is the outcome of the pure functions below.
+type decision struct {
+	Do     step
+	Cause  cause         // of stepLookUp
+	Status ledger.Status // of stepFinish
+	// Inconclusive: this send may or may not have created the bill.
+	Inconclusive bool
+	// Charged: this send counts against the row's attempts.
+	Charged bool
+}
+
+// history is what next needs to know of a row besides the answer.
+type history struct {
+	Charged     int // sends of this run that counted against the row, without this one
+	MaxAttempts int
+}
+
+// next is the table of answers: what to do after one answer to a create-bill request.
+func next(a client.Answer, h history) decision {
+	if a.Replayed && failure(a.Kind) {
+		return burned(a)
+	}
+	switch a.Kind {
+	case client.Created:
+		return decision{Do: stepFinish, Status: ledger.Created}
+	case client.Unreadable:
+		return decision{Do: stepLookUp, Cause: causeUnclear, Inconclusive: true}
+	case client.Mismatched:
+		return decision{Do: stepLookUp, Cause: causeMismatch, Inconclusive: true}
+	case client.Redirected, client.KeyRefused, client.Untrusted:
+		return decision{Do: stepStop}
+	case client.Refused:
+		if a.Status == 422 {
+			return decision{Do: stepLookUp, Cause: causeRefused}
+		}
+		return decision{Do: stepRefuse}
+	case client.KeyReused:
+		return decision{Do: stepLookUp, Cause: causeBurned}
+	case client.Taken:
+		return decision{Do: stepLookUp, Cause: causeTaken, Charged: true}
+	case client.Throttled, client.NotSent:
+		return decision{Do: stepResend}
+	case client.InFlight:
+		return again(h, decision{Do: stepResend, Charged: true}, causeInFlight)
+	case client.ServerFault, client.Lost:
+		return again(h, decision{Do: stepResend, Charged: true, Inconclusive: true}, causeExhausted)
+	}
+	// Whatever this was, it proves nothing.
+	return decision{Do: stepLookUp, Cause: causeUnclear, Inconclusive: true}
+}
+
+// failure reports whether a replay of this kind means that its key is of no more use.
+func failure(k client.Kind) bool {
+	switch k {
+	case client.Refused, client.KeyReused, client.Taken, client.InFlight, client.ServerFault, client.Unreadable, client.Throttled:
+		return true
+	}
+	return false
+}
+
+// burned: the API keeps answering this key with a failure of old.
+func burned(a client.Answer) decision {
+	if a.Kind == client.Taken {
+		return decision{Do: stepLookUp, Cause: causeTaken}
+	}
+	return decision{Do: stepLookUp, Cause: causeBurned, Inconclusive: a.Kind == client.ServerFault}
+}
+
+// again is d while the row has attempts left, and a look-up afterwards.
+func again(h history, d decision, spent cause) decision {
+	if h.Charged+1 >= h.MaxAttempts {
+		d.Do, d.Cause = stepLookUp, spent
+	}
+	return d
+}
+
+// finding is what a look-up established.
+type finding uint8
+
+const (
+	foundNothing   finding = iota // the look-up could not be had; it proves nothing
+	foundSame                     // the bill is there and says the same
+	foundDifferent                // the bill is there with other content, or voided
+	foundAbsent                   // there is no such bill, and none can come of what was sent
+)
+
+// afterLookUp is the second half of the table: what a look-up means, by why it was made.
+// ours: some send for this file was answered 201 or got no conclusive answer.
+// generations: keys this row has used up in this run, or rounds of waiting for a request in flight.
+func afterLookUp(f finding, c cause, ours bool, generations int) decision {
+	switch f {
+	case foundSame:
+		if ours {
+			return decision{Do: stepFinish, Status: ledger.Created}
+		}
+		return decision{Do: stepFinish, Status: ledger.Existing}
+	case foundDifferent:
+		return decision{Do: stepFinish, Status: ledger.Conflict}
+	case foundAbsent:
+		return whenAbsent(c, generations)
+	}
+	if c == causeRefused {
+		return decision{Do: stepRefuse}
+	}
+	return decision{Do: stepFinish, Status: ledger.Unknown}
+}
+
+func whenAbsent(c cause, generations int) decision {
+	switch c {
+	case causeBurned, causeExpired, causeChanged, causeUnclear:
+		if generations >= maxGenerations {
+			return decision{Do: stepFinish, Status: ledger.Failed}
+		}
+		return decision{Do: stepSend}
+	case causeTaken:
+		return decision{Do: stepParties}
+	case causeRefused:
+		return decision{Do: stepRefuse}
+	case causeExhausted:
+		return decision{Do: stepFinish, Status: ledger.Failed}
+	case causeInFlight:
+		// The API says that it is still at it: absent now is not absent for good, so the key is asked again.
+		if generations >= maxGenerations {
+			return decision{Do: stepFinish, Status: ledger.Unknown}
+		}
+		return decision{Do: stepResend}
+	}
+	return decision{Do: stepFinish, Status: ledger.Unknown}
+}
+
+// afterParties decides what follows a "taken" when the bill itself is absent: the bill's parties were asked for.
+// learnt: one of the parties that the body nested as new exists. replayed: the refusal came from the API's
+// store, so it was no passing "in flight" in words we do not know.
+func afterParties(learnt, replayed bool, h history, generations int) decision {
+	switch {
+	case learnt && generations < maxGenerations:
+		return decision{Do: stepSend}
+	case replayed || learnt || h.Charged >= h.MaxAttempts:
+		return decision{Do: stepRefuse}
+	}
+	return decision{Do: stepResend}
+}
+
+// opening decides how a row begins, from what the ledger holds of its reference. content and body are the
+// digests of this row's content and of the recorded generation's body rebuilt from this row.
+func opening(rec *ledger.Bill, content, body ledger.Digest, now time.Time) decision {
+	switch {
+	case rec == nil:
+		return decision{Do: stepSend}
+	case rec.State == ledger.Exists:
+		return decision{Do: stepCompare}
+	case rec.State == ledger.Gone, rec.Send.Key == "", rec.Send.Content != content, rec.Send.Body != body:
+		return decision{Do: stepLookUp, Cause: causeChanged}
+	case !keyUsable(rec.Send.KeyFirstUsed, now):
+		return decision{Do: stepLookUp, Cause: causeExpired}
+	}
+	return decision{Do: stepResend}
+}
+
+// keyUsable reports whether a key may be sent now. A clock that stands before the key's first use says
+// nothing about its age, so it counts as too old.
+func keyUsable(firstUsed, now time.Time) bool {
+	age := now.Sub(firstUsed)
+	return age >= -time.Second && age < keyLifetime
+}

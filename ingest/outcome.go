@@ -1,0 +1,119 @@
+package ingest
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"billdrop/ingest/ledger"
+)
+
+// finish records the row's status, with everything learnt on the way, in one entry.
+func (d *delivery) finish(ctx context.Context, status ledger.Status) error {
+	o := d.outcome(status)
+	switch status {
+	case ledger.Conflict:
+		o.Detail = d.diff
+	case ledger.Rejected:
+		o.Code = "unknown_account"
+		o.Detail = "account_reference: no such account, and the row names no customer for whom to open it; add customer_reference, or correct the reference"
+	case ledger.Failed:
+		o.Code = "attempts_exhausted"
+		o.Detail = fmt.Sprintf("not created: %d sends, the last answer was %s, and the API holds no such bill; run: billdrop retry %s", o.Attempts, d.lastWord(), d.file.ID)
+	case ledger.Unknown:
+		o.Code = "no_answer"
+		o.Detail = fmt.Sprintf("sent %d times, the last answer was %s, and a look-up gave none: the bill may or may not exist; run: billdrop retry %s", o.Attempts, d.lastWord(), d.file.ID)
+	}
+	return d.close(ctx, o)
+}
+
+// refuse records the API's final refusal.
+func (d *delivery) refuse(ctx context.Context) error {
+	d.rec.State = ledger.Gone
+	o := d.outcome(ledger.Rejected)
+	o.Code = "http_" + strconv.Itoa(d.last.Status)
+	o.Detail = d.last.Problem.Title
+	if detail := d.last.Problem.Detail; detail != "" {
+		o.Detail += ": " + detail
+	}
+	o.Detail = d.discreet(o.Detail)
+	return d.close(ctx, o)
+}
+
+func (d *delivery) lastWord() string {
+	if d.rec == nil || d.rec.Send.Answer == "" {
+		return "none"
+	}
+	return d.rec.Send.Answer
+}
+
+// discreet takes out of an API's text what the row says of people: the API may quote what it was sent.
+func (d *delivery) discreet(text string) string {
+	b := &d.bill
+	private := []string{b.CustomerName, b.AccountName, b.CustomerEmail, b.CustomerPhone}
+	for _, m := range b.Metadata {
+		private = append(private, m.Value)
+	}
+	for _, p := range private {
+		if len(p) > 2 { // shorter ones identify nobody, and would tear words apart
+			text = strings.ReplaceAll(text, p, "[withheld]")
+		}
+	}
+	return text
+}
+
+func (d *delivery) outcome(status ledger.Status) ledger.Outcome {
+	o := ledger.Outcome{
+		Row: d.row, Line: d.line, Reference: d.bill.Reference, Status: status,
+		Currency: d.bill.Currency, Amount: d.bill.Amount,
+	}
+	if d.rec == nil {
+		return o
+	}
+	if s := &d.rec.Send; s.File == d.file.ID && s.Count > 0 {
+		o.Attempts, o.Key = s.Count, s.Key
+	}
+	if d.rec.State == ledger.Exists {
+		o.BillID, o.CustomerID, o.AccountID = d.rec.Seen.BillID, d.rec.Seen.CustomerID, d.rec.Seen.AccountID
+	}
+	return o
+}
+
+// close records the outcome and lets the other rows of the party know what was learnt, in this order.
+func (d *delivery) close(ctx context.Context, o ledger.Outcome) error {
+	e := ledger.Entry{Scope: d.lane.scope, File: d.file.ID, Outcome: &o}
+	if d.rec != nil {
+		rec := *d.rec
+		e.Bill = &rec
+	}
+	var p payer
+	if o.Status == ledger.Created {
+		p, e.Parties = d.created()
+	}
+	if err := d.record(ctx, e); err != nil {
+		return err
+	}
+	d.lane.parties.learn(d.claim, p.AccountID, p.CustomerID)
+	if d.progress != nil {
+		d.progress.RowDone(d.file.ID, o.Status)
+	}
+	return nil
+}
+
+// created is what a bill that one of our sends created tells of the row's parties, as far as it is news.
+func (d *delivery) created() (payer, []ledger.Party) {
+	var p payer
+	var news []ledger.Party
+	s, b := &d.rec.Send, &d.rec.Seen
+	known := d.lane.parties.known(d.claim)
+	if c := d.claim.account; c != nil && s.Form >= ledger.FormNewAccount && s.Form != ledger.FormNewCustomer && known.AccountID == "" && b.AccountID != "" {
+		p.AccountID = b.AccountID
+		news = append(news, ledger.Party{PartyRef: c.ref, ID: b.AccountID, CustomerID: b.CustomerID, CreatedFor: d.file.ID})
+	}
+	if c := d.claim.customer; c != nil && s.Form >= ledger.FormNewCustomer && known.CustomerID == "" && b.CustomerID != "" {
+		p.CustomerID = b.CustomerID
+		news = append(news, ledger.Party{PartyRef: c.ref, ID: b.CustomerID, CreatedFor: d.file.ID})
+	}
+	return p, news
+}

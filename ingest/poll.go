@@ -1,0 +1,307 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"billdrop/ingest/inbox"
+	"billdrop/ingest/ledger"
+	"billdrop/ingest/report"
+)
+
+// patience is how many settling times a single poll waits for files that keep changing.
+const patience = 10
+
+// Poll does one round: it finishes what earlier runs left unfinished, then claims and processes every file that is complete in
+// the inboxes, waiting for those that have not settled yet. Feeds work side by side; one that fails holds no other
+// up. It returns the summaries of the files that came to an end (or are held), also when it returns an error, which joins what
+// kept the feeds from finishing.
+func (w *Worker) Poll(ctx context.Context) ([]report.Summary, error) {
+	if err := w.spool.sweep(ctx, w.Ledger); err != nil {
+		return nil, err
+	}
+	var feeds errgroup.Group
+	rounds := make([]round, len(w.Feeds))
+	for i, f := range w.Feeds {
+		rounds[i] = round{Worker: w, feed: f}
+		feeds.Go(func() error { return rounds[i].run(ctx, true) })
+	}
+	err := feeds.Wait()
+	var summaries []report.Summary
+	var errs []error
+	for i := range rounds {
+		summaries = append(summaries, rounds[i].summaries...)
+		errs = append(errs, rounds[i].errs...)
+	}
+	if len(errs) > 0 {
+		err = errors.Join(distinct(errs)...)
+	}
+	return summaries, err
+}
+
+// distinct drops errors that say the same: feeds on one lane stop for one reason.
+func distinct(errs []error) []error {
+	seen := make(map[string]bool)
+	return slices.DeleteFunc(errs, func(e error) bool {
+		twice := seen[e.Error()]
+		seen[e.Error()] = true
+		return twice
+	})
+}
+
+// Run polls every interval until ctx is cancelled, and then returns its cause. Troubles that may pass (an API
+// or an inbox out of reach) are logged and tried again; it ends for those that do not: a wrong set-up, a broken ledger.
+func (w *Worker) Run(ctx context.Context, interval time.Duration) error {
+	if err := w.spool.sweep(ctx, w.Ledger); err != nil {
+		return err
+	}
+	feeds, ctx := errgroup.WithContext(ctx)
+	for _, f := range w.Feeds {
+		feeds.Go(func() error { return w.follow(ctx, f, interval) })
+	}
+	return feeds.Wait()
+}
+
+func (w *Worker) follow(ctx context.Context, f *Feed, interval time.Duration) error {
+	for {
+		r := round{Worker: w, feed: f}
+		err := r.run(ctx, false)
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case errors.Is(err, ErrSetup), errors.Is(err, ledger.ErrUnusable):
+			return err
+		case err != nil:
+			w.Log.Error("feed stopped; trying again at the next poll", "feed", f.Name, "error", err)
+		}
+		wait := interval
+		if r.nextLook > 0 {
+			wait = min(wait, r.nextLook)
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// round is one poll of one feed.
+type round struct {
+	*Worker
+	feed      *Feed
+	remote    Remote
+	summaries []report.Summary
+	errs      []error
+	nextLook  time.Duration // when a file that is not settled yet may be; 0 = there is none
+}
+
+// run does the round. wait: files that have not settled yet are waited for.
+func (r *round) run(ctx context.Context, wait bool) error {
+	// Imported files need no inbox, so an inbox out of reach does not hold them up.
+	r.resume(ctx, ledger.FromLocal)
+	if r.feed.Connect == nil {
+		return errors.Join(r.errs...)
+	}
+	if r.fatal(ctx) {
+		return errors.Join(r.errs...)
+	}
+	remote, err := r.feed.Connect(ctx)
+	if err != nil {
+		r.fail(fmt.Errorf("feed %s: %w", r.feed.Name, err))
+		return errors.Join(r.errs...)
+	}
+	defer remote.Close()
+	r.remote = remote
+	r.resume(ctx, ledger.FromInbox)
+	r.collect(ctx, wait)
+	if ctx.Err() != nil {
+		r.errs = []error{context.Cause(ctx)}
+	}
+	return errors.Join(r.errs...)
+}
+
+// collect processes the complete files of the inbox. wait: those that the first look shows and that have not settled yet
+// are waited for, a while; what arrives later is for the next round.
+func (r *round) collect(ctx context.Context, wait bool) {
+	var waitedFor map[string]bool // nil: the first look
+	looked := time.Now()
+	for !r.fatal(ctx) {
+		listing, err := r.look(ctx)
+		if err != nil {
+			r.fail(err)
+			return
+		}
+		r.nextLook = listing.NextLook
+		for _, e := range listing.Ready {
+			if (waitedFor == nil || waitedFor[e.Name]) && !r.fatal(ctx) {
+				r.process(ctx, e)
+				looked = time.Now()
+			}
+		}
+		waiting := make(map[string]bool)
+		for _, e := range listing.Waiting {
+			if waitedFor == nil || waitedFor[e.Name] {
+				waiting[e.Name] = true
+			}
+		}
+		if waitedFor = waiting; len(waiting) == 0 || !wait {
+			return
+		}
+		if time.Since(looked) >= patience*max(r.feed.Watch.Settle, time.Second) {
+			r.Log.Warn("files keep changing, left for the next run", "feed", r.feed.Name, "files", slices.Sorted(maps.Keys(waiting)))
+			return
+		}
+		r.pause(ctx, listing.NextLook)
+	}
+}
+
+func (r *round) fail(err error) { r.errs = append(r.errs, err) }
+
+// fatal reports whether nothing more can be done in this round. A fault of one file alone (a right that is missing on
+// it, a file that changed) is not fatal.
+func (r *round) fatal(ctx context.Context) bool {
+	if ctx.Err() != nil {
+		return true
+	}
+	for _, err := range r.errs {
+		if errors.Is(err, ErrStopped) || errors.Is(err, ledger.ErrUnusable) || errors.Is(err, inbox.ErrUnreachable) || errors.Is(err, inbox.ErrFull) {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *round) pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// look lists the inbox and says what is odd in it.
+func (r *round) look(ctx context.Context) (inbox.Listing, error) {
+	entries, err := r.remote.List(ctx, r.feed.Dirs.Inbox)
+	if err != nil {
+		return inbox.Listing{}, fmt.Errorf("feed %s: list inbox %s: %w", r.feed.Name, r.feed.Dirs.Inbox, err)
+	}
+	listing := r.settlers[r.feed.Name].Look(time.Now(), entries)
+	for _, o := range listing.Odd {
+		r.Log.Warn("left alone in the inbox", "feed", r.feed.Name, "file", o.Name, "why", o.Why)
+	}
+	return listing, nil
+}
+
+// resume finishes the files that earlier runs left unfinished, oldest first.
+func (r *round) resume(ctx context.Context, origin ledger.Origin) {
+	files, err := r.Ledger.Files(ctx, ledger.Query{Feed: r.feed.Name, Unfinished: true})
+	if err != nil {
+		r.fail(err)
+		return
+	}
+	for _, f := range slices.Backward(files) {
+		if f.Origin != origin || r.fatal(ctx) {
+			continue
+		}
+		if f.State != ledger.Held {
+			r.Log.Info("going on with file", "feed", r.feed.Name, "file", f.Name, "file_id", f.ID, "state", string(f.State))
+		}
+		r.see(ctx, f)
+	}
+}
+
+// process claims a file that is complete in the inbox, and sees it to its end.
+func (r *round) process(ctx context.Context, e inbox.Entry) {
+	name, err := r.processingName(ctx, e.Name)
+	if err != nil {
+		r.fail(err)
+		return
+	}
+	f := &ledger.File{
+		ID: newID(time.Now()), Feed: r.feed.Name, Scope: r.feed.Lane.Scope(), Origin: ledger.FromInbox,
+		Name: e.Name, Path: path.Join(r.feed.Dirs.Processing, name), Results: r.feed.Dirs.Results,
+		Size: e.Size, ModTime: e.ModTime, State: ledger.Claiming, Received: time.Now(),
+	}
+	// The intent is durable before the rename: a claimed file that nobody remembers cannot be.
+	if err := r.Ledger.AddFile(ctx, f); err != nil {
+		r.fail(fmt.Errorf("record claim of %q: %w", e.Name, err))
+		return
+	}
+	p := &remotePlace{remote: r.remote, dirs: r.feed.Dirs, marker: r.feed.Watch.Marker, file: f}
+	ours, err := p.claim(ctx)
+	if err != nil {
+		r.fail(err)
+		return
+	}
+	j := r.job(f, p)
+	if !ours {
+		j.log.Info("not claimed: another worker took it, or processing/ has a file of this name that is not in this ledger")
+		if err := j.advance(ctx, ledger.Dropped); err != nil {
+			r.fail(err)
+		}
+		return
+	}
+	j.log.Info("file claimed", "size", f.Size)
+	if err := j.advance(ctx, ledger.Claimed); err != nil {
+		r.fail(err)
+		return
+	}
+	r.finish(ctx, j)
+}
+
+// processingName is the name that a file takes in processing/: its own, or with a number where an unfinished file of ours
+// has it. "~" cannot stand in a name that is claimed, so no two can meet.
+func (r *round) processingName(ctx context.Context, name string) (string, error) {
+	files, err := r.Ledger.Files(ctx, ledger.Query{Feed: r.feed.Name, Unfinished: true})
+	if err != nil {
+		return "", err
+	}
+	taken := make(map[string]bool)
+	for _, f := range files {
+		taken[path.Base(f.Path)] = true
+	}
+	free := name
+	for n := 2; taken[free]; n++ {
+		free = fmt.Sprintf("%s~%d", name, n)
+	}
+	return free, nil
+}
+
+// see takes up a file of the ledger.
+func (r *round) see(ctx context.Context, f *ledger.File) {
+	var p place = &localPlace{file: f}
+	if f.Origin == ledger.FromInbox {
+		p = &remotePlace{remote: r.remote, dirs: r.feed.Dirs, marker: r.feed.Watch.Marker, file: f}
+	}
+	r.finish(ctx, r.job(f, p))
+}
+
+func (r *round) finish(ctx context.Context, j *job) {
+	if err := j.live(ctx); err != nil {
+		r.fail(fmt.Errorf("file %s (%s): %w", j.file.Name, j.file.ID, err))
+	}
+	if j.summary != nil {
+		r.summaries = append(r.summaries, *j.summary)
+	}
+}
+
+// job makes the job of one file.
+func (r *round) job(f *ledger.File, p place) *job { return r.newJob(r.feed, f, p) }
+
+func (w *Worker) newJob(feed *Feed, f *ledger.File, p place) *job {
+	return &job{
+		Worker: w, feed: feed, place: p, file: f,
+		log: w.Log.With("feed", feed.Name, "file", f.Name, "file_id", f.ID),
+	}
+}

@@ -1,0 +1,253 @@
+package report
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"strings"
+
+	"billdrop/ingest/billfile"
+	"billdrop/ingest/ledger"
+)
+
+// Valid is the status of a row that an offline validation finds nothing wrong with. It is no status of the
+// ledger: nothing was sent, and nothing is known of the bill.
+const Valid ledger.Status = "valid"
+
+// ErrUnbalanced: records, outcomes, counts or sums do not agree, so a report would say what is not so. It must
+// not be published. The text names what differs.
+var ErrUnbalanced = errors.New("report does not balance")
+
+// Records gives the records of a bill file in file order, and io.EOF after the last. *billfile.Decoder is one.
+// A record is valid until the next call.
+type Records interface {
+	Next() (*billfile.Record, error)
+}
+
+// Output is where a walk writes to. A nil writer is written nothing.
+type Output struct {
+	Results io.Writer
+	// Rejects gets the rows that need attention. Nothing at all is written to it when there are none; then
+	// no rejects file is to be published (see Tally.Attention).
+	Rejects io.Writer
+	// Layout of the bill file, which the rejects file shares. Needed with Rejects.
+	Layout Layout
+}
+
+// Tally is what a walk counted.
+type Tally struct {
+	Records   int // records, each with its outcome
+	Lines     int // physical lines that they cover
+	Attention int // rows that need attention: those of the rejects file
+	Attempts  int // sends, over all rows
+	Resends   int // sends after a row's first
+	Rows      map[ledger.Status]int
+	Amounts   map[string]map[ledger.Status]int64 // currency → status → minor units; rows without a currency under ""
+}
+
+// Compose walks the records of a bill file and their outcomes side by side, once, and writes results and
+// rejects. Both come in row order; each record must have exactly one outcome, of the same row and line, and
+// the outcome must be one that such a record can have: anything else is ErrUnbalanced, and what was written
+// until then is worthless. Memory does not grow with the file.
+func Compose(out Output, recs Records, outcomes iter.Seq2[ledger.Outcome, error]) (Tally, error) {
+	w, err := newWalk(out)
+	if err != nil {
+		return Tally{}, err
+	}
+	for o, err := range outcomes {
+		if err != nil {
+			return Tally{}, fmt.Errorf("read outcomes: %w", err)
+		}
+		rec, err := recs.Next()
+		if err == io.EOF {
+			return Tally{}, fmt.Errorf("%w: the outcome of row %d (line %d) has no record", ErrUnbalanced, o.Row, o.Line)
+		}
+		if err != nil {
+			return Tally{}, fmt.Errorf("read bill file: %w", err)
+		}
+		if err := match(rec, &o); err != nil {
+			return Tally{}, err
+		}
+		if err := w.row(rec, &o); err != nil {
+			return Tally{}, err
+		}
+	}
+	switch rec, err := recs.Next(); {
+	case err == nil:
+		return Tally{}, fmt.Errorf("%w: row %d (line %d) has no outcome", ErrUnbalanced, rec.Row, rec.Line)
+	case err != io.EOF:
+		return Tally{}, fmt.Errorf("read bill file: %w", err)
+	}
+	return w.close()
+}
+
+// Validate writes the reports of an offline validation: every row is Valid or invalid. Memory does not grow
+// with the file.
+func Validate(out Output, recs Records) (Tally, error) {
+	w, err := newWalk(out)
+	if err != nil {
+		return Tally{}, err
+	}
+	w.tally.Rows[Valid] = 0 // named, also where there is none
+	for {
+		rec, err := recs.Next()
+		if err == io.EOF {
+			return w.close()
+		}
+		if err != nil {
+			return Tally{}, fmt.Errorf("read bill file: %w", err)
+		}
+		o := OfRecord(rec)
+		if err := w.row(rec, &o); err != nil {
+			return Tally{}, err
+		}
+	}
+}
+
+// OfRecord is the outcome that a record has by itself: invalid, with the first problem's code and all
+// problems' details, or Valid.
+func OfRecord(rec *billfile.Record) ledger.Outcome {
+	o := ledger.Outcome{
+		Row:       rec.Row,
+		Line:      rec.Line,
+		Reference: rec.Bill.Reference,
+		Status:    Valid,
+		Currency:  rec.Bill.Currency,
+		Amount:    rec.Bill.Amount,
+	}
+	if len(rec.Problems) > 0 {
+		o.Status, o.Code, o.Detail = ledger.Invalid, rec.Problems[0].Code, details(rec.Problems)
+	}
+	return o
+}
+
+// details says all that is wrong with a record. Each part names its column; from the second on, also its
+// code, which stands nowhere else.
+func details(problems []billfile.Problem) string {
+	if len(problems) == 1 {
+		return detail(problems[0])
+	}
+	var b strings.Builder
+	for i, p := range problems {
+		if i > 0 {
+			b.WriteString("; ")
+			b.WriteString(p.Code)
+			b.WriteString(": ")
+		}
+		b.WriteString(detail(p))
+	}
+	return b.String()
+}
+
+func detail(p billfile.Problem) string {
+	if p.Column == "" || strings.Contains(p.Detail, p.Column) {
+		return p.Detail
+	}
+	return p.Column + ": " + p.Detail
+}
+
+// Pages iterates over a file's outcomes in row order, fetched a page at a time: fetch returns some of the
+// outcomes with from <= Row, in row order, and none when there are no more, as ledger.Ledger.Outcomes does.
+func Pages(fetch func(from int) ([]ledger.Outcome, error)) iter.Seq2[ledger.Outcome, error] {
+	return func(yield func(ledger.Outcome, error) bool) {
+		for from := 1; ; {
+			page, err := fetch(from)
+			if err != nil {
+				yield(ledger.Outcome{}, err)
+				return
+			}
+			if len(page) == 0 {
+				return
+			}
+			for _, o := range page {
+				if o.Row < from {
+					yield(ledger.Outcome{}, fmt.Errorf("%w: outcomes out of order: row %d where %d or later was asked for", ErrUnbalanced, o.Row, from))
+					return
+				}
+				if !yield(o, nil) {
+					return
+				}
+				from = o.Row + 1
+			}
+		}
+	}
+}
+
+// walk writes rows and counts them.
+type walk struct {
+	results *results
+	rejects *rejects
+	tally   Tally
+}
+
+func newWalk(out Output) (*walk, error) {
+	w := &walk{tally: Tally{
+		Rows:    map[ledger.Status]int{},
+		Amounts: map[string]map[ledger.Status]int64{},
+	}}
+	if out.Results != nil {
+		w.results = newResults(out.Results)
+	}
+	if out.Rejects != nil {
+		var err error
+		if w.rejects, err = newRejects(out.Rejects, out.Layout); err != nil {
+			return nil, err
+		}
+	}
+	return w, nil
+}
+
+func (w *walk) row(rec *billfile.Record, o *ledger.Outcome) error {
+	w.tally.count(rec, o)
+	if w.results != nil {
+		if err := w.results.row(o); err != nil {
+			return fmt.Errorf("write results: %w", err)
+		}
+	}
+	if w.rejects != nil && needsAttention(o.Status) {
+		if err := w.rejects.row(rec, o); err != nil {
+			return fmt.Errorf("write rejects: %w", err)
+		}
+	}
+	return nil
+}
+
+func (w *walk) close() (Tally, error) {
+	if w.results != nil {
+		if err := w.results.close(); err != nil {
+			return Tally{}, fmt.Errorf("write results: %w", err)
+		}
+	}
+	if w.rejects != nil {
+		if err := w.rejects.close(); err != nil {
+			return Tally{}, fmt.Errorf("write rejects: %w", err)
+		}
+	}
+	return w.tally, nil
+}
+
+func (t *Tally) count(rec *billfile.Record, o *ledger.Outcome) {
+	t.Records++
+	t.Lines += rec.Span
+	t.Attempts += o.Attempts
+	t.Resends += max(0, o.Attempts-1)
+	t.Rows[o.Status]++
+	if needsAttention(o.Status) {
+		t.Attention++
+	}
+	sums := t.Amounts[o.Currency]
+	if sums == nil {
+		sums = map[ledger.Status]int64{}
+		t.Amounts[o.Currency] = sums
+	}
+	sums[o.Status] += o.Amount
+}
+
+// Totals are the tally as the ledger would sum it up: for the summary of an offline validation, whose
+// outcomes are in no ledger.
+func (t Tally) Totals() ledger.Totals {
+	return ledger.Totals{Rows: t.Rows, Amounts: t.Amounts, Attempts: t.Attempts, Resends: t.Resends}
+}
+
+func needsAttention(s ledger.Status) bool { return s != Valid && s.NeedsAttention() }

@@ -1,0 +1,373 @@
+package report
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"billdrop/ingest/billfile"
+	"billdrop/ingest/ledger"
+
+	"golang.org/x/text/encoding/charmap"
+)
+
+// The two columns that a rejects file has over the bill file. A bill file's reader passes them over.
+const (
+	codeColumn   = "error_code"
+	detailColumn = "error_detail"
+)
+
+// maxDetail bounds an error_detail, in bytes, so that the cell never makes a row too large to be read again.
+// The results file has all of it.
+const maxDetail = 4096
+
+// Layout is how a bill file is written, and so its rejects file: what is needed of a billfile.Layout.
+type Layout struct {
+	Header    []byte // in UTF-8 without byte order mark: any sep= line and the header record, line ends included
+	Delimiter rune
+	Encoding  string                         // "windows-1252" is the one that makes a difference here
+	Encoder   func(io.Writer) io.WriteCloser // UTF-8 in, the file's own encoding out, byte order mark first; nil: UTF-8
+}
+
+// rejects writes the rejects file: the bill file's header and the rows that need attention, each in its
+// original bytes with two cells more, error_code and error_detail.
+//
+// The file must be readable again as a whole, fixed or not, with one rule in mind: a row's number of cells is right
+// in the rejects file exactly if it was right in the bill file. So nothing is padded: a row with a cell missing
+// would become one with its cells in the wrong columns. In detail:
+//
+//   - The cells go before the record's own line end, LF or CRLF; a record without one (the file's last) gets
+//     the header's.
+//   - error_detail is always quoted and begins with neither a quote nor a delimiter. A quote left open by a broken row is
+//     therefore closed by that cell's opening quote, followed by something that may not follow a closing
+//     one: a strict reader finds the error on this very line and goes on with the next, so a broken row
+//     never swallows the row after it.
+//   - A broken record that spans lines stays one record, with its cells at its end: the reader meets the same
+//     bytes from the same state, and stops at the same error.
+//   - A file that has the two columns already (it is a rejects file dropped again) keeps its header, and the
+//     two cells are replaced. In a row whose cells cannot be told apart they are replaced where they stand
+//     as this writer wrote them, at the end of the line, if that is where the columns are. Otherwise a row of
+//     the wrong number of cells stays as it is (its problem stands in the results file), for two cells more
+//     could make its number right by accident; and a row with broken quotes gets the two cells on top.
+//   - A row too large to be held is a row of the two cells alone, behind an empty one: it has to be taken from the bill file.
+type rejects struct {
+	w      io.Writer
+	layout Layout
+	out    *bufio.Writer // set with the first row
+	enc    io.WriteCloser
+	buf    []byte
+	ends   []int // scratch: where the cells of a record end
+
+	delim     byte
+	cells     int    // of the header
+	code      int    // column of error_code, -1 = the file has none
+	detail    int    // column of error_detail, -1 = the file has none
+	headerEnd []byte // line end of the header
+}
+
+func newRejects(w io.Writer, l Layout) (*rejects, error) {
+	if l.Delimiter < ' ' && l.Delimiter != '\t' || l.Delimiter > '~' || l.Delimiter == '"' {
+		return nil, fmt.Errorf("write rejects: delimiter %q: not one ASCII character", l.Delimiter)
+	}
+	names, err := headerCells(l)
+	if err != nil {
+		return nil, fmt.Errorf("write rejects: read header: %w", err)
+	}
+	r := &rejects{w: w, layout: l, delim: byte(l.Delimiter), cells: len(names)}
+	r.code, r.detail = slices.Index(names, codeColumn), slices.Index(names, detailColumn)
+	if _, r.headerEnd = cutLineEnd(l.Header); len(r.headerEnd) == 0 {
+		r.headerEnd = []byte("\n")
+	}
+	return r, nil
+}
+
+// headerCells reads the names of the header, in lower case, past a sep= line, which may stand in quotes.
+func headerCells(l Layout) ([]string, error) {
+	h := l.Header
+	first, rest, _ := bytes.Cut(h, []byte("\n"))
+	if sep := strings.Trim(string(first), "\"\r"); len(sep) == len("sep=;") && strings.EqualFold(sep[:4], "sep=") {
+		h = rest
+	}
+	c := csv.NewReader(bytes.NewReader(h))
+	c.Comma = l.Delimiter
+	names, err := c.Read()
+	if err == io.EOF {
+		return nil, errors.New("there is none")
+	}
+	for i, name := range names {
+		names[i] = strings.ToLower(strings.TrimSpace(name))
+	}
+	return names, err
+}
+
+// row writes one record.
+func (r *rejects) row(rec *billfile.Record, o *ledger.Outcome) error {
+	if r.out == nil {
+		if err := r.begin(); err != nil {
+			return err
+		}
+	}
+	body, end := cutLineEnd(rec.Raw)
+	if len(end) == 0 {
+		end = r.headerEnd
+	}
+	r.buf = r.extend(r.buf[:0], body, shapeOf(rec), o)
+	r.buf = append(r.buf, end...)
+	_, err := r.out.Write(r.buf)
+	return err
+}
+
+// begin writes the header.
+func (r *rejects) begin() error {
+	w := r.w
+	if r.layout.Encoder != nil {
+		r.enc = r.layout.Encoder(w)
+		w = r.enc
+	}
+	r.out = bufio.NewWriterSize(w, 64<<10)
+	body, _ := cutLineEnd(r.layout.Header)
+	b := append(r.buf[:0], body...)
+	if r.code < 0 {
+		b = append(append(b, r.delim), codeColumn...)
+	}
+	if r.detail < 0 {
+		b = append(append(b, r.delim), detailColumn...)
+	}
+	r.buf = append(b, r.headerEnd...)
+	_, err := r.out.Write(r.buf)
+	return err
+}
+
+// close writes out what is left. Nothing is written when there was no row.
+func (r *rejects) close() error {
+	if r.out == nil {
+		return nil
+	}
+	if err := r.out.Flush(); err != nil {
+		return err
+	}
+	if r.enc == nil {
+		return nil
+	}
+	return r.enc.Close()
+}
+
+// shape tells how far the cells of a record can be told apart.
+type shape uint8
+
+const (
+	regular shape = iota // as many cells as the header
+	ragged               // cells, but not that many
+	broken               // quotes that make no cells
+)
+
+func shapeOf(rec *billfile.Record) shape {
+	s := regular
+	for _, p := range rec.Problems {
+		switch p.Code {
+		case billfile.CodeWrongFieldCount:
+			s = max(s, ragged)
+		case billfile.CodeBareQuote:
+			s = broken
+		}
+	}
+	return s
+}
+
+// extend appends body, a record without its line end, with its two cells to b.
+func (r *rejects) extend(b, body []byte, s shape, o *ledger.Outcome) []byte {
+	bare := false // without the two cells, and a reader took it so
+	if s == regular {
+		if r.ends = cellEnds(r.ends[:0], body, r.delim); len(r.ends) != r.cells {
+			s = ragged
+			bare = len(r.ends) == r.cells-2
+		}
+	}
+	last := r.code == r.cells-2 && r.detail == r.cells-1
+	switch {
+	case len(body) == 0, bare && last:
+		return r.addBoth(append(b, body...), o)
+	case s == regular && (r.code >= 0 || r.detail >= 0):
+		return r.addMissing(r.replace(b, body, o), o)
+	case r.code >= 0 && r.detail >= 0:
+		cut, ours := ownCells(body, r.delim)
+		switch {
+		case ours && last:
+			return r.addBoth(append(b, body[:cut]...), o)
+		case s == ragged:
+			return append(b, body...)
+		default:
+			return r.addBoth(append(b, body...), o)
+		}
+	case s == broken:
+		return r.addBoth(append(b, body...), o)
+	default:
+		return r.addMissing(append(b, body...), o)
+	}
+}
+
+// replace appends a regular record with the cells of the two columns that it has replaced.
+func (r *rejects) replace(b, body []byte, o *ledger.Outcome) []byte {
+	start := 0
+	for i, end := range r.ends {
+		if i > 0 {
+			b = append(b, r.delim)
+		}
+		switch i {
+		case r.code:
+			b = r.appendCode(b, o)
+		case r.detail:
+			b = r.appendDetail(b, o)
+		default:
+			b = append(b, body[start:end]...)
+		}
+		start = end + 1
+	}
+	return b
+}
+
+// addMissing appends the cells of those of the two columns that the bill file does not have.
+func (r *rejects) addMissing(b []byte, o *ledger.Outcome) []byte {
+	if r.code < 0 {
+		b = r.appendCode(append(b, r.delim), o)
+	}
+	if r.detail < 0 {
+		b = r.appendDetail(append(b, r.delim), o)
+	}
+	return b
+}
+
+func (r *rejects) addBoth(b []byte, o *ledger.Outcome) []byte {
+	b = r.appendCode(append(b, r.delim), o)
+	return r.appendDetail(append(b, r.delim), o)
+}
+
+// appendCode appends the error_code: the row's code, or the status of a row that has none.
+func (r *rejects) appendCode(b []byte, o *ledger.Outcome) []byte {
+	code := o.Code
+	if code == "" {
+		code = string(o.Status)
+	}
+	if !plain(code) {
+		return r.appendQuoted(b, code)
+	}
+	return append(b, code...)
+}
+
+// advice is the error_detail of a row that has none of its own.
+var advice = map[ledger.Status]string{
+	ledger.Conflict: "a bill with this reference exists with other content",
+	ledger.Rejected: "the billing API refused this row",
+	ledger.Failed:   "not created: the attempts were used up; retry the file, or drop the row again",
+	ledger.Unknown:  "sent without an answer: whether the bill exists is not known; retry the file to settle it",
+	ledger.NotSent:  "nothing wrong with this row: not sent because other rows of the file are invalid",
+}
+
+// appendDetail appends the error_detail, quoted.
+func (r *rejects) appendDetail(b []byte, o *ledger.Outcome) []byte {
+	detail := o.Detail
+	if detail == "" {
+		detail = advice[o.Status]
+	}
+	return r.appendQuoted(b, detail)
+}
+
+// appendQuoted appends s as a quoted cell that holds no line break, nothing that the file's encoding lacks, and
+// no quote or delimiter at its beginning.
+func (r *rejects) appendQuoted(b []byte, s string) []byte {
+	b = append(b, '"')
+	if s == "" || s[0] == '"' || s[0] == r.delim {
+		b = append(b, ' ')
+	}
+	latin := r.layout.Encoding == "windows-1252"
+	start := len(b)
+	for _, c := range visible(s) {
+		if latin && c >= 0x80 {
+			if _, ok := charmap.Windows1252.EncodeRune(c); !ok {
+				c = '?'
+			}
+		}
+		if len(b)-start > maxDetail {
+			b = append(b, "... (see the results file)"...)
+			break
+		}
+		if c == '"' {
+			b = append(b, '"')
+		}
+		b = utf8.AppendRune(b, c)
+	}
+	return append(b, '"')
+}
+
+// plain reports whether s is made of the characters of a code, and so needs no quotes.
+func plain(s string) bool {
+	for _, c := range []byte(s) {
+		if !isCodeByte(c) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+func isCodeByte(c byte) bool { return c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '_' }
+
+// cellEnds appends to ends where each cell of a well-formed record ends.
+func cellEnds(ends []int, body []byte, delim byte) []int {
+	quoted := false
+	for i, c := range body {
+		switch {
+		case c == '"':
+			quoted = !quoted
+		case c == delim && !quoted:
+			ends = append(ends, i)
+		}
+	}
+	return append(ends, len(body))
+}
+
+// ownCells finds the two cells at the end of body if they stand as appendCode and appendDetail write them: a
+// delimiter, a code, a delimiter, a quoted text. It returns where they begin.
+func ownCells(body []byte, delim byte) (int, bool) {
+	i := len(body) - 1
+	if i < 0 || body[i] != '"' {
+		return 0, false
+	}
+	for i--; ; i -= 2 { // over the text: doubled quotes in pairs, up to the opening one
+		i = bytes.LastIndexByte(body[:max(0, i+1)], '"')
+		if i < 1 {
+			return 0, false
+		}
+		if body[i-1] != '"' {
+			break
+		}
+	}
+	if i--; body[i] != delim {
+		return 0, false
+	}
+	codeEnd := i
+	for i > 0 && isCodeByte(body[i-1]) {
+		i--
+	}
+	if i == codeEnd || i == 0 || body[i-1] != delim {
+		return 0, false
+	}
+	return i - 1, true
+}
+
+// cutLineEnd parts a record from its line end, which is empty, LF or CRLF.
+func cutLineEnd(raw []byte) (body, end []byte) {
+	n := len(raw)
+	switch {
+	case n > 1 && raw[n-1] == '\n' && raw[n-2] == '\r':
+		n -= 2
+	case n > 0 && raw[n-1] == '\n':
+		n--
+	}
+	return raw[:n], raw[n:]
+}

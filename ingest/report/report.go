@@ -1,0 +1,133 @@
+// Package report turns what the ledger holds of a file into what its biller reads: the acknowledgement, the
+// results of every row, the rows to fix and the summary.
+//
+// It is pure: readers and writers in, no clock, no network, no file of its own. The same inputs give the same
+// bytes on every machine and after every restart, so a report that a crash cut short is written again whole.
+// Results and rejects are streamed in constant memory from one walk over the bill file and its outcomes side
+// by side; a walk that finds anything out of step is an error, never a report with a gap in it.
+//
+// Nothing here is safe for concurrent use on the same writers; different reports may be made at once.
+package report
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+const (
+	hashDigits = 8   // of the SHA-256, in a stem
+	maxStem    = 200 // bytes: leaves room under the 255 of a file name for a report's ending and a temporary name's
+)
+
+// Names are the file names of one file's reports.
+type Names struct {
+	Ack     string
+	Results string
+	Rejects string
+	Summary string
+}
+
+// NamesOf gives the names that belong to a stem.
+func NamesOf(stem string) Names {
+	return Names{
+		Ack:     stem + ".ack.json",
+		Results: stem + ".results.csv",
+		Rejects: stem + ".rejects.csv",
+		Summary: stem + ".summary.json",
+	}
+}
+
+// All lists the names in the order in which reports are published: the summary last, so that whoever sees it
+// finds the others there.
+func (n Names) All() []string { return []string{n.Ack, n.Results, n.Rejects, n.Summary} }
+
+// Stem is what the names of a file's reports begin with: NAME-HHHHHHHH, or NAME-HHHHHHHH-n for the n-th
+// delivery of the same content (n from 1; 1 has no suffix). NAME is name without its last extension, HHHHHHHH the
+// first 8 digits of sha256 (hex). A long NAME is cut between characters, so that every report name and
+// a temporary name made from it stay within 255 bytes.
+func Stem(name, sha256 string, n int) string {
+	base := name
+	if dot := strings.LastIndexByte(name, '.'); dot > 0 {
+		base = name[:dot]
+	}
+	base = strings.TrimLeft(base, ".") // a leading dot would hide the reports
+	if base == "" {
+		base = "file"
+	}
+	tail := "-" + strings.ToLower(sha256[:min(hashDigits, len(sha256))])
+	if n > 1 {
+		tail += "-" + strconv.Itoa(n)
+	}
+	if room := maxStem - len(tail); len(base) > room {
+		for room > 0 && !utf8.RuneStart(base[room]) {
+			room--
+		}
+		base = base[:room]
+	}
+	return base + tail
+}
+
+// Timestamp is a time as reports write it: RFC 3339, UTC, milliseconds; null when zero. The cut to
+// milliseconds keeps the bytes the same whether a time comes from memory or back from a ledger.
+type Timestamp struct{ time.Time }
+
+// At makes a Timestamp.
+func At(t time.Time) Timestamp {
+	if t.IsZero() {
+		return Timestamp{}
+	}
+	return Timestamp{t.UTC().Truncate(time.Millisecond)}
+}
+
+const timestampLayout = "2006-01-02T15:04:05.000Z"
+
+// MarshalJSON implements json.Marshaler.
+func (t Timestamp) MarshalJSON() ([]byte, error) {
+	if t.IsZero() {
+		return []byte("null"), nil
+	}
+	return []byte(t.UTC().Format(`"` + timestampLayout + `"`)), nil
+}
+
+// UnmarshalJSON implements json.Unmarshaler. It reads any RFC 3339 time, and null.
+func (t *Timestamp) UnmarshalJSON(b []byte) error {
+	if string(b) == "null" {
+		*t = Timestamp{}
+		return nil
+	}
+	var parsed time.Time
+	if err := json.Unmarshal(b, &parsed); err != nil {
+		return fmt.Errorf("read timestamp: %w", err)
+	}
+	*t = At(parsed)
+	return nil
+}
+
+// Ack tells a biller that a file has arrived whole: compare size and hash with what was sent.
+type Ack struct {
+	FileID     string    `json:"file_id"`
+	File       string    `json:"file"`
+	Size       int64     `json:"size"`   // bytes
+	SHA256     string    `json:"sha256"` // hex; "" where not yet known
+	ReceivedAt Timestamp `json:"received_at"`
+}
+
+// Bytes is the acknowledgement as it is published: indented JSON with a final line end.
+func (a Ack) Bytes() []byte { return encode(a) }
+
+// encode writes v as a person would want to read it. It is only given types of this package, which always encode.
+func encode(v any) []byte {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	if err := e.Encode(v); err != nil {
+		panic("report: encode " + fmt.Sprintf("%T", v) + ": " + err.Error())
+	}
+	return b.Bytes()
+}

@@ -1,0 +1,197 @@
+package report
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"strconv"
+
+	"billdrop/ingest/ledger"
+)
+
+// Summary is what became of one file, in one page. Its JSON is pinned; keys may be added at any time.
+type Summary struct {
+	File    string `json:"file"`
+	SHA256  string `json:"sha256"`
+	FileID  string `json:"file_id"` // "" of an offline validation
+	RunID   string `json:"run_id"`  // "" of an offline validation
+	Feed    string `json:"feed"`
+	Stem    string `json:"stem"` // what the names of this file's reports begin with; "" where there are none
+	Mode    string `json:"mode"` // test or live; "" of an offline validation
+	Outcome string `json:"outcome"`
+	Code    string `json:"code"`   // file-level; "" when the file as a whole is fine
+	Detail  string `json:"detail"` // of Code: what is wrong and what to do
+	Line    int    `json:"line"`   // physical line that Code is about; 0 = the file as a whole
+
+	Lines    ledger.Lines `json:"lines"`
+	Rows     Rows         `json:"rows"`
+	Amounts  Amounts      `json:"amounts"`
+	Requests Requests     `json:"requests"`
+	Parties  Parties      `json:"parties"`
+
+	StartedAt  Timestamp `json:"started_at"`
+	FinishedAt Timestamp `json:"finished_at"` // null while a file is held
+	Version    string    `json:"version"`
+}
+
+// Requests counts what went to the API for one file, over all runs.
+type Requests struct {
+	Posts     int `json:"posts"`
+	Gets      int `json:"gets"`
+	Retries   int `json:"retries"`   // posts after a row's first
+	Throttled int `json:"throttled"` // answers 429
+}
+
+// Parties counts the customers and accounts that were created on the way.
+type Parties struct {
+	Customers int `json:"customers"`
+	Accounts  int `json:"accounts"`
+}
+
+// Amounts are sums in minor units by currency and status. A status is there where the currency has rows of
+// it, so a sum may be 0: amounts that could not be read count nothing.
+type Amounts map[string]map[ledger.Status]int64
+
+// Rows counts records by status. Total is always the sum of the others.
+type Rows struct {
+	Total int
+	By    map[ledger.Status]int
+}
+
+// MarshalJSON writes total and all eight statuses, in the order of the reports; before them valid, which only
+// offline validations have.
+func (r Rows) MarshalJSON() ([]byte, error) {
+	b := append([]byte(`{"total":`), strconv.Itoa(r.Total)...)
+	if n, ok := r.By[Valid]; ok {
+		b = strconv.AppendInt(append(b, `,"valid":`...), int64(n), 10)
+	}
+	for _, s := range ledger.Statuses {
+		b = append(append(append(b, `,"`...), s...), `":`...)
+		b = strconv.AppendInt(b, int64(r.By[s]), 10)
+	}
+	return append(b, '}'), nil
+}
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (r *Rows) UnmarshalJSON(b []byte) error {
+	by := map[ledger.Status]int{}
+	if err := json.Unmarshal(b, &by); err != nil {
+		return fmt.Errorf("read row counts: %w", err)
+	}
+	const total = ledger.Status("total")
+	r.Total = by[total]
+	delete(by, total)
+	r.By = by
+	return nil
+}
+
+// Attention is the number of rows that somebody has to look at.
+func (r Rows) Attention() int {
+	n := 0
+	for s, count := range r.By {
+		if needsAttention(s) {
+			n += count
+		}
+	}
+	return n
+}
+
+// Attention reports whether somebody has to look at this file: at the whole of it, or at some row.
+func (s Summary) Attention() bool {
+	return s.Outcome != ledger.Completed || s.Code != "" || s.Rows.Attention() > 0
+}
+
+// Summarize says what became of f, whose outcomes sum up to t. Of a file whose rows were listed, Balance comes
+// first; of one that was refused unread, t is zero; of one that is held, t comes from Unsent.
+func Summarize(f *ledger.File, t ledger.Totals) Summary {
+	return Summary{
+		File:    f.Name,
+		SHA256:  f.SHA256,
+		FileID:  f.ID,
+		RunID:   f.RunID,
+		Feed:    f.Feed,
+		Stem:    f.Stem,
+		Mode:    f.Scope.Mode,
+		Outcome: f.Outcome,
+		Code:    f.Code,
+		Detail:  f.Detail,
+		Line:    f.Line,
+		Lines:   f.Lines,
+		Rows:    rowsOf(t.Rows),
+		Amounts: amountsOf(t.Amounts),
+		Requests: Requests{
+			Posts:     t.Attempts,
+			Gets:      f.Gets,
+			Retries:   t.Resends,
+			Throttled: f.Throttled,
+		},
+		Parties:    Parties{Customers: t.Customers, Accounts: t.Accounts},
+		StartedAt:  At(f.Started),
+		FinishedAt: At(f.Finished),
+		Version:    f.Version,
+	}
+}
+
+// OutcomeOf is what a file with these row counts is said to have come to when its rows were gone through:
+// completed, or completed_with_errors when some row needs attention.
+func OutcomeOf(rows map[ledger.Status]int) string {
+	if rowsOf(rows).Attention() > 0 {
+		return ledger.CompletedWithErrors
+	}
+	return ledger.Completed
+}
+
+// Unsent are the totals of a file none of whose rows has been sent: valid rows not_sent, the others invalid.
+// They are what the summary of a held file says. amounts are the sums of the valid rows, by currency.
+func Unsent(rows, invalid int, amounts map[string]int64) ledger.Totals {
+	t := ledger.Totals{Rows: map[ledger.Status]int{}, Amounts: map[string]map[ledger.Status]int64{}}
+	if rows > invalid {
+		t.Rows[ledger.NotSent] = rows - invalid
+	}
+	if invalid > 0 {
+		t.Rows[ledger.Invalid] = invalid
+	}
+	for currency, sum := range amounts {
+		t.Amounts[currency] = map[ledger.Status]int64{ledger.NotSent: sum}
+	}
+	return t
+}
+
+// Parse reads a summary back. Keys that it does not know are passed over: a newer billdrop may have written it.
+func Parse(b []byte) (Summary, error) {
+	var s Summary
+	if err := json.Unmarshal(b, &s); err != nil {
+		return Summary{}, fmt.Errorf("parse summary: %w", err)
+	}
+	return s, nil
+}
+
+// Bytes is the summary as it is published: indented JSON with a final line end.
+func (s Summary) Bytes() []byte {
+	if s.Amounts == nil {
+		s.Amounts = Amounts{} // {} rather than null
+	}
+	return encode(s)
+}
+
+func rowsOf(by map[ledger.Status]int) Rows {
+	r := Rows{By: maps.Clone(by)}
+	if r.By == nil {
+		r.By = map[ledger.Status]int{}
+	}
+	for _, n := range by {
+		r.Total += n
+	}
+	return r
+}
+
+// amountsOf leaves out what stands under no currency: such an amount is a number, not money.
+func amountsOf(by map[string]map[ledger.Status]int64) Amounts {
+	a := Amounts{}
+	for currency, sums := range by {
+		if currency != "" {
+			a[currency] = maps.Clone(sums)
+		}
+	}
+	return a
+}

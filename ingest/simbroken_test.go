@@ -1,0 +1,187 @@
+package ingest
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"billdrop/client"
+	"billdrop/ingest/ledger"
+)
+
+// lyingAPI is an API as a wrong program would use it.
+type lyingAPI struct {
+	API
+	create func(real API, ctx context.Context, key, reference string, body []byte) client.Answer
+	bill   func(client.Answer) client.Answer
+}
+
+func (a *lyingAPI) CreateBill(ctx context.Context, key, reference string, body []byte) client.Answer {
+	if a.create == nil {
+		return a.API.CreateBill(ctx, key, reference, body)
+	}
+	return a.create(a.API, ctx, key, reference, body)
+}
+
+func (a *lyingAPI) GetBill(ctx context.Context, reference string) client.Answer {
+	answer := a.API.GetBill(ctx, reference)
+	if a.bill != nil {
+		answer = a.bill(answer)
+	}
+	return answer
+}
+
+// lyingLedger is a ledger as a wrong program would use it.
+type lyingLedger struct {
+	ledger.Ledger
+	begin func(real ledger.Ledger, ctx context.Context, s ledger.Scope, b *ledger.Bill) error
+	bills func(map[string]*ledger.Bill)
+	entry func(*ledger.Entry)
+}
+
+func (l *lyingLedger) Begin(ctx context.Context, s ledger.Scope, b *ledger.Bill) error {
+	if l.begin == nil {
+		return l.Ledger.Begin(ctx, s, b)
+	}
+	return l.begin(l.Ledger, ctx, s, b)
+}
+
+func (l *lyingLedger) Bills(ctx context.Context, s ledger.Scope, refs []string) (map[string]*ledger.Bill, error) {
+	known, err := l.Ledger.Bills(ctx, s, refs)
+	if l.bills != nil {
+		l.bills(known)
+	}
+	return known, err
+}
+
+func (l *lyingLedger) Record(ctx context.Context, e ledger.Entry) error {
+	if l.entry != nil {
+		l.entry(&e)
+	}
+	return l.Ledger.Record(ctx, e)
+}
+
+// brokenVariants are programs that break one rule each.
+var brokenVariants = map[string]func(*ledgerAndAPI){
+	"random key per try": func(p *ledgerAndAPI) {
+		var mu sync.Mutex
+		n := 0
+		p.API = &lyingAPI{API: p.API, create: func(real API, ctx context.Context, key, reference string, body []byte) client.Answer {
+			mu.Lock()
+			n++
+			key = fmt.Sprintf("%s-%d", key[:20], n)
+			mu.Unlock()
+			return real.CreateBill(ctx, key, reference, body)
+		}}
+	},
+	"new key after every restart": func(p *ledgerAndAPI) {
+		life := time.Now().Unix()
+		p.API = &lyingAPI{API: p.API, create: func(real API, ctx context.Context, key, reference string, body []byte) client.Answer {
+			return real.CreateBill(ctx, fmt.Sprintf("%s-%d", key[:20], life), reference, body)
+		}}
+	},
+	"no ledger before the send": func(p *ledgerAndAPI) {
+		p.Ledger = &lyingLedger{Ledger: p.Ledger, begin: func(real ledger.Ledger, ctx context.Context, s ledger.Scope, b *ledger.Bill) error {
+			copied := *b
+			return real.Record(ctx, ledger.Entry{Scope: s, Bill: &copied}) // written, but not waited for
+		}}
+	},
+	"restart forgets what was pending": func(p *ledgerAndAPI) {
+		p.Ledger = &lyingLedger{Ledger: p.Ledger, bills: func(known map[string]*ledger.Bill) {
+			for ref, b := range known {
+				if b.State == ledger.Pending {
+					delete(known, ref)
+				}
+			}
+		}}
+	},
+	"key reused after its expiry": func(p *ledgerAndAPI) {
+		p.Ledger = &lyingLedger{Ledger: p.Ledger, bills: func(known map[string]*ledger.Bill) {
+			for _, b := range known {
+				b.Send.KeyFirstUsed = time.Now()
+			}
+		}}
+	},
+	"success by default": func(p *ledgerAndAPI) {
+		p.API = &lyingAPI{API: p.API, create: func(real API, ctx context.Context, key, reference string, body []byte) client.Answer {
+			a := real.CreateBill(ctx, key, reference, body)
+			if a.Kind == client.Lost {
+				a = client.Answer{Kind: client.Created, Status: 201, Bill: &client.Bill{ID: "bill_1", ExternalReference: reference}}
+			}
+			return a
+		}}
+	},
+	"look-up failure read as absence": func(p *ledgerAndAPI) {
+		p.API = &lyingAPI{API: p.API, bill: func(a client.Answer) client.Answer {
+			if a.Kind != client.Found {
+				a.Kind = client.Absent
+			}
+			return a
+		}}
+		p.Policy.LookupSettle = 0
+	},
+	"one 404 read as absence": func(p *ledgerAndAPI) { p.Policy.LookupSettle = 0 },
+	"everything found is the same": func(p *ledgerAndAPI) {
+		p.API = &lyingAPI{API: p.API, create: func(real API, ctx context.Context, key, reference string, body []byte) client.Answer {
+			a := real.CreateBill(ctx, key, reference, body)
+			if a.Kind == client.Taken {
+				a = client.Answer{Kind: client.Created, Status: 201, Bill: &client.Bill{ID: "bill_1", ExternalReference: reference}}
+			}
+			return a
+		}}
+	},
+	"refusals taken for final": func(p *ledgerAndAPI) {
+		p.API = &lyingAPI{API: p.API, create: func(real API, ctx context.Context, key, reference string, body []byte) client.Answer {
+			a := real.CreateBill(ctx, key, reference, body)
+			if a.Kind == client.ServerFault {
+				a.Kind, a.Replayed = client.Refused, false
+			}
+			return a
+		}}
+	},
+	"stored failures read as fresh": func(p *ledgerAndAPI) {
+		p.API = &lyingAPI{API: p.API, create: func(real API, ctx context.Context, key, reference string, body []byte) client.Answer {
+			a := real.CreateBill(ctx, key, reference, body)
+			a.Replayed = false
+			return a
+		}}
+	},
+	"hidden re-send": func(p *ledgerAndAPI) {
+		p.API = &lyingAPI{API: p.API, create: func(real API, ctx context.Context, key, reference string, body []byte) client.Answer {
+			a := real.CreateBill(ctx, key, reference, body)
+			if a.Kind == client.Lost || a.Kind == client.ServerFault {
+				a = real.CreateBill(ctx, key+"-2", reference, body)
+			}
+			return a
+		}}
+	},
+	"unanswered sends forgotten": func(p *ledgerAndAPI) {
+		p.Ledger = &lyingLedger{Ledger: p.Ledger, entry: func(e *ledger.Entry) {
+			if e.Bill != nil && e.Bill.State == ledger.Pending {
+				e.Bill.State, e.Bill.Doubt = ledger.Gone, false
+			}
+		}}
+	},
+	"parties not recorded": func(p *ledgerAndAPI) {
+		p.Ledger = &lyingLedger{Ledger: p.Ledger, entry: func(e *ledger.Entry) { e.Parties = nil }}
+	},
+}
+
+// TestSimulatorSees proves that the simulator would notice: each wrong program is caught within a few seeds.
+func TestSimulatorSees(t *testing.T) {
+	for name, broken := range brokenVariants {
+		t.Run(name, func(t *testing.T) {
+			for seed := uint64(1); seed <= 600; seed++ {
+				cfg := simOf(seed)
+				cfg.Break = broken
+				if _, wrong := simulate(t, cfg); len(wrong) > 0 {
+					t.Logf("caught with seed %d: %s", seed, wrong[0])
+					return
+				}
+			}
+			t.Error("not caught")
+		})
+	}
+}

@@ -1,0 +1,299 @@
+package ingest
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"billdrop/client"
+	"billdrop/ingest/inbox"
+	"billdrop/ingest/ledger"
+	"billdrop/ingest/ledger/ledgertest"
+)
+
+// errDead is what everything answers to a process that was killed: it can do nothing more.
+var errDead = errors.New("the process is dead")
+
+// dice decides by seed and by what is asked, never by the order of asking, so that a seed gives the same
+// run whatever the scheduler does.
+type dice struct{ seed uint64 }
+
+// roll gives a number that looks random for these words.
+func (d dice) roll(words ...any) uint64 {
+	h := fnv.New64a()
+	binary.Write(h, binary.LittleEndian, d.seed)
+	fmt.Fprintln(h, words...)
+	x := h.Sum64() // FNV leaves patterns in near inputs: mix, as splitmix64 does
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}
+
+// oneIn is true once in n rolls.
+func (d dice) oneIn(n uint64, words ...any) bool { return n > 0 && d.roll(words...)%n == 0 }
+
+// process is one life of the program: from its start to its end or its death. It stands between the worker and the
+// world and kills the worker before or after any step.
+type process struct {
+	dice   dice
+	deadly uint64 // one step in so many kills; 0 = none
+
+	mu    sync.Mutex
+	steps map[string]int
+	dead  bool
+	where string
+}
+
+// step does one thing to the world, unless the process is dead or dies before. A process that dies after it has done it, and
+// never learns what came of it.
+func (p *process) step(name string, do func() error) error {
+	p.mu.Lock()
+	p.steps[name]++
+	nth := p.steps[name]
+	if !p.dead && p.dice.oneIn(p.deadly, "before", name, nth) {
+		p.dead, p.where = true, "before "+name
+	}
+	dead := p.dead
+	p.mu.Unlock()
+	if dead {
+		return errDead
+	}
+	err := do()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.dead && p.dice.oneIn(p.deadly, "after", name, nth) {
+		p.dead, p.where = true, "after "+name
+	}
+	if p.dead {
+		return errDead
+	}
+	return err
+}
+
+// pause lets different rows arrive at different moments of the fake clock, so that their order is the seed's, not the scheduler's.
+func (p *process) pause(words ...any) {
+	time.Sleep(time.Duration(p.dice.roll(append([]any{"pause"}, words...)...)%1_000_003) * time.Nanosecond)
+}
+
+// simLedger is the ledger as a mortal process sees it.
+type simLedger struct {
+	ledger.Ledger
+	p *process
+}
+
+func (l *simLedger) AddFile(ctx context.Context, f *ledger.File) error {
+	return l.p.step("add "+f.Name, func() error { return l.Ledger.AddFile(ctx, f) })
+}
+
+func (l *simLedger) SaveFile(ctx context.Context, f *ledger.File) error {
+	return l.p.step("save "+f.Name+" "+string(f.State), func() error { return l.Ledger.SaveFile(ctx, f) })
+}
+
+func (l *simLedger) Begin(ctx context.Context, s ledger.Scope, b *ledger.Bill) error {
+	l.p.pause("begin", b.Reference, b.Send.Count, b.Send.Generation)
+	return l.p.step("begin "+b.Reference, func() error { return l.Ledger.Begin(ctx, s, b) })
+}
+
+func (l *simLedger) Record(ctx context.Context, e ledger.Entry) error {
+	name := "record"
+	if e.Bill != nil {
+		name += " " + e.Bill.Reference
+	}
+	return l.p.step(name, func() error { return l.Ledger.Record(ctx, e) })
+}
+
+func (l *simLedger) Flush(ctx context.Context) error {
+	return l.p.step("flush", func() error { return l.Ledger.Flush(ctx) })
+}
+
+// simAPI is the Billing API as a mortal process sees it.
+type simAPI struct {
+	API
+	p *process
+}
+
+func (a *simAPI) ask(name string, do func() client.Answer) client.Answer {
+	var answer client.Answer
+	if err := a.p.step(name, func() error { answer = do(); return nil }); err != nil {
+		return client.Answer{Kind: client.Lost, Err: err}
+	}
+	if *simSeed != 0 {
+		fmt.Fprintln(os.Stderr, time.Now().Format("02 15:04:05.000"), "   ", name, answer.Label())
+	}
+	return answer
+}
+
+func (a *simAPI) CreateBill(ctx context.Context, key, reference string, body []byte) client.Answer {
+	return a.ask("post "+reference, func() client.Answer { return a.API.CreateBill(ctx, key, reference, body) })
+}
+
+func (a *simAPI) GetBill(ctx context.Context, reference string) client.Answer {
+	a.p.pause("get", reference)
+	return a.ask("get "+reference, func() client.Answer { return a.API.GetBill(ctx, reference) })
+}
+
+func (a *simAPI) GetCustomer(ctx context.Context, reference string) client.Answer {
+	a.p.pause("customer", reference)
+	return a.ask("get customer "+reference, func() client.Answer { return a.API.GetCustomer(ctx, reference) })
+}
+
+func (a *simAPI) GetAccount(ctx context.Context, reference string) client.Answer {
+	a.p.pause("account", reference)
+	return a.ask("get account "+reference, func() client.Answer { return a.API.GetAccount(ctx, reference) })
+}
+
+// simFiles is an SFTP account that outlives the processes that use it.
+type simFiles struct {
+	mu    sync.Mutex
+	files map[string]simFile
+}
+
+type simFile struct {
+	content []byte
+	mtime   time.Time
+}
+
+func (f *simFiles) put(name string, content []byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.files[name] = simFile{content, time.Now().Truncate(time.Second)}
+}
+
+// in lists the names in a directory.
+func (f *simFiles) in(dir string) []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var names []string
+	for name := range f.files {
+		if path.Dir(name) == dir {
+			names = append(names, path.Base(name))
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// simRemote is that account as a mortal process sees it.
+type simRemote struct {
+	*simFiles
+	p *process
+}
+
+func (r *simRemote) step(op, name string, do func() error) error {
+	return r.p.step(op+" "+name, func() error {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return do()
+	})
+}
+
+func (f simFile) entry(name string) inbox.Entry {
+	return inbox.Entry{Name: path.Base(name), Size: int64(len(f.content)), ModTime: f.mtime, Regular: true}
+}
+
+func (r *simRemote) List(_ context.Context, dir string) (entries []inbox.Entry, err error) {
+	err = r.step("list", dir, func() error {
+		for name, f := range r.files {
+			if path.Dir(name) == dir {
+				entries = append(entries, f.entry(name))
+			}
+		}
+		slices.SortFunc(entries, func(a, b inbox.Entry) int {
+			return cmp.Or(a.ModTime.Compare(b.ModTime), strings.Compare(a.Name, b.Name))
+		})
+		return nil
+	})
+	return entries, err
+}
+
+func (r *simRemote) Lstat(_ context.Context, name string) (e inbox.Entry, err error) {
+	err = r.step("lstat", name, func() error {
+		f, ok := r.files[name]
+		if !ok {
+			return fmt.Errorf("%s: %w", name, inbox.ErrNotExist)
+		}
+		e = f.entry(name)
+		return nil
+	})
+	return e, err
+}
+
+func (r *simRemote) Rename(_ context.Context, from, to string) error {
+	return r.step("rename", from, func() error {
+		f, ok := r.files[from]
+		if !ok {
+			return fmt.Errorf("%s: %w", from, inbox.ErrNotExist)
+		}
+		if _, taken := r.files[to]; taken {
+			return fmt.Errorf("%s: %w", to, inbox.ErrExists)
+		}
+		delete(r.files, from)
+		r.files[to] = f
+		return nil
+	})
+}
+
+func (r *simRemote) Fetch(_ context.Context, name string, w io.Writer) (n int64, err error) {
+	err = r.step("fetch", name, func() error {
+		f, ok := r.files[name]
+		if !ok {
+			return fmt.Errorf("%s: %w", name, inbox.ErrNotExist)
+		}
+		written, err := w.Write(f.content)
+		n = int64(written)
+		return err
+	})
+	return n, err
+}
+
+// Publish may leave its temporary file behind when the process dies, and so may the real one.
+func (r *simRemote) Publish(_ context.Context, dir, name string, content io.ReadSeeker) error {
+	if _, err := content.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	b, err := io.ReadAll(content)
+	if err != nil {
+		return err
+	}
+	temporary, final := path.Join(dir, "."+name+".part"), path.Join(dir, name)
+	if err := r.step("write", temporary, func() error {
+		r.files[temporary] = simFile{bytes.Clone(b), time.Now()}
+		return nil
+	}); err != nil {
+		return err
+	}
+	return r.step("publish", final, func() error {
+		r.files[final] = r.files[temporary]
+		delete(r.files, temporary)
+		return nil
+	})
+}
+
+func (r *simRemote) Remove(_ context.Context, name string) error {
+	return r.step("remove", name, func() error {
+		delete(r.files, name)
+		return nil
+	})
+}
+
+func (r *simRemote) Close() error { return nil }
+
+var _ ledger.Ledger = (*ledgertest.Memory)(nil)
+
+func sha256Hex(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:])
+}

@@ -1,0 +1,136 @@
+package ingest
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"billdrop/ingest/ledger"
+)
+
+// spool is the local directory with the copies that are read: of every file one, from its claim until it is shelved. A
+// copy under its final name is whole and synced.
+type spool struct{ dir string }
+
+func (s spool) path(id string) string { return filepath.Join(s.dir, id+".csv") }
+
+// report is the path of a report in the making.
+func (s spool) report(id, kind string) string { return filepath.Join(s.dir, id+"."+kind+".part") }
+
+func (s spool) open(id string) (*os.File, error) { return os.Open(s.path(id)) }
+
+func (s spool) remove(id string) error {
+	for _, p := range []string{s.path(id), s.path(id) + ".part", s.report(id, "results"), s.report(id, "rejects")} {
+		if err := os.Remove(p); err != nil && !os.IsNotExist(err) {
+			return fmt.Errorf("clear spool: %w", err)
+		}
+	}
+	return nil
+}
+
+// take spools what fetch writes: under a temporary name, synced, renamed. Of a file larger than limit (bytes;
+// 0 = none) only size and hash are taken.
+func (s spool) take(ctx context.Context, id string, limit int64, fetch func(context.Context, io.Writer) (int64, error)) (sum string, size int64, err error) {
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return "", 0, fmt.Errorf("spool: %w", err)
+	}
+	temporary := s.path(id) + ".part"
+	f, err := os.OpenFile(temporary, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return "", 0, fmt.Errorf("spool: %w", err)
+	}
+	w := &spoolWriter{file: f, hash: sha256.New(), limit: limit}
+	_, err = fetch(ctx, w)
+	if err == nil {
+		err = f.Sync()
+	}
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if w.err != nil {
+		err = fmt.Errorf("%w: spool in %s: %v; free some space and run again", ErrStopped, s.dir, w.err)
+	}
+	if err == nil && !w.over {
+		if err = os.Rename(temporary, s.path(id)); err == nil {
+			err = syncDir(s.dir)
+		}
+	}
+	if err != nil || w.over {
+		os.Remove(temporary)
+	}
+	if err != nil {
+		return "", 0, err
+	}
+	return hex.EncodeToString(w.hash.Sum(nil)), w.size, nil
+}
+
+// spoolWriter hashes everything and keeps what is within the limit.
+type spoolWriter struct {
+	file  *os.File
+	hash  hash.Hash
+	size  int64
+	limit int64
+	over  bool
+	err   error // of the local disk
+}
+
+func (w *spoolWriter) Write(p []byte) (int, error) {
+	w.hash.Write(p)
+	w.size += int64(len(p))
+	if w.over = w.limit > 0 && w.size > w.limit; w.over {
+		return len(p), nil
+	}
+	n, err := w.file.Write(p)
+	if err != nil {
+		w.err = err
+	}
+	return n, err
+}
+
+// orphanAge is how old a spooled copy has to be that no ledger knows, before it is taken for what a killed import
+// left behind rather than for one that is being made.
+const orphanAge = 24 * time.Hour
+
+// sweep clears what a crash between a file's end and the removal of its copy left: copies hold people's data, and
+// are not to outlive their file.
+func (s spool) sweep(ctx context.Context, led ledger.Ledger) error {
+	entries, err := os.ReadDir(s.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("sweep spool: %w", err)
+	}
+	swept := make(map[string]bool)
+	for _, e := range entries {
+		id, _, ok := strings.Cut(e.Name(), ".")
+		if !ok || swept[id] || !strings.HasPrefix(e.Name(), id+".csv") && !strings.HasSuffix(e.Name(), ".part") {
+			continue
+		}
+		f, err := led.File(ctx, id)
+		switch {
+		case errors.Is(err, ledger.ErrNotFound):
+			if info, err := e.Info(); err != nil || time.Since(info.ModTime()) < orphanAge {
+				continue
+			}
+		case err != nil:
+			return fmt.Errorf("sweep spool: %w", err)
+		case !f.State.Finished():
+			continue
+		}
+		swept[id] = true
+		if err := s.remove(id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
