@@ -252,6 +252,7 @@ func (r *round) process(ctx context.Context, e inbox.Entry) {
 		}
 		return
 	}
+	r.settlers[r.feed.Name].Claimed(f.Name)
 	j.log.Info("file claimed", "size", f.Size)
 	if err := j.advance(ctx, ledger.Claimed); err != nil {
 		r.fail(err)

@@ -371,7 +371,7 @@ func writeValidation(c Check, v *Validation, t report.Tally) error {
 		Outcome: map[string]string{
 			OutcomeValid: ledger.Completed, OutcomeInvalid: ledger.CompletedWithErrors, OutcomeRejected: ledger.FileRejected,
 		}[v.Outcome],
-	}, ledger.Totals{Rows: t.Rows, Amounts: t.Amounts})
+	}, t.Totals())
 	if err := PublishLocal(c.Out, report.NamesOf(v.Stem).Summary, bytes.NewReader(s.Bytes())); err != nil {
 		return fmt.Errorf("publish the summary: %w", err)
 	}

@@ -87,7 +87,7 @@ func newLogger(c *console, level, format string, env func(string) (string, bool)
 	case format == "json":
 		return slog.New(slog.NewJSONHandler(c, &slog.HandlerOptions{Level: least}))
 	case c.terminal:
-		return slog.New(tint.NewHandler(c, &tint.Options{Level: least, TimeFormat: "15:04:05", NoColor: !colour(env)}))
+		return slog.New(tint.NewTextHandler(c, &tint.Options{Level: least, TimeFormat: "15:04:05", NoColor: !colour(env)}))
 	}
 	return slog.New(slog.NewTextHandler(c, &slog.HandlerOptions{Level: least}))
 }

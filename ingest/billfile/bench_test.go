@@ -56,3 +56,15 @@ func BenchmarkSurvey(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkSmallSurvey is what a file costs before its first row.
+func BenchmarkSmallSurvey(b *testing.B) {
+	text := sample(10, false)
+	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(text)), nil }
+	b.ReportAllocs()
+	for b.Loop() {
+		if s, err := TakeSurvey(b.Context(), open, zar, nil); err != nil || s.Rows != 10 {
+			b.Fatal(s, err)
+		}
+	}
+}

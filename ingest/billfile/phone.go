@@ -11,12 +11,14 @@ import (
 type phoneReader struct {
 	region string // for national numbers; "" = none
 	trunk  string // what national numbers begin with in that region
+	plan   *phonePlan
 }
 
 func newPhoneReader(region string) *phoneReader {
 	r := &phoneReader{region: region}
 	if region != "" {
 		r.trunk = phonenumbers.GetNddPrefixForRegion(region, true)
+		r.plan = newPhonePlan(region)
 	}
 	return r
 }
@@ -34,6 +36,16 @@ var closedPlans = map[int32]int{27: 9}
 
 // parse returns the number in E.164.
 func (p *phoneReader) parse(s string) (string, finding) {
+	if p.plan != nil {
+		if e164 := p.plan.parse(s); e164 != "" {
+			return e164, finding{}
+		}
+	}
+	return p.slow(s)
+}
+
+// slow has the library read a number.
+func (p *phoneReader) slow(s string) (string, finding) {
 	invalid := finding{CodeInvalidPhone, p.advice()}
 	digits := 0
 	for i := range len(s) {

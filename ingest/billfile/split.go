@@ -111,13 +111,16 @@ type splitter struct {
 	rows     int
 }
 
-// batchSize is what a batch holds before it is handed on, in bytes.
-const batchSize = 128 << 10
+// batchSize is what a batch holds before it is handed on, in bytes; minRead is the least that one read asks for.
+const (
+	batchSize = 128 << 10
+	minRead   = 4096
+)
 
 // readMore appends what one read gives. It sets eof at the end of the text.
 func (s *splitter) readMore(b []byte, want int) ([]byte, error) {
 	if cap(b)-len(b) < want {
-		b = append(make([]byte, 0, len(b)+want+1), b...) // one byte over, for the line end that a cut line gets
+		b = append(make([]byte, 0, len(b)+want+minRead), b...) // room for the short read that may follow
 	}
 	n, err := s.src.Read(b[len(b) : len(b)+want])
 	b = b[:len(b)+n]
@@ -137,7 +140,7 @@ func (s *splitter) next(buf []byte, slots []slot) ([]byte, []slot, error) {
 	for want := batchSize; ; {
 		var err error
 		for !s.eof && len(buf)-pos < want {
-			if buf, err = s.readMore(buf, max(want-(len(buf)-pos), 4096)); err != nil {
+			if buf, err = s.readMore(buf, max(want-(len(buf)-pos), minRead)); err != nil {
 				return buf, nil, err
 			}
 		}
@@ -158,7 +161,7 @@ func (s *splitter) next(buf []byte, slots []slot) ([]byte, []slot, error) {
 		default: // blank lines only so far, and perhaps a record longer than what was read
 			buf = buf[:copy(buf, buf[pos:])]
 			pos = 0
-			want = min(2*len(buf)+batchSize, maxRow+4096)
+			want = min(2*len(buf)+batchSize, maxRow+minRead)
 		}
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"testing"
 
 	"billdrop/fixtures"
+	"billdrop/ingest"
 	"billdrop/ingest/billfile"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/report"
@@ -28,6 +29,9 @@ import (
 // update writes the expected reports anew. What it writes is to be read and judged against the file format's
 // rules before it is kept: the code is not the judge of itself.
 var update = flag.Bool("update", false, "write fixtures/expected anew")
+
+// version is the one that the expected summaries name.
+const version = "v0.0.0"
 
 // reports are what an offline validation of one file writes.
 type reports struct {
@@ -78,7 +82,7 @@ func (n *noting) Next() (*billfile.Record, error) {
 func validate(ctx context.Context, t *testing.T, name string, content []byte, f billfile.Format, hear func(*billfile.Record)) reports {
 	t.Helper()
 	sum := sha256.Sum256(content)
-	file := &ledger.File{Name: name, SHA256: hex.EncodeToString(sum[:]), Version: "v0.0.0"}
+	file := &ledger.File{Name: name, SHA256: hex.EncodeToString(sum[:]), Version: version}
 	file.Stem = report.Stem(name, file.SHA256, 1)
 	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil }
 	r := reports{codes: map[int][]string{}}
@@ -95,7 +99,6 @@ func validate(ctx context.Context, t *testing.T, name string, content []byte, f 
 	if err != nil {
 		t.Fatal(err)
 	}
-	// defer recs.Close()
 	l := r.survey.Layout
 	var results, rejects bytes.Buffer
 	out := report.Output{
@@ -183,6 +186,37 @@ func expect(t *testing.T, name string, got []byte) {
 	}
 	if diff := cmp.Diff(string(want), string(got)); diff != "" {
 		t.Errorf("%s (-want +got):\n%s", name, diff)
+	}
+}
+
+// TestFixturesThroughThePipeline: the offline validation that people run writes the expected reports.
+func TestFixturesThroughThePipeline(t *testing.T) {
+	in, out := t.TempDir(), t.TempDir()
+	for _, f := range fixtures.All() {
+		t.Run(f.Name, func(t *testing.T) {
+			path := filepath.Join(in, f.Name)
+			if err := os.WriteFile(path, f.Bytes(), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			v, err := ingest.Validate(t.Context(), ingest.Check{Path: path, Format: formatOf(f.Format), Out: out, Version: version})
+			if err != nil {
+				t.Fatal(err)
+			}
+			names := report.NamesOf(v.Stem)
+			for name, ending := range map[string]string{names.Results: ".results.csv", names.Rejects: ".rejects.csv", names.Summary: ".summary.json"} {
+				got, err := os.ReadFile(filepath.Join(out, name))
+				if err != nil && !errors.Is(err, fs.ErrNotExist) {
+					t.Fatal(err)
+				}
+				want, err := fixtures.Files.ReadFile("expected/" + f.Base() + ending)
+				if err != nil && !errors.Is(err, fs.ErrNotExist) {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(string(want), string(got)); diff != "" {
+					t.Errorf("%s (-want +got):\n%s", name, diff)
+				}
+			}
+		})
 	}
 }
 

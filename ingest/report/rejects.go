@@ -54,7 +54,8 @@ type Layout struct {
 //     two cells are replaced. In a row whose cells cannot be told apart they are replaced where they stand
 //     as this writer wrote them, at the end of the line, if that is where the columns are. Otherwise a row of
 //     the wrong number of cells stays as it is (its problem stands in the results file), for two cells more
-//     could make its number right by accident; and a row with broken quotes gets the two cells on top.
+//     could make its number right by accident; and a row with broken quotes gets the two cells on top. A row that
+//     lacks just the two cells, where the reader let that pass, gets them.
 //   - A row too large to be held is a row of the two cells alone, behind an empty one: it has to be taken from the bill file.
 type rejects struct {
 	w      io.Writer
@@ -182,7 +183,7 @@ func shapeOf(rec *billfile.Record) shape {
 
 // extend appends body, a record without its line end, with its two cells to b.
 func (r *rejects) extend(b, body []byte, s shape, o *ledger.Outcome) []byte {
-	bare := false // without the two cells, and a reader took it so
+	bare := false // the two cells are missing, and the reader let that pass
 	if s == regular {
 		if r.ends = cellEnds(r.ends[:0], body, r.delim); len(r.ends) != r.cells {
 			s = ragged

@@ -157,7 +157,7 @@ func testCrash(t *testing.T, e Engine) {
 	l = crashed(l)
 	same(t, "outcomes recorded before a Begin, after a crash", 2, len(outcomes(t, l, "f", 1, 10)))
 
-	for round := range 4 {
+	for round := range 2 {
 		l = testTail(t, e, l, dir, round)
 	}
 	if err := l.Close(); err != nil {

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"billdrop/ingest/ledger"
 )
@@ -132,4 +134,52 @@ func TestErrorsNameNoPerson(t *testing.T) {
 			t.Errorf("error %v, want one without the reference", err)
 		}
 	}
+}
+
+// TestDurableSettings: what the promises rest on is what the writing connection has.
+func TestDurableSettings(t *testing.T) {
+	l, err := Open(t.Context(), filepath.Join(t.TempDir(), "ledger.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for pragma, want := range map[string]string{
+		"journal_mode":  "wal",
+		"synchronous":   "2", // FULL
+		"fullfsync":     "1",
+		"secure_delete": "1",
+	} {
+		var got string
+		if err := l.writer.conn.QueryRowContext(t.Context(), "PRAGMA "+pragma).Scan(&got); err != nil || got != want {
+			t.Errorf("%s is %q, %v, want %q", pragma, got, err, want)
+		}
+	}
+}
+
+// TestSimulatedTime: a ledger can live in a bubble of simulated time, as the tests of what uses it do.
+func TestSimulatedTime(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ledger.db")
+	synctest.Test(t, func(t *testing.T) {
+		l, err := Open(t.Context(), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		scope := ledger.Scope{Merchant: "acme", Mode: "test"}
+		b := &ledger.Bill{Reference: "A", Send: ledger.Send{File: "f", Row: 1, Key: "k", Count: 1, At: time.Now().UTC()}}
+		if err := l.Begin(t.Context(), scope, b); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(30 * 24 * time.Hour)
+		b.Send.Answer = "timeout"
+		if err := l.Record(t.Context(), ledger.Entry{Scope: scope, Bill: b}); err != nil {
+			t.Error(err)
+		}
+		bills, err := l.Bills(t.Context(), scope, []string{"A"})
+		if err != nil || bills["A"] == nil || *bills["A"] != *b {
+			t.Errorf("bill %+v, %v, want %+v", bills["A"], err, b)
+		}
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 }

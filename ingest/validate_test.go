@@ -1,0 +1,280 @@
+package ingest_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"billdrop/fixtures"
+	"billdrop/ingest"
+	"billdrop/ingest/billfile"
+	"billdrop/ingest/report"
+)
+
+// TestValidateFixtures: every fixture gets the reports that were worked out for it, byte by byte, and what
+// Validate returns says the same.
+func TestValidateFixtures(t *testing.T) {
+	all := fixtures.All()
+	if len(all) < 12 {
+		t.Fatalf("only %d fixtures", len(all))
+	}
+	for _, f := range all {
+		t.Run(f.Name, func(t *testing.T) {
+			out := filepath.Join(t.TempDir(), "reports")
+			v, err := ingest.Validate(t.Context(), ingest.Check{
+				Path: drop(t, f.Name, f.Bytes()), Format: fixtureFormat(f.Format), Out: out, Version: "v0.0.0",
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for kind, name := range map[string]string{
+				"results.csv": report.NamesOf(v.Stem).Results, "rejects.csv": report.NamesOf(v.Stem).Rejects, "summary.json": report.NamesOf(v.Stem).Summary,
+			} {
+				want, werr := fixtures.Files.ReadFile("expected/" + f.Base() + "." + kind)
+				got, gerr := os.ReadFile(filepath.Join(out, name))
+				if (werr == nil) != (gerr == nil) {
+					t.Errorf("%s: expected %v, got %v", name, werr, gerr)
+				}
+				if !bytes.Equal(want, got) {
+					t.Errorf("%s differs (- want, + got):\n%s", name, cmp.Diff(string(want), string(got)))
+				}
+			}
+			if v.Code != f.Want.Code || v.Rows.Total != f.Want.Rows || v.Rows.Invalid != len(f.Want.Invalid) {
+				t.Errorf("found %q, %+v, want %q, %d rows, %d invalid", v.Code, v.Rows, f.Want.Code, f.Want.Rows, len(f.Want.Invalid))
+			}
+			codes := map[int][]string{}
+			for _, p := range v.Problems {
+				codes[p.Line] = append(codes[p.Line], p.Code)
+			}
+			if diff := cmp.Diff(f.Want.Invalid, codes); diff != "" && len(codes)+len(f.Want.Invalid) > 0 {
+				t.Errorf("problems by line (- want, + got):\n%s", diff)
+			}
+			outcome := ingest.OutcomeValid
+			if f.Want.Code != "" {
+				outcome = ingest.OutcomeRejected
+			} else if len(f.Want.Invalid) > 0 {
+				outcome = ingest.OutcomeInvalid
+			}
+			if v.Outcome != outcome {
+				t.Errorf("outcome %s, want %s", v.Outcome, outcome)
+			}
+		})
+	}
+}
+
+const goodBills = "bill_reference,amount_due,customer_reference,customer_name\nA-1,100,C-1,Naledi\nA-2,250,C-1,Naledi\n"
+const badBills = "bill_reference,amount_due,customer_reference,customer_name\nA-1,1.00,C-1,Naledi\nA-2,250,C-1,Naledi\n,x,C-1,Naledi\n"
+
+var minorZAR = billfile.Format{Amounts: billfile.Minor, Currency: "ZAR"}
+
+func TestValidateWritesNothing(t *testing.T) {
+	for _, content := range []string{goodBills, badBills, ""} {
+		path := drop(t, "bills.csv", []byte(content))
+		v := validate(t, ingest.Check{Path: path, Format: minorZAR})
+		if v.Stem != "" {
+			t.Errorf("reports were written: %s", v.Stem)
+		}
+		names, err := os.ReadDir(filepath.Dir(path))
+		if err != nil || len(names) != 1 {
+			t.Errorf("beside the file: %v, %v", names, err)
+		}
+	}
+}
+
+func TestValidateStandardInput(t *testing.T) {
+	temp := t.TempDir()
+	t.Setenv("TMPDIR", temp)
+	sum := sha256.Sum256([]byte(badBills))
+	v := validate(t, ingest.Check{In: strings.NewReader(badBills), Format: minorZAR})
+	if v.File != "stdin" || v.SHA256 != hex.EncodeToString(sum[:]) || v.Rows.Invalid != 2 {
+		t.Errorf("found %+v", v)
+	}
+	small := minorZAR
+	small.MaxFileSize = 20
+	v = validate(t, ingest.Check{In: endless{}, Format: small})
+	if v.Code != billfile.CodeFileTooLarge || v.SHA256 != "" {
+		t.Errorf("an endless input: code %q, hash %q", v.Code, v.SHA256)
+	}
+	if names, err := os.ReadDir(temp); err != nil || len(names) > 0 {
+		t.Errorf("left behind: %v, %v", names, err)
+	}
+}
+
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) { return copy(p, "bill_reference,amount_due\n"), nil }
+
+func TestValidateListsAtMost(t *testing.T) {
+	path := drop(t, "bills.csv", []byte(badBills))
+	for most, listed := range map[int]int{0: 3, 1: 1, 2: 2, 100: 3} {
+		v := validate(t, ingest.Check{Path: path, Format: minorZAR, MaxProblems: most})
+		if len(v.Problems) != listed || v.ProblemsTotal != 3 {
+			t.Errorf("at most %d: %d listed of %d", most, len(v.Problems), v.ProblemsTotal)
+		}
+		if v.ByCode[billfile.CodeAmountNotMinor] != 1 || v.ByCode[billfile.CodeMissingField] != 1 {
+			t.Errorf("by code: %v", v.ByCode)
+		}
+	}
+}
+
+func TestValidateRejectInvalid(t *testing.T) {
+	path := drop(t, "bills.csv", []byte(badBills))
+	out := t.TempDir()
+	v := validate(t, ingest.Check{Path: path, Format: minorZAR, RejectInvalid: true, Out: out})
+	if v.Outcome != ingest.OutcomeRejected || v.Code != "invalid_rows" || v.Rows.Valid != 1 || len(v.Problems) != 3 {
+		t.Errorf("found %+v", v)
+	}
+	rejects, err := os.ReadFile(filepath.Join(out, report.NamesOf(v.Stem).Rejects))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := bytes.Count(rejects, []byte("\n")); n != 4 {
+		t.Errorf("the rejects have %d lines, want the header and all 3 rows:\n%s", n, rejects)
+	}
+	if v := validate(t, ingest.Check{Path: drop(t, "good.csv", []byte(goodBills)), Format: minorZAR, RejectInvalid: true}); v.Outcome != ingest.OutcomeValid {
+		t.Errorf("a clean file: %+v", v)
+	}
+}
+
+// TestValidateKeepsReportsOfRuns: a report of a file that was sent is never overwritten; one of a validation is.
+func TestValidateKeepsReportsOfRuns(t *testing.T) {
+	path := drop(t, "bills.csv", []byte(badBills))
+	out := t.TempDir()
+	check := ingest.Check{Path: path, Format: minorZAR, Out: out}
+	first := validate(t, check)
+	if again := validate(t, check); again.Stem != first.Stem {
+		t.Errorf("a second validation wrote %s beside %s", again.Stem, first.Stem)
+	}
+	ack := filepath.Join(out, report.NamesOf(first.Stem).Ack)
+	if err := os.WriteFile(ack, report.Ack{FileID: "x"}.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if v := validate(t, check); v.Stem != first.Stem+"-2" {
+		t.Errorf("beside a run's reports it wrote %s", v.Stem)
+	}
+	sent := report.Summary{FileID: "y"}
+	if err := os.WriteFile(filepath.Join(out, report.NamesOf(first.Stem+"-2").Summary), sent.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if v := validate(t, check); v.Stem != first.Stem+"-3" {
+		t.Errorf("beside two runs' reports it wrote %s", v.Stem)
+	}
+	// A rejects file of an earlier validation goes when nothing needs attention any more: the name is of the content, so
+	// only another format can bring that about.
+	major := minorZAR
+	major.Amounts = billfile.Major
+	content := "bill_reference,amount_due,customer_reference\nA-1,1.00,C-1\n"
+	check = ingest.Check{Path: drop(t, "one.csv", []byte(content)), Format: minorZAR, Out: t.TempDir()}
+	v := validate(t, check)
+	rejects := filepath.Join(check.Out, report.NamesOf(v.Stem).Rejects)
+	if _, err := os.Stat(rejects); err != nil {
+		t.Fatal(err)
+	}
+	check.Format = major
+	validate(t, check)
+	if _, err := os.Stat(rejects); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the rejects of the earlier validation are still there: %v", err)
+	}
+}
+
+func TestValidateChecksum(t *testing.T) {
+	path := drop(t, "bills.csv", []byte(goodBills))
+	sum := sha256.Sum256([]byte(goodBills))
+	for sidecar, code := range map[string]string{hex.EncodeToString(sum[:]) + "  bills.csv\n": "", strings.Repeat("0", 64): "checksum_mismatch"} {
+		if err := os.WriteFile(path+".sha256", []byte(sidecar), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if v := validate(t, ingest.Check{Path: path, Format: minorZAR}); v.Code != code {
+			t.Errorf("sidecar %q: code %q, want %q", sidecar, v.Code, code)
+		}
+	}
+}
+
+func TestValidateCannotRead(t *testing.T) {
+	if _, err := ingest.Validate(t.Context(), ingest.Check{Path: filepath.Join(t.TempDir(), "gone.csv"), Format: minorZAR}); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a file that is not there: %v", err)
+	}
+	broken := errors.New("broken pipe")
+	if _, err := ingest.Validate(t.Context(), ingest.Check{In: io.MultiReader(strings.NewReader(goodBills), failing{broken}), Format: minorZAR}); !errors.Is(err, broken) {
+		t.Errorf("standard input that breaks: %v", err)
+	}
+	path := drop(t, "bills.csv", []byte(badBills))
+	if _, err := ingest.Validate(t.Context(), ingest.Check{Path: path, Format: minorZAR, Out: path}); err == nil {
+		t.Error("reports went into a directory that is a file")
+	}
+	stopped, stop := context.WithCancel(t.Context())
+	stop()
+	if _, err := ingest.Validate(stopped, ingest.Check{Path: path, Format: minorZAR}); !errors.Is(err, context.Canceled) {
+		t.Errorf("stopped: %v", err)
+	}
+}
+
+type failing struct{ err error }
+
+func (f failing) Read([]byte) (int, error) { return 0, f.err }
+
+// TestValidationJSON pins the keys that the documentation promises.
+func TestValidationJSON(t *testing.T) {
+	b, err := json.Marshal(validate(t, ingest.Check{Path: drop(t, "bills.csv", []byte(badBills)), Format: minorZAR}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got map[string]json.RawMessage
+	if err := json.Unmarshal(b, &got); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"file", "sha256", "outcome", "code", "lines", "rows", "amounts", "problems_total", "problems"} {
+		if _, ok := got[key]; !ok {
+			t.Errorf("no key %q in %s", key, b)
+		}
+	}
+	for key, want := range map[string]string{
+		"outcome": `"invalid"`, "rows": `{"total":3,"valid":1,"invalid":2}`, "amounts": `{"ZAR":250}`,
+		"lines": `{"total":4,"header":1,"blank":0,"data":3}`, "problems_total": `3`,
+	} {
+		if string(got[key]) != want {
+			t.Errorf("%s is %s, want %s", key, got[key], want)
+		}
+	}
+	if bytes.Contains(b, []byte("Naledi")) {
+		t.Errorf("a name is in it: %s", b)
+	}
+}
+
+// drop writes a bill file into a directory of its own.
+func drop(t *testing.T, name string, content []byte) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func validate(t *testing.T, c ingest.Check) ingest.Validation {
+	t.Helper()
+	v, err := ingest.Validate(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// fixtureFormat is the format of a fixture's feed.
+func fixtureFormat(f fixtures.Format) billfile.Format {
+	return billfile.Format{
+		Amounts:  map[string]billfile.Amounts{"minor": billfile.Minor, "major": billfile.Major}[f.Amounts],
+		Currency: f.Currency, Currencies: f.Currencies, Encoding: f.Encoding, DateFormat: f.DateFormat, PhoneRegion: "ZA",
+		Columns: f.Columns, IgnoreColumns: f.IgnoreColumns, MaxFileSize: f.MaxFileSize,
+	}
+}
