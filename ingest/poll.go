@@ -214,6 +214,11 @@ func (r *round) resume(ctx context.Context, origin ledger.Origin) {
 		if f.Origin != origin || r.fatal(ctx) {
 			continue
 		}
+		if scope := r.feed.Lane.Scope(); f.Scope != scope {
+			r.fail(fmt.Errorf("file %s (%s) was begun for merchant %s in %s mode, and the feed is now for %s in %s mode: finish it with the old key first",
+				f.Name, f.ID, f.Scope.Merchant, f.Scope.Mode, scope.Merchant, scope.Mode))
+			continue
+		}
 		if f.State != ledger.Held {
 			r.Log.Info("going on with file", "feed", r.feed.Name, "file", f.Name, "file_id", f.ID, "state", string(f.State))
 		}

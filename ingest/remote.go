@@ -66,8 +66,10 @@ func (p *remotePlace) followCompanions(ctx context.Context) error {
 }
 
 func (p *remotePlace) fetch(ctx context.Context, w io.Writer) (int64, error) {
-	if err := p.followCompanions(ctx); err != nil {
-		return 0, err
+	if p.file.State == ledger.Claimed {
+		if err := p.followCompanions(ctx); err != nil {
+			return 0, err
+		}
 	}
 	before, err := p.remote.Lstat(ctx, p.file.Path)
 	if err != nil {
@@ -134,6 +136,9 @@ func (p *remotePlace) withdraw(ctx context.Context, name string) error {
 // shelve keeps the file's name where it can, and gives it its stem's where that name is taken.
 func (p *remotePlace) shelve(ctx context.Context, spooled func() (io.ReadSeekCloser, error)) (string, error) {
 	shelf := shelfFor(p.file, p.dirs)
+	if shelved(p.file, p.dirs) { // a retry reads the file where it rests
+		return p.file.Path, nil
+	}
 	named := path.Join(shelf, p.file.Name)
 	stemmed := path.Join(shelf, p.file.Stem+path.Ext(p.file.Name))
 	for _, to := range []string{named, stemmed} {

@@ -82,6 +82,8 @@ type world struct {
 	// firstUse of every key, by the API's clock.
 	firstUse map[string]time.Time
 	wrong    []string // violations seen on the way
+	// script, if set, decides on faults instead of the dice.
+	script func(emulator.Call) emulator.Fault
 }
 
 func newWorld(t testing.TB, cfg simConfig) *world {
@@ -131,6 +133,9 @@ func (w *world) fault(c emulator.Call) (f emulator.Fault) {
 		defer func() {
 			fmt.Fprintf(os.Stderr, "%s %s %s %.8s nth %d/%d: %+v\n", time.Now().Format("02 15:04:05.000"), c.Method, c.Reference, c.Key, c.Nth, c.NthRef, f)
 		}()
+	}
+	if w.script != nil {
+		return w.script(c)
 	}
 	if c.NthRef > 4 || !w.oneIn(w.cfg.Faulty, "fault", c.Method, c.Path, c.Reference, c.NthRef) {
 		return emulator.Fault{}

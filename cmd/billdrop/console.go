@@ -41,12 +41,12 @@ func (c *console) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// draw redraws the bar, which is what draw writes from now on; nil takes it off the screen.
+// draw draws the bar, and redraw again after each text from now on; nil takes the bar off the screen.
 func (c *console) draw(redraw func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if redraw == nil && c.redraw != nil {
-		io.WriteString(c.w, eraseLine)
+	if c.redraw != nil {
+		io.WriteString(c.w, eraseLine) // the next bar may be shorter
 	}
 	c.redraw = redraw
 	if redraw != nil {

@@ -316,7 +316,7 @@ func cleanEnv() []string {
 // await returns once holds does, which another process is to bring about.
 func await(t *testing.T, holds func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(30 * time.Second)
+	deadline := time.NewTimer(2 * time.Minute)
 	defer deadline.Stop()
 	look := time.NewTicker(time.Millisecond)
 	defer look.Stop()
@@ -324,7 +324,7 @@ func await(t *testing.T, holds func() bool) {
 		select {
 		case <-look.C:
 		case <-deadline.C:
-			t.Fatal("waited 30 s in vain")
+			t.Fatal("waited 2 minutes in vain")
 		}
 	}
 }

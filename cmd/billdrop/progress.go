@@ -115,7 +115,7 @@ func (p *progress) sums() (title string, done, rows int) {
 func (p *progress) drawBar() {
 	p.mu.Lock()
 	title, done, rows := p.sums()
-	if rows == 0 {
+	if done == 0 { // nothing to show a pace of
 		p.mu.Unlock()
 		p.screen.draw(nil)
 		return
@@ -134,11 +134,15 @@ func (p *progress) drawBar() {
 	}
 	bar := p.bar
 	p.mu.Unlock()
-	// A bar that reaches its end believes it is over and starts a new line; the last row is the file's to tell.
-	if at := min(done, rows-1); at > int(bar.State().CurrentNum) {
-		p.screen.draw(func() { _ = bar.Set(at) }) // a bar that cannot be drawn is no reason to stop
-	}
-	p.screen.draw(func() { _ = bar.RenderBlank() })
+	p.screen.draw(func() {
+		// A bar that reaches its end believes it is over and starts a new line, so it never does: when the last row is
+		// done, so is the file, and the bar goes.
+		if at := min(done, rows-1); at > int(bar.State().CurrentNum) {
+			_ = bar.Set(at) // a bar that cannot be drawn is no reason to stop
+			return
+		}
+		_ = bar.RenderBlank()
+	})
 }
 
 func (p *progress) logLines() {

@@ -38,8 +38,8 @@ type placed struct {
 	Problem
 }
 
-func newChecker(l Layout, f Format) *checker {
-	c := &checker{format: f, layout: f.dateFormat(), most: maxAmount, columns: l.columns, phones: newPhoneReader(f.PhoneRegion)}
+func newChecker(l Layout, f Format, phones *phoneReader) *checker {
+	c := &checker{format: f, layout: f.dateFormat(), most: maxAmount, columns: l.columns, phones: phones}
 	if f.MaxAmountDue > 0 {
 		c.most = min(c.most, f.MaxAmountDue)
 	}
@@ -187,7 +187,7 @@ func (c *checker) cell(i int, col column, s string, sound bool, decimals int, it
 	var f finding
 	switch col.field {
 	case fieldReference:
-		if f = checkReference(s); f.code == "" && sound {
+		if f = checkReference(s, false); f.code == "" && sound {
 			b.Reference, it.reference = s, true
 		}
 	case fieldAmount:
@@ -202,11 +202,11 @@ func (c *checker) cell(i int, col column, s string, sound bool, decimals int, it
 	case fieldDueDate:
 		b.DueDate, f = parseDate(s, c.layout)
 	case fieldAccountReference:
-		if f = checkReference(s); f.code == "" && sound {
+		if f = checkReference(s, true); f.code == "" && sound {
 			b.AccountReference, it.account = s, true
 		}
 	case fieldCustomerReference:
-		if f = checkReference(s); f.code == "" && sound {
+		if f = checkReference(s, true); f.code == "" && sound {
 			b.CustomerReference, it.customer = s, true
 		}
 	case fieldAccountID:

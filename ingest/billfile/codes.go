@@ -6,6 +6,11 @@
 // whole file shows (a reference that comes twice, a customer with two names); Survey.Decode then yields every
 // record with all its problems. Memory is bounded: a row of a million columns or a field of a gigabyte costs no
 // more than the row limit, and a million rows cost some 32 bytes each.
+//
+// What a cell means is settled here alone: the CSV library only splits. Space around a cell (of any width, tabs too) is
+// nothing; any other invisible character, wherever it stands, makes the row invalid. A line of spaces and tabs is blank;
+// a line of delimiters is a row without values. A record that spans lines is read as CSV has it and never becomes a
+// bill, for a stray quotation mark may have joined its lines.
 package billfile
 
 import "strconv"

@@ -297,13 +297,13 @@ func (f *findings) judge(it *item, h hasher, c *checker) {
 	if customer != none {
 		if other, i := f.customers.list[customer].against(h.customer(&it.Bill)); other != 0 {
 			what := [...]string{"customer_name", "customer_email", "customer_phone"}[i]
-			add(fieldCustomerReference, CodeConflictingParty, shown(it.Bill.CustomerReference)+" has another "+what+" on "+lineText(int(other))+": give a customer the same details in all rows, or leave them blank in all but one")
+			add(fieldCustomerReference, CodeConflictingParty, " has another "+what+" on "+lineText(int(other))+": give a customer the same details in all rows, or leave them blank in all but one")
 		}
 	}
 	if account != none {
 		if other, i := f.accounts.list[account].against(h.account(&it.Bill)); other != 0 {
 			what := [...]string{"account_name", "customer_reference", "customer_id"}[i]
-			add(fieldAccountReference, CodeConflictingParty, shown(it.Bill.AccountReference)+" has another "+what+" on "+lineText(int(other))+": give an account the same details in all rows, or leave them blank in all but one")
+			add(fieldAccountReference, CodeConflictingParty, " has another "+what+" on "+lineText(int(other))+": give an account the same details in all rows, or leave them blank in all but one")
 		}
 	}
 	for _, p := range more {

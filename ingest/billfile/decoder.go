@@ -30,7 +30,7 @@ func (s *Survey) Decode(r io.Reader) (*Decoder, error) {
 	if d.source, d.split, err = d.seen.start(r, s); err != nil {
 		return nil, err
 	}
-	d.parser, err = newRowParser(s.Layout, s.format)
+	d.parser, err = newRowParser(s.Layout, s.format, s.phones)
 	return d, err
 }
 

@@ -344,8 +344,8 @@ func TestDecodeOfAnotherFile(t *testing.T) {
 		for err == nil {
 			_, err = d.Next()
 		}
-		if !errors.Is(err, errChanged) {
-			t.Errorf("%q: got %v, want errChanged", text, err)
+		if !errors.Is(err, ErrChanged) {
+			t.Errorf("%q: got %v, want ErrChanged", text, err)
 		}
 	}
 }

@@ -1,5 +1,12 @@
 package billfile
 
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
 // Format is how a feed's files are to be read. Its zero value is no usable format: Amounts has no default.
 type Format struct {
 	Amounts             Amounts
@@ -24,6 +31,65 @@ const (
 	Minor                // 2000 = R20.00
 	Major                // 20.00 = R20.00
 )
+
+// Validate reports everything in f that no file could be read with, each with its key in the configuration.
+func (f Format) Validate() error {
+	var errs []error
+	if f.Amounts != Minor && f.Amounts != Major {
+		errs = append(errs, errors.New("amounts: say minor (2000 = R20.00) or major (20.00 = R20.00)"))
+	}
+	if f.Currency != "" {
+		if _, ok := MinorUnits(f.Currency); !ok {
+			errs = append(errs, fmt.Errorf("currency: %q is not an ISO 4217 code, such as ZAR", f.Currency))
+		}
+	}
+	for _, c := range f.Currencies {
+		if _, ok := MinorUnits(c); !ok {
+			errs = append(errs, fmt.Errorf("currencies: %q is not an ISO 4217 code, such as ZAR", c))
+		}
+	}
+	if f.Currency != "" && len(f.Currencies) > 0 && !slices.Contains(f.Currencies, f.Currency) {
+		errs = append(errs, fmt.Errorf("currency: %s is not among currencies", f.Currency))
+	}
+	if f.Delimiter != 0 && !slices.Contains(delimiters[:], f.Delimiter) {
+		errs = append(errs, fmt.Errorf("delimiter: %q is none of , ; tab |", f.Delimiter))
+	}
+	switch f.Encoding {
+	case "", "auto", "utf-8", "utf-16", "windows-1252":
+	default:
+		errs = append(errs, fmt.Errorf("encoding: %q is none of auto, utf-8, utf-16, windows-1252", f.Encoding))
+	}
+	if err := checkDateFormat(f.dateFormat()); err != nil {
+		errs = append(errs, err)
+	}
+	if err := checkRegion(f.PhoneRegion); err != nil {
+		errs = append(errs, err)
+	}
+	seen := map[string]string{}
+	for from, to := range f.Columns {
+		if other, twice := seen[plainName(from)]; twice {
+			errs = append(errs, fmt.Errorf("columns: %q and %q are the same name", other, from))
+		}
+		seen[plainName(from)] = from
+		if _, ok := f.target(column{}, strings.TrimSpace(to), plainName(to)); !ok {
+			errs = append(errs, fmt.Errorf("columns: %q is mapped to %q, which is no field: use one of %s or metadata.KEY", from, to, strings.Join(fieldNames[1:fieldMetadata], ", ")))
+		}
+	}
+	if f.MaxAmountDue < 0 {
+		errs = append(errs, errors.New("max_amount_due: an amount is never negative; 0 = the API's own limit"))
+	}
+	if f.MaxFileSize < 0 {
+		errs = append(errs, errors.New("max_file_size: a size is never negative"))
+	}
+	return errors.Join(errs...)
+}
+
+func (f Format) dateFormat() string {
+	if f.DateFormat == "" {
+		return isoDate
+	}
+	return f.DateFormat
+}
 
 // FileError is a file-level finding: nothing of the file is sent and it goes to rejected/.
 type FileError struct {

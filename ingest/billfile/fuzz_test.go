@@ -121,7 +121,7 @@ func checkBill(t *testing.T, r *Record, f Format) {
 	if r.Span != 1 {
 		t.Fatalf("a record over %d lines became a bill", r.Span)
 	}
-	if checkReference(b.Reference).code != "" || b.Reference == "" || b.Amount < 1 || b.Amount > maxAmount {
+	if checkReference(b.Reference, false).code != "" || b.Reference == "" || b.Amount < 1 || b.Amount > maxAmount {
 		t.Fatalf("bill %+v", b)
 	}
 	if b.Currency != "ZAR" && b.Currency != "USD" {

@@ -102,8 +102,8 @@ type rowParser struct {
 	looseFeed feed
 }
 
-func newRowParser(l Layout, f Format) (*rowParser, error) {
-	p := &rowParser{columns: l.columns, delim: byte(l.Delimiter), check: newChecker(l, f)}
+func newRowParser(l Layout, f Format, phones *phoneReader) (*rowParser, error) {
+	p := &rowParser{columns: l.columns, delim: byte(l.Delimiter), check: newChecker(l, f, phones)}
 	names := make([]string, len(l.columns))
 	meta := 0
 	for i, c := range l.columns {
@@ -194,7 +194,7 @@ func (p *rowParser) parseLoose(it *item, t slot) error {
 			column = p.columns[len(record)].name
 			label = p.check.labels[len(record)]
 		}
-		p.check.add(len(record), column, CodeBareQuote, label+" has a quotation mark where none may be, at character "+strconv.Itoa(bad.Column)+" of "+lineText(t.line+bad.Line-bad.StartLine)+
+		p.check.add(len(record), column, CodeBareQuote, label+" has a quotation mark where none may be, at position "+strconv.Itoa(bad.Column)+" of "+lineText(t.line+bad.Line-bad.StartLine)+
 			": put quotation marks around the whole field and double those inside, or remove it"+swallowedLines(t))
 		p.check.finish(it)
 		return nil

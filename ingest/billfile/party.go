@@ -7,8 +7,9 @@ import (
 	"unicode/utf8"
 )
 
-// checkReference holds s to the API's rule for external references: 1 to 255 of A–Z a–z 0–9 _ -.
-func checkReference(s string) finding {
+// checkReference holds s to the API's rule for external references: 1 to 255 of A–Z a–z 0–9 _ -. A private one, of a
+// customer or account, is quoted only where a spreadsheet made something else of it: billers use identity numbers as such.
+func checkReference(s string, private bool) finding {
 	bad := -1
 	for i := range len(s) {
 		if c := s[i]; !isLetter(c) && !isDigit(c) && c != '_' && c != '-' {
@@ -33,7 +34,11 @@ func checkReference(s string) finding {
 		return finding{CodeReferenceTooLong, fmt.Sprintf(" has %d characters, at most %d are allowed: shorten it", utf8.RuneCountInString(s), maxReference)}
 	}
 	r, _ := utf8.DecodeRuneInString(s[bad:])
-	return finding{CodeInvalidReference, fmt.Sprintf("%s has %+q, but only letters A to Z, digits, _ and - are allowed: correct it", shown(s), r)}
+	quoted := ""
+	if !private {
+		quoted = shown(s)
+	}
+	return finding{CodeInvalidReference, fmt.Sprintf("%s has %+q, but only letters A to Z, digits, _ and - are allowed: correct it", quoted, r)}
 }
 
 func isLetter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
@@ -53,7 +58,7 @@ func checkID(s, prefix string) finding {
 	case scientific(s, false):
 		return finding{CodeSpreadsheetDamage, shown(s) + " was shortened by a spreadsheet: format the column as text and enter the whole id"}
 	}
-	return finding{CodeInvalidID, shown(s) + " is no id: one begins with " + prefix + " and goes on with letters and digits; a reference of your own belongs in the reference column"}
+	return finding{CodeInvalidID, " is no id: one begins with " + prefix + " and goes on with letters and digits; a reference of your own belongs in the reference column"}
 }
 
 // checkText holds names and the like to a length in characters.

@@ -30,7 +30,7 @@ var magics = [...]struct{ magic, name string }{
 	{"\x1f\x8b", "gzip-compressed"},
 	{"%PDF-", "a PDF document"},
 	{"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Excel workbook (xls)"},
-	{"BZh", "bzip2-compressed"},
+	{"BZh91AY&SY", "bzip2-compressed"},
 	{"\xfd7zXZ\x00", "xz-compressed"},
 	{"\x28\xb5\x2f\xfd", "zstd-compressed"},
 	{"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"},

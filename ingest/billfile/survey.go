@@ -26,6 +26,7 @@ type Survey struct {
 
 	format Format
 	hasher hasher
+	phones *phoneReader
 	found  *findings
 	size   int64 // bytes
 }
@@ -43,6 +44,7 @@ func TakeSurvey(ctx context.Context, open Opener, f Format, visit func(*Record) 
 	if err := f.Validate(); err != nil {
 		return nil, fmt.Errorf("read bill file: %w", err)
 	}
+	s.phones = newPhoneReader(f.PhoneRegion)
 	var seen sightings
 	err := s.pass(ctx, open, nil, func(it *item) error {
 		s.count(it)
@@ -83,7 +85,7 @@ func (s *Survey) count(it *item) {
 func (s *Survey) compare(ctx context.Context, open Opener) error {
 	var rows []suspectRow
 	var currencies []string
-	again := &Survey{Layout: s.Layout, format: s.format, hasher: s.hasher}
+	again := &Survey{Layout: s.Layout, format: s.format, hasher: s.hasher, phones: s.phones}
 	err := again.pass(ctx, open, s, func(it *item) error {
 		r := suspectRow{line: uint32(it.Line), first: int16(it.first), valid: len(it.Problems) == 0}
 		r.reference, r.customer, r.account = s.found.see(it, s.hasher)
@@ -107,7 +109,7 @@ func (s *Survey) compare(ctx context.Context, open Opener) error {
 	if err != nil {
 		return err
 	}
-	c := newChecker(s.Layout, s.format)
+	c := newChecker(s.Layout, s.format, s.phones)
 	for i := range rows {
 		s.recount(&rows[i], c, currencies)
 	}
@@ -179,7 +181,7 @@ func (s *Survey) pass(ctx context.Context, open Opener, before *Survey, visit fu
 	workers := max(1, runtime.GOMAXPROCS(0))
 	parsers := make([]*rowParser, workers)
 	for i := range parsers {
-		if parsers[i], err = newRowParser(s.Layout, s.format); err != nil {
+		if parsers[i], err = newRowParser(s.Layout, s.format, s.phones); err != nil {
 			return err
 		}
 	}
@@ -231,14 +233,14 @@ func (s *Survey) start(r io.Reader, before *Survey) (*source, *splitter, error) 
 		return nil, nil, err
 	}
 	if before != nil && string(layout.Header) != string(before.Layout.Header) {
-		return nil, nil, errChanged
+		return nil, nil, ErrChanged
 	}
 	s.Layout = layout
 	return src, split, nil
 }
 
-// errChanged: the bytes of the second pass are not those of the first.
-var errChanged = errors.New("read bill file: it was changed while it was read: keep it still, and read it again")
+// ErrChanged: the bytes of a later pass are not those of the first.
+var ErrChanged = errors.New("read bill file: it was changed while it was read: keep it still, and read it again")
 
 // end takes over what was counted while reading.
 func (s *Survey) end(src *source, split *splitter) {
@@ -250,7 +252,7 @@ func (s *Survey) end(src *source, split *splitter) {
 
 func (s *Survey) sameAs(before *Survey) error {
 	if before != nil && (s.Rows != before.Rows || s.Lines != before.Lines || s.size != before.size) {
-		return errChanged
+		return ErrChanged
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package ledgertest
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -65,13 +66,18 @@ func (m *Memory) Break() {
 	m.broken = fmt.Errorf("%w: no space left on device", ledger.ErrUnusable)
 }
 
-func (m *Memory) write(ctx context.Context, durable bool, do func() error) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+// usable is called with m.mu held.
+func (m *Memory) usable(ctx context.Context) error {
 	if m.broken != nil {
 		return m.broken
 	}
-	if err := ctx.Err(); err != nil {
+	return ctx.Err()
+}
+
+func (m *Memory) write(ctx context.Context, durable bool, do func() error) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.usable(ctx); err != nil {
 		return err
 	}
 	if err := do(); err != nil {
@@ -122,9 +128,12 @@ func (m *Memory) SaveFile(ctx context.Context, f *ledger.File) error {
 	})
 }
 
-func (m *Memory) File(_ context.Context, id string) (*ledger.File, error) {
+func (m *Memory) File(ctx context.Context, id string) (*ledger.File, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if err := m.usable(ctx); err != nil {
+		return nil, err
+	}
 	f := m.files[id]
 	if f == nil {
 		return nil, fmt.Errorf("file %s: %w", id, ledger.ErrNotFound)
@@ -133,9 +142,12 @@ func (m *Memory) File(_ context.Context, id string) (*ledger.File, error) {
 	return &copied, nil
 }
 
-func (m *Memory) Files(_ context.Context, q ledger.Query) ([]*ledger.File, error) {
+func (m *Memory) Files(ctx context.Context, q ledger.Query) ([]*ledger.File, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if err := m.usable(ctx); err != nil {
+		return nil, err
+	}
 	var found []*ledger.File
 	for _, f := range m.files {
 		if (q.Feed == "" || f.Feed == q.Feed) && (!q.Unfinished || !f.State.Finished()) &&
@@ -162,9 +174,12 @@ func hasStem(stem, prefix string) bool {
 	return ok && number != "" && strings.Trim(number, "0123456789") == ""
 }
 
-func (m *Memory) Bills(_ context.Context, s ledger.Scope, refs []string) (map[string]*ledger.Bill, error) {
+func (m *Memory) Bills(ctx context.Context, s ledger.Scope, refs []string) (map[string]*ledger.Bill, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if err := m.usable(ctx); err != nil {
+		return nil, err
+	}
 	known := make(map[string]*ledger.Bill)
 	for _, ref := range refs {
 		if b := m.bills[billKey{s, ref}]; b != nil {
@@ -175,9 +190,12 @@ func (m *Memory) Bills(_ context.Context, s ledger.Scope, refs []string) (map[st
 	return known, nil
 }
 
-func (m *Memory) Parties(_ context.Context, s ledger.Scope, refs []ledger.PartyRef) (map[ledger.PartyRef]ledger.Party, error) {
+func (m *Memory) Parties(ctx context.Context, s ledger.Scope, refs []ledger.PartyRef) (map[ledger.PartyRef]ledger.Party, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if err := m.usable(ctx); err != nil {
+		return nil, err
+	}
 	known := make(map[ledger.PartyRef]ledger.Party)
 	for _, ref := range refs {
 		if p, ok := m.parties[partyKey{s, ref}]; ok {
@@ -187,29 +205,35 @@ func (m *Memory) Parties(_ context.Context, s ledger.Scope, refs []ledger.PartyR
 	return known, nil
 }
 
-func (m *Memory) Outcomes(_ context.Context, file string, from, limit int) ([]ledger.Outcome, error) {
-	return m.page(file, from, limit, func(ledger.Outcome) bool { return true }), nil
+func (m *Memory) Outcomes(ctx context.Context, file string, from, limit int) ([]ledger.Outcome, error) {
+	return m.page(ctx, file, from, limit, func(ledger.Outcome) bool { return true })
 }
 
-func (m *Memory) Attention(_ context.Context, file string, from, limit int) ([]ledger.Outcome, error) {
-	return m.page(file, from, limit, func(o ledger.Outcome) bool { return o.Status.NeedsAttention() }), nil
+func (m *Memory) Attention(ctx context.Context, file string, from, limit int) ([]ledger.Outcome, error) {
+	return m.page(ctx, file, from, limit, func(o ledger.Outcome) bool { return o.Status.NeedsAttention() })
 }
 
-func (m *Memory) page(file string, from, limit int, want func(ledger.Outcome) bool) []ledger.Outcome {
+func (m *Memory) page(ctx context.Context, file string, from, limit int, want func(ledger.Outcome) bool) ([]ledger.Outcome, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if err := m.usable(ctx); err != nil {
+		return nil, err
+	}
 	var page []ledger.Outcome
 	for _, row := range slices.Sorted(maps.Keys(m.outcomes[file])) {
 		if o := m.outcomes[file][row]; row >= from && len(page) < limit && want(o) {
 			page = append(page, o)
 		}
 	}
-	return page
+	return page, nil
 }
 
-func (m *Memory) Totals(_ context.Context, file string) (ledger.Totals, error) {
+func (m *Memory) Totals(ctx context.Context, file string) (ledger.Totals, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if err := m.usable(ctx); err != nil {
+		return ledger.Totals{}, err
+	}
 	t := ledger.Totals{Rows: make(map[ledger.Status]int), Amounts: make(map[string]map[ledger.Status]int64)}
 	for _, o := range m.outcomes[file] {
 		t.Rows[o.Status]++
@@ -232,9 +256,12 @@ func (m *Memory) Totals(_ context.Context, file string) (ledger.Totals, error) {
 	return t, nil
 }
 
-func (m *Memory) History(_ context.Context, s ledger.Scope, reference string) (*ledger.History, error) {
+func (m *Memory) History(ctx context.Context, s ledger.Scope, reference string) (*ledger.History, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if err := m.usable(ctx); err != nil {
+		return nil, err
+	}
 	h := &ledger.History{}
 	key := billKey{s, reference}
 	if b := m.bills[key]; b != nil {
@@ -279,14 +306,22 @@ func (m *Memory) Begin(ctx context.Context, s ledger.Scope, b *ledger.Bill) erro
 
 func (m *Memory) Record(ctx context.Context, e ledger.Entry) error {
 	return m.write(ctx, false, func() error {
+		if m.files[e.File] == nil && (e.Outcome != nil || e.Gets > 0 || e.Throttled > 0) {
+			return fmt.Errorf("file %s: %w", e.File, ledger.ErrNotFound)
+		}
 		var undo []func()
 		if e.Bill != nil {
+			key := billKey{e.Scope, e.Bill.Reference}
+			if old := m.bills[key]; old != nil && old.Send.Count > 0 && !sameSend(&old.Send, &e.Bill.Send) {
+				undo = append(undo, put(m.attempts, key, append(slices.Clone(m.attempts[key]), attemptOf(&old.Send))))
+			}
 			undo = append(undo, put(m.bills, billKey{e.Scope, e.Bill.Reference}, ptr(*e.Bill)))
 		}
 		for _, p := range e.Parties {
 			key := partyKey{e.Scope, p.PartyRef}
-			if old, ok := m.parties[key]; ok && p.CreatedFor == "" {
-				p.CreatedFor = old.CreatedFor
+			if old, ok := m.parties[key]; ok {
+				p.CreatedFor = cmp.Or(old.CreatedFor, p.CreatedFor)
+				p.CustomerID = cmp.Or(p.CustomerID, old.CustomerID)
 			}
 			undo = append(undo, put(m.parties, key, p))
 		}
@@ -332,4 +367,22 @@ func (m *Memory) Flush(ctx context.Context) error {
 	return m.write(ctx, true, func() error { return nil })
 }
 
-func (m *Memory) Close() error { return m.Flush(context.Background()) }
+// Close ends the use of the ledger until a Crash "opens" it anew. Closing twice is fine.
+func (m *Memory) Close() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if errors.Is(m.broken, errClosed) {
+		return nil
+	}
+	err := m.broken
+	m.volatile = nil
+	m.broken = errClosed
+	return err
+}
+
+var errClosed = fmt.Errorf("%w: closed", ledger.ErrUnusable)
+
+// sameSend reports whether two records speak of one send: what became of it may have been added.
+func sameSend(a, b *ledger.Send) bool {
+	return a.File == b.File && a.Generation == b.Generation && a.Key == b.Key && a.At.Equal(b.At)
+}

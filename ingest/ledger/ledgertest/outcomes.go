@@ -3,6 +3,7 @@ package ledgertest
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -223,12 +224,14 @@ func testHistory(t *testing.T, e Engine) {
 	same(t, "history of a bill sent four times", want, history("A"))
 
 	// A row delivered again, and a row whose outcome is replaced, stay one sighting each.
-	add(t, l, newFile("i"))
-	record(t, l, ledger.Entry{Scope: scope, Bill: again, File: "i",
+	early := newFile("early") // recorded last, received first
+	early.Received = epoch.Add(-time.Hour)
+	add(t, l, early)
+	record(t, l, ledger.Entry{Scope: scope, Bill: again, File: "early",
 		Outcome: &ledger.Outcome{Row: 1, Line: 2, Reference: "A", Status: ledger.Existing}})
 	row("f", 1, "A", ledger.NotSent)
 	want.Sightings[0].Status = ledger.NotSent
-	want.Sightings = append(want.Sightings, ledger.Sighting{File: "i", Name: "i.csv", Line: 2, Status: ledger.Existing})
+	want.Sightings = slices.Insert(want.Sightings, 0, ledger.Sighting{File: "early", Name: "early.csv", Line: 2, Status: ledger.Existing})
 	same(t, "history after a second delivery", want, history("A"))
 
 	// An outcome that was recorded apart from its bill is found all the same, and a send that a record replaces is kept.

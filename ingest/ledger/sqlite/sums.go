@@ -63,7 +63,7 @@ func addOutcomes(ctx context.Context, tx *sql.Tx, number int64, t *ledger.Totals
 }
 
 // History implements ledger.Ledger. Attempts are all sends, the latest last; sightings are in the order in which
-// their files were first recorded, and by row within a file.
+// their files were received, and by row within a file.
 func (l *Ledger) History(ctx context.Context, s ledger.Scope, reference string) (*ledger.History, error) {
 	h := &ledger.History{}
 	err := l.readTx(ctx, func(tx *sql.Tx) error {
@@ -121,7 +121,8 @@ func sightingsOf(ctx context.Context, tx *sql.Tx, s ledger.Scope, id int64, refe
 		)
 		SELECT f.id, f.name, o.line, o.status
 		FROM seen JOIN outcomes AS o ON o.id = seen.id JOIN files AS f ON f.number = seen.id >> 32
-		WHERE o.reference = ?2 AND f.scope = (SELECT id FROM scopes WHERE merchant = ?3 AND mode = ?4) ORDER BY o.id`,
+		WHERE o.reference = ?2 AND f.scope = (SELECT id FROM scopes WHERE merchant = ?3 AND mode = ?4)
+		ORDER BY f.received, f.id, o.id`,
 		[]any{id, reference, s.Merchant, s.Mode},
 		func(rows *sql.Rows) error {
 			var g ledger.Sighting

@@ -1,0 +1,266 @@
+package billfile
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// field is what a column goes to.
+type field uint8
+
+const (
+	ignored field = iota
+	fieldReference
+	fieldAmount
+	fieldCurrency
+	fieldBillDate
+	fieldDueDate
+	fieldAccountReference
+	fieldAccountID
+	fieldCustomerReference
+	fieldCustomerID
+	fieldAccountName
+	fieldCustomerName
+	fieldCustomerEmail
+	fieldCustomerPhone
+	fieldMetadata
+	fieldCount
+)
+
+// fieldNames are the columns of the bill file, by field.
+var fieldNames = [fieldCount]string{
+	fieldReference: "bill_reference", fieldAmount: "amount_due", fieldCurrency: "currency",
+	fieldBillDate: "bill_date", fieldDueDate: "due_date",
+	fieldAccountReference: "account_reference", fieldAccountID: "account_id",
+	fieldCustomerReference: "customer_reference", fieldCustomerID: "customer_id",
+	fieldAccountName: "account_name", fieldCustomerName: "customer_name",
+	fieldCustomerEmail: "customer_email", fieldCustomerPhone: "customer_phone",
+}
+
+// metadataPrefix begins the name of a column that goes to the bill's metadata.
+const metadataPrefix = "metadata."
+
+// ownColumns are what a rejects file has besides the original columns. They are ignored, so that it can be dropped again.
+var ownColumns = [...]string{"error_code", "error_detail"}
+
+// column is one column of a file.
+type column struct {
+	field field
+	name  string // as the file spells it, without surrounding space
+	key   string // of metadata
+}
+
+// plainName is a header name as it is compared: without regard to case, surrounding space or byte order mark.
+func plainName(s string) string { return strings.ToLower(trimName(s)) }
+
+func trimName(s string) string {
+	return strings.Trim(s, " \t\u00a0\ufeff")
+}
+
+// lookUp finds the field of a header name. known is false for a name that is neither mapped nor known.
+func (f Format) lookUp(name string) (c column, known bool) {
+	plain := plainName(name)
+	c.name = trimName(name)
+	target := c.name
+	for from, to := range f.Columns {
+		if plainName(from) == plain {
+			target, plain = strings.TrimSpace(to), plainName(to)
+			return f.target(c, target, plain)
+		}
+	}
+	for _, n := range f.IgnoreColumns {
+		if plainName(n) == plain {
+			return c, true
+		}
+	}
+	if slices.Contains(ownColumns[:], plain) {
+		return c, true
+	}
+	return f.target(c, target, plain)
+}
+
+// target fills in the field that a name stands for.
+func (f Format) target(c column, name, plain string) (column, bool) {
+	if plain == "" {
+		return c, false
+	}
+	if i := slices.Index(fieldNames[:], plain); i > 0 {
+		c.field = field(i)
+		return c, true
+	}
+	if strings.HasPrefix(plain, metadataPrefix) {
+		c.key = strings.TrimSpace(name[len(metadataPrefix):])
+		n := utf8.RuneCountInString(c.key)
+		if n < 1 || n > maxMetadataKey || invisible(c.key) >= 0 {
+			return c, false
+		}
+		c.field = fieldMetadata
+		return c, true
+	}
+	return c, false
+}
+
+// mapColumns finds what every column goes to, or says what is wrong with the header.
+func mapColumns(names []string, line int, f Format) ([]column, error) {
+	columns := make([]column, len(names))
+	var unknown []int
+	var double []string
+	known := 0
+	have := map[string]int{} // plain target name → column, 1 the first
+	for i, name := range names {
+		c, ok := f.lookUp(name)
+		columns[i] = c
+		switch {
+		case !ok:
+			unknown = append(unknown, i)
+			continue
+		case c.field == ignored:
+			continue
+		}
+		known++
+		target := fieldNames[c.field]
+		if c.field == fieldMetadata {
+			target = metadataPrefix + strings.ToLower(c.key)
+		}
+		if first := have[target]; first > 0 {
+			double = append(double, fmt.Sprintf("columns %d and %d both are %s", first, i+1, target))
+			continue
+		}
+		have[target] = i + 1
+	}
+	if known == 0 && looksLikeData(names) {
+		return nil, &FileError{Code: CodeNoHeader, Line: line, Detail: lineText(line) + " looks like data, not like column names: begin the file with a row of column names"}
+	}
+	missing := missingColumns(have, f)
+	var parts []string
+	code := ""
+	if len(missing) > 0 {
+		code = CodeMissingColumn
+		parts = append(parts, "no column "+strings.Join(missing, ", no column "))
+	}
+	if len(double) > 0 {
+		code = cmp.Or(code, CodeDuplicateColumn)
+		parts = append(parts, double...)
+	}
+	if len(unknown) > 0 {
+		code = cmp.Or(code, CodeUnknownColumn)
+		parts = append(parts, unknownColumns(names, unknown, known > 0, have, f)...)
+	}
+	if code == "" {
+		return columns, nil
+	}
+	return nil, &FileError{Code: code, Line: line, Detail: strings.Join(parts, "; ") + ": correct the header, or set columns: and ignore_columns: for this feed"}
+}
+
+func missingColumns(have map[string]int, f Format) []string {
+	var missing []string
+	for _, need := range [...]field{fieldReference, fieldAmount, fieldCurrency} {
+		if have[fieldNames[need]] == 0 && (need != fieldCurrency || f.Currency == "") {
+			missing = append(missing, fieldNames[need])
+		}
+	}
+	parties := fieldNames[fieldAccountReference : fieldCustomerID+1]
+	if !slices.ContainsFunc(parties, func(n string) bool { return have[n] > 0 }) {
+		missing = append(missing, strings.Join(parties, " or "))
+	}
+	return missing
+}
+
+// unknownColumns describes names that nothing is known of. They are quoted only where the rest of the line shows
+// that it is a header: else they may be somebody's data.
+func unknownColumns(names []string, unknown []int, quotable bool, have map[string]int, f Format) []string {
+	var parts []string
+	for n, i := range unknown {
+		if n == 10 {
+			parts = append(parts, fmt.Sprintf("and %d more unknown columns", len(unknown)-n))
+			break
+		}
+		text := "column " + strconv.Itoa(i+1)
+		name := trimName(names[i])
+		switch {
+		case name == "":
+			text += " has no name"
+		case !quotable:
+			text += " is not known"
+		default:
+			text += ", " + quote(name) + ", is not known"
+			if near := nearest(plainName(name), have); near != "" {
+				text += " (did you mean " + near + "?)"
+			}
+			if strings.HasPrefix(plainName(name), metadataPrefix) {
+				text += " (a metadata key has 1 to 50 visible characters)"
+			}
+		}
+		parts = append(parts, text)
+	}
+	if len(names) == 1 {
+		for _, d := range delimiters {
+			if strings.ContainsRune(names[0], d) {
+				parts = append(parts, "the header seems to be delimited by "+strconv.QuoteRune(d)+", see delimiter:")
+				break
+			}
+		}
+	}
+	return parts
+}
+
+// looksLikeData reports whether some cell is what no column name would be: empty, a number, a date, a mail address.
+func looksLikeData(names []string) bool {
+	for _, name := range names {
+		name = trimName(name)
+		if name == "" || strings.ContainsRune(name, '@') || strings.HasPrefix(name, "bacc_") || strings.HasPrefix(name, "bcus_") {
+			return true
+		}
+		if strings.Trim(name, "0123456789.,-+/: ") == "" {
+			return true
+		}
+	}
+	return false
+}
+
+// nearest is the known column, not there yet, whose name is like name; "" when none is.
+func nearest(name string, have map[string]int) string {
+	name = strings.NewReplacer(" ", "_", "-", "_").Replace(name)
+	if len(name) > 40 {
+		return ""
+	}
+	best, distance := "", 1+len(name)/3
+	for _, known := range fieldNames[1:fieldMetadata] {
+		if have[known] > 0 {
+			continue
+		}
+		d := editDistance(name, known)
+		if len(name) >= 5 && (strings.HasPrefix(known, name) || strings.HasSuffix(known, name)) {
+			d = min(d, 1)
+		}
+		if d < distance || d == distance && best == "" {
+			best, distance = known, d
+		}
+	}
+	return best
+}
+
+// editDistance is how many letters have to be put in, left out or replaced to make b of a.
+func editDistance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}

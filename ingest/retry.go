@@ -1,0 +1,112 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+
+	"billdrop/ingest/ledger"
+	"billdrop/ingest/report"
+)
+
+// ErrNothingToDo: the command does not apply to the file in the state it is in. The text says why.
+var ErrNothingToDo = errors.New("nothing to do")
+
+// Retry sends the rows of a finished file again that ended as failed or unknown, and publishes its reports anew under the
+// same names. The file is read again from where it rests, and taken only if it is the same, byte for byte.
+// A retry that is cut short is gone on with like any other file. ErrNothingToDo when no row is left to be sent.
+func (w *Worker) Retry(ctx context.Context, id string) (report.Summary, error) {
+	f, feed, err := w.fileOf(ctx, id)
+	if err != nil {
+		return report.Summary{}, err
+	}
+	totals, err := w.Ledger.Totals(ctx, id)
+	if err != nil {
+		return report.Summary{}, err
+	}
+	switch {
+	case f.State == ledger.Sending && f.Retried > 0: // an earlier retry did not come to its end
+	case f.State != ledger.Done:
+		return report.Summary{}, fmt.Errorf("%w: file %s is not finished yet (%s); the next run goes on with it", ErrNothingToDo, id, f.State)
+	case totals.Rows[ledger.Failed]+totals.Rows[ledger.Unknown] == 0:
+		return report.Summary{}, fmt.Errorf("%w: no row of file %s is failed or unknown", ErrNothingToDo, id)
+	case f.Origin == ledger.FromLocal && f.Path == "":
+		return report.Summary{}, fmt.Errorf("%w: file %s came from standard input and is not kept; import it once more, rows that are there already are not sent again", ErrNothingToDo, id)
+	}
+	p, done, err := w.placeOf(ctx, feed, f)
+	if err != nil {
+		return report.Summary{}, err
+	}
+	defer done()
+	j := w.newJob(feed, f, p)
+	if f.State == ledger.Done {
+		// The copy comes first: a file that is not there any more stays finished.
+		f.State = ledger.Spooled
+		err := j.respool(ctx)
+		f.State = ledger.Done
+		if err != nil {
+			return report.Summary{}, err
+		}
+		f.Retried++
+		if err := j.advance(ctx, ledger.Sending); err != nil {
+			return report.Summary{}, err
+		}
+	}
+	if err := j.live(ctx); err != nil {
+		return report.Summary{}, fmt.Errorf("retry %s (%s): %w", f.Name, f.ID, err)
+	}
+	return *j.summary, nil
+}
+
+// Approve releases a held file: the next run sends it, over its limits or not. ErrNothingToDo when it is not held.
+func Approve(ctx context.Context, led ledger.Ledger, id string) (*ledger.File, error) {
+	f, err := led.File(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if f.State != ledger.Held {
+		return nil, fmt.Errorf("%w: file %s is not held (%s)", ErrNothingToDo, id, f.State)
+	}
+	f.Approved = true
+	if err := led.SaveFile(ctx, f); err != nil {
+		return nil, fmt.Errorf("approve %s: %w", id, err)
+	}
+	return f, nil
+}
+
+// fileOf finds a file and the feed that it came in by.
+func (w *Worker) fileOf(ctx context.Context, id string) (*ledger.File, *Feed, error) {
+	f, err := w.Ledger.File(ctx, id)
+	if err != nil {
+		return nil, nil, err
+	}
+	i := slices.IndexFunc(w.Feeds, func(feed *Feed) bool { return feed.Name == f.Feed })
+	if i < 0 {
+		return nil, nil, fmt.Errorf("%w: file %s came in by feed %q, which the configuration does not have any more: put it back", ErrNothingToDo, id, f.Feed)
+	}
+	if scope := w.Feeds[i].Lane.Scope(); scope != f.Scope {
+		return nil, nil, fmt.Errorf("%w: file %s was sent for merchant %s in %s mode, the feed is now for %s in %s mode",
+			ErrNothingToDo, id, f.Scope.Merchant, f.Scope.Mode, scope.Merchant, scope.Mode)
+	}
+	return f, w.Feeds[i], nil
+}
+
+// placeOf reaches the place of a file; done lets go of it.
+func (w *Worker) placeOf(ctx context.Context, feed *Feed, f *ledger.File) (p place, done func(), err error) {
+	if f.Origin == ledger.FromLocal {
+		return &localPlace{file: f}, func() {}, nil
+	}
+	if feed.Connect == nil {
+		return nil, nil, fmt.Errorf("%w: file %s came from an SFTP inbox, and no sftp is configured", ErrNothingToDo, f.ID)
+	}
+	remote, err := feed.Connect(ctx)
+	if err != nil {
+		return nil, nil, fmt.Errorf("feed %s: %w", feed.Name, err)
+	}
+	return &remotePlace{remote: remote, dirs: feed.Dirs, marker: feed.Watch.Marker, file: f}, func() { remote.Close() }, nil
+}
+
+// shelved reports whether a remote file rests on a shelf already.
+func shelved(f *ledger.File, d Dirs) bool { return path.Dir(f.Path) == shelfFor(f, d) }
