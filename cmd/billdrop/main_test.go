@@ -221,6 +221,13 @@ func TestSandboxProcess(t *testing.T) {
 		if err != nil || !bytes.Contains(out, []byte("sample.csv: completed")) || !bytes.Contains(out, []byte("created")) {
 			t.Errorf("start %d: the run ended with %v:\n%s", start, err, out)
 		}
+		// A file that was being worked on when all ended.
+		if err := os.WriteFile(filepath.Join(dir, "processing", "left.csv"), numberedBills(2), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if start > 0 && !bytes.Contains(out, []byte("left.csv: completed")) {
+			t.Errorf("the file that was left behind was not done:\n%s", out)
+		}
 		if err := cmd.Process.Signal(os.Interrupt); err != nil {
 			t.Fatal(err)
 		}

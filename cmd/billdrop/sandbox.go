@@ -38,7 +38,7 @@ type sandboxCmd struct {
 }
 
 func (sandboxCmd) Help() string {
-	return `Both servers listen on loopback only. The directory gets a ready config.yaml, keys and a sample file; the output says what to try. It serves until it is interrupted. The API forgets everything when it stops, so each start is a new merchant account; the directory is kept.
+	return `Both servers listen on loopback only. The directory gets a ready config.yaml, keys and a sample file; the output says what to try. It serves until it is interrupted. The API forgets everything when it stops, so each start begins with a new ledger; archive and reports are kept.
 
 Example: billdrop sandbox --latency 50ms --fault-rate 0.1`
 }
@@ -102,7 +102,8 @@ func openSandbox(ctx context.Context, o sandboxOptions) (*sandbox, error) {
 		return nil, fmt.Errorf("find the sandbox directory: %w", err)
 	}
 	b := &sandbox{dir: dir}
-	if err := b.checkConfig(); err != nil {
+	again, err := b.checkConfig()
+	if err != nil {
 		return nil, err
 	}
 	for _, sub := range []string{"inbox", "processing", "archive", "rejected", "results", "spool"} {
@@ -127,7 +128,13 @@ func openSandbox(ctx context.Context, o sandboxOptions) (*sandbox, error) {
 	if err := b.serveAPI(ctx, o); err != nil {
 		return nil, errors.Join(err, b.sftp.Close())
 	}
-	if err := b.writeFiles(o); err != nil {
+	if again {
+		err = b.forget()
+	}
+	if err == nil {
+		err = b.writeFiles(o)
+	}
+	if err != nil {
 		return nil, errors.Join(err, b.close())
 	}
 	return b, nil
@@ -160,27 +167,54 @@ func (b *sandbox) serveAPI(ctx context.Context, o sandboxOptions) error {
 	return nil
 }
 
-// checkConfig refuses a directory whose config.yaml is somebody's own.
-func (b *sandbox) checkConfig() error {
+// checkConfig reports whether the directory was a sandbox before. It refuses one whose config.yaml is somebody's own.
+func (b *sandbox) checkConfig() (again bool, err error) {
 	f, err := os.Open(b.path("config.yaml"))
 	if errors.Is(err, os.ErrNotExist) {
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return fmt.Errorf("look at the sandbox's configuration: %w", err)
+		return false, fmt.Errorf("look at the sandbox's configuration: %w", err)
 	}
 	defer f.Close()
 	head := make([]byte, len(configMark))
 	if _, err := io.ReadFull(f, head); err != nil || string(head) != configMark {
-		return usagef("%s was not written by a sandbox and is left alone; name another directory with --dir", b.path("config.yaml"))
+		return false, usagef("%s was not written by a sandbox and is left alone; name another directory with --dir", b.path("config.yaml"))
+	}
+	return true, nil
+}
+
+// forget makes an earlier sandbox's directory fit for an API that starts empty: the ledger must not believe to know
+// bills and customers, and files that were being worked on wait in the inbox again. Archive and reports stay.
+func (b *sandbox) forget() error {
+	for dir, prefix := range map[string]string{b.dir: "ledger.db", b.path("spool"): ""} {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			return fmt.Errorf("clear the sandbox: %w", err)
+		}
+		for _, e := range entries {
+			if !e.Type().IsRegular() || !strings.HasPrefix(e.Name(), prefix) {
+				continue
+			}
+			if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
+				return fmt.Errorf("clear the sandbox: %w", err)
+			}
+		}
+	}
+	entries, err := os.ReadDir(b.path("processing"))
+	if err != nil {
+		return fmt.Errorf("clear the sandbox: %w", err)
+	}
+	for _, e := range entries {
+		if err := os.Rename(filepath.Join(b.path("processing"), e.Name()), filepath.Join(b.path("inbox"), e.Name())); err != nil {
+			return fmt.Errorf("clear the sandbox: %w", err)
+		}
 	}
 	return nil
 }
 
 func (b *sandbox) writeFiles(o sandboxOptions) error {
-	// The API starts empty, so it is a new merchant account, of which the ledger must not believe to know bills.
-	merchant := "sandbox-" + time.Now().UTC().Format("20060102-150405")
-	conf := configMark + fmt.Sprintf(sandboxConfig, merchant, b.apiURL, b.path("api.key"), b.sftp.Addr(), sandboxUser,
+	conf := configMark + fmt.Sprintf(sandboxConfig, sandboxUser, b.apiURL, b.path("api.key"), b.sftp.Addr(), sandboxUser,
 		b.path("id_ed25519"), b.path("known_hosts"), "sqlite:"+b.path("ledger.db"), b.path("spool"), o.settle)
 	if _, err := os.Stat(b.path("api.key")); errors.Is(err, os.ErrNotExist) {
 		secret := make([]byte, 16)
