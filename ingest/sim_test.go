@@ -9,7 +9,9 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -98,7 +100,7 @@ func newWorld(t testing.TB, cfg simConfig) *world {
 		dice: dice{cfg.Seed}, cfg: cfg,
 		api:    emulator.New(emulator.Config{Seed: cfg.Seed, ExistingParty: existing, Weak: cfg.Weak, Latency: 20 * time.Millisecond}),
 		ledger: ledgertest.NewMemory(), files: &simFiles{files: make(map[string]simFile)},
-		spool: t.TempDir(), firstUse: make(map[string]time.Time),
+		spool: memoryDir(t), firstUse: make(map[string]time.Time),
 	}
 	var err error
 	w.client, err = client.New(client.Config{
@@ -117,6 +119,16 @@ func newWorld(t testing.TB, cfg simConfig) *world {
 		w.files.put("/inbox/b.csv", []byte(simMore))
 	}
 	return w
+}
+
+// memoryDir is a temporary directory, in memory where there is such a place: no simulation waits for a disk.
+func memoryDir(t testing.TB) string {
+	dir, err := os.MkdirTemp("/dev/shm", "billdrop-simulation-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
 }
 
 func (w *world) others(t testing.TB, body, reference string) {
@@ -439,15 +451,23 @@ func TestSimulator(t *testing.T) {
 		}
 		return
 	}
-	deaths, failed := 0, 0
-	seed := uint64(1)
-	for ; deaths < *simCrashes && failed < 5; seed++ {
-		n, wrong := simulate(t, simOf(seed))
-		deaths += n
-		if len(wrong) > 0 {
-			failed++
-			t.Errorf("seed %d (%+v), %d deaths:\n  %s", seed, simOf(seed), n, strings.Join(wrong, "\n  "))
+	shards := uint64(runtime.GOMAXPROCS(0))
+	var deaths, seeds, failed atomic.Int64
+	t.Run("worlds", func(t *testing.T) {
+		for shard := range shards {
+			t.Run(fmt.Sprint(shard), func(t *testing.T) {
+				t.Parallel()
+				for seed := 1 + shard; deaths.Load() < int64(*simCrashes) && failed.Load() < 5; seed += shards {
+					n, wrong := simulate(t, simOf(seed))
+					deaths.Add(int64(n))
+					seeds.Add(1)
+					if len(wrong) > 0 {
+						failed.Add(1)
+						t.Errorf("seed %d (%+v), %d deaths:\n  %s", seed, simOf(seed), n, strings.Join(wrong, "\n  "))
+					}
+				}
+			})
 		}
-	}
-	t.Logf("%d seeds, %d crashes, %d with violations", seed-1, deaths, failed)
+	})
+	t.Logf("%d worlds, %d crashes, %d worlds with violations", seeds.Load(), deaths.Load(), failed.Load())
 }
