@@ -7,6 +7,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -122,12 +123,36 @@ func (r *round) run(ctx context.Context, wait bool) error {
 	}
 	defer remote.Close()
 	r.remote = remote
+	if err := r.checkDirs(ctx); err != nil {
+		r.fail(err)
+		return errors.Join(r.errs...)
+	}
 	r.resume(ctx, ledger.FromInbox)
 	r.collect(ctx, wait)
 	if ctx.Err() != nil {
 		r.errs = []error{context.Cause(ctx)}
 	}
 	return errors.Join(r.errs...)
+}
+
+// checkDirs makes sure that all directories are there before anything is moved into the first of them.
+func (r *round) checkDirs(ctx context.Context) error {
+	d := r.feed.Dirs
+	var missing []string
+	for _, dir := range []string{d.Inbox, d.Processing, d.Archive, d.Rejected, d.Results} {
+		e, err := r.remote.Lstat(ctx, dir)
+		switch {
+		case errors.Is(err, inbox.ErrNotExist), err == nil && !e.Dir && !e.Link:
+			missing = append(missing, dir)
+		case err != nil:
+			return fmt.Errorf("feed %s: look for directory %s: %w", r.feed.Name, dir, err)
+		}
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("%w: feed %s: no such directory on the SFTP server: %s; create it there, or correct the feed's configuration",
+			ErrSetup, r.feed.Name, strings.Join(missing, ", "))
+	}
+	return nil
 }
 
 // collect processes the complete files of the inbox. wait: those that the first look shows and that have not settled yet

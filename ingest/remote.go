@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path"
 
 	"billdrop/ingest/inbox"
@@ -32,7 +33,7 @@ func (p *remotePlace) claim(ctx context.Context) (bool, error) {
 	case errors.Is(err, inbox.ErrNotExist), errors.Is(err, inbox.ErrExists):
 		return false, nil
 	}
-	return false, fmt.Errorf("claim file %q: %w", p.file.Name, err)
+	return false, err
 }
 
 // claimed tells, after a crash during the claim, whether the rename took place.
@@ -42,9 +43,9 @@ func (p *remotePlace) claimed(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("look for claimed file %q: %w", p.file.Name, err)
+		return false, err
 	}
-	return e.Size == p.file.Size && e.ModTime.Equal(p.file.ModTime), nil
+	return p.same(e), nil
 }
 
 // followCompanions takes the sidecars along into processing/ and removes the marker: left in the inbox, they
@@ -54,13 +55,11 @@ func (p *remotePlace) followCompanions(ctx context.Context) error {
 	for _, suffix := range []string{checksumSuffix, controlSuffix} {
 		err := p.remote.Rename(ctx, from+suffix, p.file.Path+suffix)
 		if err != nil && !errors.Is(err, inbox.ErrNotExist) && !errors.Is(err, inbox.ErrExists) {
-			return fmt.Errorf("claim sidecar %q: %w", p.file.Name+suffix, err)
+			return err
 		}
 	}
 	if p.marker != "" {
-		if err := p.remote.Remove(ctx, from+p.marker); err != nil {
-			return fmt.Errorf("remove marker %q: %w", p.file.Name+p.marker, err)
-		}
+		return p.remote.Remove(ctx, from+p.marker)
 	}
 	return nil
 }
@@ -73,15 +72,15 @@ func (p *remotePlace) fetch(ctx context.Context, w io.Writer) (int64, error) {
 	}
 	before, err := p.remote.Lstat(ctx, p.file.Path)
 	if err != nil {
-		return 0, fmt.Errorf("fetch file %q: %w", p.file.Path, err)
+		return 0, err
 	}
 	n, err := p.remote.Fetch(ctx, p.file.Path, w)
 	if err != nil {
-		return 0, fmt.Errorf("fetch file %q: %w", p.file.Path, err)
+		return 0, err
 	}
 	after, err := p.remote.Lstat(ctx, p.file.Path)
 	if err != nil {
-		return 0, fmt.Errorf("fetch file %q: %w", p.file.Path, err)
+		return 0, err
 	}
 	if n != after.Size || after.Size != before.Size || !after.ModTime.Equal(before.ModTime) {
 		return 0, fmt.Errorf("fetch file %q: it changed while it was read: somebody is still writing to it; the next run tries again", p.file.Path)
@@ -96,14 +95,14 @@ func (p *remotePlace) sidecar(ctx context.Context, suffix string) ([]byte, error
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read sidecar %q: %w", name, err)
+		return nil, err
 	}
 	if e.Size > sidecarLimit {
 		return nil, fmt.Errorf("read sidecar %q: it has %d bytes, more than %d: it is no sidecar of ours; remove it", name, e.Size, sidecarLimit)
 	}
 	var b bytes.Buffer
 	if _, err := p.remote.Fetch(ctx, name, &b); err != nil {
-		return nil, fmt.Errorf("read sidecar %q: %w", name, err)
+		return nil, err
 	}
 	return b.Bytes(), nil
 }
@@ -113,73 +112,89 @@ func (p *remotePlace) reported(ctx context.Context, name string) (bool, error) {
 	if errors.Is(err, inbox.ErrNotExist) {
 		return false, nil
 	}
-	if err != nil {
-		return false, fmt.Errorf("look for report %q: %w", name, err)
-	}
-	return true, nil
+	return err == nil, err
 }
 
 func (p *remotePlace) publish(ctx context.Context, name string, content io.ReadSeeker) error {
-	if err := p.remote.Publish(ctx, p.dirs.Results, name, content); err != nil {
-		return fmt.Errorf("publish report %q: %w", name, err)
-	}
-	return nil
+	return p.remote.Publish(ctx, p.dirs.Results, name, content)
 }
 
 func (p *remotePlace) withdraw(ctx context.Context, name string) error {
-	if err := p.remote.Remove(ctx, path.Join(p.dirs.Results, name)); err != nil {
-		return fmt.Errorf("withdraw report %q: %w", name, err)
-	}
-	return nil
+	return p.remote.Remove(ctx, path.Join(p.dirs.Results, name))
 }
 
-// shelve keeps the file's name where it can, and gives it its stem's where that name is taken.
+// shelve keeps the file's name where it can, and gives it its stem's where that name is taken. What rests on the shelf
+// is what was processed: a file that vanished or changed since the claim is replaced by the spooled copy.
 func (p *remotePlace) shelve(ctx context.Context, spooled func() (io.ReadSeekCloser, error)) (string, error) {
-	shelf := shelfFor(p.file, p.dirs)
 	if shelved(p.file, p.dirs) { // a retry reads the file where it rests
 		return p.file.Path, nil
 	}
+	shelf := shelfFor(p.file, p.dirs)
 	named := path.Join(shelf, p.file.Name)
 	stemmed := path.Join(shelf, p.file.Stem+path.Ext(p.file.Name))
+	e, err := p.remote.Lstat(ctx, p.file.Path)
+	switch {
+	case errors.Is(err, inbox.ErrNotExist):
+		return p.missing(ctx, named, stemmed, spooled)
+	case err != nil:
+		return "", err
+	case !p.same(e):
+		if err := p.shelveCopy(ctx, stemmed, spooled); err != nil {
+			return "", err
+		}
+		// The other one is kept, too: somebody may miss it.
+		other := path.Join(shelf, p.file.Stem+".changed"+path.Ext(p.file.Name))
+		if err := p.remote.Rename(ctx, p.file.Path, other); err != nil {
+			return "", err
+		}
+		return stemmed, p.shelveSidecars(ctx, stemmed)
+	}
 	for _, to := range []string{named, stemmed} {
-		switch err := p.remote.Rename(ctx, p.file.Path, to); {
-		case err == nil:
+		err := p.remote.Rename(ctx, p.file.Path, to)
+		if err == nil {
 			return to, p.shelveSidecars(ctx, to)
-		case errors.Is(err, inbox.ErrExists):
-			continue
-		case errors.Is(err, inbox.ErrNotExist):
-			return p.missing(ctx, named, stemmed, spooled)
-		default:
-			return "", fmt.Errorf("shelve file %q: %w", p.file.Path, err)
+		}
+		if !errors.Is(err, inbox.ErrExists) {
+			return "", err
 		}
 	}
-	if _, err := p.remote.Lstat(ctx, p.file.Path); errors.Is(err, inbox.ErrNotExist) {
-		return p.missing(ctx, named, stemmed, spooled)
-	}
-	return "", fmt.Errorf("shelve file %q: %q and %q are both taken: move one of them away", p.file.Path, named, stemmed)
+	return "", fmt.Errorf("shelve file %q: %q and %q are both taken: move one of them away, then run again", p.file.Path, named, stemmed)
+}
+
+// same reports whether a remote file is still the one that was claimed, as far as can be told without reading it.
+func (p *remotePlace) same(e inbox.Entry) bool {
+	return e.Regular && e.Size == p.file.Size && e.ModTime.Equal(p.file.ModTime)
 }
 
 // missing deals with a file that is not in processing/ any more: a crash after the rename left it on the shelf, or
-// somebody took it. Then the copy that was processed takes its place.
+// somebody took it.
 func (p *remotePlace) missing(ctx context.Context, named, stemmed string, spooled func() (io.ReadSeekCloser, error)) (string, error) {
 	for _, to := range []string{stemmed, named} {
 		e, err := p.remote.Lstat(ctx, to)
-		if err == nil && e.Size == p.file.Size && e.ModTime.Equal(p.file.ModTime) {
+		if err == nil && p.same(e) {
 			return to, p.shelveSidecars(ctx, to)
 		}
 		if err != nil && !errors.Is(err, inbox.ErrNotExist) {
-			return "", fmt.Errorf("shelve file %q: %w", p.file.Path, err)
+			return "", err
 		}
 	}
-	content, err := spooled()
-	if err != nil {
-		return "", nil // refused unread: there never was a copy, and there is nothing left to shelve
-	}
-	defer content.Close()
-	if err := p.remote.Publish(ctx, path.Dir(stemmed), path.Base(stemmed), content); err != nil {
-		return "", fmt.Errorf("shelve copy of vanished file %q: %w", p.file.Path, err)
+	if err := p.shelveCopy(ctx, stemmed, spooled); err != nil {
+		return "", err
 	}
 	return stemmed, p.shelveSidecars(ctx, stemmed)
+}
+
+// shelveCopy puts the spooled copy on the shelf. Of a file that was refused unread there is none, and nothing to do.
+func (p *remotePlace) shelveCopy(ctx context.Context, to string, spooled func() (io.ReadSeekCloser, error)) error {
+	content, err := spooled()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("shelve copy of %q: %w", p.file.Path, err)
+	}
+	defer content.Close()
+	return p.remote.Publish(ctx, path.Dir(to), path.Base(to), content)
 }
 
 func (p *remotePlace) shelveSidecars(ctx context.Context, shelved string) error {
@@ -189,7 +204,7 @@ func (p *remotePlace) shelveSidecars(ctx context.Context, shelved string) error 
 			err = p.remote.Remove(ctx, p.file.Path+suffix)
 		}
 		if err != nil && !errors.Is(err, inbox.ErrNotExist) {
-			return fmt.Errorf("shelve sidecar %q: %w", p.file.Path+suffix, err)
+			return err
 		}
 	}
 	return nil

@@ -221,6 +221,10 @@ func (r *simRemote) List(_ context.Context, dir string) (entries []inbox.Entry, 
 
 func (r *simRemote) Lstat(_ context.Context, name string) (e inbox.Entry, err error) {
 	err = r.step("lstat", name, func() error {
+		if path.Dir(name) == "/" {
+			e = inbox.Entry{Name: path.Base(name), Dir: true}
+			return nil
+		}
 		f, ok := r.files[name]
 		if !ok {
 			return fmt.Errorf("%s: %w", name, inbox.ErrNotExist)

@@ -1,0 +1,213 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"billdrop/client"
+	"billdrop/ingest/inbox"
+	"billdrop/ingest/inbox/sftpserver"
+	"billdrop/ingest/inbox/sftpserver/opensshtest"
+	"billdrop/ingest/ledger"
+	"billdrop/ingest/ledger/sqlite"
+	"billdrop/ingest/report"
+)
+
+// try is poll for runs that are to fail.
+func (r *rig) try(t *testing.T) ([]report.Summary, error) {
+	t.Helper()
+	led, err := sqlite.Open(t.Context(), filepath.Join(r.base, "ledger.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer led.Close()
+	w, err := New(Options{
+		Ledger: led, Spool: filepath.Join(r.base, "spool"), Feeds: []*Feed{r.feed}, Log: slog.New(slog.DiscardHandler), Version: "test",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w.Poll(t.Context())
+}
+
+// finished checks that the next run finishes what a failed one left: one bill a row, one report that says so.
+func (r *rig) finished(t *testing.T, rows int) {
+	t.Helper()
+	summaries, err := r.try(t)
+	if err != nil {
+		t.Fatalf("the next run: %v", err)
+	}
+	if len(summaries) != 1 || summaries[0].Rows.By[ledger.Created] != rows {
+		t.Errorf("the next run: %+v", summaries)
+	} else if got := r.statuses(t, summaries[0]); got["created"] != rows {
+		t.Errorf("report of the next run: %v", got)
+	}
+	if n := len(r.api.State().Bills); n != rows {
+		t.Errorf("%d bills for %d rows", n, rows)
+	}
+	for _, dir := range []string{"inbox", "processing", "rejected"} {
+		if left, _ := os.ReadDir(filepath.Join(r.root, dir)); len(left) > 0 {
+			t.Errorf("left in %s: %v", dir, left)
+		}
+	}
+	if got, _ := os.ReadDir(filepath.Join(r.root, "archive")); len(got) != 1 {
+		t.Errorf("archive: %v", got)
+	}
+}
+
+// Whatever the SFTP server does, the run ends in time with an error that says so, and the next one finishes the file.
+func TestSFTPFaults(t *testing.T) {
+	const rows = 40
+	refuse := func(op sftpserver.Op, dir string, err error) sftpserver.Hooks {
+		return sftpserver.Hooks{Before: func(_ context.Context, o sftpserver.Op, p string) error {
+			if o == op && strings.HasPrefix(p, dir) {
+				return err
+			}
+			return nil
+		}}
+	}
+	stall := func(op sftpserver.Op, dir string) sftpserver.Hooks {
+		return sftpserver.Hooks{Before: func(ctx context.Context, o sftpserver.Op, p string) error {
+			if o == op && strings.HasPrefix(p, dir) {
+				<-ctx.Done()
+			}
+			return nil
+		}}
+	}
+	for name, hooks := range map[string]sftpserver.Hooks{
+		"read-only":                   {ReadOnly: true},
+		"full":                        {FullAfter: -1},
+		"full in the middle":          {FullAfter: 900},
+		"list hangs":                  stall(sftpserver.OpList, "/inbox"),
+		"claim hangs":                 stall(sftpserver.OpRename, "/inbox"),
+		"fetch hangs":                 stall(sftpserver.OpReadAt, "/processing"),
+		"report hangs":                stall(sftpserver.OpWriteAt, "/results"),
+		"report's rename hangs":       stall(sftpserver.OpPosixRename, "/results"),
+		"read back hangs":             stall(sftpserver.OpReadAt, "/results"),
+		"archiving hangs":             stall(sftpserver.OpRename, "/processing"),
+		"claim refused":               refuse(sftpserver.OpRename, "/inbox", os.ErrPermission),
+		"claim fails":                 refuse(sftpserver.OpRename, "/inbox", syscall.EIO),
+		"fetch refused":               refuse(sftpserver.OpRead, "/processing", os.ErrPermission),
+		"report refused":              refuse(sftpserver.OpWrite, "/results", os.ErrPermission),
+		"report's rename refused":     refuse(sftpserver.OpPosixRename, "/results", syscall.EIO),
+		"archiving refused":           refuse(sftpserver.OpRename, "/processing", os.ErrPermission),
+		"archiving, no space":         refuse(sftpserver.OpRename, "/processing", syscall.ENOSPC),
+		"look at the claimed refused": refuse(sftpserver.OpLstat, "/processing/", os.ErrPermission),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			root, home := t.TempDir(), t.TempDir()
+			s, err := sftpserver.Start(t.Context(), sftpserver.Config{Dir: root, User: "acme", Password: "secret"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { s.Close() })
+			write(t, filepath.Join(home, "password"), "secret")
+			write(t, filepath.Join(home, "known_hosts"), s.KnownHostsLine())
+			r := newRig(t, root, "", inbox.Config{
+				Address: s.Addr(), User: "acme", PasswordFile: filepath.Join(home, "password"),
+				KnownHostsFile: filepath.Join(home, "known_hosts"), Timeout: 400 * time.Millisecond,
+			})
+			r.drop(t, "a.csv", manyBills(0, rows, 10))
+			s.SetHooks(hooks)
+			begun := time.Now()
+			summaries, err := r.try(t)
+			if err == nil {
+				t.Fatalf("the run with a fault ended well: %+v", summaries)
+			}
+			if took := time.Since(begun); took > 20*time.Second {
+				t.Errorf("the run took %v to end", took)
+			}
+			t.Logf("error: %v", err)
+			s.SetHooks(sftpserver.Hooks{})
+			r.finished(t, rows)
+		})
+	}
+}
+
+// A server without posix-rename is no worse.
+func TestWithoutPosixRename(t *testing.T) {
+	root := t.TempDir()
+	s := opensshtest.StartConfig(t, root, opensshtest.Config{Deny: []string{"posix-rename", "fsync"}})
+	r := newRig(t, s.Root, s.Root, inbox.Config{
+		Address: s.Address, User: s.User, PrivateKeyFile: s.PrivateKeyFile, KnownHostsFile: s.KnownHostsFile, Timeout: 5 * time.Second,
+	})
+	r.drop(t, "a.csv", manyBills(0, 20, 5))
+	r.finished(t, 20)
+}
+
+// OpenSSH that stops in the middle, and goes on for the next run.
+func TestOpenSSHHangs(t *testing.T) {
+	root := t.TempDir()
+	s := opensshtest.Start(t, root)
+	r := newRig(t, s.Root, s.Root, inbox.Config{
+		Address: s.Address, User: s.User, PrivateKeyFile: s.PrivateKeyFile, KnownHostsFile: s.KnownHostsFile, Timeout: time.Second,
+	})
+	r.drop(t, "a.csv", manyBills(0, 20, 5))
+	connect := r.feed.Connect
+	r.feed.Connect = func(ctx context.Context) (Remote, error) {
+		remote, err := connect(ctx)
+		if err == nil {
+			err = s.Signal(syscall.SIGSTOP)
+		}
+		return remote, err
+	}
+	if _, err := r.try(t); !errors.Is(err, inbox.ErrUnreachable) {
+		t.Errorf("err = %v", err)
+	}
+	if err := s.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	r.feed.Connect = connect
+	r.finished(t, 20)
+}
+
+// The copy in the spool is what is sent: a remote file that vanishes or is replaced after the claim changes nothing.
+func TestRemoteFileChangesAfterClaim(t *testing.T) {
+	for name, change := range map[string]func(t *testing.T, claimed string){
+		"vanishes":    func(t *testing.T, claimed string) { os.Remove(claimed) },
+		"is replaced": func(t *testing.T, claimed string) { write(t, claimed, manyBills(900, 3, 3)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			onServers(t, func(t *testing.T, r *rig) {
+				r.drop(t, "a.csv", manyBills(0, 20, 5))
+				api := r.feed.Lane.api
+				r.feed.Lane.api = &changingAPI{API: api, change: func() { change(t, filepath.Join(r.root, "processing", "a.csv")) }}
+				summaries, err := r.try(t)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := r.statuses(t, summaries[0]); got["created"] != 20 {
+					t.Errorf("statuses: %v", got)
+				}
+				kept, err := os.ReadFile(filepath.Join(r.root, "archive", summaries[0].Stem+".csv"))
+				if err != nil || string(kept) != manyBills(0, 20, 5) {
+					t.Errorf("what was processed is not on the shelf: %v", err)
+				}
+				if left, _ := os.ReadDir(filepath.Join(r.root, "processing")); len(left) > 0 {
+					t.Errorf("left in processing: %v", left)
+				}
+			})
+		})
+	}
+}
+
+// changingAPI does something to the world at the first bill.
+type changingAPI struct {
+	API
+	once   sync.Once
+	change func()
+}
+
+func (a *changingAPI) CreateBill(ctx context.Context, key, reference string, body []byte) client.Answer {
+	a.once.Do(a.change)
+	return a.API.CreateBill(ctx, key, reference, body)
+}
