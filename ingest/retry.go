@@ -11,12 +11,17 @@ import (
 	"billdrop/ingest/report"
 )
 
-// ErrNothingToDo: the command does not apply to the file in the state it is in. The text says why.
-var ErrNothingToDo = errors.New("nothing to do")
+var (
+	// ErrNothingToDo: no row of the file is failed or unknown.
+	ErrNothingToDo = errors.New("nothing to do")
+	// ErrNotApplicable: the command does not apply to the file in the state it is in. The text says why.
+	ErrNotApplicable = errors.New("not possible for this file")
+)
 
 // Retry sends the rows of a finished file again that ended as failed or unknown, and publishes its reports anew under the
 // same names. The file is read again from where it rests, and taken only if it is the same, byte for byte.
-// A retry that is cut short is gone on with like any other file. ErrNothingToDo when no row is left to be sent.
+// A retry that is cut short is gone on with like any other file. Errors wrap ErrNothingToDo, ErrNotApplicable and
+// ledger.ErrNotFound, when nothing was touched, and what Poll's errors do.
 func (w *Worker) Retry(ctx context.Context, id string) (report.Summary, error) {
 	f, feed, err := w.fileOf(ctx, id)
 	if err != nil {
@@ -29,11 +34,11 @@ func (w *Worker) Retry(ctx context.Context, id string) (report.Summary, error) {
 	switch {
 	case f.State == ledger.Sending && f.Retried > 0: // an earlier retry did not come to its end
 	case f.State != ledger.Done:
-		return report.Summary{}, fmt.Errorf("%w: file %s is not finished yet (%s); the next run goes on with it", ErrNothingToDo, id, f.State)
+		return report.Summary{}, fmt.Errorf("%w: %s is not finished yet (%s); the next run goes on with it", ErrNotApplicable, id, f.State)
 	case totals.Rows[ledger.Failed]+totals.Rows[ledger.Unknown] == 0:
 		return report.Summary{}, fmt.Errorf("%w: no row of file %s is failed or unknown", ErrNothingToDo, id)
 	case f.Origin == ledger.FromLocal && f.Path == "":
-		return report.Summary{}, fmt.Errorf("%w: file %s came from standard input and is not kept; import it once more, rows that are there already are not sent again", ErrNothingToDo, id)
+		return report.Summary{}, fmt.Errorf("%w: %s came from standard input and is not kept; import it once more, rows that are there already are not sent again", ErrNotApplicable, id)
 	}
 	p, done, err := w.placeOf(ctx, feed, f)
 	if err != nil {
@@ -60,14 +65,14 @@ func (w *Worker) Retry(ctx context.Context, id string) (report.Summary, error) {
 	return *j.summary, nil
 }
 
-// Approve releases a held file: the next run sends it, over its limits or not. ErrNothingToDo when it is not held.
+// Approve releases a held file: the next run sends it, over its limits or not. ErrNotApplicable when it is not held.
 func Approve(ctx context.Context, led ledger.Ledger, id string) (*ledger.File, error) {
 	f, err := led.File(ctx, id)
 	if err != nil {
 		return nil, err
 	}
 	if f.State != ledger.Held {
-		return nil, fmt.Errorf("%w: file %s is not held (%s)", ErrNothingToDo, id, f.State)
+		return nil, fmt.Errorf("%w: %s is not held (%s)", ErrNotApplicable, id, f.State)
 	}
 	f.Approved = true
 	if err := led.SaveFile(ctx, f); err != nil {
@@ -84,11 +89,11 @@ func (w *Worker) fileOf(ctx context.Context, id string) (*ledger.File, *Feed, er
 	}
 	i := slices.IndexFunc(w.Feeds, func(feed *Feed) bool { return feed.Name == f.Feed })
 	if i < 0 {
-		return nil, nil, fmt.Errorf("%w: file %s came in by feed %q, which the configuration does not have any more: put it back", ErrNothingToDo, id, f.Feed)
+		return nil, nil, fmt.Errorf("%w: %s came in by feed %q, which the configuration does not have any more: put it back", ErrNotApplicable, id, f.Feed)
 	}
 	if scope := w.Feeds[i].Lane.Scope(); scope != f.Scope {
-		return nil, nil, fmt.Errorf("%w: file %s was sent for merchant %s in %s mode, the feed is now for %s in %s mode",
-			ErrNothingToDo, id, f.Scope.Merchant, f.Scope.Mode, scope.Merchant, scope.Mode)
+		return nil, nil, fmt.Errorf("%w: %s was sent for merchant %s in %s mode, the feed is now for %s in %s mode",
+			ErrNotApplicable, id, f.Scope.Merchant, f.Scope.Mode, scope.Merchant, scope.Mode)
 	}
 	return f, w.Feeds[i], nil
 }
@@ -99,7 +104,7 @@ func (w *Worker) placeOf(ctx context.Context, feed *Feed, f *ledger.File) (p pla
 		return &localPlace{file: f}, func() {}, nil
 	}
 	if feed.Connect == nil {
-		return nil, nil, fmt.Errorf("%w: file %s came from an SFTP inbox, and no sftp is configured", ErrNothingToDo, f.ID)
+		return nil, nil, fmt.Errorf("%w: %s came from an SFTP inbox, and no sftp is configured", ErrNotApplicable, f.ID)
 	}
 	remote, err := feed.Connect(ctx)
 	if err != nil {

@@ -19,6 +19,8 @@ type cli struct {
 	Run        runCmd        `cmd:"" help:"Poll every feed's inbox and turn bill files into bills."`
 	Import     importCmd     `cmd:"" help:"Put local bill files through the same pipeline."`
 	Validate   validateCmd   `cmd:"" help:"Check bill files offline: no network, no ledger, nothing sent."`
+	Retry      retryCmd      `cmd:"" help:"Send the failed and unknown rows of a file again."`
+	Approve    approveCmd    `cmd:"" help:"Release a held file: the next run sends it."`
 	Sandbox    sandboxCmd    `cmd:"" help:"Serve a local SFTP server and a local Billing API, for trying things out."`
 	Demo       demoCmd       `cmd:"" help:"See it work: sandbox, sample files and one run, in a temporary directory."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`

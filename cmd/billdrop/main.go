@@ -19,6 +19,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"billdrop/cmd/billdrop/config"
+	"billdrop/ingest"
 	"billdrop/ingest/ledger"
 )
 
@@ -119,7 +120,8 @@ func exitCode(ctx context.Context, err error) int {
 		return exitDone
 	case errors.Is(err, errAttention):
 		return exitAttention
-	case errors.As(err, &usage), errors.As(err, &parse), errors.Is(err, config.ErrSecret):
+	case errors.As(err, &usage), errors.As(err, &parse), errors.Is(err, config.ErrSecret),
+		errors.Is(err, ledger.ErrNotFound), errors.Is(err, ingest.ErrNotApplicable):
 		return exitUsage
 	case errors.Is(err, ledger.ErrLocked):
 		return exitLocked
