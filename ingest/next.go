@@ -146,9 +146,6 @@ func afterLookUp(f finding, c cause, ours bool, generations int) decision {
 	case foundAbsent:
 		return whenAbsent(c, generations)
 	}
-	if c == causeRefused {
-		return decision{Do: stepRefuse}
-	}
 	return decision{Do: stepFinish, Status: ledger.Unknown}
 }
 

@@ -91,7 +91,7 @@ func TestAfterLookUp(t *testing.T) {
 		{"absent, still in flight after many rounds", foundAbsent, causeInFlight, true, maxGenerations, finish(ledger.Unknown)},
 		{"no look-up, attempts used up", foundNothing, causeExhausted, true, 1, finish(ledger.Unknown)},
 		{"no look-up, burned", foundNothing, causeBurned, true, 1, finish(ledger.Unknown)},
-		{"no look-up, refused by 422", foundNothing, causeRefused, false, 1, decision{Do: stepRefuse}},
+		{"no look-up, refused by 422", foundNothing, causeRefused, false, 1, finish(ledger.Unknown)},
 	} {
 		if got := afterLookUp(tt.f, tt.c, tt.ours, tt.generations); got != tt.want {
 			t.Errorf("%s: got %+v, want %+v", tt.name, got, tt.want)

@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -58,16 +59,28 @@ func distinct(errs []error) []error {
 }
 
 // Run polls every interval until ctx is cancelled, and then returns its cause. Troubles that may pass (an API
-// or an inbox out of reach) are logged and tried again; it ends for those that do not: a wrong set-up, a broken ledger.
+// or an inbox out of reach) are logged and tried again. A wrong set-up ends the feed that has it, and Run with the last
+// feed; a broken ledger ends all.
 func (w *Worker) Run(ctx context.Context, interval time.Duration) error {
 	if err := w.spool.sweep(ctx, w.Ledger); err != nil {
 		return err
 	}
-	feeds, ctx := errgroup.WithContext(ctx)
-	for _, f := range w.Feeds {
-		feeds.Go(func() error { return w.follow(ctx, f, interval) })
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	errs := make([]error, len(w.Feeds))
+	var feeds sync.WaitGroup
+	for i, f := range w.Feeds {
+		feeds.Go(func() {
+			errs[i] = w.follow(ctx, f, interval)
+			if errors.Is(errs[i], ledger.ErrUnusable) {
+				stop(errs[i])
+			} else if ctx.Err() == nil {
+				w.Log.Error("feed stopped until billdrop is started again", "feed", f.Name, "error", errs[i])
+			}
+		})
 	}
-	return feeds.Wait()
+	feeds.Wait()
+	return errors.Join(distinct(errs)...)
 }
 
 func (w *Worker) follow(ctx context.Context, f *Feed, interval time.Duration) error {
@@ -258,9 +271,18 @@ func (r *round) process(ctx context.Context, e inbox.Entry) {
 		r.fail(err)
 		return
 	}
+	processing := path.Join(r.feed.Dirs.Processing, name)
+	if _, err := r.remote.Lstat(ctx, processing); err == nil {
+		r.Log.Warn("not claimed: processing/ has a file of this name that is not in this ledger: another worker's, or left behind; move it away if nobody works on it",
+			"feed", r.feed.Name, "file", e.Name)
+		return
+	} else if !errors.Is(err, inbox.ErrNotExist) {
+		r.fail(err)
+		return
+	}
 	f := &ledger.File{
 		ID: newID(time.Now()), Feed: r.feed.Name, Scope: r.feed.Lane.Scope(), Origin: ledger.FromInbox,
-		Name: e.Name, Path: path.Join(r.feed.Dirs.Processing, name), Results: r.feed.Dirs.Results,
+		Name: e.Name, Path: processing, Results: r.feed.Dirs.Results,
 		Size: e.Size, ModTime: e.ModTime, State: ledger.Claiming, Received: time.Now(),
 	}
 	// The intent is durable before the rename: a claimed file that nobody remembers cannot be.
@@ -276,7 +298,7 @@ func (r *round) process(ctx context.Context, e inbox.Entry) {
 	}
 	j := r.job(f, p)
 	if !ours {
-		j.log.Info("not claimed: another worker took it, or processing/ has a file of this name that is not in this ledger")
+		j.log.Info("not claimed: another worker took it")
 		if err := j.advance(ctx, ledger.Dropped); err != nil {
 			r.fail(err)
 		}

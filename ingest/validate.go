@@ -200,6 +200,9 @@ func (s *source) hash(ctx context.Context) (string, error) {
 	defer stop()
 	sum := sha256.New()
 	if _, err := io.Copy(sum, f); err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
 		return "", err
 	}
 	return hex.EncodeToString(sum.Sum(nil)), nil

@@ -291,7 +291,7 @@ func (f *findings) judge(it *item, h hasher, c *checker) {
 			}
 			add(fieldReference, CodeContradictingReference, name+" stands on "+lineText(int(other))+" with other content, so no row with it is sent: give each bill a reference of its own")
 		case g.line != uint32(it.Line):
-			add(fieldReference, CodeDuplicateReference, name+" stands on "+lineText(int(g.line))+" already, in the same row: remove one of them")
+			add(fieldReference, CodeDuplicateReference, name+" stands on "+lineText(int(g.line))+" already, with the same content: remove one of them")
 		}
 	}
 	if customer != none {

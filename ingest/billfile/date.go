@@ -72,7 +72,7 @@ func badDate(s, layout string) finding {
 	case scientific(s, false):
 		return finding{CodeSpreadsheetDamage, shown(s) + " was shortened by a spreadsheet" + want}
 	case len(s) == 5 && isDigits(s) && s >= "20000" && s < "80000":
-		return finding{CodeInvalidDate, shown(s) + " looks like a spreadsheet's serial number of a day: format the column as a date" + want[1:]}
+		return finding{CodeInvalidDate, shown(s) + " looks like a spreadsheet's serial number of a day: format the column as a date" + want}
 	case len(s) > 10 && isISO(s[:10]) && (s[10] == 'T' || s[10] == ' '):
 		return finding{CodeInvalidDate, shown(s) + " has a time behind the date" + want}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -200,6 +201,8 @@ func (p *rowParser) parseLoose(it *item, t slot) error {
 		return nil
 	case err != nil:
 		return fmt.Errorf("read bill file: line %d: %w", t.line, err)
+	case t.span == 1 && p.mended(record):
+		record = append(record, "", "")
 	case len(record) != len(p.columns):
 		p.reference(it, record)
 		p.wrongCount(it, t, len(record))
@@ -221,6 +224,29 @@ func (p *rowParser) parseLoose(it *item, t slot) error {
 	p.check.swallowed = ""
 	return nil
 }
+
+// mended reports whether a record lacks just the two cells that a rejects file adds. A stray quotation mark makes several rows
+// one, which gets these cells once, behind the last of them; with the mark gone, the others are without.
+func (p *rowParser) mended(record []string) bool {
+	rest := len(p.columns) - len(ownColumns)
+	if len(record) == 0 || len(record) != rest {
+		return false
+	}
+	for i, own := range ownColumns {
+		if !strings.EqualFold(trim(p.columns[rest+i].name), own) {
+			return false
+		}
+	}
+	// A row that lacks two cells of its own still ends with its code.
+	if len(record) < 2 {
+		return true
+	}
+	code := trim(record[len(record)-2])
+	return !slices.Contains(rowCodes[:], code) && !slices.Contains(otherCodes[:], code) && !strings.HasPrefix(code, "http_")
+}
+
+// otherCodes are what stands in a rejects file's error_code for rows that are not invalid.
+var otherCodes = [...]string{"conflict", "rejected", "failed", "unknown", "not_sent", "unknown_account", "attempts_exhausted", "no_answer"}
 
 func (p *rowParser) wrongCount(it *item, t slot, n int) {
 	p.check.whole(it, CodeWrongFieldCount, "the row has "+strconv.Itoa(n)+" fields, the header has "+strconv.Itoa(len(p.columns))+

@@ -136,7 +136,7 @@ func (a *Account) next(kind error) string {
 	case ErrPermission:
 		return fmt.Sprintf("let user %q read and write the feed's directories on the server", a.cfg.User)
 	case ErrNoDirectory, ErrNotExist:
-		return "create it on the server, or let `billdrop check --fix` do it"
+		return "create it on the server, or correct the feed's configuration"
 	case ErrFull:
 		return "make room on the server (disk, or the user's quota), then run again"
 	case ErrRefused:
