@@ -8,7 +8,7 @@ CC_HERE := $(shell command -v $$($(GO) env CC) 2>/dev/null)
 FUZZTIME ?= 20s
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint fuzz clean
+.PHONY: help build demo test lint soak fuzz clean
 
 help: ## List what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,11 @@ lint: ## Check format, vet and staticcheck
 	if [ -n "$$unformatted" ]; then echo "error: not formatted; run gofmt -w on:" >&2; echo "$$unformatted" >&2; exit 1; fi
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
+
+# How long it takes: about a quarter of an hour each on two cores.
+soak: ## Long simulations: a million simulated crashes, a thousand kills of the real binary
+	$(GO) test ./ingest -run '^TestSimulator$$' -v -timeout 0 -sim.crashes 1000000
+	$(GO) test ./cmd/billdrop -run '^TestKillLoop$$' -v -timeout 0 -kills 1000
 
 fuzz: ## Fuzz each fuzz test for a while (FUZZTIME=20s)
 	@set -e; for pkg in $$($(GO) list ./...); do \
