@@ -19,7 +19,7 @@ const (
 	chunkRows = 256
 	// window bounds the rows of one file that are under way: waiting for their party, for leave, for an answer, or
 	// for a look-up to settle. It bounds memory, and is wide so that a slow party holds nobody else up.
-	window = 16 * chunkRows
+	window = 8 * chunkRows
 )
 
 // fanout is the delivery of one file's rows.

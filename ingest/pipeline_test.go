@@ -242,3 +242,10 @@ func TestUnknownAccountAlone(t *testing.T) {
 		}
 	})
 }
+
+func mkdir(t testing.TB, dir string) {
+	t.Helper()
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -184,6 +184,8 @@ type Sighting struct {
 	Name   string // of the file
 	Line   int
 	Status Status
+	Code   string // why Status; see Outcome
+	Detail string
 }
 
 // History is everything the ledger knows of one reference.
@@ -251,6 +253,7 @@ type Ledger interface {
 type Query struct {
 	Feed       string
 	Unfinished bool   // neither Done nor Dropped
+	Ours       bool   // not Dropped
 	SHA256     string // hex
 	StemPrefix string // stems that are this prefix, or this prefix, "-" and a number, in Results
 	Results    string // with StemPrefix

@@ -150,7 +150,7 @@ func (m *Memory) Files(ctx context.Context, q ledger.Query) ([]*ledger.File, err
 	}
 	var found []*ledger.File
 	for _, f := range m.files {
-		if (q.Feed == "" || f.Feed == q.Feed) && (!q.Unfinished || !f.State.Finished()) &&
+		if (q.Feed == "" || f.Feed == q.Feed) && (!q.Unfinished || !f.State.Finished()) && (!q.Ours || f.State != ledger.Dropped) &&
 			(q.SHA256 == "" || f.SHA256 == q.SHA256) && (q.StemPrefix == "" || (f.Results == q.Results && hasStem(f.Stem, q.StemPrefix))) {
 			copied := *f
 			found = append(found, &copied)
@@ -278,7 +278,7 @@ func (m *Memory) History(ctx context.Context, s ledger.Scope, reference string) 
 	for _, f := range files {
 		for _, row := range slices.Sorted(maps.Keys(m.outcomes[f.ID])) {
 			if o := m.outcomes[f.ID][row]; f.Scope == s && o.Reference == reference {
-				h.Sightings = append(h.Sightings, ledger.Sighting{File: f.ID, Name: f.Name, Line: o.Line, Status: o.Status})
+				h.Sightings = append(h.Sightings, ledger.Sighting{File: f.ID, Name: f.Name, Line: o.Line, Status: o.Status, Code: o.Code, Detail: o.Detail})
 			}
 		}
 	}

@@ -177,9 +177,10 @@ func testHistory(t *testing.T, e Engine) {
 		t.Helper()
 		record(t, l, ledger.Entry{File: file, Outcome: &ledger.Outcome{Row: n, Line: n + 1, Reference: reference, Status: status}})
 	}
+	record(t, l, ledger.Entry{File: "f", Outcome: &ledger.Outcome{Row: 1, Line: 2, Reference: "A", Status: ledger.Invalid, Code: "invalid_date", Detail: "what and why"}})
+	same(t, "history of a bill never sent", &ledger.History{Sightings: []ledger.Sighting{
+		{File: "f", Name: "f.csv", Line: 2, Status: ledger.Invalid, Code: "invalid_date", Detail: "what and why"}}}, history("A"))
 	row("f", 1, "A", ledger.Invalid)
-	same(t, "history of a bill never sent",
-		&ledger.History{Sightings: []ledger.Sighting{{File: "f", Name: "f.csv", Line: 2, Status: ledger.Invalid}}}, history("A"))
 	if _, err := l.History(t.Context(), ledger.Scope{Merchant: "other"}, "A"); !errors.Is(err, ledger.ErrNotFound) {
 		t.Errorf("History in another scope: %v, want ErrNotFound", err)
 	}

@@ -106,6 +106,9 @@ func filesQuery(q ledger.Query) (string, []any) {
 	if q.Unfinished {
 		add("f.state NOT IN ('done', 'dropped')") // as in files_unfinished
 	}
+	if q.Ours {
+		add("f.state <> 'dropped'") // few are: the index that has the order is walked past them
+	}
 	if q.SHA256 != "" {
 		add("f.sha256 = ? AND f.sha256 <> ''", q.SHA256) // as in files_content
 	}

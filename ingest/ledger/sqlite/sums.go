@@ -119,14 +119,14 @@ func sightingsOf(ctx context.Context, tx *sql.Tx, s ledger.Scope, id int64, refe
 			UNION SELECT (file << 32) + row FROM attempts WHERE bill = ?1
 			UNION SELECT id FROM outcomes WHERE sent = 0 AND reference = ?2
 		)
-		SELECT f.id, f.name, o.line, o.status
+		SELECT f.id, f.name, o.line, o.status, o.code, o.detail
 		FROM seen JOIN outcomes AS o ON o.id = seen.id JOIN files AS f ON f.number = seen.id >> 32
 		WHERE o.reference = ?2 AND f.scope = (SELECT id FROM scopes WHERE merchant = ?3 AND mode = ?4)
 		ORDER BY f.received, f.id, o.id`,
 		[]any{id, reference, s.Merchant, s.Mode},
 		func(rows *sql.Rows) error {
 			var g ledger.Sighting
-			if err := rows.Scan(&g.File, &g.Name, &g.Line, &g.Status); err != nil {
+			if err := rows.Scan(&g.File, &g.Name, &g.Line, &g.Status, &g.Code, &g.Detail); err != nil {
 				return err
 			}
 			h.Sightings = append(h.Sightings, g)

@@ -1,0 +1,123 @@
+package ingest
+
+import (
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"billdrop/ingest/ledger"
+	"billdrop/ingest/ledger/sqlite"
+	"billdrop/ingest/report"
+)
+
+// Two workers that know nothing of each other, each with a ledger of its own, share an inbox: the rename decides who has a
+// file, and every bill and every party is created once.
+func TestTwoWorkersOneInbox(t *testing.T) {
+	onServers(t, func(t *testing.T, r *rig) {
+		const files, rows = 24, 20
+		for i := range files {
+			r.drop(t, fmt.Sprintf("f%02d.csv", i), manyBills(i*rows, rows, 7))
+		}
+		var together sync.WaitGroup
+		var mu sync.Mutex
+		var all []report.Summary
+		for i := range 2 {
+			// Its own ledger and spool, and its own lane: nothing is shared but the servers.
+			feed := *r.feed
+			feed.Lane = NewLane(r.lane.scope, r.lane.api, r.lane.policy, slog.New(slog.DiscardHandler))
+			base := filepath.Join(r.base, fmt.Sprint(i))
+			led, err := sqlite.Open(t.Context(), filepath.Join(r.base, fmt.Sprintf("%d.db", i)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer led.Close()
+			w, err := New(Options{Ledger: led, Spool: base, Feeds: []*Feed{&feed}, Log: slog.New(slog.DiscardHandler)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			together.Go(func() {
+				for range 3 { // what one has not claimed when it looks, the other has
+					summaries, err := w.Poll(t.Context())
+					if err != nil {
+						t.Error(err)
+					}
+					mu.Lock()
+					all = append(all, summaries...)
+					mu.Unlock()
+				}
+			})
+		}
+		together.Wait()
+		seen := make(map[string]int)
+		created := 0
+		for _, s := range all {
+			seen[s.File]++
+			created += s.Rows.By[ledger.Created]
+		}
+		state := r.api.State()
+		if len(seen) != files || len(all) != files || created != files*rows || len(state.Bills) != files*rows {
+			t.Errorf("%d files in %d reports, %d rows created, %d bills; want %d, %d, %d, %d",
+				len(seen), len(all), created, len(state.Bills), files, files, files*rows, files*rows)
+		}
+		if len(state.Customers) != 7 || len(state.Accounts) != 7 {
+			t.Errorf("%d customers and %d accounts, want 7 of each", len(state.Customers), len(state.Accounts))
+		}
+	})
+}
+
+// The same rows in two feeds of one merchant at the same time: one of them creates a bill, the other finds it.
+func TestSameFileInTwoFeeds(t *testing.T) {
+	onServers(t, func(t *testing.T, r *rig) {
+		const rows = 200
+		second := *r.feed
+		second.Name = "second"
+		dirs := &second.Dirs
+		for _, d := range []*string{&dirs.Inbox, &dirs.Processing, &dirs.Archive, &dirs.Rejected, &dirs.Results} {
+			name := "second-" + filepath.Base(*d)
+			mkdir(t, filepath.Join(r.root, name))
+			*d = filepath.Dir(*d) + "/" + name
+			*d = strings.Replace(*d, "//", "/", 1)
+		}
+		r.drop(t, "a.csv", manyBills(0, rows, 30))
+		write(t, filepath.Join(r.root, "second-inbox", "b.csv"), reversed(manyBills(0, rows, 30)))
+		led, err := sqlite.Open(t.Context(), filepath.Join(r.base, "ledger.db"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer led.Close()
+		w, err := New(Options{Ledger: led, Spool: filepath.Join(r.base, "spool"), Feeds: []*Feed{r.feed, &second}, Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		summaries, err := w.Poll(t.Context())
+		if err != nil || len(summaries) != 2 {
+			t.Fatalf("%d summaries, %v", len(summaries), err)
+		}
+		created, existing := 0, 0
+		for _, s := range summaries {
+			created += s.Rows.By[ledger.Created]
+			existing += s.Rows.By[ledger.Existing]
+		}
+		state := r.api.State()
+		if created != rows || existing != rows || state.Posts != rows || len(state.Bills) != rows {
+			t.Errorf("%d created, %d existing, %d POSTs, %d bills; want %d of each", created, existing, state.Posts, len(state.Bills), rows)
+		}
+		if len(state.Customers) != 30 {
+			t.Errorf("%d customers, want 30", len(state.Customers))
+		}
+	})
+}
+
+// reversed is the same file with its rows in the other order.
+func reversed(content string) string {
+	lines := strings.SplitAfter(strings.TrimSuffix(content, "\n"), "\n")
+	var b strings.Builder
+	b.WriteString(lines[0])
+	for i := len(lines) - 1; i > 0; i-- {
+		b.WriteString(strings.TrimSuffix(lines[i], "\n") + "\n")
+	}
+	return b.String()
+}
