@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"net/http"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -38,9 +39,9 @@ func readProblem(status int, body []byte) (p Problem, said string) {
 	p.Status = status
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(body, &members); err == nil {
-		p.Type = clean(textOf(members["type"]), maxTitle)
-		p.Title = clean(textOf(members["title"]), maxTitle)
-		p.Detail = clean(textOf(members["detail"]), maxDetail)
+		p.Type = clean(withoutKeys(textOf(members["type"])), maxTitle)
+		p.Title = clean(withoutKeys(textOf(members["title"])), maxTitle)
+		p.Detail = clean(withoutKeys(textOf(members["detail"])), maxDetail)
 		var b strings.Builder
 		for _, name := range sayings {
 			collect(&b, members[name], maxNesting)
@@ -57,6 +58,12 @@ func readProblem(status int, body []byte) (p Problem, said string) {
 	}
 	return p, strings.ToLower(said)
 }
+
+// aKey is what a key of the API looks like.
+var aKey = regexp.MustCompile(`\b[sp]k_[A-Za-z0-9_]+`)
+
+// withoutKeys takes keys out of a text: an API may quote the one that it refuses, and problems are shown.
+func withoutKeys(s string) string { return aKey.ReplaceAllLiteralString(s, "[key]") }
 
 // textOf is raw as a string, "" when it is none.
 func textOf(raw json.RawMessage) string {

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -26,22 +27,23 @@ type payer struct {
 	CustomerID string
 }
 
-// differences names what the bill that exists says otherwise than the row: nothing when it is the same bill.
+// difference is one thing that the bill that exists says otherwise than the row. "" = it says nothing of it, or
+// nobody knows.
+type difference struct{ field, theirs, yours string }
+
+// differences is what the bill that exists says otherwise than the row: nothing when it is the same bill.
 // Only what the row gives is compared: a bill without dates in the file takes the API's. Names and metadata
 // are no part of a bill's identity, for an existing party is used as it is.
-func differences(b *billfile.Bill, s ledger.Seen, p payer) string {
-	var diffs []string
+func differences(b *billfile.Bill, s ledger.Seen, p payer) []difference {
+	var diffs []difference
 	differ := func(field, theirs, yours string) {
-		if theirs == "" {
-			theirs = "none"
-		}
-		diffs = append(diffs, fmt.Sprintf("%s: the bill has %s, this row %s", field, theirs, yours))
+		diffs = append(diffs, difference{field, theirs, yours})
 	}
 	if s.Voided {
-		diffs = append(diffs, "status: the bill is voided")
+		differ(fieldStatus, "voided", "unpaid")
 	}
 	if s.Amount != b.Amount {
-		differ("amount_due", strconv.FormatInt(s.Amount, 10), strconv.FormatInt(b.Amount, 10))
+		differ(fieldAmount, strconv.FormatInt(s.Amount, 10), strconv.FormatInt(b.Amount, 10))
 	}
 	if s.Currency != b.Currency {
 		differ("currency", s.Currency, b.Currency)
@@ -55,19 +57,53 @@ func differences(b *billfile.Bill, s ledger.Seen, p payer) string {
 	switch {
 	case b.AccountID != "" || b.AccountReference != "":
 		if s.AccountID == "" || s.AccountID != p.AccountID {
-			differ("account", s.AccountID, orUnknown(p.AccountID))
+			differ(fieldAccount, s.AccountID, p.AccountID)
 		}
 	case s.AccountID != "":
-		differ("account", s.AccountID, "none")
+		differ(fieldAccount, s.AccountID, noParty)
 	case s.CustomerID != p.CustomerID:
-		differ("customer", s.CustomerID, orUnknown(p.CustomerID))
+		differ("customer", s.CustomerID, p.CustomerID)
 	}
-	return strings.Join(diffs, "; ")
+	return diffs
 }
 
-func orUnknown(id string) string {
-	if id == "" {
-		return "another that the API does not know"
+// Fields of a difference that are not told like the others.
+const (
+	fieldStatus  = "status"
+	fieldAmount  = "amount_due" // minor units
+	fieldAccount = "account"
+)
+
+// noParty is what a row says that names none.
+const noParty = "none"
+
+// describe tells differences to a person; "" when there are none.
+func describe(diffs []difference) string {
+	texts := make([]string, len(diffs))
+	for i, d := range diffs {
+		if d.field == fieldStatus {
+			texts[i] = "status: the bill is voided"
+			continue
+		}
+		texts[i] = fmt.Sprintf("%s: the bill has %s, this row %s", d.field,
+			cmp.Or(d.theirs, noParty), cmp.Or(d.yours, "another that the API does not know"))
 	}
-	return id
+	return strings.Join(texts, "; ")
+}
+
+// misheard completes what a 201 said of a bill with what was sent, where it said nothing, and tells where it said otherwise: then a bill
+// exists, but another than the row's.
+func misheard(b *billfile.Bill, s *ledger.Seen) string {
+	s.Currency = cmp.Or(s.Currency, b.Currency)
+	s.Amount = cmp.Or(s.Amount, b.Amount)
+	s.BillDate = cmp.Or(s.BillDate, b.BillDate)
+	s.DueDate = cmp.Or(s.DueDate, b.DueDate)
+	var diffs []difference
+	if s.Amount != b.Amount {
+		diffs = append(diffs, difference{fieldAmount, strconv.FormatInt(s.Amount, 10), strconv.FormatInt(b.Amount, 10)})
+	}
+	if s.Currency != b.Currency {
+		diffs = append(diffs, difference{"currency", s.Currency, b.Currency})
+	}
+	return describe(diffs)
 }

@@ -23,9 +23,11 @@ type delivery struct {
 	rec         *ledger.Bill // the ledger's record of the reference; nil: never heard of
 	body        []byte       // of rec.Send's generation; nil until built
 	last        client.Answer
-	charged     int    // sends of this run that count against the row
-	epoch       int    // outages of the gate when charged was last begun anew
-	generations int    // keys used up in this run
+	charged     int // sends of this run that count against the row
+	epoch       int // outages of the gate when charged was last begun anew
+	generations int // keys used up in this run
+	customers   int // created by sends of this row, runs before a retry included
+	accounts    int
 	waits       int    // look-ups in this run for a request that stayed in flight
 	diff        string // what the bill that exists says otherwise
 }
@@ -223,6 +225,9 @@ func (d *delivery) judge(ctx context.Context) (decision, error) {
 	if todo.Do == stepFinish { // created: the one place where success comes from an answer
 		d.rec.State, d.rec.Doubt, d.rec.Seen = ledger.Exists, false, seen(a.Bill)
 		d.opening.heard(a)
+		if d.diff = misheard(&d.bill, &d.rec.Seen); d.diff != "" {
+			todo.Status = ledger.Conflict
+		}
 		return todo, nil
 	}
 	if err := d.note(ctx); err != nil {
@@ -233,7 +238,8 @@ func (d *delivery) judge(ctx context.Context) (decision, error) {
 		return todo, nil
 	}
 	d.lane.parties.yield(d.claim)
-	guilty, err := d.opening.hold(ctx, d.gate.closed, a)
+	byID := s.AccountID != "" || s.CustomerID != ""
+	guilty, err := d.opening.hold(ctx, d.gate.closed, a, byID)
 	if guilty {
 		todo = decision{Do: stepStop}
 	}

@@ -128,6 +128,7 @@ func (f *fanout) read(ctx context.Context, recs records) ([]*delivery, error) {
 		}
 		chunk = append(chunk, &delivery{
 			fanout: f, row: rec.Row, line: rec.Line, bill: rec.Bill, content: billfile.ContentDigest(&rec.Bill),
+			customers: settled[rec.Row].Customers, accounts: settled[rec.Row].Accounts,
 		})
 	}
 	return chunk, nil

@@ -21,8 +21,10 @@ type firstAnswers struct {
 	rows     int // rows under way, held ones included
 	held     int
 	kind     refusal
+	setup    bool          // what is held cannot be the rows' fault
 	decided  chan struct{} // closed once the refusals may be put down to the rows
 	isClosed bool
+	blamed   bool // decided: it is the set-up
 }
 
 // refusal is what makes two refusals the same one.
@@ -45,6 +47,7 @@ func (f *firstAnswers) count(change func()) {
 	change()
 	if f.held > 0 && f.feeders == 0 && f.rows == f.held {
 		f.decide() // nobody is left who could tell
+		f.blamed = f.setup
 	}
 }
 
@@ -72,14 +75,14 @@ func suspicious(a client.Answer) bool {
 }
 
 // hold waits until it is known whose fault a suspicious refusal is, or stop is closed. It returns true when
-// it is the set-up's.
-func (f *firstAnswers) hold(ctx context.Context, stop <-chan struct{}, a client.Answer) (bool, error) {
+// it is the set-up's. byID: the refused body named something by an id, which may be what was not found.
+func (f *firstAnswers) hold(ctx context.Context, stop <-chan struct{}, a client.Answer, byID bool) (bool, error) {
 	f.mu.Lock()
 	this := refusal{a.Status, a.Problem.Type, a.Problem.Title}
 	switch {
 	case f.isClosed:
-		f.mu.Unlock()
-		return false, nil
+		defer f.mu.Unlock()
+		return f.blamed, nil
 	case f.held > 0 && f.kind != this:
 		f.decide() // rows are refused for different reasons
 		f.mu.Unlock()
@@ -87,6 +90,9 @@ func (f *firstAnswers) hold(ctx context.Context, stop <-chan struct{}, a client.
 	}
 	f.kind = this
 	f.held++
+	if a.Status == 404 && !byID {
+		f.setup = true // "no such resource", where all that was named is the path
+	}
 	guilty := f.held >= setupRefusals
 	f.mu.Unlock()
 	f.count(func() {})
@@ -96,10 +102,17 @@ func (f *firstAnswers) hold(ctx context.Context, stop <-chan struct{}, a client.
 	}
 	select {
 	case <-f.decided:
-		return false, nil
+		return f.blame(), nil
 	case <-stop:
 		return true, nil
 	case <-ctx.Done():
 		return false, context.Cause(ctx)
 	}
+}
+
+// blame is what was decided.
+func (f *firstAnswers) blame() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.blamed
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -20,7 +21,14 @@ type held struct{ code, detail string }
 
 // overLimit finds the limit that the file is over, or the control total that it misses.
 func (j *job) overLimit(ctx context.Context) (*held, error) {
-	s, limits := j.survey, j.feed.Hold
+	if over := j.feed.Hold.exceeded(j.survey); len(over) > 0 {
+		return &held{"over_limit", strings.Join(over, "; ") + "; check the file, then run: billdrop approve " + j.file.ID}, nil
+	}
+	return j.controlMismatch(ctx)
+}
+
+// exceeded names the limits that a file is over.
+func (limits Hold) exceeded(s *billfile.Survey) []string {
 	var over []string
 	if percent := limits.MaxInvalidPercent; percent < 100 && s.Rows > 0 && s.Invalid*100 > percent*s.Rows {
 		over = append(over, fmt.Sprintf("%d of %d rows are invalid, more than hold.max_invalid_percent (%d)", s.Invalid, s.Rows, percent))
@@ -33,10 +41,7 @@ func (j *job) overLimit(ctx context.Context) (*held, error) {
 			over = append(over, fmt.Sprintf("its valid rows sum up to %s %d, more than hold.max_total (%d, minor units)", currency, sum, limits.MaxTotal[currency]))
 		}
 	}
-	if len(over) > 0 {
-		return &held{"over_limit", strings.Join(over, "; ") + "; check the file, then run: billdrop approve " + j.file.ID}, nil
-	}
-	return j.controlMismatch(ctx)
+	return over
 }
 
 // control is a biller's own count of a file, in the sidecar NAME.control.json.
@@ -55,7 +60,11 @@ func (j *job) controlMismatch(ctx context.Context) (*held, error) {
 	var want control
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.DisallowUnknownFields()
-	if err := dec.Decode(&want); err != nil {
+	err = dec.Decode(&want)
+	if err == nil && (dec.More() || want.Rows == nil && want.Amounts == nil) {
+		err = errors.New("it says nothing, or more than one thing")
+	}
+	if err != nil {
 		return &held{"control_total_mismatch", `the control file cannot be read: it has to look like {"rows": 1000, "amounts": {"ZAR": 123456}}; check the file, then run: billdrop approve ` + j.file.ID}, nil
 	}
 	sums := make(map[string]int64)

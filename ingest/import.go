@@ -44,6 +44,9 @@ func (w *Worker) Import(ctx context.Context, feed *Feed, path string, in io.Read
 	if f.Results, err = filepath.Abs(out); err != nil {
 		return report.Summary{}, fmt.Errorf("import %s: %w", path, err)
 	}
+	if err := writable(f.Results); err != nil {
+		return report.Summary{}, fmt.Errorf("%w: its reports cannot be written to %s (%w): name another directory with --out", ErrNotApplicable, f.Results, err)
+	}
 	// A file that cannot be read leaves nothing behind: it enters the ledger with its copy in the spool.
 	if f.SHA256, f.Size, err = w.spool.take(ctx, f.ID, feed.Format.MaxFileSize, fetch); err != nil {
 		return report.Summary{}, fmt.Errorf("import %s: %w", path, err)
@@ -78,4 +81,16 @@ func (w *Worker) begun(ctx context.Context, feed *Feed, f *ledger.File) (*job, e
 		return nil, errors.Join(fmt.Errorf("record import of %s: %w", f.Name, err), w.spool.remove(f.ID))
 	}
 	return j, j.name(ctx, ledger.Spooled)
+}
+
+// writable makes sure that files can be made in a directory, which is created where missing.
+func writable(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	probe, err := os.CreateTemp(dir, ".billdrop-*")
+	if err != nil {
+		return err
+	}
+	return errors.Join(probe.Close(), os.Remove(probe.Name()))
 }

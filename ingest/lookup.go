@@ -90,7 +90,7 @@ func (d *delivery) sameOrNot(ctx context.Context) (finding, error) {
 	case !ok:
 		return foundNothing, nil
 	}
-	if d.diff = differences(&d.bill, d.rec.Seen, p); d.diff != "" {
+	if d.diff = describe(differences(&d.bill, d.rec.Seen, p)); d.diff != "" {
 		return foundDifferent, nil
 	}
 	return foundSame, nil
@@ -145,7 +145,7 @@ func (d *delivery) askAccount(ctx context.Context) (id string, ok bool, err erro
 	if err != nil || a.Kind != client.Found {
 		return "", a.Kind == client.Absent, err
 	}
-	p := ledger.Party{PartyRef: d.claim.account.ref, ID: a.Account.ID, CustomerID: a.Account.CustomerID, CreatedFor: d.creator()}
+	p := ledger.Party{PartyRef: d.claim.account.ref, ID: a.Account.ID, CustomerID: a.Account.CustomerID}
 	return p.ID, true, d.met(ctx, p)
 }
 
@@ -155,7 +155,7 @@ func (d *delivery) askCustomer(ctx context.Context) (id string, ok bool, err err
 	if err != nil || a.Kind != client.Found {
 		return "", a.Kind == client.Absent, err
 	}
-	p := ledger.Party{PartyRef: d.claim.customer.ref, ID: a.Customer.ID, CreatedFor: d.creator()}
+	p := ledger.Party{PartyRef: d.claim.customer.ref, ID: a.Customer.ID}
 	return p.ID, true, d.met(ctx, p)
 }
 
@@ -164,33 +164,37 @@ func (d *delivery) met(ctx context.Context, p ledger.Party) error {
 	if err := d.record(ctx, ledger.Entry{Scope: d.lane.scope, Parties: []ledger.Party{p}}); err != nil {
 		return err
 	}
-	if p.Kind == ledger.Account {
-		d.lane.parties.learn(d.claim, p.ID, "")
-	} else {
-		d.lane.parties.learn(d.claim, "", p.ID)
+	known := d.lane.parties.known(d.claim)
+	made := 0
+	if d.halfMade() {
+		made = 1
 	}
+	if p.Kind == ledger.Account {
+		if known.AccountID == "" {
+			d.accounts += made
+		}
+		d.lane.parties.learn(d.claim, p.ID, "")
+		return nil
+	}
+	if known.CustomerID == "" {
+		d.customers += made
+	}
+	d.lane.parties.learn(d.claim, "", p.ID)
 	return nil
 }
 
-// creator is the file to which a party that is found now is put down: this one, if a send of this row
-// that nested it got no conclusive answer; nobody otherwise.
-func (d *delivery) creator() string {
-	if d.rec != nil && d.rec.Send.File == d.file.ID && d.rec.Send.Unanswered && d.rec.Send.Form.Nested() {
-		return d.file.ID
-	}
-	return ""
+// halfMade reports whether a party that is found now is put down to this row: a send of it that nested the party got
+// no conclusive answer.
+func (d *delivery) halfMade() bool {
+	return d.rec != nil && d.rec.Send.File == d.file.ID && d.rec.Send.Unanswered && d.rec.Send.Form.Nested()
 }
 
-// ask sends one GET, again while there is hope of an answer. Found and Absent are answers; any other kind
-// that comes back means that none could be had. An error means that the run stops.
-func (d *delivery) ask(ctx context.Context, get func(context.Context, string) client.Answer, reference string) (client.Answer, error) {
-	for tries := 0; ; {
-		leave, err := d.gate.enter(ctx)
-		if err != nil {
-			return client.Answer{}, err
-		}
-		a := get(context.WithoutCancel(ctx), reference)
-		d.gate.leave(leave, reference, a)
+// lookup asks the API for one object by its reference.
+type lookup func(ctx context.Context, reference string) client.Answer
+
+// ask sends one GET, as gate.ask does, and counts what went out for the file.
+func (d *delivery) ask(ctx context.Context, get lookup, reference string) (client.Answer, error) {
+	return d.gate.ask(ctx, get, reference, func(a client.Answer) error {
 		e := ledger.Entry{File: d.file.ID, Gets: 1}
 		if a.Kind == client.Throttled {
 			e.Throttled = 1
@@ -198,27 +202,41 @@ func (d *delivery) ask(ctx context.Context, get func(context.Context, string) cl
 		if a.Kind == client.NotSent {
 			e.Gets = 0
 		}
-		if err := d.record(ctx, e); err != nil {
+		return d.record(ctx, e)
+	})
+}
+
+// ask sends one GET, again while there is hope of an answer; each of its answers is told to heard. Found and Absent are
+// answers; any other kind that comes back means that none could be had. An error means that the run stops.
+func (g *gate) ask(ctx context.Context, get lookup, reference string, heard func(client.Answer) error) (client.Answer, error) {
+	for tries := 0; ; {
+		leave, err := g.enter(ctx)
+		if err != nil {
+			return client.Answer{}, err
+		}
+		a := get(context.WithoutCancel(ctx), reference)
+		g.leave(leave, reference, a)
+		if err := heard(a); err != nil {
 			return client.Answer{}, err
 		}
 		switch a.Kind {
 		case client.Found, client.Absent, client.Refused:
 			return a, nil
 		case client.KeyRefused, client.Redirected, client.Untrusted, client.Mismatched:
-			d.last = a
-			return a, d.stop()
+			g.halt(stopReason(a))
+			return a, g.err()
 		case client.Throttled:
 			continue
 		case client.NotSent:
 		default:
-			outage, _ := d.gate.state()
+			outage, _ := g.state()
 			if tries++; outage {
 				tries = 0
-			} else if tries >= d.lane.policy.MaxAttempts && !d.gate.suspect() {
+			} else if tries >= g.policy.MaxAttempts && !g.suspect() {
 				return a, nil
 			}
 		}
-		if err := d.gate.sleep(ctx, d.lane.policy.backoff(reference, max(1, tries))); err != nil {
+		if err := g.sleep(ctx, g.policy.backoff(reference, max(1, tries))); err != nil {
 			return client.Answer{}, err
 		}
 	}

@@ -4,9 +4,14 @@ import (
 	"context"
 	"fmt"
 	"strconv"
-	"strings"
 
 	"billdrop/ingest/ledger"
+)
+
+// Code of a row whose account nobody knows, and what to do about it.
+const (
+	codeUnknownAccount = "unknown_account"
+	unknownAccount     = "no such account, and the row names no customer for whom to open it; add customer_reference, or correct the reference"
 )
 
 // finish records the row's status, with everything learnt on the way, in one entry.
@@ -16,8 +21,7 @@ func (d *delivery) finish(ctx context.Context, status ledger.Status) error {
 	case ledger.Conflict:
 		o.Detail = d.diff
 	case ledger.Rejected:
-		o.Code = "unknown_account"
-		o.Detail = "account_reference: no such account, and the row names no customer for whom to open it; add customer_reference, or correct the reference"
+		o.Code, o.Detail = codeUnknownAccount, "account_reference: "+unknownAccount
 	case ledger.Failed:
 		o.Code = "attempts_exhausted"
 		o.Detail = fmt.Sprintf("not created: %d sends, the last answer was %s, and the API holds no such bill; run: billdrop retry %s", o.Attempts, d.lastWord(), d.file.ID)
@@ -37,7 +41,7 @@ func (d *delivery) refuse(ctx context.Context) error {
 	if detail := d.last.Problem.Detail; detail != "" {
 		o.Detail += ": " + detail
 	}
-	o.Detail = d.discreet(o.Detail)
+	o.Detail = discreet(o.Detail, &d.bill)
 	return d.close(ctx, o)
 }
 
@@ -46,21 +50,6 @@ func (d *delivery) lastWord() string {
 		return "none"
 	}
 	return d.rec.Send.Answer
-}
-
-// discreet takes out of an API's text what the row says of people: the API may quote what it was sent.
-func (d *delivery) discreet(text string) string {
-	b := &d.bill
-	private := []string{b.CustomerName, b.AccountName, b.CustomerEmail, b.CustomerPhone}
-	for _, m := range b.Metadata {
-		private = append(private, m.Value)
-	}
-	for _, p := range private {
-		if len(p) > 2 { // shorter ones identify nobody, and would tear words apart
-			text = strings.ReplaceAll(text, p, "[withheld]")
-		}
-	}
-	return text
 }
 
 func (d *delivery) outcome(status ledger.Status) ledger.Outcome {
@@ -91,6 +80,7 @@ func (d *delivery) close(ctx context.Context, o ledger.Outcome) error {
 	if o.Status == ledger.Created {
 		p, e.Parties = d.created()
 	}
+	o.Customers, o.Accounts = d.customers, d.accounts
 	if err := d.record(ctx, e); err != nil {
 		return err
 	}
@@ -109,11 +99,13 @@ func (d *delivery) created() (payer, []ledger.Party) {
 	known := d.lane.parties.known(d.claim)
 	if c := d.claim.account; c != nil && s.Form >= ledger.FormNewAccount && s.Form != ledger.FormNewCustomer && known.AccountID == "" && b.AccountID != "" {
 		p.AccountID = b.AccountID
-		news = append(news, ledger.Party{PartyRef: c.ref, ID: b.AccountID, CustomerID: b.CustomerID, CreatedFor: d.file.ID})
+		news = append(news, ledger.Party{PartyRef: c.ref, ID: b.AccountID, CustomerID: b.CustomerID})
+		d.accounts++
 	}
 	if c := d.claim.customer; c != nil && s.Form >= ledger.FormNewCustomer && known.CustomerID == "" && b.CustomerID != "" {
 		p.CustomerID = b.CustomerID
-		news = append(news, ledger.Party{PartyRef: c.ref, ID: b.CustomerID, CreatedFor: d.file.ID})
+		news = append(news, ledger.Party{PartyRef: c.ref, ID: b.CustomerID})
+		d.customers++
 	}
 	return p, news
 }

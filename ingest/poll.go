@@ -140,6 +140,10 @@ func (r *round) run(ctx context.Context, wait bool) error {
 		r.fail(err)
 		return errors.Join(r.errs...)
 	}
+	if err := r.strangers(ctx); err != nil {
+		r.fail(err)
+		return errors.Join(r.errs...)
+	}
 	r.resume(ctx, ledger.FromInbox)
 	r.collect(ctx, wait)
 	if ctx.Err() != nil {
@@ -192,8 +196,8 @@ func (r *round) collect(ctx context.Context, wait bool) {
 				waiting[e.Name] = true
 			}
 		}
-		if waitedFor = waiting; len(waiting) == 0 || !wait {
-			return
+		if waitedFor = waiting; len(waiting) == 0 || !wait || listing.NextLook == 0 {
+			return // with nothing to wait for, but for markers, which come when they come
 		}
 		if time.Since(looked) >= patience*max(r.feed.Watch.Settle, time.Second) {
 			r.Log.Warn("files keep changing, left for the next run", "feed", r.feed.Name, "files", slices.Sorted(maps.Keys(waiting)))
@@ -234,11 +238,52 @@ func (r *round) look(ctx context.Context) (inbox.Listing, error) {
 	if err != nil {
 		return inbox.Listing{}, fmt.Errorf("feed %s: list inbox %s: %w", r.feed.Name, r.feed.Dirs.Inbox, err)
 	}
+	entries = slices.DeleteFunc(entries, func(e inbox.Entry) bool {
+		return e.Dir && r.ours(path.Join(r.feed.Dirs.Inbox, e.Name))
+	})
 	listing := r.settlers[r.feed.Name].Look(time.Now(), entries)
 	for _, o := range listing.Odd {
 		r.Log.Warn("left alone in the inbox", "feed", r.feed.Name, "file", o.Name, "why", o.Why)
 	}
 	return listing, nil
+}
+
+// ours reports whether a directory is one of some feed's.
+func (r *round) ours(dir string) bool {
+	return slices.ContainsFunc(r.Feeds, func(f *Feed) bool {
+		d := f.Dirs
+		return slices.Contains([]string{d.Inbox, d.Processing, d.Archive, d.Rejected, d.Results}, dir)
+	})
+}
+
+// strangers names the files in processing/ that this ledger knows nothing of. They are left alone: another worker, with another
+// ledger, may be at work on them.
+func (r *round) strangers(ctx context.Context) error {
+	dir := r.feed.Dirs.Processing
+	entries, err := r.remote.List(ctx, dir)
+	if err != nil {
+		return fmt.Errorf("feed %s: list %s: %w", r.feed.Name, dir, err)
+	}
+	if len(entries) == 0 {
+		return nil
+	}
+	files, err := r.Ledger.Files(ctx, ledger.Query{Unfinished: true})
+	if err != nil {
+		return err
+	}
+	known := make(map[string]bool)
+	for _, f := range files {
+		for _, suffix := range []string{"", checksumSuffix, controlSuffix} {
+			known[f.Path+suffix] = true
+		}
+	}
+	for _, e := range entries {
+		if name := path.Join(dir, e.Name); !known[name] && !r.ours(name) {
+			r.Log.Warn("left alone in processing: it is not in this ledger, so another worker has it, or its ledger is lost; if nobody works on it, move it back to the inbox",
+				"feed", r.feed.Name, "file", e.Name)
+		}
+	}
+	return nil
 }
 
 // resume finishes the files that earlier runs left unfinished, oldest first.

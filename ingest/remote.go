@@ -104,7 +104,7 @@ func (p *remotePlace) sidecar(ctx context.Context, suffix string) ([]byte, error
 	if _, err := p.remote.Fetch(ctx, name, &b); err != nil {
 		return nil, err
 	}
-	return b.Bytes(), nil
+	return append([]byte{}, b.Bytes()...), nil // an empty one is there all the same
 }
 
 func (p *remotePlace) reported(ctx context.Context, name string) (bool, error) {

@@ -53,7 +53,12 @@ type Validation struct {
 	Problems      []FoundProblem   `json:"problems"` // in file order, MaxProblems at most
 	ByCode        map[string]int   `json:"by_code"`  // problems by code, all of them
 	Stem          string           `json:"stem"`     // of the reports; "" when none were written
+	// First are the first few problems of each code, however many there are of the others.
+	First map[string][]FoundProblem `json:"-"`
 }
+
+// FirstOfEach is how many problems of a code Validation.First has at most.
+const FirstOfEach = 5
 
 // RowCounts counts records; Total = Valid + Invalid.
 type RowCounts struct {
@@ -82,19 +87,26 @@ func Validate(ctx context.Context, c Check) (Validation, error) {
 		return Validation{}, err
 	}
 	defer src.close()
+	v, _, err := validate(ctx, c, src)
+	return v, err
+}
+
+// validate is Validate of an open file. The survey is nil where the file is refused unread.
+func validate(ctx context.Context, c Check, src *source) (Validation, *billfile.Survey, error) {
 	v := Validation{
-		File: src.name, Outcome: OutcomeValid, Amounts: map[string]int64{}, Problems: []FoundProblem{}, ByCode: map[string]int{},
+		File: src.name, Outcome: OutcomeValid, Amounts: map[string]int64{}, Problems: []FoundProblem{}, ByCode: map[string]int{}, First: map[string][]FoundProblem{},
 	}
 	survey, refusal, err := src.survey(ctx, c, &v)
 	if err != nil {
-		return Validation{}, err
+		return Validation{}, nil, err
 	}
 	if refusal != nil {
 		v.Outcome, v.Code, v.Detail, v.Line = OutcomeRejected, refusal.Code, refusal.Detail, refusal.Line
 		if c.Out == "" {
-			return v, nil
+			return v, nil, nil
 		}
-		return v, writeValidation(c, &v, report.Tally{})
+		err := writeValidation(c, &v, report.Tally{})
+		return v, nil, err
 	}
 	v.Lines = ledger.Lines(survey.Lines)
 	v.Rows = RowCounts{Total: survey.Rows, Valid: survey.Rows - survey.Invalid, Invalid: survey.Invalid}
@@ -109,10 +121,11 @@ func Validate(ctx context.Context, c Check) (Validation, error) {
 		}
 	}
 	if survey.Invalid == 0 && c.Out == "" {
-		return v, nil // there is nothing that a second reading could tell
+		return v, survey, nil // there is nothing that a second reading could tell
 	}
 	w := &validationWalk{check: c, src: src, survey: survey, v: &v}
-	return v, w.run(ctx)
+	err = w.run(ctx)
+	return v, survey, err
 }
 
 // source is a bill file that can be opened again and again.
@@ -274,12 +287,13 @@ func (w *validationWalk) list(rec *billfile.Record) {
 	for _, p := range rec.Problems {
 		w.v.ProblemsTotal++
 		w.v.ByCode[p.Code]++
-		if w.check.MaxProblems > 0 && len(w.v.Problems) >= w.check.MaxProblems {
-			continue
+		found := FoundProblem{Line: p.Line, Row: p.Row, Column: p.Column, Code: p.Code, Detail: p.Detail, BillReference: rec.Bill.Reference}
+		if few := w.v.First[p.Code]; len(few) < FirstOfEach {
+			w.v.First[p.Code] = append(few, found)
 		}
-		w.v.Problems = append(w.v.Problems, FoundProblem{
-			Line: p.Line, Row: p.Row, Column: p.Column, Code: p.Code, Detail: p.Detail, BillReference: rec.Bill.Reference,
-		})
+		if w.check.MaxProblems == 0 || len(w.v.Problems) < w.check.MaxProblems {
+			w.v.Problems = append(w.v.Problems, found)
+		}
 	}
 }
 
@@ -321,12 +335,17 @@ func unsent(recs *billfile.Decoder) iter.Seq2[ledger.Outcome, error] {
 
 // read opens the file for another reading.
 func (w *validationWalk) read(use func(*billfile.Decoder) error) error {
-	f, err := w.src.open()
+	return w.src.read(w.survey, use)
+}
+
+// read opens a surveyed file for another reading.
+func (s *source) read(survey *billfile.Survey, use func(*billfile.Decoder) error) error {
+	f, err := s.open()
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	recs, err := w.survey.Decode(f)
+	recs, err := survey.Decode(f)
 	if err != nil {
 		return err
 	}

@@ -31,8 +31,14 @@ func TestValidateFixtures(t *testing.T) {
 	for _, f := range all {
 		t.Run(f.Name, func(t *testing.T) {
 			out := filepath.Join(t.TempDir(), "reports")
+			path := drop(t, f.Name, f.Bytes())
+			if sum := f.Checksum(); sum != nil {
+				if err := os.WriteFile(path+".sha256", sum, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
 			v, err := ingest.Validate(t.Context(), ingest.Check{
-				Path: drop(t, f.Name, f.Bytes()), Format: fixtureFormat(f.Format), Out: out, Version: "v0.0.0",
+				Path: path, Format: fixtureFormat(f.Format), RejectInvalid: f.Format.OnInvalid == "reject", Out: out, Version: "v0.0.0",
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -273,6 +279,7 @@ func validate(t *testing.T, c ingest.Check) ingest.Validation {
 // fixtureFormat is the format of a fixture's feed.
 func fixtureFormat(f fixtures.Format) billfile.Format {
 	return billfile.Format{
+		Preset: f.Preset, BillReference: f.BillReference,
 		Amounts:  map[string]billfile.Amounts{"minor": billfile.Minor, "major": billfile.Major}[f.Amounts],
 		Currency: f.Currency, Currencies: f.Currencies, Encoding: f.Encoding, DateFormat: f.DateFormat, PhoneRegion: "ZA",
 		Columns: f.Columns, IgnoreColumns: f.IgnoreColumns, MaxFileSize: f.MaxFileSize,

@@ -19,8 +19,12 @@ type cli struct {
 	Run        runCmd        `cmd:"" help:"Poll every feed's inbox and turn bill files into bills."`
 	Import     importCmd     `cmd:"" help:"Put local bill files through the same pipeline."`
 	Validate   validateCmd   `cmd:"" help:"Check bill files offline: no network, no ledger, nothing sent."`
+	Plan       planCmd       `cmd:"" help:"Tell what a run would do with bill files, without doing it."`
+	Status     statusCmd     `cmd:"" help:"List files with their counts, or what to do about one."`
 	Retry      retryCmd      `cmd:"" help:"Send the failed and unknown rows of a file again."`
 	Approve    approveCmd    `cmd:"" help:"Release a held file: the next run sends it."`
+	Why        whyCmd        `cmd:"" help:"Tell everything that the ledger knows of one bill."`
+	Check      checkCmd      `cmd:"" help:"Check the set-up: ok, or exactly what to do."`
 	Sandbox    sandboxCmd    `cmd:"" help:"Serve a local SFTP server and a local Billing API, for trying things out."`
 	Demo       demoCmd       `cmd:"" help:"See it work: sandbox, sample files and one run, in a temporary directory."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -61,7 +62,20 @@ func (e *signalError) Error() string {
 // Is lets a caller that only knows contexts see a cancellation.
 func (e *signalError) Is(target error) bool { return target == context.Canceled }
 
-func main() { os.Exit(start()) }
+func main() {
+	// Memory stays flat whatever the size of a file: garbage may pile up to twice the little that lives, but not beyond
+	// what a small machine can spare. GOGC and GOMEMLIMIT in the environment say otherwise.
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(200)
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memoryLimit)
+	}
+	os.Exit(start())
+}
+
+// memoryLimit is above what a million rows need (indexes of references, rows under way), bytes.
+const memoryLimit = 72 << 20
 
 // start runs the command line under a context that the first SIGINT or SIGTERM cancels: the soft stop, which
 // lets what is in flight come back. A second signal ends the process at once.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -27,7 +28,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"billdrop": main})
+	commands := map[string]func(){"billdrop": main}
+	maps.Copy(commands, benchCommands())
+	testscript.Main(m, commands)
 }
 
 // TestScripts runs the real binary from the outside. The commands that the scripts have over testscript's own:

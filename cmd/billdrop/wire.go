@@ -192,15 +192,19 @@ func checkLogin(c *config.SFTP) error {
 // dialer logs in afresh each time it is called.
 func dialer(c config.SFTP) func(context.Context) (ingest.Remote, error) {
 	return func(ctx context.Context) (ingest.Remote, error) {
-		account, err := inbox.Dial(ctx, inbox.Config{
-			Address: c.Address, User: c.User, PrivateKeyFile: c.PrivateKeyFile, PasswordFile: c.PasswordFile,
-			KnownHostsFile: c.KnownHostsFile, Timeout: c.Timeout,
-		})
+		account, err := dial(ctx, &c)
 		if err != nil {
 			return nil, err // not account: a nil *Account in the interface would not be nil
 		}
 		return account, nil
 	}
+}
+
+func dial(ctx context.Context, c *config.SFTP) (*inbox.Account, error) {
+	return inbox.Dial(ctx, inbox.Config{
+		Address: c.Address, User: c.User, PrivateKeyFile: c.PrivateKeyFile, PasswordFile: c.PasswordFile,
+		KnownHostsFile: c.KnownHostsFile, Timeout: c.Timeout,
+	})
 }
 
 func buildFeed(f *config.Feed, lane *ingest.Lane) *ingest.Feed {
@@ -220,6 +224,8 @@ func buildFeed(f *config.Feed, lane *ingest.Lane) *ingest.Feed {
 // buildFormat relies on the configuration's checks: every value is one of those listed there.
 func buildFormat(f *config.Feed) billfile.Format {
 	return billfile.Format{
+		Preset:              f.Preset,
+		BillReference:       f.BillReference,
 		Amounts:             map[string]billfile.Amounts{"minor": billfile.Minor, "major": billfile.Major}[f.Amounts],
 		Currency:            f.Currency,
 		Currencies:          f.Currencies,

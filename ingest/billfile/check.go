@@ -14,6 +14,7 @@ type item struct {
 	first int // column of the first problem, -1 = of the record as a whole; only where there are problems
 	// readable: the cells that cross-row rules compare could be read for certain.
 	reference, customer, account bool
+	customerCol                  int16 // column of the customer reference, where it could be read
 	// Set by the cross-row hashing.
 	keys crossKeys
 }
@@ -23,11 +24,17 @@ type checker struct {
 	format  Format
 	layout  string // of dates
 	most    int64  // minor units
+	amounts Amounts
 	columns []column
 	labels  []string // of columns in details
 	metas   int
-	phones  *phoneReader
-	found   []placed
+	others  int // metadata and parts
+	// template makes the bill reference; none where the file has a column of it.
+	template template
+	makings  []making
+	phones   *phoneReader
+	found    []placed
+	pairs    []Pair // space for the metadata of the next record; nil = make some
 	// swallowed, where not empty, is added to what is said about line breaks.
 	swallowed string
 }
@@ -39,7 +46,13 @@ type placed struct {
 }
 
 func newChecker(l Layout, f Format, phones *phoneReader) *checker {
-	c := &checker{format: f, layout: f.dateFormat(), most: maxAmount, columns: l.columns, phones: phones}
+	c := &checker{format: f, layout: f.dateFormat(), most: maxAmount, amounts: f.amounts(), columns: l.columns, phones: phones}
+	if c.column(fieldReference) < 0 {
+		c.template = f.template()
+	}
+	if p, ok := presetOf(f.Preset); ok {
+		c.makings = makings(p, l.columns)
+	}
 	if f.MaxAmountDue > 0 {
 		c.most = min(c.most, f.MaxAmountDue)
 	}
@@ -51,6 +64,9 @@ func newChecker(l Layout, f Format, phones *phoneReader) *checker {
 		c.labels = append(c.labels, label)
 		if col.field == fieldMetadata {
 			c.metas++
+		}
+		if col.field == fieldMetadata || col.field == fieldPart {
+			c.others++
 		}
 	}
 	return c
@@ -94,18 +110,20 @@ func (c *checker) record(v *cells, plain bool, it *item) {
 	currency := trim(v.Currency)
 	decimals := c.currency(currency, b)
 	if c.metas > 0 {
-		b.Metadata = make([]Pair, 0, c.metas)
+		if b.Metadata, c.pairs = c.pairs[:0], nil; cap(b.Metadata) < c.metas {
+			b.Metadata = make([]Pair, 0, c.metas)
+		}
 	}
-	meta := 0
-	for i, col := range c.columns {
+	for i := range c.columns {
+		col := &c.columns[i]
 		if col.field == ignored {
 			continue
 		}
-		s := trim(*v.at(col.field, meta))
-		if col.field == fieldMetadata {
-			meta++
-		}
+		s := trim(*v.at(col.field, col.slot))
 		if len(s) > maxField {
+			if col.field == fieldPart {
+				c.making(col).set(col, s, false)
+			}
 			c.add(i, col.name, CodeRowTooLarge, c.labels[i]+" has "+strconv.Itoa(len(s))+" bytes, more than the "+strconv.Itoa(maxField)+" that a field may have: shorten it")
 			continue
 		}
@@ -113,11 +131,21 @@ func (c *checker) record(v *cells, plain bool, it *item) {
 		if !plain {
 			clean = c.visible(i, s)
 		}
+		if col.field == fieldPart {
+			c.part(i, col, s, clean)
+			continue
+		}
 		if !c.cell(i, col, clean, len(clean) == len(s), decimals, it) && col.field == fieldReference {
 			b.Reference = cutReference(s)
 		}
 	}
+	if len(c.makings) > 0 {
+		c.derive(it)
+	}
 	c.parties(v, it)
+	if len(c.template) > 0 {
+		c.makeReference(it)
+	}
 	if b.BillDate != "" && b.DueDate != "" && b.DueDate < b.BillDate {
 		i := c.column(fieldDueDate)
 		c.say(i, finding{CodeDueBeforeBillDate, " " + b.DueDate + " is before the bill date " + b.BillDate + ": correct one of them"})
@@ -171,7 +199,7 @@ func (c *checker) currency(s string, b *Bill) int {
 
 // cell checks one cell and fills in its field of the bill where it is good. sound says that nothing invisible
 // was taken out of s before.
-func (c *checker) cell(i int, col column, s string, sound bool, decimals int, it *item) bool {
+func (c *checker) cell(i int, col *column, s string, sound bool, decimals int, it *item) bool {
 	b := &it.Bill
 	if s == "" {
 		switch col.field {
@@ -192,7 +220,7 @@ func (c *checker) cell(i int, col column, s string, sound bool, decimals int, it
 		}
 	case fieldAmount:
 		var v int64
-		if v, f = parseAmount(s, c.format.Amounts, decimals, c.most); sound {
+		if v, f = parseAmount(s, c.amounts, decimals, c.most); sound {
 			b.Amount = v
 		}
 	case fieldCurrency:
@@ -207,7 +235,7 @@ func (c *checker) cell(i int, col column, s string, sound bool, decimals int, it
 		}
 	case fieldCustomerReference:
 		if f = checkReference(s, true); f.code == "" && sound {
-			b.CustomerReference, it.customer = s, true
+			b.CustomerReference, it.customer, it.customerCol = s, true, int16(i)
 		}
 	case fieldAccountID:
 		f = keep(&b.AccountID, s, checkID(s, "bacc_"))
@@ -249,7 +277,7 @@ func (c *checker) checkCurrency(s, code string) finding {
 }
 
 // metadata checks one metadata value, and that there are not too many.
-func (c *checker) metadata(col column, s string, b *Bill) finding {
+func (c *checker) metadata(col *column, s string, b *Bill) finding {
 	b.Metadata = append(b.Metadata, Pair{col.key, s})
 	switch {
 	case len(b.Metadata) == maxMetadataPairs+1:
@@ -262,33 +290,41 @@ func (c *checker) metadata(col column, s string, b *Bill) finding {
 	return finding{}
 }
 
-// column is the index of a field's column; -1 where the file has none.
+// column is the index of a field's column, or of the first of those that it is put together from; -1 where the file has none.
 func (c *checker) column(f field) int {
-	return slices.IndexFunc(c.columns, func(col column) bool { return col.field == f })
+	return slices.IndexFunc(c.columns, func(col column) bool { return col.to == f })
 }
 
 // parties checks that the row says who pays, in one way only.
 func (c *checker) parties(v *cells, it *item) {
 	accountRef, accountID := trim(v.AccountReference) != "", trim(v.AccountID) != ""
-	customerRef, customerID := trim(v.CustomerReference) != "", trim(v.CustomerID) != ""
+	customerRef, customerID := c.given(v, fieldCustomerReference), trim(v.CustomerID) != ""
 	if accountRef && accountID {
-		c.ambiguous(fieldAccountReference, fieldAccountID)
+		c.ambiguous(c.column(fieldAccountReference), c.column(fieldAccountID))
 	}
 	if customerRef && customerID {
-		c.ambiguous(fieldCustomerReference, fieldCustomerID)
+		reference := c.column(fieldCustomerReference)
+		if it.customer {
+			reference = int(it.customerCol) // one of several
+		}
+		c.ambiguous(reference, c.column(fieldCustomerID))
 	}
 	if accountRef || accountID || customerRef || customerID {
 		return
 	}
-	for i, col := range c.columns {
-		if fieldAccountReference <= col.field && col.field <= fieldCustomerID {
-			c.add(i, col.name, CodeMissingParty, "the row does not say who pays: fill in one of "+strings.Join(fieldNames[fieldAccountReference:fieldCustomerID+1], ", "))
-			return
+	i := slices.IndexFunc(c.columns, column.isParty)
+	choice := fieldNames[fieldAccountReference : fieldCustomerID+1]
+	if len(c.makings) > 0 {
+		choice = nil
+		for j, col := range c.columns {
+			if col.isParty() {
+				choice = append(choice, c.labels[j])
+			}
 		}
 	}
+	c.add(i, c.columns[i].name, CodeMissingParty, "the row does not say who pays: fill in one of "+strings.Join(choice, ", "))
 }
 
-func (c *checker) ambiguous(a, b field) {
-	i, j := c.column(a), c.column(b)
+func (c *checker) ambiguous(i, j int) {
 	c.say(max(i, j), finding{CodeAmbiguousParty, " stands beside " + c.labels[min(i, j)] + ": give a reference or an id, not both"})
 }

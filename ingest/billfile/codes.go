@@ -13,7 +13,10 @@
 // bill, for a stray quotation mark may have joined its lines.
 package billfile
 
-import "strconv"
+import (
+	"slices"
+	"strconv"
+)
 
 // Limits on what is buffered. They are far beyond any real bill file; what exceeds them is named, not held.
 const (
@@ -86,6 +89,17 @@ const (
 	CodeTruncated       = "truncated"
 	CodeFileTooLarge    = "file_too_large"
 )
+
+// RowCodes are all row codes.
+func RowCodes() []string { return slices.Clone(rowCodes[:]) }
+
+// FileCodes are all file-level codes that reading a file can give.
+func FileCodes() []string {
+	return []string{
+		CodeEmptyFile, CodeNoHeader, CodeMissingColumn, CodeDuplicateColumn, CodeUnknownColumn, CodeUndecodable, CodeNotCSV,
+		CodeBadLineEnds, CodeUnbalancedQuote, CodeTruncated, CodeFileTooLarge,
+	}
+}
 
 // Lines counts the physical lines of a file; Total = Header + Blank + Data. A last line without a line end
 // counts. A sep= line belongs to the header, and a header record may span lines.

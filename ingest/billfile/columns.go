@@ -28,6 +28,7 @@ const (
 	fieldCustomerEmail
 	fieldCustomerPhone
 	fieldMetadata
+	fieldPart // with others, of a field that a preset puts together
 	fieldCount
 )
 
@@ -50,8 +51,11 @@ var ownColumns = [...]string{"error_code", "error_detail"}
 // column is one column of a file.
 type column struct {
 	field field
+	to    field  // field, but of a part what it becomes a part of
 	name  string // as the file spells it, without surrounding space
 	key   string // of metadata
+	part  int    // its place among the parts
+	slot  int    // its place among the file's columns of metadata and parts
 }
 
 // plainName is a header name as it is compared: without regard to case, surrounding space or byte order mark.
@@ -80,6 +84,11 @@ func (f Format) lookUp(name string) (c column, known bool) {
 	if slices.Contains(ownColumns[:], plain) {
 		return c, true
 	}
+	if p, ok := presetOf(f.Preset); ok {
+		if to, ok := p.Columns[plain]; ok {
+			target, plain = to, to
+		}
+	}
 	return f.target(c, target, plain)
 }
 
@@ -89,8 +98,14 @@ func (f Format) target(c column, name, plain string) (column, bool) {
 		return c, false
 	}
 	if i := slices.Index(fieldNames[:], plain); i > 0 {
-		c.field = field(i)
+		c.field, c.to = field(i), field(i)
 		return c, true
+	}
+	if p, ok := presetOf(f.Preset); ok {
+		if to, i, ok := p.part(plain); ok {
+			c.field, c.to, c.part = fieldPart, to, i
+			return c, true
+		}
 	}
 	if strings.HasPrefix(plain, metadataPrefix) {
 		c.key = strings.TrimSpace(name[len(metadataPrefix):])
@@ -98,7 +113,7 @@ func (f Format) target(c column, name, plain string) (column, bool) {
 		if n < 1 || n > maxMetadataKey || invisible(c.key) >= 0 {
 			return c, false
 		}
-		c.field = fieldMetadata
+		c.field, c.to = fieldMetadata, fieldMetadata
 		return c, true
 	}
 	return c, false
@@ -122,10 +137,7 @@ func mapColumns(names []string, line int, f Format) ([]column, error) {
 			continue
 		}
 		known++
-		target := fieldNames[c.field]
-		if c.field == fieldMetadata {
-			target = metadataPrefix + strings.ToLower(c.key)
-		}
+		target := c.target(f)
 		if first := have[target]; first > 0 {
 			double = append(double, fmt.Sprintf("columns %d and %d both are %s", first, i+1, target))
 			continue
@@ -135,7 +147,8 @@ func mapColumns(names []string, line int, f Format) ([]column, error) {
 	if known == 0 && looksLikeData(names) {
 		return nil, &FileError{Code: CodeNoHeader, Line: line, Detail: lineText(line) + " looks like data, not like column names: begin the file with a row of column names"}
 	}
-	missing := missingColumns(have, f)
+	double = append(double, derivedTwice(columns)...)
+	missing := missingColumns(columns, f)
 	var parts []string
 	code := ""
 	if len(missing) > 0 {
@@ -151,24 +164,99 @@ func mapColumns(names []string, line int, f Format) ([]column, error) {
 		parts = append(parts, unknownColumns(names, unknown, known > 0, have, f)...)
 	}
 	if code == "" {
+		number(columns)
 		return columns, nil
 	}
 	return nil, &FileError{Code: code, Line: line, Detail: strings.Join(parts, "; ") + ": correct the header, or set columns: and ignore_columns: for this feed"}
 }
 
-func missingColumns(have map[string]int, f Format) []string {
-	var missing []string
-	for _, need := range [...]field{fieldReference, fieldAmount, fieldCurrency} {
-		if have[fieldNames[need]] == 0 && (need != fieldCurrency || f.Currency == "") {
-			missing = append(missing, fieldNames[need])
+// number gives columns of metadata and parts their places among each other.
+func number(columns []column) {
+	next := 0
+	for i := range columns {
+		if c := &columns[i]; c.field == fieldMetadata || c.field == fieldPart {
+			c.slot = next
+			next++
 		}
 	}
+}
+
+// target is what a column is mapped to, as a header would name it.
+func (c column) target(f Format) string {
+	switch c.field {
+	case fieldMetadata:
+		return metadataPrefix + strings.ToLower(c.key)
+	case fieldPart:
+		p, _ := presetOf(f.Preset)
+		for _, d := range p.derived {
+			if d.field == c.to {
+				return d.parts[c.part].name
+			}
+		}
+	}
+	return fieldNames[c.field]
+}
+
+// derivedTwice finds fields that have a column of their own beside the parts that they are put together from.
+func derivedTwice(columns []column) []string {
+	var double []string
+	for i, c := range columns {
+		if c.field != fieldPart || slices.ContainsFunc(columns[:i], func(o column) bool { return o.field == fieldPart && o.to == c.to }) {
+			continue
+		}
+		if j := slices.IndexFunc(columns, func(o column) bool { return o.field == c.to }); j >= 0 {
+			double = append(double, fmt.Sprintf("columns %d and %d both give %s", min(i, j)+1, max(i, j)+1, fieldNames[c.to]))
+		}
+	}
+	return double
+}
+
+func missingColumns(columns []column, f Format) []string {
+	has := func(to field) bool {
+		return slices.ContainsFunc(columns, func(c column) bool { return c.to == to })
+	}
+	var missing []string
+	for _, need := range [...]field{fieldReference, fieldAmount, fieldCurrency} {
+		if has(need) || need == fieldCurrency && f.Currency != "" || need == fieldReference && len(f.template()) > 0 {
+			continue
+		}
+		missing = append(missing, fieldNames[need])
+	}
+	p, _ := presetOf(f.Preset)
 	parties := fieldNames[fieldAccountReference : fieldCustomerID+1]
-	if !slices.ContainsFunc(parties, func(n string) bool { return have[n] > 0 }) {
+	for _, d := range p.derived {
+		if d.how == oneOf {
+			if !has(d.field) {
+				missing = append(missing, d.names(" or "))
+			}
+			parties = nil
+			continue
+		}
+		for i, part := range d.parts {
+			own := slices.ContainsFunc(columns, func(c column) bool {
+				return c.field == d.field || c.field == fieldPart && c.to == d.field && c.part == i
+			})
+			if !own {
+				missing = append(missing, part.name)
+			}
+		}
+	}
+	if len(parties) > 0 && !slices.ContainsFunc(columns, column.isParty) {
 		missing = append(missing, strings.Join(parties, " or "))
+	}
+	if has(fieldReference) {
+		return missing
+	}
+	for _, name := range f.template().lacks(columns, f) {
+		if name != fieldNames[fieldAmount] && name != fieldNames[fieldCurrency] && !p.derives(name) {
+			missing = append(missing, name+" (the bill reference is made of it)")
+		}
 	}
 	return missing
 }
+
+// isParty reports whether a column tells who pays.
+func (c column) isParty() bool { return fieldAccountReference <= c.to && c.to <= fieldCustomerID }
 
 // unknownColumns describes names that nothing is known of. They are quoted only where the rest of the line shows
 // that it is a header: else they may be somebody's data.
@@ -188,7 +276,7 @@ func unknownColumns(names []string, unknown []int, quotable bool, have map[strin
 			text += " is not known"
 		default:
 			text += ", " + quote(name) + ", is not known"
-			if near := nearest(plainName(name), have); near != "" {
+			if near := nearest(plainName(name), have, f); near != "" {
 				text += " (did you mean " + near + "?)"
 			}
 			if strings.HasPrefix(plainName(name), metadataPrefix) {
@@ -223,13 +311,14 @@ func looksLikeData(names []string) bool {
 }
 
 // nearest is the known column, not there yet, whose name is like name; "" when none is.
-func nearest(name string, have map[string]int) string {
+func nearest(name string, have map[string]int, f Format) string {
 	name = strings.NewReplacer(" ", "_", "-", "_").Replace(name)
 	if len(name) > 40 {
 		return ""
 	}
 	best, distance := "", 1+len(name)/3
-	for _, known := range fieldNames[1:fieldMetadata] {
+	p, _ := presetOf(f.Preset)
+	for _, known := range slices.Concat(fieldNames[1:fieldMetadata], p.Parts()) {
 		if have[known] > 0 {
 			continue
 		}

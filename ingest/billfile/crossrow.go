@@ -202,6 +202,7 @@ type suspectRow struct {
 	line                         uint32
 	amount                       int32 // minor units
 	first                        int16 // column of its own first problem
+	customerCol                  int16 // of the customer reference
 	code                         uint8 // its own first, in rowCodes
 	currency                     uint8 // its place in a list of the survey's; only of rows valid on their own
 	valid                        bool  // on its own
@@ -276,34 +277,40 @@ func (f *findings) judge(it *item, h hasher, c *checker) {
 		return
 	}
 	var more []placed
-	add := func(of field, code, detail string) {
-		col := c.column(of)
-		more = append(more, placed{col, Problem{Line: it.Line, Row: it.Row, Column: c.columns[col].name, Code: code, Detail: c.labels[col] + detail}})
+	add := func(col int, code, detail string) {
+		p := Problem{Line: it.Line, Row: it.Row, Code: code, Detail: detail}
+		if col >= 0 {
+			p.Column, p.Detail = c.columns[col].name, c.labels[col]+detail
+		}
+		more = append(more, placed{col, p})
 	}
 	if reference != none {
 		g := &f.references.list[reference]
-		name := shown(it.Bill.Reference)
+		col, name := c.column(fieldReference), shown(it.Bill.Reference)
+		if col < 0 {
+			name = c.referenceName()
+		}
 		switch {
 		case g.other != 0:
 			other := g.line
 			if h.content(it) == g.content {
 				other = g.other
 			}
-			add(fieldReference, CodeContradictingReference, name+" stands on "+lineText(int(other))+" with other content, so no row with it is sent: give each bill a reference of its own")
+			add(col, CodeContradictingReference, name+" stands on "+lineText(int(other))+" with other content, so no row with it is sent: give each bill a reference of its own")
 		case g.line != uint32(it.Line):
-			add(fieldReference, CodeDuplicateReference, name+" stands on "+lineText(int(g.line))+" already, with the same content: remove one of them")
+			add(col, CodeDuplicateReference, name+" stands on "+lineText(int(g.line))+" already, with the same content: remove one of them")
 		}
 	}
 	if customer != none {
 		if other, i := f.customers.list[customer].against(h.customer(&it.Bill)); other != 0 {
-			what := [...]string{"customer_name", "customer_email", "customer_phone"}[i]
-			add(fieldCustomerReference, CodeConflictingParty, " has another "+what+" on "+lineText(int(other))+": give a customer the same details in all rows, or leave them blank in all but one")
+			what := fieldNames[[...]field{fieldCustomerName, fieldCustomerEmail, fieldCustomerPhone}[i]]
+			add(int(it.customerCol), CodeConflictingParty, " has another "+what+" on "+lineText(int(other))+": give a customer the same details in all rows, or leave them blank in all but one")
 		}
 	}
 	if account != none {
 		if other, i := f.accounts.list[account].against(h.account(&it.Bill)); other != 0 {
-			what := [...]string{"account_name", "customer_reference", "customer_id"}[i]
-			add(fieldAccountReference, CodeConflictingParty, " has another "+what+" on "+lineText(int(other))+": give an account the same details in all rows, or leave them blank in all but one")
+			what := fieldNames[[...]field{fieldAccountName, fieldCustomerReference, fieldCustomerID}[i]]
+			add(c.column(fieldAccountReference), CodeConflictingParty, " has another "+what+" on "+lineText(int(other))+": give an account the same details in all rows, or leave them blank in all but one")
 		}
 	}
 	for _, p := range more {

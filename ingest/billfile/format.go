@@ -1,6 +1,7 @@
 package billfile
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -9,7 +10,9 @@ import (
 
 // Format is how a feed's files are to be read. Its zero value is no usable format: Amounts has no default.
 type Format struct {
-	Amounts             Amounts
+	Preset              string            // name of a preset; "" = columns are named as fields are
+	BillReference       string            // template for files without a column of references; "" = the preset's, else the column is needed
+	Amounts             Amounts           // unset = the preset's
 	Currency            string            // default for rows without the column; "" = the column is needed
 	Currencies          []string          // what may be billed in; empty = every ISO 4217 currency
 	Delimiter           rune              // 0 = auto: sep= line, else the one of , ; tab | that the header speaks for
@@ -35,7 +38,19 @@ const (
 // Validate reports everything in f that no file could be read with, each with its key in the configuration.
 func (f Format) Validate() error {
 	var errs []error
-	if f.Amounts != Minor && f.Amounts != Major {
+	p, known := presetOf(f.Preset)
+	if !known && f.Preset != "" {
+		errs = append(errs, fmt.Errorf("preset: %q is none of %s", f.Preset, strings.Join(presetNames(), ", ")))
+	}
+	if f.BillReference != "" {
+		if err := CheckTemplate(f.BillReference); err != nil {
+			errs = append(errs, fmt.Errorf("bill_reference: %w", err))
+		}
+	}
+	switch amounts := f.amounts(); {
+	case known && amounts != p.Amounts:
+		errs = append(errs, fmt.Errorf("amounts: preset %s has its own way to write them: leave amounts out", f.Preset))
+	case amounts != Minor && amounts != Major:
 		errs = append(errs, errors.New("amounts: say minor (2000 = R20.00) or major (20.00 = R20.00)"))
 	}
 	if f.Currency != "" {
@@ -82,6 +97,33 @@ func (f Format) Validate() error {
 		errs = append(errs, errors.New("max_file_size: a size is never negative"))
 	}
 	return errors.Join(errs...)
+}
+
+// amounts are the feed's, else the preset's.
+func (f Format) amounts() Amounts {
+	if f.Amounts == AmountsUnset {
+		p, _ := presetOf(f.Preset)
+		return p.Amounts
+	}
+	return f.Amounts
+}
+
+// template is the feed's, else the preset's; none where it is not valid.
+func (f Format) template() template {
+	p, _ := presetOf(f.Preset)
+	t, err := parseTemplate(cmp.Or(f.BillReference, p.BillReference))
+	if err != nil {
+		return nil
+	}
+	return t
+}
+
+func presetNames() []string {
+	var names []string
+	for _, p := range Presets() {
+		names = append(names, p.Name)
+	}
+	return names
 }
 
 func (f Format) dateFormat() string {

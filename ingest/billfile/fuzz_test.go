@@ -6,6 +6,8 @@ import (
 	"io"
 	"strings"
 	"testing"
+
+	"billdrop/fixtures"
 )
 
 // FuzzDecode holds reading to its promises, whatever the bytes: it ends, accounts for every line and every byte, gives
@@ -14,15 +16,22 @@ func FuzzDecode(f *testing.F) {
 	for _, seed := range []string{
 		head + "A,1,C1\n", "\ufeff" + head + "A,1,C1\r\n\r\nB,x,\"C\n1\"\n", "sep=;\nbill_reference;amount_due;customer_id\nA;1.5;bcus_1\nA;1.5;bcus_1\n",
 		wide(head+"A,1,C1\n", false, true), wide(head+"A,1,C1\n", true, true), head + "A,1,\"C\n1\"x\nA,2,C1\n\n", head + "A,1,C\xe9\n", head + "A,1,\"C",
+		dailyHeader + "A,B,,8002295123085,0821234567,a@example.com,2026-11-30,2.5\nA,B,A1,,,,2026-11-30,1\nA,,A1,,,,2026-11-30,1\n", dailyHeader + "A,B,1,2,,,,0.001\n",
+		"customer_reference,amount_due,period\nC1,1,2\nC1,1,\nC1,1,2\nC1,2,2\n",
 		"bill_reference,amount_due,currency,account_reference,customer_reference,customer_name,customer_email,customer_phone,bill_date,due_date,metadata.a\nA,10.50,USD,X,C,\"A \"\"B\"\"\",a@b.cd,0821234567,2026-01-01,2026-01-31,z\n",
 	} {
-		for kind := range byte(6) {
+		for kind := range byte(8) {
 			f.Add([]byte(seed), kind)
+		}
+	}
+	for _, file := range fixtures.All() {
+		if text := file.Bytes(); len(text) < 1024 {
+			f.Add(text, fuzzKind(file.Format))
 		}
 	}
 	f.Fuzz(func(t *testing.T, text []byte, kind byte) {
 		format := zar
-		switch kind % 6 {
+		switch kind % 8 {
 		case 1:
 			format.Amounts = Major
 		case 2:
@@ -33,6 +42,10 @@ func FuzzDecode(f *testing.F) {
 			format.AllowNoFinalNewline = true
 		case 5:
 			format.Delimiter, format.DateFormat, format.PhoneRegion = ';', "02/01/2006", ""
+		case 6:
+			format = daily
+		case 7:
+			format.BillReference, format.Columns = "{customer_reference}-{metadata.a}{amount_due}", map[string]string{"period": "metadata.A"}
 		}
 		visited := 0
 		s, err := TakeSurvey(t.Context(), opener(string(text)), format, func(r *Record) error { visited++; return nil })
@@ -57,6 +70,21 @@ func FuzzDecode(f *testing.F) {
 			}
 		}
 	})
+}
+
+// fuzzKind is the kind that reads a fixture's format best.
+func fuzzKind(f fixtures.Format) byte {
+	switch {
+	case f.Preset != "":
+		return 6
+	case f.BillReference != "":
+		return 7
+	case f.Encoding == "windows-1252":
+		return 2
+	case f.Amounts == "major":
+		return 1
+	}
+	return 0
 }
 
 // checkLines holds the counted lines and the records' bytes to the file.

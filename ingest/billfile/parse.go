@@ -27,11 +27,11 @@ type cells struct {
 	CustomerName      string   `csv:"customer_name"`
 	CustomerEmail     string   `csv:"customer_email"`
 	CustomerPhone     string   `csv:"customer_phone"`
-	Metadata          []string `csv:"metadata" csv[]:"256"` // in column order
+	Others            []string `csv:"other" csv[]:"256"` // metadata and parts, in column order
 }
 
-// at is the cell of a field; meta counts the metadata columns before it.
-func (c *cells) at(f field, meta int) *string {
+// at is the cell of a field; slot is its place among metadata and parts.
+func (c *cells) at(f field, slot int) *string {
 	switch f {
 	case fieldReference:
 		return &c.Reference
@@ -59,8 +59,8 @@ func (c *cells) at(f field, meta int) *string {
 		return &c.CustomerEmail
 	case fieldCustomerPhone:
 		return &c.CustomerPhone
-	case fieldMetadata:
-		return &c.Metadata[meta]
+	case fieldMetadata, fieldPart:
+		return &c.Others[slot]
 	}
 	return nil
 }
@@ -106,14 +106,12 @@ type rowParser struct {
 func newRowParser(l Layout, f Format, phones *phoneReader) (*rowParser, error) {
 	p := &rowParser{columns: l.columns, delim: byte(l.Delimiter), check: newChecker(l, f, phones)}
 	names := make([]string, len(l.columns))
-	meta := 0
 	for i, c := range l.columns {
 		switch c.field {
 		case ignored:
 			names[i] = "-"
-		case fieldMetadata:
-			names[i] = "metadata[" + strconv.Itoa(meta) + "]"
-			meta++
+		case fieldMetadata, fieldPart:
+			names[i] = "other[" + strconv.Itoa(c.slot) + "]"
 		default:
 			names[i] = fieldNames[c.field]
 		}
@@ -208,13 +206,11 @@ func (p *rowParser) parseLoose(it *item, t slot) error {
 		p.wrongCount(it, t, len(record))
 		return nil
 	}
-	c := cells{Metadata: make([]string, 0, 8)}
+	c := cells{Others: make([]string, p.check.others)}
 	for i, col := range p.columns {
 		switch {
-		case col.field == fieldMetadata:
-			c.Metadata = append(c.Metadata, record[i])
 		case col.field != ignored:
-			*c.at(col.field, 0) = record[i]
+			*c.at(col.field, col.slot) = record[i]
 		case strings.ContainsAny(record[i], "\r\n"):
 			p.check.add(i, col.name, CodeControlCharacter, p.check.labels[i]+" has a line break: remove it"+swallowedLines(t))
 		}
@@ -249,7 +245,11 @@ func (p *rowParser) mended(record []string) bool {
 var otherCodes = [...]string{"conflict", "rejected", "failed", "unknown", "not_sent", "unknown_account", "attempts_exhausted", "no_answer"}
 
 func (p *rowParser) wrongCount(it *item, t slot, n int) {
-	p.check.whole(it, CodeWrongFieldCount, "the row has "+strconv.Itoa(n)+" fields, the header has "+strconv.Itoa(len(p.columns))+
+	fields := " fields"
+	if n == 1 {
+		fields = " field"
+	}
+	p.check.whole(it, CodeWrongFieldCount, "the row has "+strconv.Itoa(n)+fields+", the header has "+strconv.Itoa(len(p.columns))+
 		": a delimiter or a quotation mark is missing or too many"+swallowedLines(t))
 }
 

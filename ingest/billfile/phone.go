@@ -3,24 +3,27 @@ package billfile
 import (
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/nyaruka/phonenumbers"
 )
 
-// phoneReader brings phone numbers to E.164. It costs a millisecond to make; safe for concurrent use.
+// phoneReader brings phone numbers to E.164. Its tables cost a millisecond, so they are made when the first number
+// comes. Safe for concurrent use.
 type phoneReader struct {
+	once   sync.Once
 	region string // for national numbers; "" = none
 	trunk  string // what national numbers begin with in that region
 	plan   *phonePlan
 }
 
-func newPhoneReader(region string) *phoneReader {
-	r := &phoneReader{region: region}
-	if region != "" {
-		r.trunk = phonenumbers.GetNddPrefixForRegion(region, true)
-		r.plan = newPhonePlan(region)
+func newPhoneReader(region string) *phoneReader { return &phoneReader{region: region} }
+
+func (p *phoneReader) load() {
+	if p.region != "" {
+		p.trunk = phonenumbers.GetNddPrefixForRegion(p.region, true)
+		p.plan = newPhonePlan(p.region)
 	}
-	return r
 }
 
 func checkRegion(region string) error {
@@ -36,6 +39,7 @@ var closedPlans = map[int32]int{27: 9}
 
 // parse returns the number in E.164.
 func (p *phoneReader) parse(s string) (string, finding) {
+	p.once.Do(p.load)
 	if p.plan != nil {
 		if e164 := p.plan.parse(s); e164 != "" {
 			return e164, finding{}

@@ -13,6 +13,7 @@ func TestPhonePlansAgreeWithLibrary(t *testing.T) {
 	plans := 0
 	for _, region := range []string{"ZA", "KE", "NG", "BW", "NA", "ZW", "ZM", "MZ", "DE", "FR", "NL", "GH", "TZ", "UG", "EG", "IN", "SE", "CH"} {
 		r := newPhoneReader(region)
+		r.once.Do(r.load)
 		if r.plan == nil {
 			continue
 		}
@@ -50,6 +51,7 @@ func TestPhonePlansAgreeWithLibrary(t *testing.T) {
 		t.Errorf("only %d regions have tables", plans)
 	}
 	za := newPhoneReader("ZA")
+	za.once.Do(za.load)
 	for _, s := range []string{"0821234567", "082 123 4567", "082-123-4567", "+27821234567", "+27 82 123 4567", "0211234567", "0800123456"} {
 		if za.plan.parse(s) == "" {
 			t.Errorf("%s is left to the library", s)

@@ -19,6 +19,37 @@ type Bill struct {
 	Metadata          []Pair // in column order; empty values are left out
 }
 
+// text is a field of b that holds text of one cell, or of several put together.
+func (b *Bill) text(f field) *string {
+	switch f {
+	case fieldReference:
+		return &b.Reference
+	case fieldCurrency:
+		return &b.Currency
+	case fieldBillDate:
+		return &b.BillDate
+	case fieldDueDate:
+		return &b.DueDate
+	case fieldAccountReference:
+		return &b.AccountReference
+	case fieldAccountID:
+		return &b.AccountID
+	case fieldCustomerReference:
+		return &b.CustomerReference
+	case fieldCustomerID:
+		return &b.CustomerID
+	case fieldAccountName:
+		return &b.AccountName
+	case fieldCustomerName:
+		return &b.CustomerName
+	case fieldCustomerEmail:
+		return &b.CustomerEmail
+	case fieldCustomerPhone:
+		return &b.CustomerPhone
+	}
+	return nil
+}
+
 // Pair is one metadata entry.
 type Pair struct{ Key, Value string }
 
@@ -34,8 +65,8 @@ type Record struct {
 	// Size is how many bytes the record has in UTF-8, its line end included: len(Raw), but for one beyond the row limit.
 	Size int64
 	// Bill holds what could be read; only of a record without problems is all of it to be trusted.
-	// Reference is the cell as read (at most 255 bytes of it) even where it is invalid; Amount is 0
-	// where it could not be read.
+	// Reference is the cell as read (at most 255 bytes of it) even where it is invalid, and blank where it
+	// could not be made from a template; Amount is 0 where it could not be read.
 	Bill     Bill
 	Problems []Problem // in column order; empty: valid
 }

@@ -87,7 +87,7 @@ func (s *Survey) compare(ctx context.Context, open Opener) error {
 	var currencies []string
 	again := &Survey{Layout: s.Layout, format: s.format, hasher: s.hasher, phones: s.phones}
 	err := again.pass(ctx, open, s, func(it *item) error {
-		r := suspectRow{line: uint32(it.Line), first: int16(it.first), valid: len(it.Problems) == 0}
+		r := suspectRow{line: uint32(it.Line), first: int16(it.first), customerCol: it.customerCol, valid: len(it.Problems) == 0}
 		r.reference, r.customer, r.account = s.found.see(it, s.hasher)
 		if r.reference == none && r.customer == none && r.account == none {
 			return nil
@@ -119,24 +119,24 @@ func (s *Survey) compare(ctx context.Context, open Opener) error {
 // recount corrects the sums for a row that belongs to a group, now that the groups are known.
 func (s *Survey) recount(r *suspectRow, c *checker, currencies []string) {
 	first, code := -1, ""
-	flag := func(of field, with string) {
-		if col := c.column(of); code == "" || col < first {
+	flag := func(col int, with string) {
+		if code == "" || col < first {
 			first, code = col, with
 		}
 	}
 	if r.reference != none {
 		switch g := &s.found.references.list[r.reference]; {
 		case g.other != 0:
-			flag(fieldReference, CodeContradictingReference)
+			flag(c.column(fieldReference), CodeContradictingReference)
 		case g.line != r.line:
-			flag(fieldReference, CodeDuplicateReference)
+			flag(c.column(fieldReference), CodeDuplicateReference)
 		}
 	}
 	if r.customer != none && s.found.customers.list[r.customer].bad() {
-		flag(fieldCustomerReference, CodeConflictingParty)
+		flag(int(r.customerCol), CodeConflictingParty)
 	}
 	if r.account != none && s.found.accounts.list[r.account].bad() {
-		flag(fieldAccountReference, CodeConflictingParty)
+		flag(c.column(fieldAccountReference), CodeConflictingParty)
 	}
 	switch {
 	case code == "":
@@ -283,6 +283,7 @@ func (p *rowParser) batch(b *batch, h hasher) error {
 	b.items = slices.Grow(b.items[:0], len(b.slots))[:len(b.slots)]
 	for i, t := range b.slots {
 		it := &b.items[i]
+		p.check.pairs = it.Bill.Metadata // of a record that was visited long ago
 		if err := p.parse(b.buf, t, b.row+i, it); err != nil {
 			return err
 		}

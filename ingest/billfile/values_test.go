@@ -2,13 +2,17 @@ package billfile
 
 import (
 	"encoding/hex"
+	"flag"
 	"fmt"
 	"math/big"
 	"net/mail"
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"pgregory.net/rapid"
 )
 
@@ -69,6 +73,25 @@ func TestMinorUnits(t *testing.T) {
 			t.Errorf("%q: got %d, want none", code, got)
 		}
 	}
+	// The decimals that are not 2, all of them, and codes that were withdrawn.
+	for list, want := range map[string]int{
+		"BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF": 0, "BHD IQD JOD KWD LYD OMR TND": 3, "CLF UYW": 4,
+		"AFN ALL AMD COP CRC HUF IDR IRR KHR KPW LAK LBP MGA MMK MNT MRU PKR RSD SLE SOS SYP TWD TZS UZS YER XAD XCG ZWG USN MXV COU CHE CHW BOV": 2,
+	} {
+		for code := range strings.FieldsSeq(list) {
+			if got, ok := MinorUnits(code); !ok || got != want {
+				t.Errorf("%s: got %d, %v, want %d", code, got, ok, want)
+			}
+		}
+	}
+	if n := len(strings.Fields(decimals0)) + len(strings.Fields(decimals3)) + len(strings.Fields(decimals4)); n != 26 {
+		t.Errorf("%d currencies have other than 2 decimals, not 26", n)
+	}
+	for code := range strings.FieldsSeq("ANG BGN BYR CUC HRK LTL MRO SLL STD VEF ZWL XAG XDR XSU XUA CLE") {
+		if _, ok := MinorUnits(code); ok {
+			t.Errorf("%s is known, though nobody is billed in it", code)
+		}
+	}
 	all := map[string]bool{}
 	for _, list := range []string{decimals0, decimals2, decimals3, decimals4} {
 		for code := range strings.FieldsSeq(list) {
@@ -80,27 +103,65 @@ func TestMinorUnits(t *testing.T) {
 	}
 }
 
-// Every amount that can be written is read back exactly, with any number of decimals.
+// allAmounts has every amount that the API takes go round, which takes minutes.
+var allAmounts = flag.Bool("amounts.all", false, "check all 99,999,999 amounts, not a sample of them")
+
+// Every amount that can be written is read back exactly, in minor units and with any number of decimals.
 func TestAmountsRoundTrip(t *testing.T) {
-	check := func(v int64) {
-		t.Helper()
-		if got, f := parseAmount(fmt.Sprint(v), Minor, 2, maxAmount); got != v || f.code != "" {
-			t.Fatalf("%d: got %d, %v", v, got, f)
+	if !*allAmounts {
+		var text []byte
+		for v := int64(1); v <= maxAmount; v = v + 1 + v/1000 {
+			text = roundTripAmount(t, text, v)
 		}
-		for decimals, scale := 0, int64(1); decimals <= 4; decimals, scale = decimals+1, scale*10 {
-			text := fmt.Sprint(v)
-			if decimals > 0 {
-				text = fmt.Sprintf("%d.%0*d", v/scale, decimals, v%scale)
+		roundTripAmount(t, text, maxAmount)
+		return
+	}
+	const part = 100_000
+	var group errgroup.Group
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	checked := make([]int64, 0, maxAmount/part+1)
+	for from := int64(1); from <= maxAmount; from += part {
+		checked = append(checked, 0)
+		n := &checked[len(checked)-1]
+		group.Go(func() error {
+			var text []byte
+			for v := from; v < from+part && v <= maxAmount && !t.Failed(); v++ {
+				text = roundTripAmount(t, text, v)
+				*n++
 			}
-			if got, f := parseAmount(text, Major, decimals, maxAmount); got != v || f.code != "" {
-				t.Fatalf("%s: got %d, %v", text, got, f)
-			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	total := int64(0)
+	for _, n := range checked {
+		total += n
+	}
+	if total != maxAmount {
+		t.Errorf("%d amounts were checked, not %d", total, maxAmount)
+	}
+}
+
+// roundTripAmount writes v in all ways that there are, in the space of text, and reads it back.
+func roundTripAmount(t *testing.T, text []byte, v int64) []byte {
+	check := func(unit Amounts, decimals int) {
+		if got, f := parseAmount(string(text), unit, decimals, maxAmount); got != v || f.code != "" {
+			t.Errorf("%s with %d decimals: got %d, %v, want %d", text, decimals, got, f, v)
 		}
 	}
-	for v := int64(1); v <= maxAmount; v = v + 1 + v/1000 {
-		check(v)
+	text = strconv.AppendInt(text[:0], v, 10)
+	check(Minor, 2)
+	check(Major, 0)
+	for decimals, scale := 1, int64(10); decimals <= 4; decimals, scale = decimals+1, scale*10 {
+		text = append(strconv.AppendInt(text[:0], v/scale, 10), '.')
+		for unit := scale / 10; unit > 0; unit /= 10 {
+			text = append(text, byte('0'+v/unit%10))
+		}
+		check(Major, decimals)
 	}
-	check(maxAmount)
+	return text
 }
 
 // Whatever the text: it is refused, or it is the exact amount by the rules of arithmetic.

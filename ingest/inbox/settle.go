@@ -157,7 +157,7 @@ const (
 
 // classify says what a name is; with a sidecar, whose; with an oddity, why.
 func (s *Settler) classify(e Entry) (string, class) {
-	if e.Dir || slices.ContainsFunc(s.watch.Ignore, func(glob string) bool { return matches(glob, e.Name) }) {
+	if slices.ContainsFunc(s.watch.Ignore, func(glob string) bool { return matches(glob, e.Name) }) {
 		return "", isIgnored
 	}
 	if why := unfit(e); why != "" {
@@ -191,6 +191,8 @@ func unfit(e Entry) string {
 	switch {
 	case e.Link:
 		return "is a symbolic link: put the file itself there"
+	case e.Dir:
+		return "is a directory: bill files are taken from the inbox itself alone"
 	case !e.Regular:
 		return "is not a regular file"
 	case e.Name == "" || strings.HasPrefix(e.Name, ".") || strings.HasPrefix(e.Name, " "):

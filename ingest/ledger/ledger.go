@@ -138,7 +138,6 @@ type Party struct {
 	PartyRef
 	ID         string // bcus_… or bacc_…
 	CustomerID string // of an account: whose it is; "" if never learnt
-	CreatedFor string // id of the file one of whose sends created it; "" if it was there before
 }
 
 // Outcome is how one row of one file ended. Recorded once; a retry replaces it.
@@ -156,6 +155,8 @@ type Outcome struct {
 	Amount     int64 // minor units; 0 where it could not be read
 	Attempts   int   // sends for this file, over all runs
 	Key        string
+	// Customers and Accounts that sends of this row created.
+	Customers, Accounts int
 }
 
 // Entry is a set of facts that are recorded together or not at all. Empty parts are left alone.
@@ -201,7 +202,7 @@ type Totals struct {
 	Amounts  map[string]map[Status]int64 // currency → status → minor units
 	Attempts int                         // sends, over all rows
 	Resends  int                         // sends after a row's first
-	// Customers and Accounts: parties whose creation is put down to this file.
+	// Customers and Accounts that this file created.
 	Customers, Accounts int
 }
 

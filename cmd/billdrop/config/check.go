@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"billdrop/ingest/billfile"
 )
 
 const (
@@ -223,8 +225,13 @@ func (k *checker) checkWatch(at string, f *Feed) {
 }
 
 func (k *checker) checkFormat(at string, f *Feed) {
-	if f.Amounts == "" {
+	preset := k.checkPreset(at, f)
+	if f.Amounts == "" && preset.Name == "" {
 		k.problem(join(at, "amounts"), "is missing; write minor if 2000 means R20.00, or major if 20.00 does")
+	} else if f.Amounts == "" || preset.Name != "" {
+		if f.Amounts != "" && f.Amounts != map[billfile.Amounts]string{billfile.Minor: "minor", billfile.Major: "major"}[preset.Amounts] {
+			k.problem(join(at, "amounts"), "is not how files of preset %s write amounts; leave amounts out", preset.Name)
+		}
 	} else if f.Amounts != "minor" && f.Amounts != "major" {
 		k.problem(join(at, "amounts"), "is not valid; write minor if 2000 means R20.00, or major if 20.00 does")
 	}
@@ -246,21 +253,42 @@ func (k *checker) checkFormat(at string, f *Feed) {
 	if f.PhoneRegion != "" && !regionRule.MatchString(f.PhoneRegion) {
 		k.problem(join(at, "phone_region"), "is not valid; write a country's two capital letters, such as ZA, or \"\" to take international numbers only")
 	}
+	known := slices.Concat(fields, preset.Parts())
 	for _, header := range slices.Sorted(maps.Keys(f.Columns)) {
 		field := f.Columns[header]
 		key := join(at, "columns."+printable(header))
 		if strings.TrimSpace(header) == "" {
 			k.problem(key, "maps a header without a name; write {\"Your Header\": field}")
 		}
-		if slices.Contains(fields, field) || metadataRule.MatchString(field) {
+		if slices.Contains(known, field) || metadataRule.MatchString(field) {
 			continue
 		}
-		if near := nearest(field, fields); near != "" {
+		if near := nearest(field, known); near != "" {
 			k.problem(key, "is not mapped to a known field; did you mean %s?", near)
 		} else {
-			k.problem(key, "is not mapped to a known field; write one of %s, or metadata.KEY", strings.Join(fields, ", "))
+			k.problem(key, "is not mapped to a known field; write one of %s, or metadata.KEY", strings.Join(known, ", "))
 		}
 	}
+}
+
+// checkPreset returns the feed's preset; one without a name where there is none.
+func (k *checker) checkPreset(at string, f *Feed) billfile.Preset {
+	if f.BillReference != "" {
+		if err := billfile.CheckTemplate(f.BillReference); err != nil {
+			k.problem(join(at, "bill_reference"), "%s", err)
+		}
+	}
+	var names []string
+	for _, p := range billfile.Presets() {
+		if p.Name == f.Preset {
+			return p
+		}
+		names = append(names, p.Name)
+	}
+	if f.Preset != "" {
+		k.problem(join(at, "preset"), "is not a known preset; write one of %s, or leave it out", strings.Join(names, ", "))
+	}
+	return billfile.Preset{}
 }
 
 // dateLayout reports whether a layout keeps a day whole: year, month and day come back as they went in.

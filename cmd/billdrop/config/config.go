@@ -66,7 +66,9 @@ type Feed struct {
 	Marker  string        `yaml:"marker"`
 	Ignore  []string      `yaml:"ignore"`
 
-	Amounts             string            `yaml:"amounts"` // minor or major; required
+	Preset              string            `yaml:"preset"`         // name of a preset; "" = none
+	BillReference       string            `yaml:"bill_reference"` // template for files without the column; "" = the preset's, else none
+	Amounts             string            `yaml:"amounts"`        // minor or major; required, but with a preset, which knows
 	Currency            string            `yaml:"currency"`
 	Currencies          []string          `yaml:"currencies"`
 	Delimiter           string            `yaml:"delimiter"`

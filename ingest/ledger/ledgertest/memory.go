@@ -243,15 +243,8 @@ func (m *Memory) Totals(ctx context.Context, file string) (ledger.Totals, error)
 		t.Amounts[o.Currency][o.Status] += o.Amount
 		t.Attempts += o.Attempts
 		t.Resends += max(0, o.Attempts-1)
-	}
-	for _, p := range m.parties {
-		switch {
-		case p.CreatedFor != file:
-		case p.Kind == ledger.Customer:
-			t.Customers++
-		default:
-			t.Accounts++
-		}
+		t.Customers += o.Customers
+		t.Accounts += o.Accounts
 	}
 	return t, nil
 }
@@ -320,7 +313,6 @@ func (m *Memory) Record(ctx context.Context, e ledger.Entry) error {
 		for _, p := range e.Parties {
 			key := partyKey{e.Scope, p.PartyRef}
 			if old, ok := m.parties[key]; ok {
-				p.CreatedFor = cmp.Or(old.CreatedFor, p.CreatedFor)
 				p.CustomerID = cmp.Or(p.CustomerID, old.CustomerID)
 			}
 			undo = append(undo, put(m.parties, key, p))

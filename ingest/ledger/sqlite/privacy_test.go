@@ -21,7 +21,7 @@ func TestNoReferenceOnDisk(t *testing.T) {
 	}
 	for i := range 300 {
 		ref := ledger.PartyRef{Kind: ledger.Customer + ledger.PartyKind(i%2), Reference: fmt.Sprintf("canary-%04d", i)}
-		err := l.Record(t.Context(), ledger.Entry{Scope: scope, Parties: []ledger.Party{{PartyRef: ref, ID: "bcus_visible", CreatedFor: "f"}}})
+		err := l.Record(t.Context(), ledger.Entry{Scope: scope, Parties: []ledger.Party{{PartyRef: ref, ID: "bcus_visible"}}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -23,12 +23,11 @@ func (l *Ledger) Parties(ctx context.Context, s ledger.Scope, refs []ledger.Part
 			asked[d] = ref
 			args[i] = d[:]
 		}
-		err := eachRow(ctx, l.read, `SELECT p.digest, p.party_id, p.customer_id, coalesce(f.id, '')
-			FROM parties AS p LEFT JOIN file_numbers AS f ON f.number = p.created_for WHERE p.digest IN (`+marks(len(args))+`)`, args,
+		err := eachRow(ctx, l.read, `SELECT digest, party_id, customer_id FROM parties WHERE digest IN (`+marks(len(args))+`)`, args,
 			func(rows *sql.Rows) error {
 				var digest sql.RawBytes
 				var p ledger.Party
-				if err := rows.Scan(&digest, &p.ID, &p.CustomerID, &p.CreatedFor); err != nil {
+				if err := rows.Scan(&digest, &p.ID, &p.CustomerID); err != nil {
 					return err
 				}
 				p.PartyRef = asked[ledger.Digest(digest)]
@@ -62,14 +61,14 @@ func (l *Ledger) outcomes(ctx context.Context, what, condition, file string, fro
 	}
 	var list []ledger.Outcome
 	err := eachRow(ctx, l.read, `WITH f AS (SELECT number FROM file_numbers WHERE id = ?)
-		SELECT id & 0xffffffff, line, reference, status, code, detail, bill_id, customer_id, account_id, currency, amount, attempts, key
+		SELECT id & 0xffffffff, line, reference, status, code, detail, bill_id, customer_id, account_id, currency, amount, attempts, key, customers, accounts
 		FROM outcomes WHERE id >= ((SELECT number FROM f) << 32) + ? AND id < ((SELECT number FROM f) + 1) << 32 `+condition+`
 		ORDER BY id LIMIT ?`, []any{file, max(from, 0), limit},
 		func(rows *sql.Rows) error {
 			var o ledger.Outcome
 			var key any
 			if err := rows.Scan(&o.Row, &o.Line, &o.Reference, &o.Status, &o.Code, &o.Detail,
-				&o.BillID, &o.CustomerID, &o.AccountID, &o.Currency, &o.Amount, &o.Attempts, &key); err != nil {
+				&o.BillID, &o.CustomerID, &o.AccountID, &o.Currency, &o.Amount, &o.Attempts, &key, &o.Customers, &o.Accounts); err != nil {
 				return err
 			}
 			o.Key = unpackKey(key)

@@ -35,9 +35,7 @@ func (o *record) apply(w *writer) error {
 		}
 	}
 	for i := range e.Parties {
-		if err := w.recordParty(e.Scope, &e.Parties[i]); err != nil {
-			return err
-		}
+		w.recordParty(e.Scope, &e.Parties[i])
 	}
 	if e.Outcome == nil && e.Gets == 0 && e.Throttled == 0 {
 		return nil
@@ -62,17 +60,8 @@ func (w *writer) recordOutcome(file int64, o *ledger.Outcome, sent bool) {
 }
 
 // recordParty keeps p for applyRows.
-func (w *writer) recordParty(s ledger.Scope, p *ledger.Party) error {
-	row := partyRow{digest: digestOf(s, p.PartyRef), party: p}
-	if p.CreatedFor != "" {
-		n, err := w.number(p.CreatedFor)
-		if err != nil {
-			return err
-		}
-		row.createdFor = n
-	}
-	w.parties = append(w.parties, row)
-	return nil
+func (w *writer) recordParty(s ledger.Scope, p *ledger.Party) {
+	w.parties = append(w.parties, partyRow{digest: digestOf(s, p.PartyRef), party: p})
 }
 
 // outcomeRow is an outcome on its way into the table.
@@ -84,9 +73,8 @@ type outcomeRow struct {
 
 // partyRow is a party on its way into the table.
 type partyRow struct {
-	digest     ledger.Digest
-	party      *ledger.Party
-	createdFor any // a file's number, or nil
+	digest ledger.Digest
+	party  *ledger.Party
 }
 
 // applyRows writes the outcomes and parties of a batch: in the order of their keys, so that neighbours on a page are
@@ -97,7 +85,7 @@ func (w *writer) applyRows() error {
 		r := &w.outcomes[i]
 		o := r.outcome
 		return append(args, r.id, o.Line, o.Reference, flag(r.sent), string(o.Status), o.Code, o.Detail,
-			o.BillID, o.CustomerID, o.AccountID, o.Currency, o.Amount, o.Attempts, packKey(o.Key))
+			o.BillID, o.CustomerID, o.AccountID, o.Currency, o.Amount, o.Attempts, packKey(o.Key), o.Customers, o.Accounts)
 	})
 	if err != nil {
 		return err
@@ -105,7 +93,7 @@ func (w *writer) applyRows() error {
 	slices.SortStableFunc(w.parties, func(a, b partyRow) int { return bytes.Compare(a.digest[:], b.digest[:]) })
 	err = w.s.addParties.each(len(w.parties), func(args []any, i int) []any {
 		r := &w.parties[i]
-		return append(args, r.digest[:], int(r.party.Kind), r.party.ID, r.party.CustomerID, r.createdFor)
+		return append(args, r.digest[:], r.party.ID, r.party.CustomerID)
 	})
 	clear(w.outcomes)
 	clear(w.parties)

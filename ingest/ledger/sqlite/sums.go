@@ -24,11 +24,7 @@ func (l *Ledger) Totals(ctx context.Context, file string) (ledger.Totals, error)
 		if err != nil {
 			return err
 		}
-		if err := addOutcomes(ctx, tx, number, &t); err != nil {
-			return err
-		}
-		return tx.QueryRowContext(ctx, `SELECT count(*) FILTER (WHERE kind = ?), count(*) FILTER (WHERE kind = ?)
-			FROM parties WHERE created_for = ?`, int(ledger.Customer), int(ledger.Account), number).Scan(&t.Customers, &t.Accounts)
+		return addOutcomes(ctx, tx, number, &t)
 	})
 	if err != nil {
 		return ledger.Totals{}, readError(ctx, "sum up file "+file, err)
@@ -38,7 +34,8 @@ func (l *Ledger) Totals(ctx context.Context, file string) (ledger.Totals, error)
 
 // addOutcomes adds up the outcomes of the file with this number.
 func addOutcomes(ctx context.Context, tx *sql.Tx, number int64, t *ledger.Totals) error {
-	return eachRow(ctx, tx, `SELECT status, currency, count(*), sum(amount), sum(attempts), sum(max(attempts - 1, 0))
+	return eachRow(ctx, tx, `SELECT status, currency, count(*), sum(amount), sum(attempts), sum(max(attempts - 1, 0)),
+			sum(customers), sum(accounts)
 		FROM outcomes WHERE id >= ?1 << 32 AND id < (?1 + 1) << 32 GROUP BY status, currency`, []any{number},
 		func(rows *sql.Rows) error {
 			var (
@@ -47,13 +44,17 @@ func addOutcomes(ctx context.Context, tx *sql.Tx, number int64, t *ledger.Totals
 				n                 int
 				amount            int64
 				attempts, resends int
+				customers         int
+				accounts          int
 			)
-			if err := rows.Scan(&status, &currency, &n, &amount, &attempts, &resends); err != nil {
+			if err := rows.Scan(&status, &currency, &n, &amount, &attempts, &resends, &customers, &accounts); err != nil {
 				return err
 			}
 			t.Rows[status] += n
 			t.Attempts += attempts
 			t.Resends += resends
+			t.Customers += customers
+			t.Accounts += accounts
 			if t.Amounts[currency] == nil {
 				t.Amounts[currency] = map[ledger.Status]int64{}
 			}

@@ -117,17 +117,15 @@ func newWriter(ctx context.Context, db *sql.DB) (*writer, error) {
 				SELECT id, send_file, send_row, generation, key, sent_at, answer FROM bills
 				WHERE id = ?1 AND send_file IS NOT NULL AND NOT (?2 AND send_file IS ?3 AND send_row IS ?4
 					AND generation IS ?5 AND key IS ?6 AND sent_at IS ?7)`),
-			addOutcomes: p.prepareBulk(14, func(rows string) string {
+			addOutcomes: p.prepareBulk(16, func(rows string) string {
 				return `REPLACE INTO outcomes (id, line, reference, sent, status, code, detail,
-					bill_id, customer_id, account_id, currency, amount, attempts, key) VALUES ` + rows
+					bill_id, customer_id, account_id, currency, amount, attempts, key, customers, accounts) VALUES ` + rows
 			}),
-			// What an earlier record knew and this one does not is kept: whose an account is, and which file created
-			// the party (a party is created once, so the first to say so is right).
-			addParties: p.prepareBulk(5, func(rows string) string {
-				return `INSERT INTO parties (digest, kind, party_id, customer_id, created_for) VALUES ` + rows + `
+			// What an earlier record knew and this one does not is kept: whose an account is.
+			addParties: p.prepareBulk(3, func(rows string) string {
+				return `INSERT INTO parties (digest, party_id, customer_id) VALUES ` + rows + `
 					ON CONFLICT (digest) DO UPDATE SET party_id = excluded.party_id,
-					customer_id = CASE excluded.customer_id WHEN '' THEN customer_id ELSE excluded.customer_id END,
-					created_for = coalesce(created_for, excluded.created_for)`
+					customer_id = CASE excluded.customer_id WHEN '' THEN customer_id ELSE excluded.customer_id END`
 			}),
 		}
 		w.prepared = p.prepared

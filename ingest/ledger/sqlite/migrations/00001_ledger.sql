@@ -121,7 +121,9 @@ CREATE TABLE outcomes (
     currency    TEXT NOT NULL,
     amount      INTEGER NOT NULL, -- minor units
     attempts    INTEGER NOT NULL,
-    key         ANY
+    key         ANY,
+    customers   INTEGER NOT NULL, -- that sends of the row created
+    accounts    INTEGER NOT NULL
 ) STRICT;
 -- The outcomes of a reference are found through its sends; only the others are worth an index.
 CREATE INDEX outcomes_unsent ON outcomes (reference) WHERE sent = 0;
@@ -129,13 +131,7 @@ CREATE INDEX outcomes_attention ON outcomes (id) WHERE status NOT IN ('created',
 
 -- Known customers and accounts, by a digest of scope, kind and reference. The reference itself is nowhere.
 CREATE TABLE parties (
-    id          INTEGER PRIMARY KEY,
-    digest      BLOB NOT NULL,
-    kind        INTEGER NOT NULL, -- ledger.PartyKind
+    digest      BLOB PRIMARY KEY,
     party_id    TEXT NOT NULL,
-    customer_id TEXT NOT NULL,    -- of an account; '' if never learnt
-    created_for INTEGER           -- of file_numbers; NULL: it was there before
-) STRICT;
-CREATE UNIQUE INDEX parties_digest ON parties (digest);
--- Digests scatter, a file's creations do not: this index appends.
-CREATE INDEX parties_created ON parties (created_for, kind) WHERE created_for IS NOT NULL;
+    customer_id TEXT NOT NULL     -- of an account; '' if never learnt
+) STRICT, WITHOUT ROWID;          -- one tree, not two: digests scatter, so each costs a page

@@ -1,0 +1,6 @@
+//go:build !bench
+
+package main
+
+// benchCommands are the programs that `make bench` compares billdrop with; see bench_test.go.
+func benchCommands() map[string]func() { return nil }

@@ -1,0 +1,201 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+
+	"billdrop/cmd/billdrop/config"
+	"billdrop/ingest/ledger"
+	"billdrop/ingest/ledger/sqlite"
+	"billdrop/ingest/report"
+)
+
+type statusCmd struct {
+	FileID  string `arg:"" optional:"" name:"FILE_ID" help:"Id of a file, to see its rows that need attention."`
+	Feed    string `placeholder:"NAME" help:"List the files of this feed alone."`
+	Limit   int    `placeholder:"N" default:"20" help:"Files listed at most; 0 = all (default: 20)."`
+	MaxRows int    `placeholder:"N" default:"20" help:"With FILE_ID: rows shown at most for each thing to do; 0 = all (default: 20)."`
+}
+
+func (statusCmd) Help() string {
+	return `Only reads the ledger, so it may be used while a worker runs. Without FILE_ID it lists the newest files and exits 0. With FILE_ID it exits 1 when the file or one of its rows needs attention.
+
+Examples:
+  billdrop status
+  billdrop status 20261123-053000-1f2e3d4c`
+}
+
+// Run lists files, or tells what to do about one.
+func (c *statusCmd) Run(ctx context.Context, s *session) error {
+	if c.Limit < 0 || c.MaxRows < 0 {
+		return usagef("--limit and --max-rows must not be negative; write how many to show at most, or 0 for all")
+	}
+	conf, err := loadConfig(s, config.Needs{})
+	if err != nil {
+		return err
+	}
+	led, err := lookIntoLedger(ctx, conf)
+	if err != nil {
+		return err
+	}
+	if c.FileID != "" {
+		err = c.one(ctx, s, led)
+	} else {
+		err = c.list(ctx, s, led)
+	}
+	return errors.Join(err, led.Close())
+}
+
+// lookIntoLedger opens the ledger for reading, beside a worker or not.
+func lookIntoLedger(ctx context.Context, conf *config.Config) (ledger.Ledger, error) {
+	path := conf.LedgerPath()
+	led, err := sqlite.OpenReadOnly(ctx, path)
+	if errors.Is(err, ledger.ErrNotFound) {
+		return nil, fmt.Errorf("%w: there is no ledger %s\nhint: the first run makes it; if there was one, mount or restore the disk that it is on", ledger.ErrUnusable, path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return led, nil
+}
+
+// fileStatus is a file as `status` tells it. Keys may be added at any time.
+type fileStatus struct {
+	FileID   string         `json:"file_id"`
+	File     string         `json:"file"`
+	SHA256   string         `json:"sha256"` // "" until it was fetched
+	Feed     string         `json:"feed"`
+	Mode     string         `json:"mode"`
+	State    string         `json:"state"`
+	Outcome  string         `json:"outcome"` // "" while it is being worked on
+	Code     string         `json:"code"`
+	Detail   string         `json:"detail"`
+	Rows     report.Rows    `json:"rows"`      // by the outcomes so far; total is of the whole file, once it was read
+	RowsOpen int            `json:"rows_open"` // that have no outcome yet
+	Amounts  report.Amounts `json:"amounts"`
+	Received time.Time      `json:"-"`
+	// Times are null as long as there are none.
+	ReceivedAt report.Timestamp `json:"received_at"`
+	FinishedAt report.Timestamp `json:"finished_at"`
+	Path       string           `json:"path"`    // where the file is now; "" for standard input
+	Results    string           `json:"results"` // directory of its reports
+	Stem       string           `json:"stem"`    // of its reports; "" until it was fetched
+
+	// With FILE_ID alone.
+	Attention *attention `json:"attention,omitempty"`
+}
+
+// readStatus sums a file up.
+func readStatus(ctx context.Context, led ledger.Ledger, f *ledger.File) (*fileStatus, report.Summary, error) {
+	totals, err := led.Totals(ctx, f.ID)
+	if err != nil {
+		return nil, report.Summary{}, err
+	}
+	s := report.Summarize(f, totals)
+	open := max(0, f.Rows-s.Rows.Total)
+	if f.State.Finished() { // rows that were never read have no outcomes
+		open = 0
+	}
+	s.Rows.Total += open
+	return &fileStatus{
+		FileID: f.ID, File: f.Name, SHA256: f.SHA256, Feed: f.Feed, Mode: f.Scope.Mode, State: string(f.State),
+		Outcome: f.Outcome, Code: f.Code, Detail: f.Detail, Rows: s.Rows, RowsOpen: open, Amounts: s.Amounts,
+		Received: f.Received, ReceivedAt: report.At(f.Received), FinishedAt: report.At(f.Finished), Path: f.Path, Results: f.Results, Stem: f.Stem,
+	}, s, nil
+}
+
+// list shows the newest files.
+func (c *statusCmd) list(ctx context.Context, s *session, led ledger.Ledger) error {
+	query := ledger.Query{Feed: c.Feed, Ours: true}
+	if c.Limit > 0 {
+		query.Limit = c.Limit + 1 // one more shows that there are more
+	}
+	files, err := led.Files(ctx, query)
+	if err != nil {
+		return err
+	}
+	cut := c.Limit > 0 && len(files) > c.Limit
+	if cut {
+		files = files[:c.Limit]
+	}
+	list := make([]*fileStatus, len(files))
+	for i, f := range files {
+		if list[i], _, err = readStatus(ctx, led, f); err != nil {
+			return err
+		}
+	}
+	if s.json() {
+		err = writeJSON(s.stdout, map[string]any{"files": list})
+	} else {
+		_, err = io.WriteString(s.stdout, listText(list, cut))
+	}
+	if err != nil {
+		return fmt.Errorf("write to standard output: %w", err)
+	}
+	return nil
+}
+
+// listText is a table of files, newest first.
+func listText(list []*fileStatus, cut bool) string {
+	if len(list) == 0 {
+		return "no files yet\n"
+	}
+	words := []string{"received", "state", "feed", "file id", "billed"}
+	t := newTable(words...)
+	t.AppendHeader(table.Row{"file", "received", "state", "rows", "created", "existing", "attention", "billed", "feed", "file id"})
+	needed := ""
+	for _, f := range list {
+		if needed == "" && f.needsAttention() {
+			needed = f.FileID
+		}
+		t.AppendRow(table.Row{
+			f.File, f.Received.Local().Format("2006-01-02 15:04"), f.stateWords(), grouped(int64(f.Rows.Total)),
+			grouped(int64(f.Rows.By[ledger.Created])), grouped(int64(f.Rows.By[ledger.Existing])), grouped(int64(f.Rows.Attention())),
+			f.billed(), f.Feed, f.FileID,
+		})
+	}
+	var b strings.Builder
+	fmt.Fprintln(&b, t.Render())
+	if cut {
+		fmt.Fprintln(&b, "  … and older ones; --limit 0 lists all")
+	}
+	if needed != "" {
+		fmt.Fprintf(&b, "What to do about the rows of a file that need attention: billdrop status %s\n", needed)
+	}
+	return b.String()
+}
+
+// needsAttention reports whether somebody has to look at the file, or at a row of it.
+func (f *fileStatus) needsAttention() bool {
+	return f.Code != "" || f.Outcome == ledger.FileHeld || f.Rows.Attention() > 0
+}
+
+// stateWords is how far a file has come: what came of it, once that is known.
+func (f *fileStatus) stateWords() string {
+	switch ledger.FileState(f.State) {
+	case ledger.Done, ledger.Held:
+		return outcomeWords(report.Summary{Outcome: f.Outcome, Code: f.Code})
+	case ledger.Sending:
+		return fmt.Sprintf("sending, %s of %s", grouped(int64(f.Rows.Total-f.RowsOpen)), count(f.Rows.Total, "row"))
+	}
+	return f.State
+}
+
+// billed sums up the rows that have their bill, in each currency.
+func (f *fileStatus) billed() string {
+	var sums []string
+	for _, c := range slices.Sorted(maps.Keys(f.Amounts)) {
+		sum := f.Amounts[c][ledger.Created] + f.Amounts[c][ledger.Existing]
+		sums = append(sums, c+" "+majorUnits(c, sum))
+	}
+	return cmp.Or(strings.Join(sums, ", "), "–")
+}

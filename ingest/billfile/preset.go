@@ -1,0 +1,293 @@
+package billfile
+
+import (
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// Preset is a bill file of somebody else's making: what its columns go to, and what fields that it writes in parts are put
+// together from. It is data alone; the reader treats all presets alike.
+type Preset struct {
+	Name          string            // as the configuration writes it
+	Amounts       Amounts           // how it writes amounts; a feed may not say otherwise
+	BillReference string            // template of the bill reference where the feed has none
+	Columns       map[string]string // its header → field; headers that are fields' names already are left out
+	derived       []derived
+}
+
+// derived is a field that is put together from several columns.
+type derived struct {
+	field field
+	how   combination
+	parts []part
+}
+
+// combination is how the parts of a field become one.
+type combination uint8
+
+const (
+	joined combination = iota // all of them, with a space between; every column is needed, cells may be blank
+	oneOf                     // the one cell that is filled in; one of the columns is needed
+)
+
+// part is one of the columns that a field is put together from.
+type part struct {
+	name  string // header
+	check func(string) finding
+}
+
+// Presets are all presets.
+func Presets() []Preset {
+	return []Preset{momentDaily()}
+}
+
+// momentDaily is the daily file that billers deliver to Moment over SFTP. Customers are billed directly.
+func momentDaily() Preset {
+	name := func(s string) finding { return checkText(s, maxText) }
+	return Preset{
+		Name:          "moment-daily",
+		Amounts:       Major,
+		BillReference: "{customer_reference}-{due_date}",
+		Columns:       map[string]string{"mobile_phone_number": "customer_phone", "email": "customer_email"},
+		derived: []derived{
+			{fieldCustomerName, joined, []part{{"first_name", name}, {"last_name", name}}},
+			{fieldCustomerReference, oneOf, []part{{"passport_number", checkPassport}, {"sa_identification_number", checkIdentityNumber}}},
+		},
+	}
+}
+
+// Parts are the preset's columns that are no fields of their own. A feed may map its own headers to them.
+func (p *Preset) Parts() []string {
+	var names []string
+	for _, d := range p.derived {
+		for _, part := range d.parts {
+			names = append(names, part.name)
+		}
+	}
+	return names
+}
+
+// derives reports whether a field is put together from columns of the preset.
+func (p *Preset) derives(name string) bool {
+	return slices.ContainsFunc(p.derived, func(d derived) bool { return fieldNames[d.field] == name })
+}
+
+// names are the columns of the parts.
+func (d derived) names(between string) string {
+	var names []string
+	for _, part := range d.parts {
+		names = append(names, part.name)
+	}
+	return strings.Join(names, between)
+}
+
+// presetOf is the one of that name; ok is false where there is none.
+func presetOf(name string) (p Preset, ok bool) {
+	if name == "" {
+		return Preset{}, false
+	}
+	all := Presets()
+	i := slices.IndexFunc(all, func(p Preset) bool { return p.Name == name })
+	if i < 0 {
+		return Preset{}, false
+	}
+	return all[i], true
+}
+
+// part finds a column that is a part of a field.
+func (p *Preset) part(plain string) (field, int, bool) {
+	for _, d := range p.derived {
+		if i := slices.IndexFunc(d.parts, func(part part) bool { return part.name == plain }); i >= 0 {
+			return d.field, i, true
+		}
+	}
+	return ignored, 0, false
+}
+
+// making is how one derived field of the rows at hand comes about. It is a checker's scratch space.
+type making struct {
+	derived
+	columns []int    // of the parts; -1 where the file has none
+	values  []string // of the row, as trimmed
+	good    []bool   // nothing is wrong with the value
+}
+
+// makings are a checker's for the derived fields that the file has columns of.
+func makings(p Preset, columns []column) []making {
+	var all []making
+	for _, d := range p.derived {
+		m := making{derived: d, columns: make([]int, len(d.parts)), values: make([]string, len(d.parts)), good: make([]bool, len(d.parts))}
+		some := false
+		for i := range d.parts {
+			m.columns[i] = slices.IndexFunc(columns, func(c column) bool { return c.field == fieldPart && c.to == d.field && c.part == i })
+			some = some || m.columns[i] >= 0
+		}
+		if some {
+			all = append(all, m)
+		}
+	}
+	return all
+}
+
+// making is the one that a part belongs to.
+func (c *checker) making(col *column) *making {
+	return &c.makings[slices.IndexFunc(c.makings, func(m making) bool { return m.field == col.to })]
+}
+
+func (m *making) set(col *column, s string, good bool) {
+	m.values[col.part], m.good[col.part] = s, good
+}
+
+// part checks one part of a derived field. clean is s without what nobody sees.
+func (c *checker) part(i int, col *column, s, clean string) {
+	var f finding
+	if clean != "" {
+		f = c.making(col).parts[col.part].check(clean)
+		c.say(i, f)
+	}
+	c.making(col).set(col, s, f.code == "" && len(clean) == len(s))
+}
+
+// derive puts the derived fields of a row together. A part with something wrong with it leaves its field blank.
+func (c *checker) derive(it *item) {
+	for i := range c.makings {
+		switch m := &c.makings[i]; m.how {
+		case joined:
+			c.join(m, it)
+		case oneOf:
+			c.choose(m, it)
+		}
+	}
+}
+
+func (c *checker) join(m *making, it *item) {
+	text := ""
+	for i, s := range m.values {
+		switch {
+		case s == "":
+		case !m.good[i]:
+			return
+		case text == "":
+			text = s
+		default:
+			text += " " + s
+		}
+	}
+	if n := len(text); n > maxText {
+		if n = utf8.RuneCountInString(text); n > maxText {
+			c.say(slices.Max(m.columns), checkText(text, maxText).behind(" together with "+c.labels[slices.Min(m.columns)]))
+			return
+		}
+	}
+	*it.Bill.text(m.field) = text
+}
+
+func (c *checker) choose(m *making, it *item) {
+	chosen := -1
+	for i, s := range m.values {
+		switch {
+		case s == "":
+		case chosen < 0:
+			chosen = i
+		default:
+			a, b := m.columns[chosen], m.columns[i]
+			c.say(max(a, b), finding{CodeAmbiguousParty, " stands beside " + c.labels[min(a, b)] + ": fill in one of them, not both"})
+			return
+		}
+	}
+	if chosen < 0 || !m.good[chosen] {
+		return
+	}
+	*it.Bill.text(m.field) = m.values[chosen]
+	if m.field == fieldCustomerReference {
+		it.customer, it.customerCol = true, int16(m.columns[chosen])
+	}
+}
+
+// given reports whether a row has something in a field, right or wrong.
+func (c *checker) given(v *cells, f field) bool {
+	for i := range c.makings {
+		if m := &c.makings[i]; m.field == f {
+			return slices.ContainsFunc(m.values, func(s string) bool { return s != "" })
+		}
+	}
+	return trim(*v.at(f, 0)) != ""
+}
+
+// behind puts text between the column's name and what is wrong with it.
+func (f finding) behind(text string) finding {
+	return finding{f.code, text + f.detail}
+}
+
+// checkPassport holds a passport number to the rule for references, which it becomes. It is quoted nowhere.
+func checkPassport(s string) finding {
+	if f := damagedNumber(s, true); f.code != "" {
+		return f
+	}
+	return checkReference(s, true)
+}
+
+const (
+	// identityDigits are those of a South African identity number: YYMMDD, four of a sequence, citizenship, one without
+	// meaning, and the check digit.
+	identityDigits = 13
+	// identityZeros are the most that one can begin with, and a spreadsheet take: born in 2000, in a month of one digit.
+	identityZeros = 3
+)
+
+// checkIdentityNumber holds s to the form of South African identity numbers: 13 digits, a day of birth, the check digit. It is
+// quoted nowhere.
+func checkIdentityNumber(s string) finding {
+	if f := damagedNumber(s, false); f.code != "" {
+		return f
+	}
+	invalid := func(detail string) finding { return finding{CodeInvalidReference, detail} }
+	switch digits := isDigits(s); {
+	case digits && len(s) >= identityDigits-identityZeros && len(s) < identityDigits && soundIdentity(strings.Repeat("0", identityDigits-len(s))+s):
+		return finding{CodeSpreadsheetDamage, " has lost the zeros that it begins with, as spreadsheets do: format the column as text and enter all 13 digits"}
+	case !digits || len(s) != identityDigits:
+		return invalid(" is no South African identity number: write its 13 digits and nothing else; a passport number has a column of its own")
+	case !birthday(s[:6]):
+		return invalid(" does not begin with a date of birth (YYMMDD), as South African identity numbers do: correct it")
+	case !luhn(s):
+		return invalid(" has a wrong check digit, so some digit of it is wrong: correct it")
+	}
+	return finding{}
+}
+
+func soundIdentity(s string) bool { return birthday(s[:6]) && luhn(s) }
+
+// damagedNumber finds what spreadsheets do to long numbers, and quotes nothing. strict takes only what could be no number of a
+// document.
+func damagedNumber(s string, strict bool) finding {
+	switch {
+	case spreadsheetError(s):
+		return finding{CodeSpreadsheetDamage, " holds a spreadsheet's error value: correct the sheet"}
+	case scientific(s, strict):
+		return finding{CodeSpreadsheetDamage, " was shortened by a spreadsheet, its digits are lost: format the column as text and enter the whole number"}
+	case grouped(s):
+		return finding{CodeSpreadsheetDamage, " has separators between its digits: format the column as text and write digits only"}
+	}
+	return finding{}
+}
+
+// birthday reports whether six digits YYMMDD are a day of the 20th or the 21st century.
+func birthday(s string) bool {
+	return isISO("19"+s[:2]+"-"+s[2:4]+"-"+s[4:]) || isISO("20"+s[:2]+"-"+s[2:4]+"-"+s[4:])
+}
+
+// luhn reports whether the last of some digits is the check digit of the others, by ISO/IEC 7812.
+func luhn(s string) bool {
+	sum := 0
+	for i := range len(s) {
+		d := int(s[len(s)-1-i] - '0')
+		if i%2 == 1 {
+			if d *= 2; d > 9 {
+				d -= 9
+			}
+		}
+		sum += d
+	}
+	return sum%10 == 0
+}

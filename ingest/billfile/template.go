@@ -1,0 +1,169 @@
+package billfile
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// template makes bill references for files without a column of them: text, and fields of the row in braces, as in
+// {customer_reference}-{due_date}. Its zero value is none.
+type template []piece
+
+// piece is a stretch of a template: text, or a field.
+type piece struct {
+	text  string
+	field field  // ignored = text
+	key   string // of metadata
+}
+
+// CheckTemplate reports what is wrong with a template of bill references, saying what to write instead. It quotes
+// nothing of it.
+func CheckTemplate(text string) error {
+	_, err := parseTemplate(text)
+	return err
+}
+
+func parseTemplate(text string) (template, error) {
+	var t template
+	fields := 0
+	for text != "" {
+		plain, rest, brace := strings.Cut(text, "{")
+		if strings.ContainsFunc(plain, func(r rune) bool { return !inReference(r) }) {
+			return nil, errors.New("has characters that a bill reference may not have; write letters A to Z, digits, _ and -, and fields in braces, such as {customer_reference}-{due_date}")
+		}
+		if plain != "" {
+			t = append(t, piece{text: plain})
+		}
+		if !brace {
+			break
+		}
+		name, behind, closed := strings.Cut(rest, "}")
+		if !closed {
+			return nil, errors.New("has a brace that is not closed; write fields as {due_date}")
+		}
+		c, ok := Format{}.target(column{}, strings.TrimSpace(name), plainName(name))
+		switch {
+		case !ok || c.field == fieldReference:
+			return nil, fmt.Errorf("names a field that there is not; write one of %s or metadata.KEY in the braces", strings.Join(fieldNames[fieldAmount:fieldMetadata], ", "))
+		case c.field == fieldCustomerEmail || c.field == fieldCustomerPhone:
+			return nil, fmt.Errorf("names %s, which has characters that no bill reference may have; write another field", fieldNames[c.field])
+		}
+		t = append(t, piece{field: c.field, key: c.key})
+		fields++
+		text = behind
+	}
+	if fields == 0 {
+		return nil, errors.New("names no field, so all bills would have the same reference; write one such as {customer_reference}-{due_date}")
+	}
+	return t, nil
+}
+
+func inReference(r rune) bool {
+	return r < utf8.RuneSelf && (isLetter(byte(r)) || isDigit(byte(r)) || r == '_' || r == '-')
+}
+
+// holds reports whether a column is what a piece takes its text from.
+func (p piece) holds(c column) bool {
+	return c.to == p.field && (p.field != fieldMetadata || strings.EqualFold(c.key, p.key))
+}
+
+func (p piece) name() string {
+	if p.field == fieldMetadata {
+		return metadataPrefix + p.key
+	}
+	return fieldNames[p.field]
+}
+
+// lacks names the fields of a template that a file has no column of.
+func (t template) lacks(columns []column, f Format) []string {
+	var names []string
+	for _, p := range t {
+		if p.field != ignored && !slices.ContainsFunc(columns, p.holds) && (p.field != fieldCurrency || f.Currency == "") && !slices.Contains(names, p.name()) {
+			names = append(names, p.name())
+		}
+	}
+	return names
+}
+
+// value is what a row puts in the place of a piece; "" where it is blank, or could not be read.
+func (p piece) value(b *Bill) string {
+	switch p.field {
+	case ignored:
+		return p.text
+	case fieldAmount:
+		if b.Amount == 0 {
+			return ""
+		}
+		return strconv.FormatInt(b.Amount, 10)
+	case fieldMetadata:
+		i := slices.IndexFunc(b.Metadata, func(m Pair) bool { return strings.EqualFold(m.Key, p.key) })
+		if i < 0 {
+			return ""
+		}
+		return b.Metadata[i].Value
+	}
+	return *b.text(p.field)
+}
+
+// makeReference gives a row the reference that the template makes of it. What is wrong with a cell that it is made
+// of is said once: where the cell stands. The made reference is never quoted, for identity numbers may be in it.
+func (c *checker) makeReference(it *item) {
+	var space [maxReference]byte
+	made, good := space[:0], true
+	for _, p := range c.template {
+		s := p.value(&it.Bill)
+		if p.field != ignored {
+			good = c.fits(p, s) && good
+		}
+		made = append(made, s...)
+	}
+	switch {
+	case !good:
+	case len(made) > maxReference:
+		c.add(-1, "", CodeReferenceTooLong, fmt.Sprintf("%s has %d characters, at most %d are allowed: shorten what it is made of", c.referenceName(), len(made), maxReference))
+	default:
+		it.Bill.Reference, it.reference = string(made), true
+	}
+}
+
+// fits reports whether the value of a piece may stand in a reference, and says so where it may not.
+func (c *checker) fits(p piece, s string) bool {
+	col := slices.IndexFunc(c.columns, p.holds)
+	if s == "" {
+		if p.field == fieldAmount || p.field == fieldCurrency {
+			return false // there is a rule of its own that they may not be blank
+		}
+		blamed := slices.ContainsFunc(c.found, func(f placed) bool { return f.col >= 0 && p.holds(c.columns[f.col]) })
+		if !blamed && col >= 0 {
+			c.say(col, finding{CodeMissingField, " is blank, and the bill reference is made of it: fill it in"})
+		}
+		return false
+	}
+	at := strings.IndexFunc(s, func(r rune) bool { return !inReference(r) })
+	if at < 0 {
+		return true
+	}
+	r, _ := utf8.DecodeRuneInString(s[at:])
+	if col >= 0 {
+		c.say(col, finding{CodeInvalidReference, fmt.Sprintf(" has %+q, which the bill reference that is made of it may not have: correct it, or make the reference of other fields", r)})
+	}
+	return false
+}
+
+// referenceName is what details call a bill reference: its column, or what it is made of.
+func (c *checker) referenceName() string {
+	if len(c.template) == 0 {
+		return c.labels[c.column(fieldReference)]
+	}
+	var names []string
+	for _, p := range c.template {
+		if p.field != ignored && !slices.Contains(names, p.name()) {
+			names = append(names, p.name())
+		}
+	}
+	return "the bill reference made of " + strings.Join(names, " and ")
+}

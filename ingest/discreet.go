@@ -1,0 +1,66 @@
+package ingest
+
+import (
+	"regexp"
+	"strings"
+	"unicode"
+
+	"billdrop/ingest/billfile"
+)
+
+// withheld stands for what was taken out of a text.
+const withheld = "[withheld]"
+
+var (
+	anyMail = regexp.MustCompile(`[^\s<>"'(),;:]+@[^\s<>"'(),;:]+`)
+	// anyPhone is seven digits or more, as people space them out.
+	anyPhone = regexp.MustCompile(`\+?\d(?:[ ()./-]*\d){6,}`)
+)
+
+// discreet takes out of an API's text what a row says of people, in whatever spelling: the API may quote what it
+// was sent. References, amounts and dates stay.
+func discreet(text string, b *billfile.Bill) string {
+	text = anyMail.ReplaceAllString(text, withheld)
+	if phone := digits(b.CustomerPhone); phone != "" {
+		text = anyPhone.ReplaceAllStringFunc(text, func(found string) string {
+			if d := digits(found); strings.HasSuffix(d, phone[max(0, len(phone)-7):]) {
+				return withheld
+			}
+			return found
+		})
+	}
+	private := []string{b.CustomerName, b.AccountName}
+	for _, m := range b.Metadata {
+		private = append(private, m.Value)
+	}
+	if local, _, ok := strings.Cut(b.CustomerEmail, "@"); ok {
+		private = append(private, local)
+	}
+	for _, whole := range private {
+		text = withhold(text, whole, 3)
+	}
+	for _, name := range private {
+		for _, word := range strings.FieldsFunc(name, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }) {
+			text = withhold(text, word, 4)
+		}
+	}
+	return text
+}
+
+// withhold takes a text out in any case, where it has so many characters: a shorter one identifies nobody, and would tear
+// other words apart.
+func withhold(text, private string, least int) string {
+	if len([]rune(private)) < least {
+		return text
+	}
+	return regexp.MustCompile(`(?i)`+regexp.QuoteMeta(private)).ReplaceAllLiteralString(text, withheld)
+}
+
+func digits(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < '0' || r > '9' {
+			return -1
+		}
+		return r
+	}, s)
+}
