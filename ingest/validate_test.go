@@ -130,6 +130,9 @@ func TestValidateListsAtMost(t *testing.T) {
 		if v.ByCode[billfile.CodeAmountNotMinor] != 1 || v.ByCode[billfile.CodeMissingField] != 1 {
 			t.Errorf("by code: %v", v.ByCode)
 		}
+		if len(v.First[billfile.CodeAmountNotMinor]) != 1 || len(v.First[billfile.CodeMissingField]) != 1 {
+			t.Errorf("at most %d: the first of each code: %v", most, v.First)
+		}
 	}
 }
 

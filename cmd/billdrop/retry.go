@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -85,7 +86,7 @@ func (c *approveCmd) Run(ctx context.Context, s *session) error {
 	}
 	next := "billdrop run --once"
 	if f.Origin == ledger.FromLocal {
-		next = "billdrop import " + f.Path
+		next = "billdrop import " + cmp.Or(f.Path, "-")
 	}
 	fmt.Fprintf(s.stdout, "%s (%s) is approved; the next run sends it: %s\n", f.Name, f.ID, next)
 	return nil

@@ -44,13 +44,11 @@ type machine struct {
 // found before the ledger is opened, so that a mistake touches nothing. The caller closes the machine.
 func assemble(ctx context.Context, s *session, c *config.Config, remote bool) (*machine, error) {
 	lanes, err := buildLanes(s, c)
+	if remote {
+		err = errors.Join(err, checkLogin(&c.SFTP))
+	}
 	if err != nil {
 		return nil, err
-	}
-	if remote {
-		if err := checkLogin(&c.SFTP); err != nil {
-			return nil, err
-		}
 	}
 	feeds := make([]*ingest.Feed, len(c.Feeds))
 	for i := range c.Feeds {

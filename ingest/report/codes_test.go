@@ -93,3 +93,47 @@ func tableUnder(t *testing.T, text, heading string) [][]string {
 	}
 	return table[min(2, len(table)):]
 }
+
+// TestReadmeExamples: the examples in the README's table of row codes get the code on whose line they stand.
+func TestReadmeExamples(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := tableUnder(t, string(readme), "### Rows that are not sent")
+	const columns = "bill_reference,amount_due,currency,bill_date,customer_reference,customer_id,customer_email,customer_phone"
+	for _, tt := range []struct{ code, column, example string }{
+		{"invalid_reference", "bill_reference", "INV 2026/11"},
+		{"invalid_amount", "amount_due", "R2500"}, {"invalid_amount", "amount_due", "-2500"}, {"invalid_amount", "amount_due", ".5"},
+		{"amount_not_minor", "amount_due", "240.00"},
+		{"amount_out_of_range", "amount_due", "0"}, {"amount_out_of_range", "amount_due", "100000000"},
+		{"invalid_currency", "currency", "ZARR"}, {"invalid_currency", "currency", "R"}, {"unsupported_currency", "currency", "EUR"},
+		{"invalid_date", "bill_date", "31/01/2026"}, {"invalid_date", "bill_date", "2026-11-31"}, {"invalid_date", "bill_date", "46000"},
+		{"invalid_email", "customer_email", "jaco@example"},
+		{"invalid_phone", "customer_phone", "82123456"}, {"invalid_phone", "customer_phone", "082 123 4507 x12"},
+		{"invalid_id", "customer_id", "acc_6"},
+		{"spreadsheet_damage", "amount_due", "8.5E+12"}, {"spreadsheet_damage", "amount_due", "1.234,56"}, {"spreadsheet_damage", "amount_due", "#REF!"},
+		{"bare_quote", "bill_reference", `Joe "Sparky" Nkosi`},
+	} {
+		i := slices.IndexFunc(lines, func(cells []string) bool { return cells[0] == "`"+tt.code+"`" })
+		if i < 0 || len(lines[i]) < 3 || !strings.Contains(lines[i][2], "`"+tt.example+"`") {
+			t.Errorf("README.md does not have %q as an example of %s", tt.example, tt.code)
+		}
+		cells := map[string]string{"bill_reference": "A", "amount_due": "1", "customer_reference": "C"}
+		if tt.column == "customer_id" {
+			delete(cells, "customer_reference")
+		}
+		if cells[tt.column] = tt.example; strings.Contains(tt.example, ",") {
+			cells[tt.column] = `"` + tt.example + `"`
+		}
+		var row []string
+		for column := range strings.SplitSeq(columns, ",") {
+			row = append(row, cells[column])
+		}
+		format := billfile.Format{Amounts: billfile.Minor, Currency: "ZAR", Currencies: []string{"ZAR", "USD"}, PhoneRegion: "ZA"}
+		r := validate(t.Context(), t, "example.csv", []byte(columns+"\n"+strings.Join(row, ",")+"\n"), format, nil)
+		if got := r.codes[2]; len(got) != 1 || got[0] != tt.code {
+			t.Errorf("%q gets %v, README.md says %s", tt.example, got, tt.code)
+		}
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -119,6 +120,8 @@ func baseURLProblem(text string) string {
 		return "is not a URL" + instead
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
 		return "must not hold a user, a query or a fragment" + instead
+	case u.Port() != "" && !isPort(u.Port()):
+		return "has a port that is not between 1 and 65535" + instead
 	case u.Scheme == "https":
 		return ""
 	case u.Scheme == "http" && loopback(u.Hostname()):
@@ -142,7 +145,7 @@ func (k *checker) checkSFTP() {
 	k.required("sftp.address", s.Address, "the server's host and port, such as sftp.example.com:22")
 	if s.Address != "" {
 		s.Address = withPort(s.Address)
-		if host, port, err := net.SplitHostPort(s.Address); err != nil || host == "" || port == "" {
+		if host, port, err := net.SplitHostPort(s.Address); err != nil || host == "" || !isPort(port) {
 			k.problem("sftp.address", "is not valid; write host:port, such as sftp.example.com:22")
 		}
 	}
@@ -152,6 +155,12 @@ func (k *checker) checkSFTP() {
 		k.problem("sftp.password_file", "stands beside private_key_file; keep one of the two")
 	}
 	k.between("sftp.timeout", s.Timeout, 100*time.Millisecond, maxWait)
+}
+
+// isPort reports whether a text is the number of a port that can be connected to.
+func isPort(port string) bool {
+	n, err := strconv.ParseUint(port, 10, 16)
+	return err == nil && n > 0
 }
 
 // withPort puts SSH's port after an address that has none.
@@ -240,18 +249,25 @@ func (k *checker) checkFormat(at string, f *Feed) {
 	} else if f.Currency != "" && len(f.Currencies) > 0 && !slices.Contains(f.Currencies, f.Currency) {
 		k.problem(join(at, "currency"), "is not among currencies; add it there, or write one of them")
 	}
+	if f.Currency != "" && !iso4217(f.Currency) {
+		k.problem(join(at, "currency"), "is no currency of ISO 4217; write its code, such as ZAR")
+	}
 	for i, c := range f.Currencies {
 		if !currencyRule.MatchString(c) {
 			k.problem(join(at, indexed("currencies", i)), "is not valid; write three capital letters, such as ZAR")
+		} else if !iso4217(c) {
+			k.problem(join(at, indexed("currencies", i)), "is no currency of ISO 4217; write its code, such as ZAR")
 		}
 	}
 	k.oneOf(join(at, "delimiter"), f.Delimiter, "auto", ",", ";", "tab", "|")
 	k.oneOf(join(at, "encoding"), f.Encoding, "auto", "utf-8", "utf-16", "windows-1252")
-	if !dateLayout(f.DateFormat) {
+	if !dateLayout(f.DateFormat) || (billfile.Format{Amounts: billfile.Minor, DateFormat: f.DateFormat}).Validate() != nil {
 		k.problem(join(at, "date_format"), "is not valid; write the day 2 January 2006 in your format: \"2006-01-02\", \"02/01/2006\", \"20060102\", …")
 	}
 	if f.PhoneRegion != "" && !regionRule.MatchString(f.PhoneRegion) {
 		k.problem(join(at, "phone_region"), "is not valid; write a country's two capital letters, such as ZA, or \"\" to take international numbers only")
+	} else if (billfile.Format{Amounts: billfile.Minor, PhoneRegion: f.PhoneRegion}).Validate() != nil {
+		k.problem(join(at, "phone_region"), "is no country that has telephone numbers; write its two letters, such as ZA, or \"\" to take international numbers only")
 	}
 	known := slices.Concat(fields, preset.Parts())
 	for _, header := range slices.Sorted(maps.Keys(f.Columns)) {
@@ -269,6 +285,11 @@ func (k *checker) checkFormat(at string, f *Feed) {
 			k.problem(key, "is not mapped to a known field; write one of %s, or metadata.KEY", strings.Join(known, ", "))
 		}
 	}
+}
+
+func iso4217(currency string) bool {
+	_, ok := billfile.MinorUnits(currency)
+	return ok || !currencyRule.MatchString(currency) // which is told already
 }
 
 // checkPreset returns the feed's preset; one without a name where there is none.
