@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -10,6 +11,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -150,8 +152,10 @@ func classifyProblem(r result, a *Answer) {
 	a.Problem = p
 	post := r.method == http.MethodPost
 	switch {
-	case r.status >= 500, r.status == http.StatusRequestTimeout, r.status == http.StatusTooEarly:
+	case r.status >= 500, r.status == http.StatusRequestTimeout, r.status == http.StatusTooEarly, r.status == http.StatusLocked:
 		a.Kind = ServerFault
+	case isPage(r) && !slices.Contains(spoken[:], r.status):
+		a.Kind = ServerFault // a gateway's page for people, not the API's word on a row
 	case r.status == http.StatusUnauthorized, r.status == http.StatusForbidden:
 		a.Kind = KeyRefused
 	case r.status == http.StatusTooManyRequests:
@@ -171,11 +175,20 @@ func classifyProblem(r result, a *Answer) {
 	}
 }
 
+// spoken are the statuses that say enough by themselves, whatever comes with them.
+var spoken = [...]int{http.StatusUnauthorized, http.StatusForbidden, http.StatusConflict, http.StatusUnprocessableEntity, http.StatusTooManyRequests}
+
+// isPage reports whether a body is HTML: the API itself answers JSON.
+func isPage(r result) bool {
+	return strings.Contains(strings.ToLower(r.header.Get("Content-Type")), "html") || bytes.HasPrefix(bytes.TrimSpace(r.body), []byte("<"))
+}
+
 // classifyConflict tells a key in flight from a reference that is taken. Said is lower case.
 func classifyConflict(said string) Kind {
 	waiting := speaksOf(said, "in flight", "in-flight", "inflight", "in progress", "in-progress", "in_progress", "being processed",
-		"processing", "concurrent", "outstanding", "still running", "still executing", "not finished", "not completed")
-	if waiting && speaksOf(said, "idempoten", "request") {
+		"still processing", "concurrent request", "outstanding", "still running", "still executing", "not finished", "not completed")
+	taken := speaksOf(said, "taken", "exists", "duplicate", "unique", "been used", "in use")
+	if waiting && (speaksOf(said, "idempoten") || speaksOf(said, "request") && !taken) {
 		return InFlight
 	}
 	return Taken

@@ -37,7 +37,10 @@ type delivery struct {
 func (d *delivery) run(ctx context.Context) error {
 	defer d.lane.parties.release(d.claim)
 	if d.turn != nil {
-		if err := d.lane.refs.await(ctx, d.bill.Reference, d.turn); err != nil {
+		d.opening.working(-1) // it waits for another row, so it cannot tell anything
+		err := d.lane.refs.await(ctx, d.bill.Reference, d.turn)
+		d.opening.working(1)
+		if err != nil {
 			return err
 		}
 		defer d.lane.refs.give(d.bill.Reference)
@@ -209,14 +212,10 @@ func (d *delivery) judge(ctx context.Context) (decision, error) {
 	if todo.Charged && !outage {
 		d.charged++
 	}
-	if todo.Cause == causeExhausted && d.gate.suspect() {
-		todo = decision{Do: stepResend, Inconclusive: todo.Inconclusive}
-	}
 	s.Answer = a.Label()
-	if todo.Inconclusive {
-		s.Unanswered, d.rec.Doubt = true, true
-	}
-	if a.Kind == client.NotSent {
+	s.Unanswered = s.Unanswered || todo.Inconclusive
+	d.rec.Doubt = d.rec.Doubt || todo.Inconclusive || todo.Doubtful
+	if a.Kind == client.NotSent || a.Kind == client.Untrusted {
 		s.Count--
 	}
 	if todo.Do == stepRefuse && d.rec.Doubt {
@@ -233,13 +232,17 @@ func (d *delivery) judge(ctx context.Context) (decision, error) {
 	if err := d.note(ctx); err != nil {
 		return decision{}, err
 	}
+	if a.Kind == client.Mismatched { // nothing more is to be trusted to this API
+		d.gate.halt(stopReason(a))
+		return d.lastLook(ctx)
+	}
 	if !suspicious(a) {
 		d.opening.heard(a)
 		return todo, nil
 	}
 	d.lane.parties.yield(d.claim)
 	byID := s.AccountID != "" || s.CustomerID != ""
-	guilty, err := d.opening.hold(ctx, d.gate.closed, a, byID)
+	guilty, err := d.opening.hold(ctx, d.gate, a, byID)
 	if guilty {
 		todo = decision{Do: stepStop}
 	}

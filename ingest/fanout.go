@@ -44,7 +44,7 @@ type records interface {
 // durable. Cancelling ctx is the soft stop: nothing new is sent, answers under way are awaited and
 // recorded, and ctx's cause is returned.
 func (l *Lane) deliver(ctx context.Context, led ledger.Ledger, f *ledger.File, recs records, progress Progress) error {
-	g, first := l.join()
+	g, first := l.join(), l.opening
 	defer l.part()
 	fan := &fanout{
 		lane: l, ledger: led, file: f, progress: progress, gate: g, opening: first,

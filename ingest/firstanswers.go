@@ -7,24 +7,24 @@ import (
 	"billdrop/client"
 )
 
-// setupRefusals is how many different rows must be refused in the same way, before any other answer has come,
-// for the set-up to be blamed rather than the rows.
+// setupRefusals is how many rows must be refused in the same way, before any other answer has come, for the set-up to be
+// blamed rather than the rows.
 const setupRefusals = 5
 
-// firstAnswers tells a wrong set-up from wrong rows. A wrong base URL or a merchant without billing
-// makes the API refuse every row alike with 400 or 404. So the first such refusals of a run are not put
-// down to their rows at once: they wait until another answer shows that the set-up is right, until enough of
-// them show that it is wrong, or until no row is left that could tell. It may be used concurrently.
+// firstAnswers tells a wrong set-up from wrong rows. A wrong base URL or a merchant without billing makes the API
+// refuse every row alike. So the first such refusals of a run are not put down to their rows at once: they wait until
+// another answer shows that the set-up is right, until enough of them show that it is wrong, or until no row is left
+// that could tell. Once another answer was heard, the set-up is right for the rest of the run. It may be used
+// concurrently.
 type firstAnswers struct {
-	mu       sync.Mutex
-	feeders  int // files that may still bring rows
-	rows     int // rows under way, held ones included
-	held     int
-	kind     refusal
-	setup    bool          // what is held cannot be the rows' fault
-	decided  chan struct{} // closed once the refusals may be put down to the rows
-	isClosed bool
-	blamed   bool // decided: it is the set-up
+	mu      sync.Mutex
+	right   bool // the set-up has shown itself to be right
+	feeders int  // files that may still bring rows
+	rows    int  // rows under way that wait for nobody else, held ones included
+	held    int
+	alike   int // refusals so far, all alike, held or not
+	kind    refusal
+	verdict *verdict // on those that are held now
 }
 
 // refusal is what makes two refusals the same one.
@@ -33,86 +33,113 @@ type refusal struct {
 	kind, title string
 }
 
-func newFirstAnswers() *firstAnswers { return &firstAnswers{decided: make(chan struct{})} }
+// verdict is what some held rows wait for.
+type verdict struct {
+	known  chan struct{} // closed when guilty is set
+	guilty bool          // the set-up is
+	// sure: what is held cannot be the rows' fault, however few they are.
+	sure bool
+}
+
+func newFirstAnswers() *firstAnswers {
+	return &firstAnswers{verdict: &verdict{known: make(chan struct{})}}
+}
 
 // feeding counts files that may still bring rows: +1 when one begins, -1 when all its rows are under way.
-func (f *firstAnswers) feeding(n int) { f.count(func() { f.feeders += n }) }
+func (f *firstAnswers) feeding(n int) { f.count(&f.feeders, n) }
 
-// working counts rows under way.
-func (f *firstAnswers) working(n int) { f.count(func() { f.rows += n }) }
+// working counts rows under way. A row that waits for another one is not counted meanwhile.
+func (f *firstAnswers) working(n int) { f.count(&f.rows, n) }
 
-func (f *firstAnswers) count(change func()) {
+func (f *firstAnswers) count(what *int, n int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	change()
+	*what += n
 	if f.held > 0 && f.feeders == 0 && f.rows == f.held {
-		f.decide() // nobody is left who could tell
-		f.blamed = f.setup
+		f.decide(f.verdict.sure) // nobody is left who could tell
 	}
 }
 
-// decide is called with f.mu held.
-func (f *firstAnswers) decide() {
-	if !f.isClosed {
-		f.isClosed = true
-		close(f.decided)
-	}
+// decide lets the held rows know. f.mu is held.
+func (f *firstAnswers) decide(guilty bool) {
+	f.verdict.guilty = guilty
+	close(f.verdict.known)
+	f.verdict = &verdict{known: make(chan struct{})}
+	f.held = 0
 }
 
-// heard takes note of an answer that is no such refusal, but shows that the set-up is right.
+// heard takes note of an answer that shows that the set-up is right.
 func (f *firstAnswers) heard(a client.Answer) {
 	switch a.Kind {
 	case client.Created, client.Taken, client.InFlight, client.KeyReused, client.Refused:
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		f.decide()
+		f.isRight()
 	}
 }
 
-// suspicious reports whether an answer may speak of the set-up.
-func suspicious(a client.Answer) bool {
-	return a.Kind == client.Refused && (a.Status == 400 || a.Status == 404)
+func (f *firstAnswers) isRight() {
+	if f.right = true; f.held > 0 {
+		f.decide(false)
+	}
 }
 
-// hold waits until it is known whose fault a suspicious refusal is, or stop is closed. It returns true when
-// it is the set-up's. byID: the refused body named something by an id, which may be what was not found.
-func (f *firstAnswers) hold(ctx context.Context, stop <-chan struct{}, a client.Answer, byID bool) (bool, error) {
+// suspicious reports whether an answer may speak of the set-up: 402 and 422 are about what was sent.
+func suspicious(a client.Answer) bool {
+	return a.Kind == client.Refused && a.Status != 402 && a.Status != 422
+}
+
+// hold waits until it is known whose fault a suspicious refusal is. It returns true when it is the set-up's, or when g
+// closes. byID: the refused body named something by an id, which may be what was not found.
+func (f *firstAnswers) hold(ctx context.Context, g *gate, a client.Answer, byID bool) (bool, error) {
 	f.mu.Lock()
 	this := refusal{a.Status, a.Problem.Type, a.Problem.Title}
 	switch {
-	case f.isClosed:
-		defer f.mu.Unlock()
-		return f.blamed, nil
-	case f.held > 0 && f.kind != this:
-		f.decide() // rows are refused for different reasons
+	case f.right:
+		f.mu.Unlock()
+		return false, nil
+	case f.alike > 0 && f.kind != this:
+		f.isRight() // rows are refused for different reasons
 		f.mu.Unlock()
 		return false, nil
 	}
 	f.kind = this
+	f.alike++
 	f.held++
-	if a.Status == 404 && !byID {
-		f.setup = true // "no such resource", where all that was named is the path
-	}
-	guilty := f.held >= setupRefusals
+	v := f.verdict
+	// "No such resource", where all that was named is the path.
+	v.sure = v.sure || a.Status == 404 && !byID
+	enough := f.alike >= setupRefusals
 	f.mu.Unlock()
-	f.count(func() {})
-	defer f.count(func() { f.held-- })
-	if guilty {
-		return true, nil
+	f.working(0)
+	if enough {
+		return f.listen(ctx, g, v)
 	}
+	return f.await(ctx, g, v, nil)
+}
+
+// listen waits, with enough rows refused alike, for the answers that are still on their way: any of them may speak for the
+// set-up. Nothing more is sent meanwhile.
+func (f *firstAnswers) listen(ctx context.Context, g *gate, v *verdict) (bool, error) {
+	guilty, err := f.await(ctx, g, v, g.quiesce())
+	if !guilty {
+		g.resume()
+	}
+	return guilty, err
+}
+
+// await waits for the verdict, or for silence, which is one.
+func (f *firstAnswers) await(ctx context.Context, g *gate, v *verdict, silence <-chan struct{}) (bool, error) {
 	select {
-	case <-f.decided:
-		return f.blame(), nil
-	case <-stop:
+	case <-v.known:
+		return v.guilty, nil
+	case <-silence:
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return !f.right, nil
+	case <-g.closed:
 		return true, nil
 	case <-ctx.Done():
 		return false, context.Cause(ctx)
 	}
-}
-
-// blame is what was decided.
-func (f *firstAnswers) blame() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.blamed
 }

@@ -28,7 +28,7 @@ const outageRefusals = 3
 // the run has to stop. It may be used concurrently. Waiters pass in the order in which they came.
 type gate struct {
 	policy  Policy
-	limiter *rate.Limiter // nil: no limit of ours
+	limiter *rate.Limiter // the lane's; nil: no limit of ours
 
 	mu        sync.Mutex
 	limit     int // requests in flight allowed now, 1…policy.Concurrency
@@ -39,8 +39,10 @@ type gate struct {
 	throttles int       // 429s since the last good answer
 	cuts      int       // how often the limit was cut for a 429
 	streak    streak
-	goodEver  bool
-	epoch     int // outages survived
+	goods     uint64            // good answers so far
+	faulted   map[string]uint64 // reference → goods when it first failed for the server's fault
+	epoch     int               // outages survived
+	idle      chan struct{}     // while quiet: closed once nothing is in flight
 	stopped   error
 	closed    chan struct{} // closed with stopped
 }
@@ -56,12 +58,18 @@ type streak struct {
 	probeAt  time.Time // when the next may leave
 }
 
-func newGate(p Policy) *gate {
-	g := &gate{policy: p, limit: p.Concurrency, closed: make(chan struct{})}
-	if p.RateLimit > 0 {
-		g.limiter = rate.NewLimiter(rate.Limit(p.RateLimit), 1)
+func newGate(p Policy, limiter *rate.Limiter) *gate {
+	return &gate{policy: p, limiter: limiter, limit: p.Concurrency, faulted: make(map[string]uint64), closed: make(chan struct{})}
+}
+
+// newLimiter paces requests one by one, so that no second holds more than the policy's RateLimit: a little slower than that, for
+// requests that leave evenly do not arrive so. Nil without a limit.
+func newLimiter(p Policy) *rate.Limiter {
+	if p.RateLimit <= 0 {
+		return nil
 	}
-	return g
+	const slack = 1.05
+	return rate.NewLimiter(rate.Limit(float64(p.RateLimit)/slack), 1)
 }
 
 // ticket is one request's leave to go.
@@ -94,16 +102,6 @@ func (g *gate) enter(ctx context.Context) (ticket, error) {
 	if err := g.settleTurn(ctx, w); err != nil {
 		return ticket{}, err
 	}
-	if g.limiter == nil {
-		return w.ticket, nil
-	}
-	if err := g.limiter.Wait(ctx); err != nil {
-		g.abandon(w.ticket)
-		if cause := context.Cause(ctx); cause != nil {
-			err = cause
-		}
-		return ticket{}, err
-	}
 	return w.ticket, nil
 }
 
@@ -130,13 +128,18 @@ func (g *gate) settleTurn(ctx context.Context, w *waiter) error {
 func (g *gate) admit() {
 	for len(g.waiters) > 0 && g.inFlight < g.limit && g.stopped == nil {
 		now := time.Now()
-		if now.Before(g.paused) {
+		if now.Before(g.paused) || g.idle != nil {
 			return
 		}
 		if g.streak.outage {
 			if g.streak.probing || now.Before(g.streak.probeAt) {
 				return
 			}
+		}
+		if !g.paced(now) {
+			return
+		}
+		if g.streak.outage {
 			g.streak.probing = true
 		}
 		w := g.waiters[0]
@@ -147,12 +150,58 @@ func (g *gate) admit() {
 	}
 }
 
+// paced takes the limiter's leave for one request, or comes back when there is one. It is the last that a request
+// waits for, so that none is let through by a pause or a stop that came meanwhile. g.mu is held.
+func (g *gate) paced(now time.Time) bool {
+	if g.limiter == nil {
+		return true
+	}
+	r := g.limiter.ReserveN(now, 1)
+	wait := r.DelayFrom(now)
+	if wait > 0 {
+		r.CancelAt(now)
+		g.wake(wait)
+	}
+	return wait <= 0
+}
+
+// quiesce lets nothing more through until resume, and returns what is closed once nothing is in flight.
+func (g *gate) quiesce() <-chan struct{} {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.idle == nil {
+		g.idle = make(chan struct{})
+		g.hush()
+	}
+	return g.idle
+}
+
+// hush is called with g.mu held, when a request has come back.
+func (g *gate) hush() {
+	if g.idle != nil && g.inFlight == 0 {
+		select {
+		case <-g.idle:
+		default:
+			close(g.idle)
+		}
+	}
+}
+
+// resume ends what quiesce began.
+func (g *gate) resume() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.idle = nil
+	g.admit()
+}
+
 // giveBack frees a slot whose request was not made. g.mu is held.
 func (g *gate) giveBack(t ticket) {
 	g.inFlight--
 	if t.probe {
 		g.streak.probing = false
 	}
+	g.hush()
 	g.admit()
 }
 
@@ -183,6 +232,7 @@ func (g *gate) leave(t ticket, reference string, a client.Answer) {
 	if t.probe {
 		g.streak.probing = false
 	}
+	g.hush()
 	g.admit()
 }
 
@@ -193,7 +243,7 @@ func (g *gate) good() {
 		g.limit = max(1, g.limit/2)
 	}
 	g.streak = streak{}
-	g.goodEver = true
+	g.goods++
 	g.throttles = 0
 	g.grown++
 	if g.grown >= g.limit && g.limit < g.policy.Concurrency {
@@ -235,7 +285,13 @@ func (g *gate) failed(t ticket, reference string, a client.Answer) {
 	if s.rows == nil {
 		s.rows = make(map[string]struct{}, outageRows)
 	}
-	if len(s.rows) < outageRows {
+	first, again := g.faulted[reference]
+	if !again {
+		first = g.goods
+		g.faulted[reference] = first
+	}
+	// A row that keeps failing while the API answers others speaks against itself, not against the API.
+	if first == g.goods && len(s.rows) < outageRows {
 		s.rows[reference] = struct{}{}
 	}
 	if a.Kind == client.NotSent {
@@ -250,7 +306,7 @@ func (g *gate) failed(t ticket, reference string, a client.Answer) {
 		s.probeAt = now.Add(pause)
 		g.wake(pause)
 	}
-	if s.outage {
+	if s.outage || g.goods == 0 {
 		g.giveUp(now, "the API does not answer ("+a.Label()+")")
 	}
 }
@@ -271,15 +327,15 @@ func (g *gate) declareOutage(now time.Time) {
 	})
 }
 
-// suspect treats the API as down because a row used up its attempts and nothing in this run was ever
-// answered: that is no row's fault. It reports whether there was no better evidence.
+// suspect treats the API as down because a look-up used up its attempts and nothing in this run was ever
+// answered: that is no row's fault. It reports whether the API is, or is now, taken to be down.
 func (g *gate) suspect() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.streak.outage {
 		return true
 	}
-	if g.goodEver || g.streak.since.IsZero() {
+	if g.goods > 0 || g.streak.since.IsZero() {
 		return false
 	}
 	g.declareOutage(time.Now())

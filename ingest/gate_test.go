@@ -41,7 +41,7 @@ func crowd(t *testing.T, g *gate, n int, answer func(i int) client.Answer) []err
 
 func TestGateBoundsConcurrency(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGate(testPolicy())
+		g := newGate(testPolicy(), nil)
 		var now, peak atomic.Int64
 		crowd(t, g, 100, func(int) client.Answer {
 			peak.Store(max(peak.Load(), now.Add(1)))
@@ -59,7 +59,7 @@ func TestGateRateLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := testPolicy()
 		p.RateLimit = 10
-		g := newGate(p)
+		g := newGate(p, newLimiter(p))
 		begun := time.Now()
 		crowd(t, g, 41, func(int) client.Answer { return client.Answer{Kind: client.Created} })
 		if took := time.Since(begun); took < 4*time.Second {
@@ -71,7 +71,7 @@ func TestGateRateLimit(t *testing.T) {
 // A 429 pauses all senders, and cuts the concurrency once for all requests that were out together.
 func TestGateThrottled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGate(testPolicy())
+		g := newGate(testPolicy(), nil)
 		var tickets []ticket
 		for range 8 {
 			leave, err := g.enter(t.Context())
@@ -102,7 +102,7 @@ func TestGateThrottled(t *testing.T) {
 // During an outage one request at a time probes; when the API is back, all go on.
 func TestGateOutageAndResume(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGate(testPolicy())
+		g := newGate(testPolicy(), nil)
 		begun := time.Now()
 		var requests atomic.Int64
 		down := func() bool { return time.Since(begun) < 10*time.Minute }
@@ -145,7 +145,7 @@ func TestGateOutageAndResume(t *testing.T) {
 
 func TestGateGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGate(testPolicy())
+		g := newGate(testPolicy(), nil)
 		begun := time.Now()
 		for {
 			leave, err := g.enter(t.Context())
@@ -166,7 +166,7 @@ func TestGateGivesUp(t *testing.T) {
 // Waiting requests are let go when the run stops, and none keeps a slot.
 func TestGateHaltAndCancel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGate(Policy{Concurrency: 1, BackoffMin: time.Second, BackoffMax: time.Second, GiveUpAfter: time.Hour})
+		g := newGate(Policy{Concurrency: 1, BackoffMin: time.Second, BackoffMax: time.Second, GiveUpAfter: time.Hour}, nil)
 		leave, _ := g.enter(t.Context())
 		ctx, cancel := context.WithCancelCause(t.Context())
 		stop := errors.New("stopped by a person")

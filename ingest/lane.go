@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"sync"
 
+	"golang.org/x/time/rate"
+
 	"billdrop/ingest/ledger"
 )
 
@@ -20,31 +22,33 @@ type Lane struct {
 	parties *parties
 	refs    *references
 
-	mu      sync.Mutex
-	gate    *gate
+	limiter *rate.Limiter
 	opening *firstAnswers
-	users   int // files being delivered
+
+	mu    sync.Mutex
+	gate  *gate
+	users int // files being delivered
 }
 
 // NewLane makes the lane of one merchant account.
 func NewLane(scope ledger.Scope, api API, p Policy, log *slog.Logger) *Lane {
-	return &Lane{scope: scope, api: api, policy: p, log: log, parties: newParties(), refs: newReferences()}
+	return &Lane{scope: scope, api: api, policy: p, log: log, parties: newParties(), refs: newReferences(),
+		limiter: newLimiter(p), opening: newFirstAnswers()}
 }
 
 // Scope is what bill references are unique in on this lane.
 func (l *Lane) Scope() ledger.Scope { return l.scope }
 
-// join opens the lane for one more file. A lane on which nothing is under way begins a new run: with an open
-// gate, and with first answers yet to come.
-func (l *Lane) join() (*gate, *firstAnswers) {
+// join opens the lane for one more file. A lane on which nothing is under way begins with an open gate.
+func (l *Lane) join() *gate {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.users == 0 {
-		l.gate, l.opening = newGate(l.policy), newFirstAnswers()
+		l.gate = newGate(l.policy, l.limiter)
 	}
 	l.users++
 	l.opening.feeding(1)
-	return l.gate, l.opening
+	return l.gate
 }
 
 func (l *Lane) part() {

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"time"
 
 	"billdrop/ingest/billfile"
+	"billdrop/ingest/inbox"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/report"
 )
@@ -110,6 +112,10 @@ func (j *job) fetch(ctx context.Context) error {
 		return j.advance(ctx, ledger.Dropped) // standard input that was cut short: nothing was sent for it
 	}
 	sum, size, err := j.spool.take(ctx, j.file.ID, j.feed.Format.MaxFileSize, j.place.fetch)
+	if errors.Is(err, inbox.ErrNotExist) || errors.Is(err, fs.ErrNotExist) {
+		j.log.Warn("the file is gone, and nothing was read or sent of it: deliver it again if it was not taken back on purpose", "path", j.file.Path)
+		return j.advance(ctx, ledger.Dropped)
+	}
 	if err != nil {
 		return err
 	}

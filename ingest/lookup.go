@@ -26,13 +26,24 @@ func (d *delivery) lookUp(ctx context.Context, c cause) (decision, error) {
 			return decision{}, err
 		}
 	}
-	if c == causeMismatch { // the row may be settled, but nothing more is to be trusted to this API
-		d.gate.halt(stopReason(d.last))
-		if todo.Do != stepFinish || todo.Status == ledger.Unknown {
-			return decision{Do: stepStop}, nil
-		}
-	}
 	return todo, nil
+}
+
+// lastLook looks a bill up once more while the run stops, past the closed gate: if it is there and the same, the row is
+// settled; otherwise the next run goes on with it.
+func (d *delivery) lastLook(ctx context.Context) (decision, error) {
+	a := d.lane.api.GetBill(context.WithoutCancel(ctx), d.bill.Reference)
+	if err := d.record(ctx, ledger.Entry{File: d.file.ID, Gets: 1}); err != nil {
+		return decision{}, err
+	}
+	if a.Kind == client.Found {
+		d.rec.State, d.rec.Doubt, d.rec.Seen = ledger.Exists, false, seen(a.Bill)
+		if found, err := d.sameOrNot(ctx); err == nil && found == foundSame {
+			return decision{Do: stepFinish, Status: ledger.Created}, nil
+		}
+		d.rec.State, d.rec.Doubt = ledger.Pending, true
+	}
+	return decision{Do: stepStop}, nil
 }
 
 // find looks the bill up. While an earlier send may still be at work in the server, one 404 proves nothing:
@@ -120,7 +131,7 @@ func (d *delivery) askParties(ctx context.Context) (decision, error) {
 		learnt = learnt || id != ""
 	}
 	h := history{Charged: d.charged, MaxAttempts: d.lane.policy.MaxAttempts}
-	todo := afterParties(learnt, d.last.Replayed, h, d.generations)
+	todo := afterParties(learnt, d.last.Replayed || d.last.Kind == client.Refused, h, d.generations)
 	return todo, nil
 }
 

@@ -38,7 +38,6 @@ const (
 	causeExpired         // the key may have been forgotten by the API
 	causeChanged         // the recorded bytes cannot be sent again, or an earlier delivery ended without a bill
 	causeUnclear         // a success that could not be read
-	causeMismatch        // a success about another bill
 	causeTaken           // some reference is taken
 	causeRefused         // refused by a 422, which may mean taken in words we do not know
 	causeExhausted       // attempts used up
@@ -52,6 +51,8 @@ type decision struct {
 	Status ledger.Status // of stepFinish
 	// Inconclusive: this send may or may not have created the bill.
 	Inconclusive bool
+	// Doubtful: a request of somebody else's may be at work on the bill.
+	Doubtful bool
 	// Charged: this send counts against the row's attempts.
 	Charged bool
 }
@@ -73,7 +74,7 @@ func next(a client.Answer, h history) decision {
 	case client.Unreadable:
 		return decision{Do: stepLookUp, Cause: causeUnclear, Inconclusive: true}
 	case client.Mismatched:
-		return decision{Do: stepLookUp, Cause: causeMismatch, Inconclusive: true}
+		return decision{Do: stepStop, Inconclusive: true} // after a last look
 	case client.Redirected, client.KeyRefused, client.Untrusted:
 		return decision{Do: stepStop}
 	case client.Refused:
@@ -82,7 +83,7 @@ func next(a client.Answer, h history) decision {
 		}
 		return decision{Do: stepRefuse}
 	case client.KeyReused:
-		return decision{Do: stepLookUp, Cause: causeBurned}
+		return decision{Do: stepLookUp, Cause: causeBurned, Doubtful: true}
 	case client.Taken:
 		return decision{Do: stepLookUp, Cause: causeTaken, Charged: true}
 	case client.Throttled, client.NotSent:
@@ -159,7 +160,7 @@ func whenAbsent(c cause, generations int) decision {
 	case causeTaken:
 		return decision{Do: stepParties}
 	case causeRefused:
-		return decision{Do: stepRefuse}
+		return decision{Do: stepParties} // "taken", perhaps, in words that nobody knows
 	case causeExhausted:
 		return decision{Do: stepFinish, Status: ledger.Failed}
 	case causeInFlight:
@@ -173,13 +174,13 @@ func whenAbsent(c cause, generations int) decision {
 }
 
 // afterParties decides what follows a "taken" when the bill itself is absent: the bill's parties were asked for.
-// learnt: one of the parties that the body nested as new exists. replayed: the refusal came from the API's
-// store, so it was no passing "in flight" in words we do not know.
-func afterParties(learnt, replayed bool, h history, generations int) decision {
+// learnt: one of the parties that the body nested as new exists. final: the refusal came from the API's store,
+// or speaks of what was sent, so it was no passing "in flight" in words we do not know.
+func afterParties(learnt, final bool, h history, generations int) decision {
 	switch {
 	case learnt && generations < maxGenerations:
 		return decision{Do: stepSend}
-	case replayed || learnt || h.Charged >= h.MaxAttempts:
+	case final || learnt || h.Charged >= h.MaxAttempts:
 		return decision{Do: stepRefuse}
 	}
 	return decision{Do: stepResend}

@@ -347,7 +347,9 @@ func TestPlanRefusedAndHeld(t *testing.T) {
 // What answers 404 to everything may be another server: the plan says that it is to be doubted.
 func TestPlanOfAnotherServer(t *testing.T) {
 	d := newDesk(t)
-	d.api.Script(func(emulator.Call) emulator.Fault { return emulator.Fault{Status: 404, Body: "<html>not here</html>"} })
+	d.api.Script(func(emulator.Call) emulator.Fault {
+		return emulator.Fault{Status: 404, Body: "404 page not found", ContentType: "text/plain"}
+	})
 	if p := d.mustPlan(t, goodBills); p.Rows.Create != 2 || !p.ForeignAnswers {
 		t.Errorf("rows %+v, foreign answers %v", p.Rows, p.ForeignAnswers)
 	}

@@ -71,9 +71,8 @@ type plannedParty struct {
 
 func newPlanner(o *PlanOptions, planned *Planned) *planner {
 	p := &planner{PlanOptions: o, planned: planned, lane: o.Feed.Lane, parties: make(map[partyName]*plannedParty)}
-	var first *firstAnswers
-	p.gate, first = p.lane.join()
-	first.feeding(-1) // nothing is sent that could be refused
+	p.gate = p.lane.join()
+	p.lane.opening.feeding(-1) // nothing is sent that could be refused
 	return p
 }
 
@@ -262,6 +261,9 @@ func (l *Lane) Probe(ctx context.Context, reference string) error {
 	case client.NotSent, client.Lost, client.Unreadable:
 		return fmt.Errorf("%w: no answer that could be used (%v): check api.base_url, the network and whether the API is up", ErrStopped, a.Err)
 	case client.ServerFault:
+		if a.Status < 500 {
+			return fmt.Errorf("%w: what answers there is not the Billing API: it answered %d with a page for people; correct api.base_url", ErrSetup, a.Status)
+		}
 		return fmt.Errorf("%w: the API is not well (%d %s): wait, or ask Moment", ErrStopped, a.Status, a.Problem.Title)
 	}
 	return fmt.Errorf("%w: the API answered %s to a look-up of a bill that nobody has: check api.base_url", ErrSetup, a.Label())

@@ -36,7 +36,8 @@ func (p *remotePlace) claim(ctx context.Context) (bool, error) {
 	return false, err
 }
 
-// claimed tells, after a crash during the claim, whether the rename took place.
+// claimed tells, after a crash during the claim, whether the rename took place: a file that is in processing/ and not in the
+// inbox any more is ours, also if somebody wrote to it since. One that is in both is ours if it is the same.
 func (p *remotePlace) claimed(ctx context.Context) (bool, error) {
 	e, err := p.remote.Lstat(ctx, p.file.Path)
 	if errors.Is(err, inbox.ErrNotExist) {
@@ -45,7 +46,14 @@ func (p *remotePlace) claimed(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return p.same(e), nil
+	if p.same(e) {
+		return true, nil
+	}
+	_, err = p.remote.Lstat(ctx, path.Join(p.dirs.Inbox, p.file.Name))
+	if errors.Is(err, inbox.ErrNotExist) {
+		return true, nil
+	}
+	return false, err
 }
 
 // followCompanions takes the sidecars along into processing/ and removes the marker: left in the inbox, they
@@ -85,6 +93,7 @@ func (p *remotePlace) fetch(ctx context.Context, w io.Writer) (int64, error) {
 	if n != after.Size || after.Size != before.Size || !after.ModTime.Equal(before.ModTime) {
 		return 0, fmt.Errorf("fetch file %q: it changed while it was read: somebody is still writing to it; the next run tries again", p.file.Path)
 	}
+	p.file.ModTime = after.ModTime
 	return n, nil
 }
 
