@@ -55,7 +55,7 @@ func (f *firstAnswers) count(what *int, n int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	*what += n
-	if f.held > 0 && f.feeders == 0 && f.rows == f.held {
+	if f.held > 0 && f.alike < setupRefusals && f.feeders == 0 && f.rows == f.held {
 		f.decide(f.verdict.sure) // nobody is left who could tell
 	}
 }
