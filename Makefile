@@ -8,7 +8,7 @@ CC_HERE := $(shell command -v $$($(GO) env CC) 2>/dev/null)
 FUZZTIME ?= 20s
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint soak fuzz clean
+.PHONY: help build demo test lint soak bench fuzz clean
 
 help: ## List what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,10 +33,16 @@ lint: ## Check format, vet and staticcheck
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
 
-# How long it takes: about a quarter of an hour each on two cores.
-soak: ## Long simulations: a million simulated crashes, a thousand kills of the real binary
+# About half an hour on two cores.
+soak: ## Long simulations: a million crashes, a thousand kills of the real binary, all amounts
 	$(GO) test ./ingest -run '^TestSimulator$$' -v -timeout 0 -sim.crashes 1000000
 	$(GO) test ./cmd/billdrop -run '^TestKillLoop$$' -v -timeout 0 -kills 1000
+	$(GO) test ./ingest/billfile -run '^TestAmountsRoundTrip$$' -v -timeout 0 -amounts.all
+
+# The first of its tables takes a fast local API and needs OpenSSH's server and client.
+bench: ## Measure the parts, and the whole program beside bare loops
+	$(GO) test -run '^$$' -bench . -benchtime 1x ./ingest/... ./client/...
+	$(GO) test -tags bench ./cmd/billdrop -run '^TestBench$$' -v -timeout 0
 
 fuzz: ## Fuzz each fuzz test for a while (FUZZTIME=20s)
 	@set -e; for pkg in $$($(GO) list ./...); do \
