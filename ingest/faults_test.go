@@ -3,7 +3,6 @@ package ingest
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,26 +16,7 @@ import (
 	"billdrop/ingest/inbox/sftpserver"
 	"billdrop/ingest/inbox/sftpserver/opensshtest"
 	"billdrop/ingest/ledger"
-	"billdrop/ingest/ledger/sqlite"
-	"billdrop/ingest/report"
 )
-
-// try is poll for runs that are to fail.
-func (r *rig) try(t *testing.T) ([]report.Summary, error) {
-	t.Helper()
-	led, err := sqlite.Open(t.Context(), filepath.Join(r.base, "ledger.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer led.Close()
-	w, err := New(Options{
-		Ledger: led, Spool: filepath.Join(r.base, "spool"), Feeds: []*Feed{r.feed}, Log: slog.New(slog.DiscardHandler), Version: "test",
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return w.Poll(t.Context())
-}
 
 // finished checks that the next run finishes what a failed one left: one bill a row, one report that says so.
 func (r *rig) finished(t *testing.T, rows int) {

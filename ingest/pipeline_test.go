@@ -97,8 +97,18 @@ func newRig(t *testing.T, root, prefix string, login inbox.Config) *rig {
 	return r
 }
 
-// poll is one run of the program: ledger opened and closed.
+// poll is one run of the program that is to end well.
 func (r *rig) poll(t *testing.T) []report.Summary {
+	t.Helper()
+	summaries, err := r.try(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return summaries
+}
+
+// try is one run of the program: the ledger is opened and closed.
+func (r *rig) try(t *testing.T) ([]report.Summary, error) {
 	t.Helper()
 	led, err := sqlite.Open(t.Context(), filepath.Join(r.base, "ledger.db"))
 	if err != nil {
@@ -111,11 +121,7 @@ func (r *rig) poll(t *testing.T) []report.Summary {
 	if err != nil {
 		t.Fatal(err)
 	}
-	summaries, err := w.Poll(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return summaries
+	return w.Poll(t.Context())
 }
 
 func (r *rig) drop(t *testing.T, name, content string) {

@@ -322,7 +322,7 @@ func nearest(name string, have map[string]int, f Format) string {
 		if have[known] > 0 {
 			continue
 		}
-		d := editDistance(name, known)
+		d := EditDistance(name, known)
 		if len(name) >= 5 && (strings.HasPrefix(known, name) || strings.HasSuffix(known, name)) {
 			d = min(d, 1)
 		}
@@ -333,8 +333,8 @@ func nearest(name string, have map[string]int, f Format) string {
 	return best
 }
 
-// editDistance is how many letters have to be put in, left out or replaced to make b of a.
-func editDistance(a, b string) int {
+// EditDistance is how many bytes have to be put in, left out or replaced to make b of a.
+func EditDistance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {
 		row[j] = j

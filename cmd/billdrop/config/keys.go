@@ -5,6 +5,8 @@ import (
 	"reflect"
 	"regexp"
 	"strings"
+
+	"billdrop/ingest/billfile"
 )
 
 // keysOf are the keys of a section, in the order in which they are documented.
@@ -71,30 +73,9 @@ func printable(key string) string {
 func nearest(key string, known []string) string {
 	best, least := "", len(key)/3+1
 	for _, k := range known {
-		if n := distance(strings.ToLower(key), k); n < least {
+		if n := billfile.EditDistance(strings.ToLower(key), k); n < least {
 			best, least = k, n
 		}
 	}
 	return best
-}
-
-// distance is how many bytes must be put in, taken out or changed to make b of a (Levenshtein).
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
