@@ -1,0 +1,89 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"billdrop/ingest/ledger"
+	"billdrop/ingest/ledger/ledgertest"
+)
+
+func fetching(content string) func(context.Context, io.Writer) (int64, error) {
+	return func(_ context.Context, w io.Writer) (int64, error) {
+		return io.Copy(w, strings.NewReader(content))
+	}
+}
+
+// A full disk stops the run with a message that says what to do, leaves nothing behind, and the next try goes on.
+func TestSpoolFullDisk(t *testing.T) {
+	s := spool{t.TempDir()}
+	// The device that is always full stands in for the disk.
+	if err := os.Symlink("/dev/full", s.path("x")+".part"); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err := s.take(t.Context(), "x", 0, fetching("a bill file"))
+	if !errors.Is(err, ErrStopped) || !strings.Contains(err.Error(), "free some space and run again") {
+		t.Errorf("err = %v", err)
+	}
+	if left, _ := os.ReadDir(s.dir); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	sum, size, err := s.take(t.Context(), "x", 0, fetching("a bill file"))
+	if err != nil || size != 11 || sum != sha256Hex("a bill file") {
+		t.Errorf("with room again: %s, %d, %v", sum, size, err)
+	}
+	if info, err := os.Stat(s.path("x")); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the copy: %v, %v", info, err)
+	}
+}
+
+// Of a file over the limit only size and hash are taken.
+func TestSpoolOverLimit(t *testing.T) {
+	s := spool{t.TempDir()}
+	sum, size, err := s.take(t.Context(), "x", 4, fetching("a bill file"))
+	if err != nil || size != 11 || sum != sha256Hex("a bill file") {
+		t.Errorf("%s, %d, %v", sum, size, err)
+	}
+	if left, _ := os.ReadDir(s.dir); len(left) > 0 {
+		t.Errorf("kept: %v", left)
+	}
+}
+
+// Copies of people's data go with their file, also after a crash; those of files under way stay, and so does what is none of ours.
+func TestSpoolSweep(t *testing.T) {
+	s, led := spool{t.TempDir()}, ledgertest.NewMemory()
+	for id, state := range map[string]ledger.FileState{"done": ledger.Done, "sending": ledger.Sending, "dropped": ledger.Dropped} {
+		if err := led.AddFile(t.Context(), &ledger.File{ID: id, State: state}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	old := time.Now().Add(-2 * orphanAge)
+	for _, name := range []string{"done.csv", "done.results.part", "sending.csv", "dropped.csv.part", "orphan.csv", "fresh.csv", "notes.txt"} {
+		write(t, filepath.Join(s.dir, name), "x")
+		if name != "fresh.csv" {
+			if err := os.Chtimes(filepath.Join(s.dir, name), old, old); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := s.sweep(t.Context(), led); err != nil {
+		t.Fatal(err)
+	}
+	left, err := os.ReadDir(s.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range left {
+		names = append(names, e.Name())
+	}
+	if got := strings.Join(names, " "); got != "fresh.csv notes.txt sending.csv" {
+		t.Errorf("left: %s", got)
+	}
+}
