@@ -250,6 +250,35 @@ func TestThrottledWithRateLimit(t *testing.T) {
 	})
 }
 
+// A file that is under way is not read in another way: a row that was sent must not turn into an invalid one.
+func TestFormatChangesMidFile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, simConfig{Seed: 1})
+		down := true
+		w.script = func(c emulator.Call) emulator.Fault {
+			if down && c.Reference == "INV-6" {
+				return emulator.Fault{Status: 401}
+			}
+			return emulator.Fault{}
+		}
+		if _, err := w.worker(t, alive()).Poll(t.Context()); !errors.Is(err, ErrSetup) {
+			t.Fatal(err)
+		}
+		down = false
+		changed := w.worker(t, alive())
+		changed.Feeds[0].Format.MaxAmountDue = 10
+		if _, err := changed.Poll(t.Context()); !errors.Is(err, ErrSetup) || !strings.Contains(err.Error(), "format was changed") {
+			t.Errorf("with another format: %v", err)
+		}
+		if err := w.run(t); err != nil {
+			t.Fatal(err)
+		}
+		if wrong := w.checkInvariants(); len(wrong) > 0 {
+			t.Error(wrong)
+		}
+	})
+}
+
 // A claimed file that is gone before it was read blocks nobody; one that was written to after an interrupted claim is not
 // lost from sight.
 func TestClaimedAndGone(t *testing.T) {

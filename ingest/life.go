@@ -3,12 +3,15 @@ package ingest
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
 	"os"
+	"reflect"
+	"strings"
 	"time"
 
 	"billdrop/ingest/billfile"
@@ -33,6 +36,9 @@ type job struct {
 // import and the recovery after a crash all call it: a file is always in the state of the last
 // step that became durable, and every step may be repeated.
 func (j *job) live(ctx context.Context) error {
+	if err := j.sameFormat(); err != nil {
+		return err
+	}
 	if err := j.respool(ctx); err != nil {
 		return err
 	}
@@ -57,8 +63,9 @@ func (j *job) live(ctx context.Context) error {
 			if !j.file.Approved {
 				return j.rest(ctx)
 			}
+			// Judged once more: the feed's format may have changed while it lay there.
 			j.file.Outcome, j.file.Code, j.file.Detail = "", "", ""
-			err = j.advance(ctx, ledger.Sending)
+			err = j.advance(ctx, ledger.Spooled)
 		case ledger.Sending:
 			// Stopped within: rows with an outcome are skipped, the others go on from their records.
 			err = j.send(ctx)
@@ -122,6 +129,32 @@ func (j *job) fetch(ctx context.Context) error {
 	j.file.SHA256, j.file.Size = sum, size
 	j.file.Started = time.Now()
 	return j.name(ctx, ledger.Spooled)
+}
+
+// sameFormat makes sure that the rows of a file that is under way are read as they were before: read otherwise, a row that was
+// sent could turn into an invalid one.
+func (j *job) sameFormat() error {
+	switch j.file.State {
+	case ledger.Sending, ledger.Settled:
+		if j.file.Format != "" && j.file.Format != fingerprint(j.feed.Format) {
+			return fmt.Errorf("%w: the feed's format was changed while this file was under way: put it back until the file is done, or retried, then change it", ErrSetup)
+		}
+	}
+	return nil
+}
+
+// fingerprint identifies a format by what it sets, so that a newer version with more settings gives the same.
+func fingerprint(f billfile.Format) string {
+	f.MaxFileSize = 0 // says nothing about rows
+	var set strings.Builder
+	v := reflect.ValueOf(f)
+	for i := range v.NumField() {
+		if !v.Field(i).IsZero() {
+			fmt.Fprintf(&set, "%s=%+v\n", v.Type().Field(i).Name, v.Field(i).Interface())
+		}
+	}
+	sum := ledger.DigestOf([]byte(set.String()))
+	return hex.EncodeToString(sum[:])
 }
 
 // respool makes sure that the copy to be read is there: fetched again where it is gone, and then only taken
@@ -189,6 +222,7 @@ func (j *job) judge(ctx context.Context) error {
 		return j.settle(ctx, ledger.FileRejected)
 	}
 	j.file.Rows, j.file.Lines, j.file.RowsRead = j.survey.Rows, ledger.Lines(j.survey.Lines), true
+	j.file.Format = fingerprint(j.feed.Format)
 	if j.feed.RejectInvalid && j.survey.Invalid > 0 {
 		return j.refuseRows(ctx)
 	}

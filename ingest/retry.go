@@ -48,11 +48,14 @@ func (w *Worker) Retry(ctx context.Context, id string) (report.Summary, error) {
 	j := w.newJob(feed, f, p)
 	if f.State == ledger.Done {
 		// The copy comes first: a file that is not there any more stays finished.
-		f.State = ledger.Spooled
-		err := j.respool(ctx)
+		f.State = ledger.Sending
+		err := j.sameFormat()
+		if err == nil {
+			err = j.respool(ctx)
+		}
 		f.State = ledger.Done
 		if err != nil {
-			return report.Summary{}, err
+			return report.Summary{}, fmt.Errorf("retry %s (%s): %w", f.Name, f.ID, err)
 		}
 		f.Retried++
 		if err := j.advance(ctx, ledger.Sending); err != nil {

@@ -23,7 +23,7 @@ var Statuses = [...]Status{Created, Existing, Conflict, Invalid, Rejected, Faile
 func (s Status) NeedsAttention() bool { return s != Created && s != Existing }
 
 // FileState is how far a file has come. A file moves down this list, never up, but for a retry of a Done
-// file (to Spooled) and the approval of a Held one (to Sending). Each state is committed after the step that
+// file (to Sending) and the approval of a Held one (to Spooled). Each state is committed after the step that
 // it names is durable, so a crash repeats at most the one step after it.
 type FileState string
 
@@ -89,6 +89,7 @@ type File struct {
 	Retried   int    // how often `retry` has reopened it
 	Rows      int    // data records
 	Lines     Lines  // physical lines
+	Format    string // digest of the format by which its rows were read; it may not change while they are under way
 	RowsRead  bool   // the rows were read, so the reports list them (false for a file refused unread)
 	RunID     string // of the run that settled it
 	Version   string // of the billdrop that settled it

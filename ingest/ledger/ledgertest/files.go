@@ -17,7 +17,7 @@ func fullFile(id string) *ledger.File {
 		Name: "november bills.csv", Path: "/home/ä/november bills.csv", Results: "/home/ä", Stem: "november bills-0123abcd",
 		Size: 1 << 40, ModTime: time.Unix(0, 0).UTC(), SHA256: "0123abcd", State: ledger.Settled, Outcome: ledger.FileRejected,
 		Code: "unknown_column", Detail: "column \"x\": map it or list it", Line: 1, Approved: true, Retried: 2, Rows: 3,
-		Lines: ledger.Lines{Total: 7, Header: 1, Blank: 2, Data: 4}, RowsRead: true, RunID: "run-1", Version: "v1",
+		Lines: ledger.Lines{Total: 7, Header: 1, Blank: 2, Data: 4}, Format: "f0", RowsRead: true, RunID: "run-1", Version: "v1",
 		Received: epoch, Started: epoch.Add(time.Second), Finished: epoch.Add(time.Minute), Gets: 5, Throttled: 6,
 	}
 }

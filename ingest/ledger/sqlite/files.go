@@ -13,7 +13,7 @@ import (
 var fileColumns = []string{
 	"feed", "scope", "origin", "name", "path", "results", "stem", "size", "mod_time", "sha256", "state",
 	"outcome", "code", "detail", "line", "approved", "retried", "row_count",
-	"lines_total", "lines_header", "lines_blank", "lines_data", "rows_read", "run_id", "version",
+	"lines_total", "lines_header", "lines_blank", "lines_data", "format", "rows_read", "run_id", "version",
 	"received", "started", "finished",
 }
 
@@ -60,14 +60,14 @@ func fileArgs(f *ledger.File, scope int64) []any {
 	return []any{
 		f.Feed, scope, string(f.Origin), f.Name, f.Path, f.Results, f.Stem, f.Size, micros(f.ModTime), f.SHA256, string(f.State),
 		f.Outcome, f.Code, f.Detail, f.Line, flag(f.Approved), f.Retried, f.Rows,
-		f.Lines.Total, f.Lines.Header, f.Lines.Blank, f.Lines.Data, flag(f.RowsRead), f.RunID, f.Version,
+		f.Lines.Total, f.Lines.Header, f.Lines.Blank, f.Lines.Data, f.Format, flag(f.RowsRead), f.RunID, f.Version,
 		micros(f.Received), micros(f.Started), micros(f.Finished),
 	}
 }
 
 const selectFiles = `SELECT f.id, f.feed, s.merchant, s.mode, f.origin, f.name, f.path, f.results, f.stem, f.size, f.mod_time,
 	f.sha256, f.state, f.outcome, f.code, f.detail, f.line, f.approved, f.retried, f.row_count,
-	f.lines_total, f.lines_header, f.lines_blank, f.lines_data, f.rows_read, f.run_id, f.version,
+	f.lines_total, f.lines_header, f.lines_blank, f.lines_data, f.format, f.rows_read, f.run_id, f.version,
 	f.received, f.started, f.finished, f.gets, f.throttled
 	FROM files AS f JOIN scopes AS s ON s.id = f.scope`
 
@@ -145,7 +145,7 @@ func (l *Ledger) queryFiles(ctx context.Context, query string, args []any) ([]*l
 		)
 		err := rows.Scan(&f.ID, &f.Feed, &f.Scope.Merchant, &f.Scope.Mode, &f.Origin, &f.Name, &f.Path, &f.Results, &f.Stem, &f.Size, &modTime,
 			&f.SHA256, &f.State, &f.Outcome, &f.Code, &f.Detail, &f.Line, &f.Approved, &f.Retried, &f.Rows,
-			&f.Lines.Total, &f.Lines.Header, &f.Lines.Blank, &f.Lines.Data, &f.RowsRead, &f.RunID, &f.Version,
+			&f.Lines.Total, &f.Lines.Header, &f.Lines.Blank, &f.Lines.Data, &f.Format, &f.RowsRead, &f.RunID, &f.Version,
 			&received, &started, &finished, &f.Gets, &f.Throttled)
 		f.ModTime, f.Received, f.Started, f.Finished = fromMicros(modTime), fromMicros(received), fromMicros(started), fromMicros(finished)
 		files = append(files, &f)

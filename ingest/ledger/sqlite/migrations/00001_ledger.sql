@@ -42,6 +42,7 @@ CREATE TABLE files (
     lines_header INTEGER NOT NULL,
     lines_blank  INTEGER NOT NULL,
     lines_data   INTEGER NOT NULL,
+    format       TEXT NOT NULL,
     rows_read    INTEGER NOT NULL,
     run_id       TEXT NOT NULL,
     version      TEXT NOT NULL,
