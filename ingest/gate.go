@@ -131,10 +131,8 @@ func (g *gate) admit() {
 		if now.Before(g.paused) || g.idle != nil {
 			return
 		}
-		if g.streak.outage {
-			if g.streak.probing || now.Before(g.streak.probeAt) {
-				return
-			}
+		if g.streak.outage && (g.streak.probing || now.Before(g.streak.probeAt)) {
+			return
 		}
 		if !g.paced(now) {
 			return
