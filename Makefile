@@ -39,7 +39,7 @@ soak: ## Long simulations: a million crashes, a thousand kills of the real binar
 	$(GO) test ./cmd/billdrop -run '^TestKillLoop$$' -v -timeout 0 -kills 1000
 	$(GO) test ./ingest/billfile -run '^TestAmountsRoundTrip$$' -v -timeout 0 -amounts.all
 
-# The first of its tables takes a fast local API and needs OpenSSH's server and client.
+# The second command starts a fast local API and needs OpenSSH's server and client.
 bench: ## Measure the parts, and the whole program beside bare loops
 	$(GO) test -run '^$$' -bench . -benchtime 1x ./ingest/... ./client/...
 	$(GO) test -tags bench ./cmd/billdrop -run '^TestBench$$' -v -timeout 0

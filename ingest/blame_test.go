@@ -253,7 +253,7 @@ func TestThrottledWithRateLimit(t *testing.T) {
 // A file that is under way is not read in another way: a row that was sent must not turn into an invalid one.
 func TestFormatChangesMidFile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, simConfig{Seed: 1})
+		w := newWorld(t, simConfig{Seed: 1, Harsh: true})
 		down := true
 		w.script = func(c emulator.Call) emulator.Fault {
 			if down && c.Reference == "INV-6" {
@@ -267,12 +267,13 @@ func TestFormatChangesMidFile(t *testing.T) {
 		down = false
 		changed := w.worker(t, alive())
 		changed.Feeds[0].Format.MaxAmountDue = 10
-		if _, err := changed.Poll(t.Context()); !errors.Is(err, ErrSetup) || !strings.Contains(err.Error(), "format was changed") {
+		if _, err := changed.Poll(t.Context()); err == nil || errors.Is(err, ErrStopped) || !strings.Contains(err.Error(), "format was changed") {
 			t.Errorf("with another format: %v", err)
 		}
 		if err := w.run(t); err != nil {
 			t.Fatal(err)
 		}
+		w.well = true
 		if wrong := w.checkInvariants(); len(wrong) > 0 {
 			t.Error(wrong)
 		}

@@ -137,7 +137,7 @@ func (j *job) sameFormat() error {
 	switch j.file.State {
 	case ledger.Sending, ledger.Settled:
 		if j.file.Format != "" && j.file.Format != fingerprint(j.feed.Format) {
-			return fmt.Errorf("%w: the feed's format was changed while this file was under way: put it back until the file is done, or retried, then change it", ErrSetup)
+			return errors.New("the feed's format was changed while this file was under way: put it back until the file is done, or retried, then change it")
 		}
 	}
 	return nil

@@ -180,7 +180,9 @@ func afterParties(learnt, final bool, h history, generations int) decision {
 	switch {
 	case learnt && generations < maxGenerations:
 		return decision{Do: stepSend}
-	case final || learnt || h.Charged >= h.MaxAttempts:
+	case learnt: // refused for a reason that is mended, but no key is left for this run
+		return decision{Do: stepFinish, Status: ledger.Failed}
+	case final || h.Charged >= h.MaxAttempts:
 		return decision{Do: stepRefuse}
 	}
 	return decision{Do: stepResend}

@@ -99,6 +99,28 @@ func TestAfterLookUp(t *testing.T) {
 	}
 }
 
+func TestAfterParties(t *testing.T) {
+	for _, tt := range []struct {
+		name          string
+		learnt, final bool
+		charged       int
+		generations   int
+		want          decision
+	}{
+		{"a party exists", true, false, 1, 1, decision{Do: stepSend}},
+		{"a party exists, the refusal was stored", true, true, 1, 1, decision{Do: stepSend}},
+		{"a party exists, generations used up", true, true, 1, maxGenerations, decision{Do: stepFinish, Status: ledger.Failed}},
+		{"nothing exists, and it was said for good", false, true, 1, 1, decision{Do: stepRefuse}},
+		{"nothing exists, perhaps it was in flight", false, false, 1, 1, decision{Do: stepResend}},
+		{"nothing exists, attempts used up", false, false, 6, 1, decision{Do: stepRefuse}},
+	} {
+		got := afterParties(tt.learnt, tt.final, history{Charged: tt.charged, MaxAttempts: 6}, tt.generations)
+		if got != tt.want {
+			t.Errorf("%s: got %+v, want %+v", tt.name, got, tt.want)
+		}
+	}
+}
+
 func TestOpening(t *testing.T) {
 	now := time.Date(2026, 11, 23, 5, 0, 0, 0, time.UTC)
 	content, other := ledger.Digest{1}, ledger.Digest{2}

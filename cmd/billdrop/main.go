@@ -74,7 +74,7 @@ func main() {
 	os.Exit(start())
 }
 
-// memoryLimit is above what a million rows need (indexes of references, rows under way), bytes.
+// memoryLimit is what the Go runtime aims to stay under, bytes. It is no hard limit, and the ledger's engine has its own memory.
 const memoryLimit = 72 << 20
 
 // start runs the command line under a context that the first SIGINT or SIGTERM cancels: the soft stop, which

@@ -44,7 +44,7 @@ const (
 	Published FileState = "published"
 	// Done: the bill file is in archive/ or rejected/, the spool copy is gone. Final.
 	Done FileState = "done"
-	// Dropped: never ours: another worker won the rename, or the file vanished before the claim. Final.
+	// Dropped: nothing of it was ever sent: another worker won the rename, or the file was gone before it was read. Final.
 	Dropped FileState = "dropped"
 )
 
