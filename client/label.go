@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"strconv"
 )
 
@@ -65,3 +66,6 @@ func (k Kind) String() string {
 	}
 	return fmt.Sprintf("kind %d", uint8(k))
 }
+
+// StatusText is what an HTTP status means, in a few fixed words.
+func StatusText(status int) string { return http.StatusText(status) }

@@ -291,12 +291,15 @@ func (d *delivery) wait(ctx context.Context, ready <-chan struct{}) error {
 	}
 }
 
+// statusText is what a status means, in words of ours: the API's own may quote a row.
+func statusText(a client.Answer) string { return client.StatusText(a.Status) }
+
 // stopReason says what is wrong with the set-up, and what to do.
 func stopReason(a client.Answer) error {
 	switch a.Kind {
 	case client.KeyRefused:
 		return fmt.Errorf("%w: the API refuses the key (%d %s): check api.key_file and that the key is active; then run again",
-			ErrSetup, a.Status, a.Problem.Title)
+			ErrSetup, a.Status, statusText(a))
 	case client.Redirected:
 		return fmt.Errorf("%w: the API answers with a redirect (%d), which is never followed: correct api.base_url; then run again", ErrSetup, a.Status)
 	case client.Untrusted:
@@ -305,7 +308,7 @@ func stopReason(a client.Answer) error {
 		return fmt.Errorf("%w: the API answered about another bill than was asked for: check what stands between here and api.base_url; then run again", ErrSetup)
 	case client.Refused:
 		return fmt.Errorf("%w: the API refuses the first rows all alike (%d %s), so no row is blamed: check api.base_url and that the merchant may bill; then run again",
-			ErrSetup, a.Status, a.Problem.Title)
+			ErrSetup, a.Status, statusText(a))
 	}
 	return fmt.Errorf("%w: the API answered %s", ErrStopped, a.Label())
 }

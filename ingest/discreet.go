@@ -29,7 +29,8 @@ func discreet(text string, b *billfile.Bill) string {
 			return found
 		})
 	}
-	private := []string{b.CustomerName, b.AccountName}
+	// Billers use identity numbers as customer references.
+	private := []string{b.CustomerName, b.AccountName, b.CustomerReference}
 	for _, m := range b.Metadata {
 		private = append(private, m.Value)
 	}

@@ -264,7 +264,7 @@ func (l *Lane) Probe(ctx context.Context, reference string) error {
 		if a.Status < 500 {
 			return fmt.Errorf("%w: what answers there is not the Billing API: it answered %d with a page for people; correct api.base_url", ErrSetup, a.Status)
 		}
-		return fmt.Errorf("%w: the API is not well (%d %s): wait, or ask Moment", ErrStopped, a.Status, a.Problem.Title)
+		return fmt.Errorf("%w: the API is not well (%d %s): wait, or ask Moment", ErrStopped, a.Status, client.StatusText(a.Status))
 	}
 	return fmt.Errorf("%w: the API answered %s to a look-up of a bill that nobody has: check api.base_url", ErrSetup, a.Label())
 }

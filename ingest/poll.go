@@ -311,28 +311,12 @@ func (r *round) resume(ctx context.Context, origin ledger.Origin) {
 
 // process claims a file that is complete in the inbox, and sees it to its end.
 func (r *round) process(ctx context.Context, e inbox.Entry) {
-	name, err := r.processingName(ctx, e.Name)
+	f, err := r.intend(ctx, e)
 	if err != nil {
 		r.fail(err)
 		return
 	}
-	processing := path.Join(r.feed.Dirs.Processing, name)
-	if _, err := r.remote.Lstat(ctx, processing); err == nil {
-		r.Log.Warn("not claimed: processing/ has a file of this name that is not in this ledger: another worker's, or left behind; move it away if nobody works on it",
-			"feed", r.feed.Name, "file", e.Name)
-		return
-	} else if !errors.Is(err, inbox.ErrNotExist) {
-		r.fail(err)
-		return
-	}
-	f := &ledger.File{
-		ID: newID(time.Now()), Feed: r.feed.Name, Scope: r.feed.Lane.Scope(), Origin: ledger.FromInbox,
-		Name: e.Name, Path: processing, Results: r.feed.Dirs.Results,
-		Size: e.Size, ModTime: e.ModTime, State: ledger.Claiming, Received: time.Now(),
-	}
-	// The intent is durable before the rename: a claimed file that nobody remembers cannot be.
-	if err := r.Ledger.AddFile(ctx, f); err != nil {
-		r.fail(fmt.Errorf("record claim of %q: %w", e.Name, err))
+	if f == nil {
 		return
 	}
 	p := &remotePlace{remote: r.remote, dirs: r.feed.Dirs, marker: r.feed.Watch.Marker, file: f}
@@ -358,16 +342,47 @@ func (r *round) process(ctx context.Context, e inbox.Entry) {
 	r.finish(ctx, j)
 }
 
+// intend records that a file is about to be claimed, durable before the rename: a claimed file that nobody remembers cannot be.
+// Feeds may share processing/, so one at a time chooses its name there. Nil without error: the file is not to be had.
+func (r *round) intend(ctx context.Context, e inbox.Entry) (*ledger.File, error) {
+	r.claims.Lock()
+	defer r.claims.Unlock()
+	name, err := r.processingName(ctx, e.Name)
+	if err != nil {
+		return nil, err
+	}
+	processing := path.Join(r.feed.Dirs.Processing, name)
+	switch _, err := r.remote.Lstat(ctx, processing); {
+	case err == nil:
+		r.Log.Warn("not claimed: processing/ has a file of this name that is not in this ledger: another worker's, or left behind; move it away if nobody works on it",
+			"feed", r.feed.Name, "file", e.Name)
+		return nil, nil
+	case !errors.Is(err, inbox.ErrNotExist):
+		return nil, err
+	}
+	f := &ledger.File{
+		ID: newID(time.Now()), Feed: r.feed.Name, Scope: r.feed.Lane.Scope(), Origin: ledger.FromInbox,
+		Name: e.Name, Path: processing, Results: r.feed.Dirs.Results,
+		Size: e.Size, ModTime: e.ModTime, State: ledger.Claiming, Received: time.Now(),
+	}
+	if err := r.Ledger.AddFile(ctx, f); err != nil {
+		return nil, fmt.Errorf("record claim of %q: %w", e.Name, err)
+	}
+	return f, nil
+}
+
 // processingName is the name that a file takes in processing/: its own, or with a number where an unfinished file of ours
 // has it. "~" cannot stand in a name that is claimed, so no two can meet.
 func (r *round) processingName(ctx context.Context, name string) (string, error) {
-	files, err := r.Ledger.Files(ctx, ledger.Query{Feed: r.feed.Name, Unfinished: true})
+	files, err := r.Ledger.Files(ctx, ledger.Query{Unfinished: true})
 	if err != nil {
 		return "", err
 	}
 	taken := make(map[string]bool)
 	for _, f := range files {
-		taken[path.Base(f.Path)] = true
+		if path.Dir(f.Path) == path.Clean(r.feed.Dirs.Processing) {
+			taken[path.Base(f.Path)] = true
+		}
 	}
 	free := name
 	for n := 2; taken[free]; n++ {

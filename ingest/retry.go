@@ -33,6 +33,8 @@ func (w *Worker) Retry(ctx context.Context, id string) (report.Summary, error) {
 	}
 	switch {
 	case f.State == ledger.Sending && f.Retried > 0: // an earlier retry did not come to its end
+	case f.State == ledger.Held:
+		return report.Summary{}, fmt.Errorf("%w: %s is held, and nothing of it was sent; run: billdrop approve %s", ErrNotApplicable, id, id)
 	case f.State != ledger.Done:
 		return report.Summary{}, fmt.Errorf("%w: %s is not finished yet (%s); the next run goes on with it", ErrNotApplicable, id, f.State)
 	case totals.Rows[ledger.Failed]+totals.Rows[ledger.Unknown] == 0:

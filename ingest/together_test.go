@@ -121,3 +121,39 @@ func reversed(content string) string {
 	}
 	return b.String()
 }
+
+// Feeds that share processing/ do not get in each other's way, also with files of one name.
+func TestFeedsShareProcessing(t *testing.T) {
+	onServers(t, func(t *testing.T, r *rig) {
+		second := *r.feed
+		second.Name = "second"
+		mkdir(t, filepath.Join(r.root, "second"))
+		second.Dirs.Inbox = strings.TrimSuffix(r.feed.Dirs.Inbox, "/inbox") + "/second"
+		r.feed.Hold.MaxRows = 3 // the first feed's file stays in processing/
+		r.drop(t, "a.csv", manyBills(0, 5, 5))
+		led, err := sqlite.Open(t.Context(), filepath.Join(r.base, "ledger.db"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer led.Close()
+		w, err := New(Options{Ledger: led, Spool: filepath.Join(r.base, "spool"), Feeds: []*Feed{r.feed, &second}, Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Poll(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		write(t, filepath.Join(r.root, "second", "a.csv"), manyBills(100, 5, 5))
+		second.Hold.MaxRows = 0
+		summaries, err := w.Poll(t.Context())
+		if err != nil || len(summaries) != 2 {
+			t.Fatalf("%v, %+v", err, summaries)
+		}
+		for _, s := range summaries {
+			want := map[string]string{"bills": ledger.FileHeld, "second": ledger.Completed}[s.Feed]
+			if s.Outcome != want {
+				t.Errorf("feed %s: %s, want %s", s.Feed, s.Outcome, want)
+			}
+		}
+	})
+}

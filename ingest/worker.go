@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"sync"
 	"time"
 
 	"billdrop/client"
@@ -102,6 +103,7 @@ type Worker struct {
 	spool    spool
 	runID    string
 	settlers map[string]*inbox.Settler // by feed
+	claims   sync.Mutex                // held while a name in processing/ is chosen and recorded
 }
 
 // New makes a Worker. It touches nothing yet.

@@ -21,6 +21,7 @@ import (
 
 	"billdrop/cmd/billdrop/config"
 	"billdrop/ingest"
+	"billdrop/ingest/inbox"
 	"billdrop/ingest/ledger"
 )
 
@@ -135,7 +136,7 @@ func exitCode(ctx context.Context, err error) int {
 	case errors.Is(err, errAttention):
 		return exitAttention
 	case errors.As(err, &usage), errors.As(err, &parse), errors.Is(err, config.ErrSecret),
-		errors.Is(err, ledger.ErrNotFound), errors.Is(err, ingest.ErrNotApplicable):
+		errors.Is(err, ledger.ErrNotFound), errors.Is(err, ingest.ErrNotApplicable), errors.Is(err, inbox.ErrConfig):
 		return exitUsage
 	case errors.Is(err, ledger.ErrLocked):
 		return exitLocked

@@ -86,7 +86,8 @@ func (c *approveCmd) Run(ctx context.Context, s *session) error {
 	}
 	next := "billdrop run --once"
 	if f.Origin == ledger.FromLocal {
-		next = "billdrop import " + cmp.Or(f.Path, "-")
+		// As it was imported: with other reports, or by another feed, it would be another file.
+		next = fmt.Sprintf("billdrop import --feed %s --out %s %s", f.Feed, shellWord(f.Results), shellWord(cmp.Or(f.Path, "-")))
 	}
 	fmt.Fprintf(s.stdout, "%s (%s) is approved; the next run sends it: %s\n", f.Name, f.ID, next)
 	return nil

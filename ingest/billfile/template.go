@@ -51,6 +51,8 @@ func parseTemplate(text string) (template, error) {
 			return nil, fmt.Errorf("names a field that there is not; write one of %s or metadata.KEY in the braces", strings.Join(fieldNames[fieldAmount:fieldMetadata], ", "))
 		case c.field == fieldCustomerEmail || c.field == fieldCustomerPhone:
 			return nil, fmt.Errorf("names %s, which has characters that no bill reference may have; write another field", fieldNames[c.field])
+		case c.field == fieldCustomerName || c.field == fieldAccountName:
+			return nil, fmt.Errorf("names %s, and a bill reference stands in logs and in the ledger, where names of people do not belong; write another field", fieldNames[c.field])
 		}
 		t = append(t, piece{field: c.field, key: c.key})
 		fields++

@@ -154,7 +154,7 @@ func (a *Account) handshakeError(op string, err error, keys *hostKeys, login *lo
 	case errors.As(err, &noCommon):
 		return &Error{Op: op, Kind: ErrUnreachable, Err: err, Next: "the server speaks only outdated SSH algorithms, or is no SSH server; ask its operator"}
 	case keys.trusted && (strings.Contains(text, "unable to authenticate") ||
-		strings.Contains(text, "authentication")): // the library has no type for these
+		strings.Contains(text, "authentication") || strings.Contains(text, "unexpected message type 51")): // the library has no type for these; 51 refuses a login
 		return &Error{Op: op, Kind: ErrLogin, Err: fmt.Errorf("user %q with %s", a.cfg.User, login.with), Next: login.fix}
 	default:
 		return &Error{Op: op, Kind: ErrUnreachable, Err: err, Next: "check that it is an SSH server, and that it lets this machine in"}
