@@ -79,6 +79,7 @@ type fileStatus struct {
 	Outcome  string         `json:"outcome"` // "" while it is being worked on
 	Code     string         `json:"code"`
 	Detail   string         `json:"detail"`
+	Approved bool           `json:"approved"`  // of a held file: the next run sends it
 	Rows     report.Rows    `json:"rows"`      // by the outcomes so far; total is of the whole file, once it was read
 	RowsOpen int            `json:"rows_open"` // that have no outcome yet
 	Amounts  report.Amounts `json:"amounts"`
@@ -108,7 +109,7 @@ func readStatus(ctx context.Context, led ledger.Ledger, f *ledger.File) (*fileSt
 	s.Rows.Total += open
 	return &fileStatus{
 		FileID: f.ID, File: f.Name, SHA256: f.SHA256, Feed: f.Feed, Mode: f.Scope.Mode, State: string(f.State),
-		Outcome: f.Outcome, Code: f.Code, Detail: f.Detail, Rows: s.Rows, RowsOpen: open, Amounts: s.Amounts,
+		Outcome: f.Outcome, Code: f.Code, Detail: f.Detail, Approved: f.Approved, Rows: s.Rows, RowsOpen: open, Amounts: s.Amounts,
 		Received: f.Received, ReceivedAt: report.At(f.Received), FinishedAt: report.At(f.Finished), Path: f.Path, Results: f.Results, Stem: f.Stem,
 	}, s, nil
 }
@@ -181,10 +182,12 @@ func (f *fileStatus) needsAttention() bool {
 
 // stateWords is how far a file has come: what came of it, once that is known.
 func (f *fileStatus) stateWords() string {
-	switch ledger.FileState(f.State) {
-	case ledger.Done, ledger.Held:
+	switch state := ledger.FileState(f.State); {
+	case state == ledger.Held && f.Approved:
+		return "held, approved: the next run sends it"
+	case state == ledger.Done, state == ledger.Held:
 		return outcomeWords(report.Summary{Outcome: f.Outcome, Code: f.Code})
-	case ledger.Sending:
+	case state == ledger.Sending:
 		return fmt.Sprintf("sending, %s of %s", grouped(int64(f.Rows.Total-f.RowsOpen)), count(f.Rows.Total, "row"))
 	}
 	return f.State
