@@ -14,6 +14,7 @@ import (
 	"billdrop/client/emulator"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/ledger/sqlite"
+	"billdrop/ingest/report"
 )
 
 // Tests of who is blamed: the row, the set-up or the API.
@@ -184,6 +185,81 @@ func TestAnotherBill(t *testing.T) {
 			t.Errorf("err %v after %d POSTs", err, posts)
 		}
 	})
+}
+
+// A 201 about the right reference but other money, or another party than was sent, is no bill of the row's: somebody has to look.
+func TestOther201(t *testing.T) {
+	for name, body := range map[string]string{
+		"amount":   `{"id":"bill_1","external_reference":"ROW-0","customer_id":"bcus_0","currency":"ZAR","amount_due":5,"status":"unpaid"}`,
+		"currency": `{"id":"bill_1","external_reference":"ROW-0","customer_id":"bcus_0","currency":"USD","amount_due":100,"status":"unpaid"}`,
+		"customer": `{"id":"bill_1","external_reference":"ROW-0","customer_id":"bcus_9","currency":"ZAR","amount_due":100,"status":"unpaid"}`,
+		"status":   `{"id":"bill_1","external_reference":"ROW-0","customer_id":"bcus_0","currency":"ZAR","amount_due":100,"status":"voided"}`,
+		"":         `{"id":"bill_1","external_reference":"ROW-0","customer_id":"bcus_0"}`,
+	} {
+		bubble(t, customerRows(1), func(c emulator.Call) emulator.Fault {
+			return emulator.Fault{Status: 201, Body: body, ContentType: "application/json"}
+		}, func(t *testing.T, w *world) {
+			summaries, err := w.worker(t, alive()).Poll(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			rows, err := w.results(report.NamesOf(summaries[0].Stem).Results)
+			want := "conflict"
+			if name == "" {
+				want = "created"
+			}
+			if err != nil || rows[0].status != want {
+				t.Errorf("another %s: %v, %v, want %s", name, rows, err, want)
+			}
+		})
+	}
+}
+
+// An answer that the API has stored says nothing of today's set-up: once that is mended, the rows go through.
+func TestStoredRefusalsOfAMendedSetup(t *testing.T) {
+	wrong := true
+	script := func(c emulator.Call) emulator.Fault {
+		if wrong && c.Method == "POST" {
+			f := refused(400)
+			f.Store = true
+			return f
+		}
+		return emulator.Fault{}
+	}
+	content := strings.NewReplacer("customer_id", "customer_reference").Replace(customerRows(12))
+	bubble(t, content, script, func(t *testing.T, w *world) {
+		if _, err := w.worker(t, alive()).Poll(t.Context()); !errors.Is(err, ErrSetup) {
+			t.Fatal(err)
+		}
+		wrong = false
+		summaries, err := w.worker(t, alive()).Poll(t.Context())
+		if err != nil || summaries[0].Rows.By[ledger.Created] != 12 {
+			t.Errorf("err %v, %+v", err, summaries)
+		}
+	})
+}
+
+// Two outages with a good answer between them are outages, and use no row up.
+func TestTwoOutages(t *testing.T) {
+	for _, rows := range []int{6, 10, 30} {
+		posts := 0
+		script := func(c emulator.Call) emulator.Fault {
+			if c.Method == "POST" {
+				posts++
+			}
+			if posts == rows+3 && c.Method == "POST" {
+				return emulator.Fault{}
+			}
+			return emulator.Fault{Status: 503}
+		}
+		content := strings.NewReplacer("customer_id", "customer_reference").Replace(customerRows(rows))
+		bubble(t, content, script, func(t *testing.T, w *world) {
+			summaries, err := w.worker(t, alive()).Poll(t.Context())
+			if !errors.Is(err, ErrStopped) || len(summaries) != 0 {
+				t.Errorf("%d rows: err %v, %+v", rows, err, summaries)
+			}
+		})
+	}
 }
 
 // Two rows of one reference in two feeds, both refused: the second waits for the first, and neither for ever.

@@ -197,6 +197,7 @@ func (d *delivery) send(ctx context.Context) (decision, error) {
 		return decision{Do: stepLookUp, Cause: causeExpired}, takeBack()
 	}
 	d.last = d.lane.api.CreateBill(context.WithoutCancel(ctx), s.Key, d.bill.Reference, d.body)
+	d.opening.hear(d.last)
 	d.gate.leave(leave, d.bill.Reference, d.last)
 	return d.judge(ctx)
 }
@@ -223,8 +224,7 @@ func (d *delivery) judge(ctx context.Context) (decision, error) {
 	}
 	if todo.Do == stepFinish { // created: the one place where success comes from an answer
 		d.rec.State, d.rec.Doubt, d.rec.Seen = ledger.Exists, false, seen(a.Bill)
-		d.opening.heard(a)
-		if d.diff = misheard(&d.bill, &d.rec.Seen); d.diff != "" {
+		if d.diff = misheard(&d.bill, s, &d.rec.Seen); d.diff != "" {
 			todo.Status = ledger.Conflict
 		}
 		return todo, nil
@@ -237,7 +237,6 @@ func (d *delivery) judge(ctx context.Context) (decision, error) {
 		return d.lastLook(ctx)
 	}
 	if !suspicious(a) {
-		d.opening.heard(a)
 		return todo, nil
 	}
 	d.lane.parties.yield(d.claim)

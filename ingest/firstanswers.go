@@ -68,13 +68,28 @@ func (f *firstAnswers) decide(guilty bool) {
 	f.held = 0
 }
 
-// heard takes note of an answer that shows that the set-up is right.
-func (f *firstAnswers) heard(a client.Answer) {
-	switch a.Kind {
-	case client.Created, client.Taken, client.InFlight, client.KeyReused, client.Refused:
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		f.isRight()
+// hear takes note of what an answer says of the set-up. It is called before the gate learns that the request came back: silence
+// is what follows the last word.
+func (f *firstAnswers) hear(a client.Answer) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !suspicious(a) {
+		switch a.Kind {
+		case client.Created, client.Taken, client.InFlight, client.KeyReused, client.Refused:
+			if !a.Replayed || a.Kind == client.Created {
+				f.isRight()
+			}
+		}
+		return
+	}
+	this := refusal{a.Status, a.Problem.Type, a.Problem.Title}
+	switch {
+	case f.right:
+	case f.alike > 0 && f.kind != this:
+		f.isRight() // rows are refused for different reasons
+	default:
+		f.kind = this
+		f.alike++
 	}
 }
 
@@ -84,27 +99,20 @@ func (f *firstAnswers) isRight() {
 	}
 }
 
-// suspicious reports whether an answer may speak of the set-up: 402 and 422 are about what was sent.
+// suspicious reports whether an answer may speak of the set-up: 402 and 422 are about what was sent, and a replay is
+// about the set-up as it was when its key was new.
 func suspicious(a client.Answer) bool {
-	return a.Kind == client.Refused && a.Status != 402 && a.Status != 422
+	return a.Kind == client.Refused && !a.Replayed && a.Status != 402 && a.Status != 422
 }
 
-// hold waits until it is known whose fault a suspicious refusal is. It returns true when it is the set-up's, or when g
+// hold waits until it is known whose fault a suspicious refusal is that was heard. It returns true when it is the set-up's, or when g
 // closes. byID: the refused body named something by an id, which may be what was not found.
 func (f *firstAnswers) hold(ctx context.Context, g *gate, a client.Answer, byID bool) (bool, error) {
 	f.mu.Lock()
-	this := refusal{a.Status, a.Problem.Type, a.Problem.Title}
-	switch {
-	case f.right:
-		f.mu.Unlock()
-		return false, nil
-	case f.alike > 0 && f.kind != this:
-		f.isRight() // rows are refused for different reasons
+	if f.right {
 		f.mu.Unlock()
 		return false, nil
 	}
-	f.kind = this
-	f.alike++
 	f.held++
 	v := f.verdict
 	// "No such resource", where all that was named is the path.

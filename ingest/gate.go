@@ -39,10 +39,11 @@ type gate struct {
 	throttles int       // 429s since the last good answer
 	cuts      int       // how often the limit was cut for a 429
 	streak    streak
-	goods     uint64            // good answers so far
-	faulted   map[string]uint64 // reference → goods when it first failed for the server's fault
-	epoch     int               // outages survived
-	idle      chan struct{}     // while quiet: closed once nothing is in flight
+	goods     uint64           // good answers so far
+	faulted   map[string]fault // by reference: when it first failed for the server's fault
+	epoch     int              // outages survived
+	pacing    bool             // a wake-up for the limiter's next leave is set
+	idle      chan struct{}    // while quiet: closed once nothing is in flight
 	stopped   error
 	closed    chan struct{} // closed with stopped
 }
@@ -59,7 +60,7 @@ type streak struct {
 }
 
 func newGate(p Policy, limiter *rate.Limiter) *gate {
-	return &gate{policy: p, limiter: limiter, limit: p.Concurrency, faulted: make(map[string]uint64), closed: make(chan struct{})}
+	return &gate{policy: p, limiter: limiter, limit: p.Concurrency, faulted: make(map[string]fault), closed: make(chan struct{})}
 }
 
 // newLimiter paces requests one by one, so that no second holds more than the policy's RateLimit: a little slower than that, for
@@ -70,6 +71,12 @@ func newLimiter(p Policy) *rate.Limiter {
 	}
 	const slack = 1.05
 	return rate.NewLimiter(rate.Limit(float64(p.RateLimit)/slack), 1)
+}
+
+// fault is when something failed, in good answers and in outages survived.
+type fault struct {
+	goods uint64
+	epoch int
 }
 
 // ticket is one request's leave to go.
@@ -156,11 +163,20 @@ func (g *gate) paced(now time.Time) bool {
 	}
 	r := g.limiter.ReserveN(now, 1)
 	wait := r.DelayFrom(now)
-	if wait > 0 {
-		r.CancelAt(now)
-		g.wake(wait)
+	if wait <= 0 {
+		return true
 	}
-	return wait <= 0
+	r.CancelAt(now)
+	if !g.pacing { // one for all: each that fires early would set the next
+		g.pacing = true
+		time.AfterFunc(wait, func() {
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			g.pacing = false
+			g.admit()
+		})
+	}
+	return false
 }
 
 // quiesce lets nothing more through until resume, and returns what is closed once nothing is in flight.
@@ -285,11 +301,13 @@ func (g *gate) failed(t ticket, reference string, a client.Answer) {
 	}
 	first, again := g.faulted[reference]
 	if !again {
-		first = g.goods
+		first = fault{g.goods, g.epoch}
 		g.faulted[reference] = first
 	}
-	// A row that keeps failing while the API answers others speaks against itself, not against the API.
-	if first == g.goods && len(s.rows) < outageRows {
+	// A row that keeps failing while the API answers others speaks against itself, not against the API. A few answers
+	// between two outages do not make that of every row that met both.
+	since := g.goods - first.goods
+	if (since == 0 || first.epoch != g.epoch && since < outageRows) && len(s.rows) < outageRows {
 		s.rows[reference] = struct{}{}
 	}
 	if a.Kind == client.NotSent {
