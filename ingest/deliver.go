@@ -198,6 +198,9 @@ func (d *delivery) send(ctx context.Context) (decision, error) {
 	}
 	d.last = d.lane.api.CreateBill(context.WithoutCancel(ctx), s.Key, d.bill.Reference, d.body)
 	d.opening.hear(d.last)
+	if stopsAll(d.last) { // before the gate lets the next one through
+		d.gate.halt(stopReason(d.last))
+	}
 	d.gate.leave(leave, d.bill.Reference, d.last)
 	return d.judge(ctx)
 }
@@ -232,8 +235,7 @@ func (d *delivery) judge(ctx context.Context) (decision, error) {
 	if err := d.note(ctx); err != nil {
 		return decision{}, err
 	}
-	if a.Kind == client.Mismatched { // nothing more is to be trusted to this API
-		d.gate.halt(stopReason(a))
+	if a.Kind == client.Mismatched {
 		return d.lastLook(ctx)
 	}
 	if !suspicious(a) {
@@ -270,6 +272,15 @@ func (d *delivery) broken(err error) error {
 	err = fmt.Errorf("line %d of %s: %w", d.line, d.file.Name, err)
 	d.gate.halt(err)
 	return err
+}
+
+// stopsAll reports whether an answer shows that nothing more is to be sent to this API.
+func stopsAll(a client.Answer) bool {
+	switch a.Kind {
+	case client.Mismatched, client.Redirected, client.KeyRefused, client.Untrusted:
+		return true
+	}
+	return false
 }
 
 // stop ends the run for an answer that is no row's fault.
