@@ -93,7 +93,7 @@ func describe(diffs []difference) string {
 
 // misheard completes what a 201 said of a bill with what was sent, where it said nothing, and tells where it said otherwise: then a bill
 // exists, but another than the row's.
-func misheard(b *billfile.Bill, sent *ledger.Send, s *ledger.Seen) string {
+func misheard(b *billfile.Bill, s *ledger.Seen) string {
 	s.Currency = cmp.Or(s.Currency, b.Currency)
 	s.Amount = cmp.Or(s.Amount, b.Amount)
 	s.BillDate = cmp.Or(s.BillDate, b.BillDate)
@@ -107,12 +107,6 @@ func misheard(b *billfile.Bill, sent *ledger.Send, s *ledger.Seen) string {
 	}
 	if s.Voided {
 		diffs = append(diffs, difference{fieldStatus, "voided", "unpaid"})
-	}
-	if sent.AccountID != "" && s.AccountID != "" && s.AccountID != sent.AccountID {
-		diffs = append(diffs, difference{fieldAccount, s.AccountID, sent.AccountID})
-	}
-	if sent.CustomerID != "" && s.CustomerID != "" && s.CustomerID != sent.CustomerID {
-		diffs = append(diffs, difference{"customer", s.CustomerID, sent.CustomerID})
 	}
 	return describe(diffs)
 }

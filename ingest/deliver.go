@@ -227,7 +227,7 @@ func (d *delivery) judge(ctx context.Context) (decision, error) {
 	}
 	if todo.Do == stepFinish { // created: the one place where success comes from an answer
 		d.rec.State, d.rec.Doubt, d.rec.Seen = ledger.Exists, false, seen(a.Bill)
-		if d.diff = misheard(&d.bill, s, &d.rec.Seen); d.diff != "" {
+		if d.diff = misheard(&d.bill, &d.rec.Seen); d.diff != "" {
 			todo.Status = ledger.Conflict
 		}
 		return todo, nil

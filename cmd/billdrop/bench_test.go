@@ -59,13 +59,17 @@ func fastAPI() {
 			return
 		}
 		ref := member(body, `"external_reference":"`)
+		account := member(body, `"account":"`)
+		if account == "" {
+			account = "bacc_" + strings.ReplaceAll(ref, "-", "")
+		}
 		if latency > 0 {
 			time.Sleep(latency)
 		}
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(http.StatusCreated)
-		fmt.Fprintf(w, `{"id":"bill_%[1]s","external_reference":%[2]q,"customer_id":"bcus_%[1]s","account_id":"bacc_%[1]s","status":"unpaid","currency":%[3]q,"amount_due":%[4]s,"amount_paid":0,"bill_date":"2026-11-23","due_date":"2026-12-31"}`,
-			strings.ReplaceAll(ref, "-", ""), ref, member(body, `"currency":"`), number(body, `"amount_due":`))
+		fmt.Fprintf(w, `{"id":"bill_%[1]s","external_reference":%[2]q,"customer_id":"bcus_%[1]s","account_id":%[5]q,"status":"unpaid","currency":%[3]q,"amount_due":%[4]s,"amount_paid":0,"bill_date":"2026-11-23","due_date":"2026-12-31"}`,
+			strings.ReplaceAll(ref, "-", ""), ref, member(body, `"currency":"`), number(body, `"amount_due":`), account)
 	})))
 }
 
