@@ -68,7 +68,7 @@ func (j *job) controlMismatch(ctx context.Context) (*held, error) {
 		return &held{"control_total_mismatch", `the control file cannot be read: it has to look like {"rows": 1000, "amounts": {"ZAR": 123456}}; check the file, then run: billdrop approve ` + j.file.ID}, nil
 	}
 	sums := make(map[string]int64)
-	err = j.takeSurvey(ctx, func(rec *billfile.Record) error {
+	err = j.eachRecord(ctx, func(rec *billfile.Record) error {
 		if rec.Bill.Currency != "" {
 			sums[rec.Bill.Currency] += rec.Bill.Amount
 		}
@@ -134,7 +134,7 @@ func (j *job) heldSummary() report.Summary {
 
 // rest leaves a held file where it is: it still needs attention.
 func (j *job) rest(ctx context.Context) error {
-	if err := j.takeSurvey(ctx, nil); err != nil {
+	if err := j.takeSurvey(ctx); err != nil {
 		return err
 	}
 	s := j.heldSummary()

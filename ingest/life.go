@@ -246,7 +246,7 @@ func (j *job) refusal(ctx context.Context) (*billfile.FileError, error) {
 			"the file has %d bytes, the limit is %d: split it, or raise max_file_size of the feed", j.file.Size, limit)}, nil
 	}
 	var refusal *billfile.FileError
-	if err := j.takeSurvey(ctx, nil); errors.As(err, &refusal) {
+	if err := j.takeSurvey(ctx); errors.As(err, &refusal) {
 		return refusal, nil
 	} else if err != nil {
 		return nil, err
@@ -254,14 +254,13 @@ func (j *job) refusal(ctx context.Context) (*billfile.FileError, error) {
 	return nil, nil
 }
 
-// takeSurvey reads the spooled copy through, once in the life of a job. visit sees the records of a
-// first reading.
-func (j *job) takeSurvey(ctx context.Context, visit func(*billfile.Record) error) error {
-	if j.survey != nil && visit == nil {
+// takeSurvey reads the spooled copy through, once in the life of a job.
+func (j *job) takeSurvey(ctx context.Context) error {
+	if j.survey != nil {
 		return nil
 	}
 	open := func() (io.ReadCloser, error) { return j.spool.open(j.file.ID) }
-	survey, err := billfile.TakeSurvey(ctx, open, j.feed.Format, visit)
+	survey, err := billfile.TakeSurvey(ctx, open, j.feed.Format, nil)
 	if err != nil {
 		return fmt.Errorf("validate %s: %w", j.file.Name, err)
 	}
@@ -309,7 +308,7 @@ func (j *job) eachRecord(ctx context.Context, do func(*billfile.Record) error) e
 
 // decode opens the spooled copy for a second reading.
 func (j *job) decode(ctx context.Context, use func(*billfile.Decoder) error) error {
-	if err := j.takeSurvey(ctx, nil); err != nil {
+	if err := j.takeSurvey(ctx); err != nil {
 		return err
 	}
 	f, err := j.spool.open(j.file.ID)
@@ -363,12 +362,7 @@ func (j *job) publish(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	j.file = f
-	if p, ok := j.place.(*remotePlace); ok {
-		p.file = f
-	} else if p, ok := j.place.(*localPlace); ok {
-		p.file = f
-	}
+	*j.file = *f // its place shares it
 	names := report.NamesOf(f.Stem)
 	var totals ledger.Totals
 	if f.RowsRead {

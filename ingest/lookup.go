@@ -115,8 +115,8 @@ func (d *delivery) askParties(ctx context.Context) (decision, error) {
 		nested bool
 		ask    func(context.Context) (string, bool, error)
 	}{
-		{form == ledger.FormNewAccount || form == ledger.FormNewAccountCustomer, d.askAccount},
-		{form == ledger.FormNewCustomer || form == ledger.FormNewAccountCustomer, d.askCustomer},
+		{form.NestsAccount(), d.askAccount},
+		{form.NestsCustomer(), d.askCustomer},
 	} {
 		if !p.nested {
 			continue
@@ -230,12 +230,13 @@ func (g *gate) ask(ctx context.Context, get lookup, reference string, heard func
 		if err := heard(a); err != nil {
 			return client.Answer{}, err
 		}
+		if stopsAll(a) {
+			g.halt(stopReason(a))
+			return a, g.err()
+		}
 		switch a.Kind {
 		case client.Found, client.Absent, client.Refused:
 			return a, nil
-		case client.KeyRefused, client.Redirected, client.Untrusted, client.Mismatched:
-			g.halt(stopReason(a))
-			return a, g.err()
 		case client.Throttled:
 			continue
 		case client.NotSent:

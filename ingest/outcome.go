@@ -97,12 +97,12 @@ func (d *delivery) created() (payer, []ledger.Party) {
 	var news []ledger.Party
 	s, b := &d.rec.Send, &d.rec.Seen
 	known := d.lane.parties.known(d.claim)
-	if c := d.claim.account; c != nil && s.Form >= ledger.FormNewAccount && s.Form != ledger.FormNewCustomer && known.AccountID == "" && b.AccountID != "" {
+	if c := d.claim.account; c != nil && s.Form.NestsAccount() && known.AccountID == "" && b.AccountID != "" {
 		p.AccountID = b.AccountID
 		news = append(news, ledger.Party{PartyRef: c.ref, ID: b.AccountID, CustomerID: b.CustomerID})
 		d.accounts++
 	}
-	if c := d.claim.customer; c != nil && s.Form >= ledger.FormNewCustomer && known.CustomerID == "" && b.CustomerID != "" {
+	if c := d.claim.customer; c != nil && s.Form.NestsCustomer() && known.CustomerID == "" && b.CustomerID != "" {
 		p.CustomerID = b.CustomerID
 		news = append(news, ledger.Party{PartyRef: c.ref, ID: b.CustomerID})
 		d.customers++

@@ -159,7 +159,7 @@ func (p *parties) lead(c *claim, form ledger.Form) <-chan struct{} {
 func (p *parties) tryLead(c *claim) {
 	var leads []*party
 	for _, e := range []*party{c.account, c.customer} {
-		if e == nil || e.id != "" || !c.form.Nested() || (e == c.customer && c.form == ledger.FormNewAccount) {
+		if e == nil || e.id != "" || (e == c.account && !c.form.NestsAccount()) || (e == c.customer && !c.form.NestsCustomer()) {
 			continue
 		}
 		if e.ledBy(c) {

@@ -67,7 +67,13 @@ const (
 )
 
 // Nested reports whether a body of this form may create a customer or an account.
-func (f Form) Nested() bool { return f >= FormNewAccount }
+func (f Form) Nested() bool { return f.NestsAccount() || f.NestsCustomer() }
+
+// NestsAccount reports whether a body of this form may create an account.
+func (f Form) NestsAccount() bool { return f == FormNewAccount || f == FormNewAccountCustomer }
+
+// NestsCustomer reports whether a body of this form may create a customer.
+func (f Form) NestsCustomer() bool { return f == FormNewCustomer || f == FormNewAccountCustomer }
 
 // Seen is a bill as the API told it: what later rows with its reference are compared with.
 type Seen struct {
