@@ -156,7 +156,7 @@ func (d *delivery) askAccount(ctx context.Context) (id string, ok bool, err erro
 	if err != nil || a.Kind != client.Found {
 		return "", a.Kind == client.Absent, err
 	}
-	p := ledger.Party{PartyRef: d.claim.account.ref, ID: a.Account.ID, CustomerID: a.Account.CustomerID}
+	p := ledger.Party{PartyRef: d.claim.account.ref, ID: a.Account.ID}
 	return p.ID, true, d.met(ctx, p)
 }
 

@@ -99,7 +99,7 @@ func (d *delivery) created() (payer, []ledger.Party) {
 	known := d.lane.parties.known(d.claim)
 	if c := d.claim.account; c != nil && s.Form.NestsAccount() && known.AccountID == "" && b.AccountID != "" {
 		p.AccountID = b.AccountID
-		news = append(news, ledger.Party{PartyRef: c.ref, ID: b.AccountID, CustomerID: b.CustomerID})
+		news = append(news, ledger.Party{PartyRef: c.ref, ID: b.AccountID})
 		d.accounts++
 	}
 	if c := d.claim.customer; c != nil && s.Form.NestsCustomer() && known.CustomerID == "" && b.CustomerID != "" {

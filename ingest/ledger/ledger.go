@@ -142,8 +142,7 @@ type PartyRef struct {
 // Party is a customer or account that the API is known to hold.
 type Party struct {
 	PartyRef
-	ID         string // bcus_… or bacc_…
-	CustomerID string // of an account: whose it is; "" if never learnt
+	ID string // bcus_… or bacc_…
 }
 
 // Outcome is how one row of one file ended. Recorded once; a retry replaces it.

@@ -311,11 +311,7 @@ func (m *Memory) Record(ctx context.Context, e ledger.Entry) error {
 			undo = append(undo, put(m.bills, billKey{e.Scope, e.Bill.Reference}, ptr(*e.Bill)))
 		}
 		for _, p := range e.Parties {
-			key := partyKey{e.Scope, p.PartyRef}
-			if old, ok := m.parties[key]; ok {
-				p.CustomerID = cmp.Or(p.CustomerID, old.CustomerID)
-			}
-			undo = append(undo, put(m.parties, key, p))
+			undo = append(undo, put(m.parties, partyKey{e.Scope, p.PartyRef}, p))
 		}
 		if e.Outcome != nil {
 			if m.outcomes[e.File] == nil {

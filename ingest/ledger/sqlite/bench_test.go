@@ -105,7 +105,7 @@ func cleanRow(ctx context.Context, l *sqlite.Ledger, scope ledger.Scope, row int
 	return l.Record(ctx, ledger.Entry{Scope: scope, Bill: &b, File: "file-1",
 		Parties: []ledger.Party{
 			{PartyRef: ledger.PartyRef{Kind: ledger.Customer, Reference: ref}, ID: b.Seen.CustomerID},
-			{PartyRef: ledger.PartyRef{Kind: ledger.Account, Reference: ref}, ID: b.Seen.AccountID, CustomerID: b.Seen.CustomerID},
+			{PartyRef: ledger.PartyRef{Kind: ledger.Account, Reference: ref}, ID: b.Seen.AccountID},
 		},
 		Outcome: &ledger.Outcome{Row: row, Line: row + 1, Reference: ref, Status: ledger.Created, BillID: b.Seen.BillID,
 			CustomerID: b.Seen.CustomerID, AccountID: b.Seen.AccountID, Currency: "ZAR", Amount: 12345, Attempts: 1, Key: b.Send.Key},

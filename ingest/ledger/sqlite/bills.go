@@ -3,22 +3,20 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
-	"slices"
-	"strings"
+	"io"
 
 	"billdrop/ingest/ledger"
 )
-
-// inAtOnce is how many keys one SELECT … IN asks for: a chunk of the pipeline, well below SQLite's limit of
-// 32,766 parameters.
-const inAtOnce = 512
 
 // begin is Ledger.Begin. bill is a copy.
 type begin struct {
 	scope ledger.Scope
 	bill  ledger.Bill
 }
+
+func (o *begin) touch(t touched) { t.add(billTouch(o.bill.Reference)) }
 
 // apply inserts the bill where it is new, which is all that happens in a clean run.
 func (o *begin) apply(w *writer) error {
@@ -28,11 +26,11 @@ func (o *begin) apply(w *writer) error {
 	}
 	key := billKey{scope, o.bill.Reference}
 	if o.bill.Seen == (ledger.Seen{}) {
-		args, err := w.billArgs(&o.bill)
+		record, err := w.packBill(&o.bill)
 		if err != nil {
 			return err
 		}
-		r, err := w.s.addSend.exec(slices.Concat([]any{scope, o.bill.Reference}, args[:2], args[10:])...)
+		r, err := w.s.addBill.exec(scope, o.bill.Reference, record)
 		if err != nil {
 			return err
 		}
@@ -57,27 +55,21 @@ func (w *writer) recordBill(s ledger.Scope, b *ledger.Bill) error {
 	}
 	key := billKey{scope, b.Reference}
 	last, ok := w.recent[key]
-	if ok && sameSend(last.send, b.Send) {
-		if b.State != ledger.Pending {
-			delete(w.recent, key)
-		}
-		_, err := w.s.answerBill.exec(int(b.State), flag(b.Doubt), b.Seen.BillID, b.Seen.CustomerID, b.Seen.AccountID, b.Seen.Currency,
-			b.Seen.Amount, b.Seen.BillDate, b.Seen.DueDate, flag(b.Seen.Voided), b.Send.Answer, flag(b.Send.Unanswered), last.id)
-		return err
+	if ok && b.State == ledger.Pending {
+		w.recent[key] = begun{last.id, b.Send}
+	} else {
+		delete(w.recent, key)
 	}
-	delete(w.recent, key)
+	if ok && last.send.File == b.Send.File && sameSend(&last.send, &b.Send) {
+		return w.saveBill(last.id, b)
+	}
 	_, err = w.putBill(key, b, false)
 	return err
 }
 
-// sameSend reports whether b is a but for what came of it.
-func sameSend(a, b ledger.Send) bool {
-	a.Answer, a.Unanswered = b.Answer, b.Unanswered
-	if !a.KeyFirstUsed.Equal(b.KeyFirstUsed) || !a.At.Equal(b.At) {
-		return false
-	}
-	a.KeyFirstUsed, a.At = b.KeyFirstUsed, b.At
-	return a == b
+// sameSend reports whether two sends for one file are the same, whatever came of it.
+func sameSend(a, b *ledger.Send) bool {
+	return a.Row == b.Row && a.Generation == b.Generation && a.Key == b.Key && a.At.UnixMicro() == b.At.UnixMicro()
 }
 
 // remember keeps what is needed to record the answer to a send cheaply.
@@ -91,144 +83,150 @@ func (w *writer) remember(key billKey, b begun) {
 // putBill replaces all that is known of a bill, or inserts it. A stored send joins the attempts when the bill
 // begins another, or comes with another: no send is ever forgotten.
 func (w *writer) putBill(key billKey, b *ledger.Bill, begins bool) (int64, error) {
-	args, err := w.billArgs(b)
-	if err != nil {
+	id, old, file, err := w.findBill(key)
+	switch {
+	case err != nil:
 		return 0, err
-	}
-	id, found, err := w.s.findBill.one(key.scope, key.reference)
-	if err != nil {
-		return 0, err
-	}
-	if !found {
-		r, err := w.s.addBill.exec(slices.Concat([]any{key.scope, key.reference}, args)...)
+	case old == nil:
+		record, err := w.packBill(b)
+		if err != nil {
+			return 0, err
+		}
+		r, err := w.s.addBill.exec(key.scope, key.reference, record)
 		if err != nil {
 			return 0, err
 		}
 		return r.LastInsertId()
 	}
-	file, row, generation, sendKey, at := args[10], args[11], args[12], args[18], args[20]
-	if _, err := w.s.movedSend.exec(id, flag(!begins), file, row, generation, sendKey, at); err != nil {
+	number, err := w.numberOf(&b.Send)
+	if err != nil {
 		return 0, err
 	}
-	_, err = w.s.saveBill.exec(append(args, id)...)
-	return id, err
+	s := &old.Send
+	if same := file == number && sameSend(s, &b.Send); file != 0 && (begins || !same) {
+		if _, err := w.s.addAttempt.exec(id, file, s.Row, s.Generation, packKey(s.Key), micros(s.At), s.Answer); err != nil {
+			return 0, err
+		}
+	}
+	return id, w.saveBill(id, b)
 }
 
-// billArgs are the values of billColumns.
-func (w *writer) billArgs(b *ledger.Bill) ([]any, error) {
-	n, s := &b.Seen, &b.Send
-	args := make([]any, 0, len(billColumns)+1)
-	args = append(args, int(b.State), flag(b.Doubt),
-		n.BillID, n.CustomerID, n.AccountID, n.Currency, n.Amount, n.BillDate, n.DueDate, flag(n.Voided))
-	if *s == (ledger.Send{}) {
-		return append(args, make([]any, len(billColumns)-len(args))...), nil
+func (w *writer) saveBill(id int64, b *ledger.Bill) error {
+	record, err := w.packBill(b)
+	if err != nil {
+		return err
 	}
-	file, err := w.number(s.File)
+	_, err = w.s.saveBill.exec(record, id)
+	return err
+}
+
+// findBill returns what is stored of a bill and the number of its send's file; nil where nothing is.
+func (w *writer) findBill(key billKey) (id int64, b *ledger.Bill, file int64, err error) {
+	rows, err := w.s.findBill.query(key.scope, key.reference)
+	if err != nil {
+		return 0, nil, 0, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	row := w.row[:2]
+	if err := rows.Next(row); errors.Is(err, io.EOF) {
+		return 0, nil, 0, nil
+	} else if err != nil {
+		return 0, nil, 0, err
+	}
+	b, file, err = unpackBill(row[1].([]byte))
+	return row[0].(int64), b, file, err
+}
+
+func (w *writer) packBill(b *ledger.Bill) ([]byte, error) {
+	file, err := w.numberOf(&b.Send)
 	if err != nil {
 		return nil, err
 	}
-	return append(args, file, s.Row, s.Generation, int(s.Form), s.CustomerID, s.AccountID, s.Content[:], s.Body[:], packKey(s.Key),
-		micros(s.KeyFirstUsed), micros(s.At), s.Count, s.Answer, flag(s.Unanswered)), nil
+	return packBill(b, file), nil
+}
+
+// numberOf is the number of a send's file, 0 where nothing was sent.
+func (w *writer) numberOf(s *ledger.Send) (int64, error) {
+	if *s == (ledger.Send{}) {
+		return 0, nil
+	}
+	return w.number(s.File)
 }
 
 // Bills implements ledger.Ledger.
 func (l *Ledger) Bills(ctx context.Context, s ledger.Scope, refs []string) (map[string]*ledger.Bill, error) {
-	bills := make(map[string]*ledger.Bill, len(refs))
-	if err := l.settle(ctx); err != nil {
+	touches := make([]touch, len(refs))
+	for i, r := range refs {
+		touches[i] = billTouch(r)
+	}
+	if err := l.settle(ctx, touches...); err != nil {
 		return nil, fmt.Errorf("read bills: %w", err)
 	}
-	for chunk := range slices.Chunk(refs, inAtOnce) {
-		err := l.queryBills(ctx, l.read, s, chunk, func(_ int64, b *ledger.Bill) { bills[b.Reference] = b })
-		if err != nil {
-			return nil, readError(ctx, "read bills", err)
-		}
+	bills := make(map[string]*ledger.Bill)
+	found, err := l.storedBills(ctx, nil, s, refs)
+	if err != nil {
+		return nil, readError(ctx, "read bills", err)
+	}
+	for _, f := range found {
+		bills[f.bill.Reference] = f.bill
 	}
 	return bills, nil
 }
 
-// querier is a pool or a transaction.
-type querier interface {
-	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+// storedBill is a bill as it is stored: with its id, and the number of its latest send's file (0 = nothing was sent).
+type storedBill struct {
+	id, file int64
+	bill     *ledger.Bill
 }
 
-// queryBills hands each of refs that is known to yield, with its id.
-func (l *Ledger) queryBills(ctx context.Context, q querier, s ledger.Scope, refs []string, yield func(id int64, b *ledger.Bill)) error {
-	args := make([]any, 0, len(refs)+2)
-	args = append(args, s.Merchant, s.Mode)
-	for _, r := range refs {
-		args = append(args, r)
-	}
-	return eachRow(ctx, q, `SELECT b.id, b.reference, f.id, b.`+strings.Join(billColumns, ", b.")+`
-		FROM bills AS b LEFT JOIN file_numbers AS f ON f.number = b.send_file
-		WHERE b.scope = (SELECT id FROM scopes WHERE merchant = ? AND mode = ?) AND b.reference IN (`+marks(len(refs))+`)`, args,
-		func(rows *sql.Rows) error {
-			id, b, err := scanBill(rows)
-			if err == nil {
-				yield(id, b)
-			}
-			return err
-		})
-}
-
-// scanBill reads a row of queryBills.
-func scanBill(rows *sql.Rows) (int64, *ledger.Bill, error) {
-	var (
-		id                            int64
-		b                             ledger.Bill
-		file, customer, account       sql.NullString
-		answer                        sql.NullString
-		number, row, generation, form sql.NullInt64
-		sends, unanswered, first, at  sql.NullInt64
-		content, body                 []byte
-		key                           any
-	)
-	n := &b.Seen
-	err := rows.Scan(&id, &b.Reference, &file, &b.State, &b.Doubt,
-		&n.BillID, &n.CustomerID, &n.AccountID, &n.Currency, &n.Amount, &n.BillDate, &n.DueDate, &n.Voided,
-		&number, &row, &generation, &form, &customer, &account, &content, &body, &key,
-		&first, &at, &sends, &answer, &unanswered)
-	if err != nil {
-		return 0, nil, err
-	}
-	if number.Valid {
-		b.Send = ledger.Send{
-			File:         file.String,
-			Row:          int(row.Int64),
-			Generation:   int(generation.Int64),
-			Form:         ledger.Form(form.Int64),
-			CustomerID:   customer.String,
-			AccountID:    account.String,
-			Key:          unpackKey(key),
-			KeyFirstUsed: fromMicros(first),
-			At:           fromMicros(at),
-			Count:        int(sends.Int64),
-			Answer:       answer.String,
-			Unanswered:   unanswered.Int64 != 0,
-		}
-		copy(b.Send.Content[:], content)
-		copy(b.Send.Body[:], body)
-	}
-	return id, &b, nil
-}
-
-// eachRow runs a query and hands each of its rows to scan.
-func eachRow(ctx context.Context, q querier, query string, args []any, scan func(*sql.Rows) error) error {
-	rows, err := q.QueryContext(ctx, query, args...)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := scan(rows); err != nil {
+// storedBills returns those of refs that are known; one that was asked for twice comes twice. tx may be nil.
+func (l *Ledger) storedBills(ctx context.Context, tx *sql.Tx, s ledger.Scope, refs []string) ([]storedBill, error) {
+	var found []storedBill
+	err := l.lookUps.bills.each(ctx, l.read, tx, anys(refs), []any{s.Merchant, s.Mode}, func(rows *sql.Rows) error {
+		var id int64
+		var reference string
+		var record sql.RawBytes
+		if err := rows.Scan(&id, &reference, &record); err != nil {
 			return err
 		}
+		b, file, err := unpackBill(record)
+		if err != nil {
+			return fmt.Errorf("bill %q: %w", reference, err)
+		}
+		b.Reference = reference
+		found = append(found, storedBill{id, file, b})
+		return nil
+	})
+	for i := 0; i < len(found) && err == nil; i++ {
+		if f := &found[i]; f.file != 0 {
+			f.bill.Send.File, err = l.fileID(ctx, f.file)
+		}
 	}
-	return rows.Err()
+	return found, err
 }
 
-// marks is n question marks, for an IN.
-func marks(n int) string {
-	return strings.TrimSuffix(strings.Repeat("?, ", n), ", ")
+func anys[T any](values []T) []any {
+	list := make([]any, len(values))
+	for i, v := range values {
+		list[i] = v
+	}
+	return list
+}
+
+// fileID is the id of the file with a number.
+func (l *Ledger) fileID(ctx context.Context, number int64) (string, error) {
+	if id, ok := l.ids.Load(number); ok {
+		return id.(string), nil
+	}
+	var id string
+	err := eachRow(ctx, l.read, "SELECT id FROM file_numbers WHERE number = ?", []any{number}, func(rows *sql.Rows) error { return rows.Scan(&id) })
+	if err == nil && id == "" {
+		return "", fmt.Errorf("file number %d: %w", number, errRecord)
+	}
+	if err == nil {
+		l.ids.Store(number, id)
+	}
+	return id, err
 }
 
 // readError tells the caller's own end of patience from a failure of the engine.

@@ -24,6 +24,8 @@ type putFile struct {
 	refused error // ErrExists or ErrNotFound: nothing was written, the batch goes on
 }
 
+func (o *putFile) touch(touched) {}
+
 func (o *putFile) apply(w *writer) error {
 	scope, err := w.scope(o.file.Scope)
 	if err != nil {

@@ -42,7 +42,7 @@ const (
 // Errors wrap ErrLocked when another process (or another Open in this one) holds it, else ErrUnusable: no
 // directory, no right, no ledger, a ledger of a newer billdrop, a disk that fails. The lock dies with the process.
 func Open(ctx context.Context, path string) (*Ledger, error) {
-	l := &Ledger{path: path}
+	l := &Ledger{path: path, lookUps: newLookUps()}
 	if err := l.open(ctx); err != nil {
 		return nil, errors.Join(openError(ctx, path, err), l.release())
 	}
@@ -55,7 +55,7 @@ func Open(ctx context.Context, path string) (*Ledger, error) {
 //
 // Errors wrap ErrNotFound when there is no such file, else ErrUnusable.
 func OpenReadOnly(ctx context.Context, path string) (*Ledger, error) {
-	l := &Ledger{path: path}
+	l := &Ledger{path: path, lookUps: newLookUps()}
 	if err := l.openReadOnly(ctx); err != nil {
 		return nil, errors.Join(openError(ctx, path, err), l.release())
 	}
@@ -97,7 +97,10 @@ func (l *Ledger) open(ctx context.Context) error {
 			return err
 		}
 	}
-	if l.writer, err = newWriter(ctx, l.write); err != nil {
+	if err := l.lag.load(ctx, l.write); err != nil {
+		return err
+	}
+	if l.writer, err = newWriter(ctx, l.write, &l.lag); err != nil {
 		return err
 	}
 	l.queue = newQueue(l.writer.commit)
@@ -126,7 +129,7 @@ func (l *Ledger) openReadOnly(ctx context.Context) error {
 	case version < schemaVersion:
 		return fmt.Errorf("its schema is version %d, older than this billdrop's %d; the next run brings it up to date", version, schemaVersion)
 	}
-	return nil
+	return l.lag.load(ctx, l.read)
 }
 
 // checkDirectory tells a missing directory from everything else that may be wrong with path.

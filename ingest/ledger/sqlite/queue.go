@@ -2,7 +2,9 @@ package sqlite
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
+	"hash/maphash"
 	"sync"
 	"time"
 
@@ -21,18 +23,42 @@ const (
 // error from it fails the ledger, so a refusal (ErrExists) is kept in the op instead.
 type op interface {
 	apply(w *writer) error
+	touch(t touched) // what a read of bills or parties may wait for
+}
+
+// touch stands for a bill or a party that a write is about. Two may share one: then a read waits for nothing.
+type touch uint64
+
+var touchSeed = maphash.MakeSeed()
+
+func billTouch(reference string) touch { return touch(maphash.String(touchSeed, reference)) }
+func partyTouch(d ledger.Digest) touch { return touch(binary.LittleEndian.Uint64(d[:])) }
+
+// touched is what the writes of a batch are about.
+type touched map[touch]struct{}
+
+func (t touched) add(k touch) { t[k] = struct{}{} }
+
+func (t touched) any(keys []touch) bool {
+	for _, k := range keys {
+		if _, ok := t[k]; ok {
+			return true
+		}
+	}
+	return false
 }
 
 // batch is what one transaction commits. Its ops are in the order in which they were submitted.
 type batch struct {
 	ops   []op
+	about touched
 	taken chan struct{} // closed when the writer takes it: the next batch has room
 	done  chan struct{} // closed when it is committed or failed
 	err   error         // valid once done is closed
 }
 
 func newBatch() *batch {
-	return &batch{taken: make(chan struct{}), done: make(chan struct{})}
+	return &batch{about: make(touched), taken: make(chan struct{}), done: make(chan struct{})}
 }
 
 // wait returns the fate of b, or ctx.Err() when ctx ends first (b is committed all the same).
@@ -87,6 +113,7 @@ func (q *queue) submit(ctx context.Context, o op, wait bool) error {
 		b := q.open
 		if len(b.ops) < maxBatch {
 			b.ops = append(b.ops, o)
+			o.touch(b.about)
 			switch {
 			case wait || len(b.ops) == maxBatch:
 				q.wake()
@@ -109,7 +136,10 @@ func (q *queue) submit(ctx context.Context, o op, wait bool) error {
 }
 
 // barrier returns once everything submitted before it is durable.
-func (q *queue) barrier(ctx context.Context) error {
+func (q *queue) barrier(ctx context.Context) error { return q.barrierFor(ctx, nil) }
+
+// barrierFor returns once everything submitted before it that is about one of keys is durable; nil keys: everything.
+func (q *queue) barrierFor(ctx context.Context, keys []touch) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -118,9 +148,12 @@ func (q *queue) barrier(ctx context.Context) error {
 		q.mu.Unlock()
 		return err
 	}
-	b := q.writing
-	if len(q.open.ops) > 0 {
-		b = q.open
+	var b *batch
+	if w := q.writing; w != nil && (keys == nil || w.about.any(keys)) {
+		b = w
+	}
+	if o := q.open; len(o.ops) > 0 && (keys == nil || o.about.any(keys)) {
+		b = o
 		q.wake()
 	}
 	q.mu.Unlock()

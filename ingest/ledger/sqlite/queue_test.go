@@ -15,6 +15,7 @@ import (
 type nop struct{}
 
 func (nop) apply(*writer) error { return nil }
+func (nop) touch(touched)       {}
 
 func TestQueueSharesCommits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"bytes"
 	"cmp"
 	"slices"
 
@@ -10,8 +9,10 @@ import (
 
 // record is Ledger.Record. It holds copies, for the caller goes on with its own.
 type record struct {
-	entry ledger.Entry
-	sent  bool // a send of entry.Bill leads to entry.Outcome
+	entry   ledger.Entry
+	sent    bool       // a send of entry.Bill leads to entry.Outcome
+	parties []partyRow // entry.Parties
+	outcome []byte     // entry.Outcome, packed
 }
 
 func newRecord(e ledger.Entry) *record {
@@ -23,8 +24,25 @@ func newRecord(e ledger.Entry) *record {
 		o := *e.Outcome
 		e.Outcome = &o
 	}
-	e.Parties = slices.Clone(e.Parties)
-	return &record{entry: e}
+	r := &record{parties: make([]partyRow, len(e.Parties))}
+	for i, p := range e.Parties {
+		r.parties[i] = partyRow{digestOf(e.Scope, p.PartyRef), p.ID}
+	}
+	if e.Outcome != nil {
+		r.outcome = packOutcome(e.Outcome)
+	}
+	e.Parties = nil
+	r.entry = e
+	return r
+}
+
+func (o *record) touch(t touched) {
+	if o.entry.Bill != nil {
+		t.add(billTouch(o.entry.Bill.Reference))
+	}
+	for _, p := range o.parties {
+		t.add(partyTouch(p.digest))
+	}
 }
 
 func (o *record) apply(w *writer) error {
@@ -34,9 +52,7 @@ func (o *record) apply(w *writer) error {
 			return err
 		}
 	}
-	for i := range e.Parties {
-		w.recordParty(e.Scope, &e.Parties[i])
-	}
+	w.parties = append(w.parties, o.parties...)
 	if e.Outcome == nil && e.Gets == 0 && e.Throttled == 0 {
 		return nil
 	}
@@ -45,7 +61,7 @@ func (o *record) apply(w *writer) error {
 		return err
 	}
 	if e.Outcome != nil {
-		w.recordOutcome(file, e.Outcome, o.sent)
+		w.outcomes = append(w.outcomes, outcomeRow{id: outcomeID(file, e.Outcome.Row), outcome: e.Outcome, record: o.outcome, sent: o.sent})
 	}
 	if e.Gets != 0 || e.Throttled != 0 {
 		c := w.counts[file]
@@ -54,49 +70,37 @@ func (o *record) apply(w *writer) error {
 	return nil
 }
 
-// recordOutcome keeps o for applyRows.
-func (w *writer) recordOutcome(file int64, o *ledger.Outcome, sent bool) {
-	w.outcomes = append(w.outcomes, outcomeRow{id: outcomeID(file, o.Row), outcome: o, sent: sent})
-}
-
-// recordParty keeps p for applyRows.
-func (w *writer) recordParty(s ledger.Scope, p *ledger.Party) {
-	w.parties = append(w.parties, partyRow{digest: digestOf(s, p.PartyRef), party: p})
-}
-
 // outcomeRow is an outcome on its way into the table.
 type outcomeRow struct {
 	id      int64
 	outcome *ledger.Outcome
+	record  []byte
 	sent    bool
 }
 
 // partyRow is a party on its way into the table.
 type partyRow struct {
 	digest ledger.Digest
-	party  *ledger.Party
+	id     string
 }
 
-// applyRows writes the outcomes and parties of a batch: in the order of their keys, so that neighbours on a page are
-// written together, and several with one statement. Rows of one key stay in the order in which they came.
+// applyRows writes the outcomes and parties of a batch, several with one statement: outcomes in the order of their
+// keys, so that neighbours on a page are written together. Rows of one key stay in the order in which they came.
 func (w *writer) applyRows() error {
 	slices.SortStableFunc(w.outcomes, func(a, b outcomeRow) int { return cmp.Compare(a.id, b.id) })
 	err := w.s.addOutcomes.each(len(w.outcomes), func(args []any, i int) []any {
 		r := &w.outcomes[i]
 		o := r.outcome
-		return append(args, r.id, o.Line, o.Reference, flag(r.sent), string(o.Status), o.Code, o.Detail,
-			o.BillID, o.CustomerID, o.AccountID, o.Currency, o.Amount, o.Attempts, packKey(o.Key), o.Customers, o.Accounts)
+		var reference any
+		if !r.sent {
+			reference = o.Reference
+		}
+		return append(args, r.id, statusCode(o.Status), o.Currency, o.Amount, o.Attempts, o.Customers, o.Accounts, reference, r.record)
 	})
 	if err != nil {
 		return err
 	}
-	slices.SortStableFunc(w.parties, func(a, b partyRow) int { return bytes.Compare(a.digest[:], b.digest[:]) })
-	err = w.s.addParties.each(len(w.parties), func(args []any, i int) []any {
-		r := &w.parties[i]
-		return append(args, r.digest[:], r.party.ID, r.party.CustomerID)
-	})
 	clear(w.outcomes)
-	clear(w.parties)
-	w.outcomes, w.parties = w.outcomes[:0], w.parties[:0]
-	return err
+	w.outcomes = w.outcomes[:0]
+	return w.addParties()
 }

@@ -45,6 +45,11 @@ type Ledger struct {
 	// for no such file is refused where it is called instead of failing a batch that holds others' writes.
 	known sync.Map // file id → ledger.Scope
 
+	ids sync.Map // file number → id, of those that were asked for
+
+	lookUps *lookUps
+	lag     partyLag
+
 	closeOnce sync.Once
 	closeErr  error
 }
@@ -117,7 +122,11 @@ func (l *Ledger) Close() error {
 	l.closeOnce.Do(func() {
 		var errs []error
 		if l.queue != nil {
-			errs = append(errs, l.queue.close())
+			err := l.queue.close()
+			if err == nil {
+				err = l.writer.finishIndex()
+			}
+			errs = append(errs, err)
 		}
 		errs = append(errs, l.release())
 		if err := errors.Join(errs...); err != nil {
@@ -132,6 +141,7 @@ func (l *Ledger) Close() error {
 func (l *Ledger) release() error {
 	var errs []error
 	if l.read != nil {
+		l.lookUps.close()
 		errs = append(errs, l.read.Close())
 	}
 	if l.writer != nil {
@@ -166,10 +176,10 @@ func (l *Ledger) scopeOf(ctx context.Context, file string) (ledger.Scope, error)
 	return f.Scope, nil
 }
 
-// settle makes a read see every write that returned before it.
-func (l *Ledger) settle(ctx context.Context) error {
+// settle makes a read see every write that returned before it; with keys, every such write that is about one of them.
+func (l *Ledger) settle(ctx context.Context, keys ...touch) error {
 	if l.queue == nil {
 		return ctx.Err()
 	}
-	return l.queue.barrier(ctx)
+	return l.queue.barrierFor(ctx, keys)
 }

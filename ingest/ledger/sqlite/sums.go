@@ -39,7 +39,7 @@ func addOutcomes(ctx context.Context, tx *sql.Tx, number int64, t *ledger.Totals
 		FROM outcomes WHERE id >= ?1 << 32 AND id < (?1 + 1) << 32 GROUP BY status, currency`, []any{number},
 		func(rows *sql.Rows) error {
 			var (
-				status            ledger.Status
+				code              int64
 				currency          string
 				n                 int
 				amount            int64
@@ -47,9 +47,10 @@ func addOutcomes(ctx context.Context, tx *sql.Tx, number int64, t *ledger.Totals
 				customers         int
 				accounts          int
 			)
-			if err := rows.Scan(&status, &currency, &n, &amount, &attempts, &resends, &customers, &accounts); err != nil {
+			if err := rows.Scan(&code, &currency, &n, &amount, &attempts, &resends, &customers, &accounts); err != nil {
 				return err
 			}
+			status := statusOf(code)
 			t.Rows[status] += n
 			t.Attempts += attempts
 			t.Resends += resends
@@ -68,15 +69,17 @@ func addOutcomes(ctx context.Context, tx *sql.Tx, number int64, t *ledger.Totals
 func (l *Ledger) History(ctx context.Context, s ledger.Scope, reference string) (*ledger.History, error) {
 	h := &ledger.History{}
 	err := l.readTx(ctx, func(tx *sql.Tx) error {
-		id := int64(-1) // no bill's
-		err := l.queryBills(ctx, tx, s, []string{reference}, func(found int64, b *ledger.Bill) { id, h.Bill = found, b })
-		if err != nil {
+		found := storedBill{id: -1} // no bill's
+		if known, err := l.storedBills(ctx, tx, s, []string{reference}); err != nil {
+			return err
+		} else if len(known) > 0 {
+			found = known[0]
+		}
+		h.Bill = found.bill
+		if err := attemptsOf(ctx, tx, found.id, h); err != nil {
 			return err
 		}
-		if err := attemptsOf(ctx, tx, id, h); err != nil {
-			return err
-		}
-		return sightingsOf(ctx, tx, s, id, reference, h)
+		return sightingsOf(ctx, tx, s, found, reference, h)
 	})
 	if err != nil {
 		return nil, readError(ctx, fmt.Sprintf("read history of bill %q", reference), err)
@@ -112,25 +115,38 @@ func attemptsOf(ctx context.Context, tx *sql.Tx, id int64, h *ledger.History) er
 	return nil
 }
 
-// sightingsOf adds the rows that named reference: those to which a send of bill id leads, and those that have an
-// index of their own because none does.
-func sightingsOf(ctx context.Context, tx *sql.Tx, s ledger.Scope, id int64, reference string, h *ledger.History) error {
+// sightingsOf adds the rows that named reference: those to which a send of the bill leads, and those that are found by
+// their reference because none does.
+func sightingsOf(ctx context.Context, tx *sql.Tx, s ledger.Scope, b storedBill, reference string, h *ledger.History) error {
+	latest := int64(-1)
+	if b.file != 0 {
+		latest = outcomeID(b.file, b.bill.Send.Row)
+	}
 	return eachRow(ctx, tx, `WITH seen (id) AS (
-			SELECT (send_file << 32) + send_row FROM bills WHERE id = ?1 AND send_file IS NOT NULL
-			UNION SELECT (file << 32) + row FROM attempts WHERE bill = ?1
-			UNION SELECT id FROM outcomes WHERE sent = 0 AND reference = ?2
+			SELECT ?1
+			UNION SELECT (file << 32) + row FROM attempts WHERE bill = ?2
+			UNION SELECT id FROM outcomes WHERE reference = ?3
 		)
-		SELECT f.id, f.name, o.line, o.status, o.code, o.detail
+		SELECT f.id, f.name, o.status, o.record
 		FROM seen JOIN outcomes AS o ON o.id = seen.id JOIN files AS f ON f.number = seen.id >> 32
-		WHERE o.reference = ?2 AND f.scope = (SELECT id FROM scopes WHERE merchant = ?3 AND mode = ?4)
+		WHERE f.scope = (SELECT id FROM scopes WHERE merchant = ?4 AND mode = ?5)
 		ORDER BY f.received, f.id, o.id`,
-		[]any{id, reference, s.Merchant, s.Mode},
+		[]any{latest, b.id, reference, s.Merchant, s.Mode},
 		func(rows *sql.Rows) error {
 			var g ledger.Sighting
-			if err := rows.Scan(&g.File, &g.Name, &g.Line, &g.Status, &g.Code, &g.Detail); err != nil {
+			var status int64
+			var record sql.RawBytes
+			if err := rows.Scan(&g.File, &g.Name, &status, &record); err != nil {
 				return err
 			}
-			h.Sightings = append(h.Sightings, g)
+			var o ledger.Outcome
+			if err := unpackOutcome(record, &o); err != nil {
+				return fmt.Errorf("a row of file %s: %w", g.File, err)
+			}
+			if o.Reference == reference {
+				g.Line, g.Status, g.Code, g.Detail = o.Line, statusOf(status), o.Code, o.Detail
+				h.Sightings = append(h.Sightings, g)
+			}
 			return nil
 		})
 }

@@ -37,6 +37,13 @@ type writer struct {
 	outcomes []outcomeRow
 	parties  []partyRow
 	counts   map[int64]count // by file number
+
+	lag       *partyLag
+	maxLag    int
+	lastParty int64 // the greatest id of parties
+	merge     *merge
+
+	row []driver.Value // for what is read
 }
 
 // billKey is what bills are unique by.
@@ -55,26 +62,19 @@ type begun struct {
 type count struct{ gets, throttled int }
 
 type statements struct {
-	begin, commit                   *statement
-	addScope, findScope             *statement
-	addNumber, findNumber           *statement
-	addFile, saveFile, hasFile      *statement
-	countFile                       *statement
-	addSend, addBill, saveBill      *statement
-	answerBill, findBill, movedSend *statement
-	addOutcomes, addParties         bulk
-}
-
-// billColumns are the columns of a bill but its key, in the order of billArgs.
-var billColumns = []string{
-	"state", "doubt",
-	"bill_id", "customer_id", "account_id", "currency", "amount", "bill_date", "due_date", "voided",
-	"send_file", "send_row", "generation", "form", "send_customer", "send_account", "content", "body", "key",
-	"key_first_used", "sent_at", "sends", "answer", "unanswered",
+	begin, commit               *statement
+	addScope, findScope         *statement
+	addNumber, findNumber       *statement
+	addFile, saveFile, hasFile  *statement
+	countFile                   *statement
+	addBill, saveBill, findBill *statement
+	addAttempt, indexedUpto     *statement
+	addOutcomes, addParties     bulk
+	indexParties                bulk
 }
 
 // newWriter prepares every statement on the one connection of db and keeps that.
-func newWriter(ctx context.Context, db *sql.DB) (*writer, error) {
+func newWriter(ctx context.Context, db *sql.DB, lag *partyLag) (*writer, error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return nil, err
@@ -85,47 +85,38 @@ func newWriter(ctx context.Context, db *sql.DB) (*writer, error) {
 		numbers: map[string]int64{},
 		recent:  map[billKey]begun{},
 		counts:  map[int64]count{},
+		lag:     lag,
+		maxLag:  maxLag,
+		row:     make([]driver.Value, 2),
 	}
 	insert := func(table string, columns ...string) string {
 		return "INSERT INTO " + table + " (" + strings.Join(columns, ", ") + ") VALUES (?" + strings.Repeat(", ?", len(columns)-1) + ")"
 	}
 	assign := func(columns []string) string { return strings.Join(columns, " = ?, ") + " = ?" }
-	key := []string{"scope", "reference"}
-	seen := billColumns[2:10]
-
 	err = conn.Raw(func(c any) error {
 		p := preparer{c: c.(driver.ConnPrepareContext)}
 		w.s = statements{
-			begin:      p.prepare("BEGIN IMMEDIATE"),
-			commit:     p.prepare("COMMIT"),
-			addScope:   p.prepare(insert("scopes", "merchant", "mode") + " ON CONFLICT DO NOTHING"),
-			findScope:  p.prepare("SELECT id FROM scopes WHERE merchant = ? AND mode = ?"),
-			addNumber:  p.prepare(insert("file_numbers", "id") + " ON CONFLICT DO NOTHING"),
-			findNumber: p.prepare("SELECT number FROM file_numbers WHERE id = ?"),
-			addFile:    p.prepare(insert("files", append([]string{"number", "id", "gets", "throttled"}, fileColumns...)...) + " ON CONFLICT DO NOTHING"),
-			saveFile:   p.prepare("UPDATE OR IGNORE files SET " + assign(fileColumns) + " WHERE id = ?"),
-			hasFile:    p.prepare("SELECT number FROM files WHERE id = ?"),
-			countFile:  p.prepare("UPDATE files SET gets = gets + ?, throttled = throttled + ? WHERE number = ?"),
-			addSend: p.prepare(insert("bills", append(append(key, billColumns[:2]...), billColumns[10:]...)...) +
-				" ON CONFLICT DO NOTHING"),
-			addBill:  p.prepare(insert("bills", append(key, billColumns...)...)),
-			saveBill: p.prepare("UPDATE bills SET " + assign(billColumns) + " WHERE id = ?"),
-			answerBill: p.prepare("UPDATE bills SET state = ?, doubt = ?, " + assign(seen) +
-				", answer = ?, unanswered = ? WHERE id = ?"),
-			findBill: p.prepare("SELECT id FROM bills WHERE scope = ? AND reference = ?"),
-			movedSend: p.prepare(`INSERT INTO attempts (bill, file, row, generation, key, sent_at, answer)
-				SELECT id, send_file, send_row, generation, key, sent_at, answer FROM bills
-				WHERE id = ?1 AND send_file IS NOT NULL AND NOT (?2 AND send_file IS ?3 AND send_row IS ?4
-					AND generation IS ?5 AND key IS ?6 AND sent_at IS ?7)`),
-			addOutcomes: p.prepareBulk(16, func(rows string) string {
-				return `REPLACE INTO outcomes (id, line, reference, sent, status, code, detail,
-					bill_id, customer_id, account_id, currency, amount, attempts, key, customers, accounts) VALUES ` + rows
+			begin:       p.prepare("BEGIN IMMEDIATE"),
+			commit:      p.prepare("COMMIT"),
+			addScope:    p.prepare(insert("scopes", "merchant", "mode") + " ON CONFLICT DO NOTHING"),
+			findScope:   p.prepare("SELECT id FROM scopes WHERE merchant = ? AND mode = ?"),
+			addNumber:   p.prepare(insert("file_numbers", "id") + " ON CONFLICT DO NOTHING"),
+			findNumber:  p.prepare("SELECT number FROM file_numbers WHERE id = ?"),
+			addFile:     p.prepare(insert("files", append([]string{"number", "id", "gets", "throttled"}, fileColumns...)...) + " ON CONFLICT DO NOTHING"),
+			saveFile:    p.prepare("UPDATE OR IGNORE files SET " + assign(fileColumns) + " WHERE id = ?"),
+			hasFile:     p.prepare("SELECT number FROM files WHERE id = ?"),
+			countFile:   p.prepare("UPDATE files SET gets = gets + ?, throttled = throttled + ? WHERE number = ?"),
+			addBill:     p.prepare(insert("bills", "scope", "reference", "record") + " ON CONFLICT DO NOTHING"),
+			saveBill:    p.prepare("UPDATE bills SET record = ? WHERE id = ?"),
+			findBill:    p.prepare("SELECT id, record FROM bills WHERE scope = ? AND reference = ?"),
+			addAttempt:  p.prepare(insert("attempts", "bill", "file", "row", "generation", "key", "sent_at", "answer")),
+			indexedUpto: p.prepare("UPDATE party_indexed SET upto = ?"),
+			addOutcomes: p.prepareBulk(9, func(rows string) string {
+				return "REPLACE INTO outcomes (id, status, currency, amount, attempts, customers, accounts, reference, record) VALUES " + rows
 			}),
-			// What an earlier record knew and this one does not is kept: whose an account is.
-			addParties: p.prepareBulk(3, func(rows string) string {
-				return `INSERT INTO parties (digest, party_id, customer_id) VALUES ` + rows + `
-					ON CONFLICT (digest) DO UPDATE SET party_id = excluded.party_id,
-					customer_id = CASE excluded.customer_id WHEN '' THEN customer_id ELSE excluded.customer_id END`
+			addParties: p.prepareBulk(3, func(rows string) string { return "INSERT INTO parties (id, digest, party_id) VALUES " + rows }),
+			indexParties: p.prepareBulk(2, func(rows string) string {
+				return "REPLACE INTO party_index (digest, party) VALUES " + rows
 			}),
 		}
 		w.prepared = p.prepared
@@ -133,6 +124,9 @@ func newWriter(ctx context.Context, db *sql.DB) (*writer, error) {
 	})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("prepare statements: %w", err), w.close())
+	}
+	if err := conn.QueryRowContext(ctx, "SELECT coalesce(max(id), 0) FROM parties").Scan(&w.lastParty); err != nil {
+		return nil, errors.Join(err, w.close())
 	}
 	return w, nil
 }
@@ -149,10 +143,7 @@ func (w *writer) close() error {
 // commit applies ops in one transaction and makes that durable. On error nothing of it is applied, as far as
 // the engine can tell, and no other batch must follow.
 func (w *writer) commit(ops []op) error {
-	err := w.conn.Raw(func(any) error {
-		if _, err := w.s.begin.exec(); err != nil {
-			return err
-		}
+	return w.transact(func() error {
 		for _, o := range ops {
 			if err := o.apply(w); err != nil {
 				return err
@@ -161,7 +152,17 @@ func (w *writer) commit(ops []op) error {
 		if err := w.applyRows(); err != nil {
 			return err
 		}
-		if err := w.applyCounts(); err != nil {
+		return w.applyCounts()
+	})
+}
+
+// transact makes what do writes durable, or nothing of it.
+func (w *writer) transact(do func() error) error {
+	err := w.conn.Raw(func(any) error {
+		if _, err := w.s.begin.exec(); err != nil {
+			return err
+		}
+		if err := do(); err != nil {
 			return err
 		}
 		_, err := w.s.commit.exec()
@@ -172,6 +173,7 @@ func (w *writer) commit(ops []op) error {
 		_, _ = w.conn.ExecContext(context.Background(), "ROLLBACK")
 		return fmt.Errorf("write ledger: %w", unusable(err))
 	}
+	w.tellParties()
 	return nil
 }
 
@@ -242,7 +244,7 @@ func (p *preparer) prepare(query string) *statement {
 
 // prepareBulk prepares an insert of one and of bulkRows rows, each of so many columns.
 func (p *preparer) prepareBulk(columns int, query func(rows string) string) bulk {
-	row := "(" + marks(columns) + ")"
+	row := "(?" + strings.Repeat(", ?", columns-1) + ")"
 	return bulk{
 		columns: columns,
 		one:     p.prepare(query(row)),
@@ -309,9 +311,14 @@ func (s *statement) changed(args ...any) (bool, error) {
 	return n > 0, err
 }
 
+// query runs a statement that returns rows.
+func (s *statement) query(args ...any) (driver.Rows, error) {
+	return s.queryer.QueryContext(context.Background(), s.bind(args))
+}
+
 // one returns the one integer of the first row, and whether there was one.
 func (s *statement) one(args ...any) (n int64, found bool, err error) {
-	rows, err := s.queryer.QueryContext(context.Background(), s.bind(args))
+	rows, err := s.query(args...)
 	if err != nil {
 		return 0, false, err
 	}

@@ -58,38 +58,13 @@ CREATE INDEX files_feed ON files (feed, received DESC, id DESC);
 CREATE INDEX files_content ON files (sha256, received DESC, id DESC) WHERE sha256 <> '';
 CREATE INDEX files_unfinished ON files (received DESC, id DESC) WHERE state NOT IN ('done', 'dropped');
 
--- One row a bill reference, with its latest send. In a clean run a row is inserted once, by the commit that
--- allows its request, and updated once, by its answer.
+-- One row a bill reference. In a clean run it is inserted once, by the commit that allows its request, and updated
+-- once, by its answer. The record (pack.go) holds what the API is known to hold, and the latest send.
 CREATE TABLE bills (
-    id             INTEGER PRIMARY KEY,
-    scope          INTEGER NOT NULL, -- of scopes
-    reference      TEXT NOT NULL,
-    state          INTEGER NOT NULL, -- ledger.BillState
-    doubt          INTEGER NOT NULL,
-    -- what the API holds
-    bill_id        TEXT NOT NULL DEFAULT '',
-    customer_id    TEXT NOT NULL DEFAULT '',
-    account_id     TEXT NOT NULL DEFAULT '',
-    currency       TEXT NOT NULL DEFAULT '',
-    amount         INTEGER NOT NULL DEFAULT 0, -- minor units
-    bill_date      TEXT NOT NULL DEFAULT '',
-    due_date       TEXT NOT NULL DEFAULT '',
-    voided         INTEGER NOT NULL DEFAULT 0,
-    -- the latest send; send_file is NULL when nothing was ever sent
-    send_file      INTEGER,          -- of file_numbers
-    send_row       INTEGER,
-    generation     INTEGER,
-    form           INTEGER,          -- ledger.Form
-    send_customer  TEXT,
-    send_account   TEXT,
-    content        BLOB,
-    body           BLOB,
-    key            ANY,              -- a UUID as its 16 bytes, anything else as text
-    key_first_used INTEGER,
-    sent_at        INTEGER,
-    sends          INTEGER,
-    answer         TEXT,
-    unanswered     INTEGER
+    id        INTEGER PRIMARY KEY,
+    scope     INTEGER NOT NULL, -- of scopes
+    reference TEXT NOT NULL,
+    record    BLOB NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX bills_reference ON bills (scope, reference);
 
@@ -100,39 +75,43 @@ CREATE TABLE attempts (
     file       INTEGER NOT NULL, -- of file_numbers
     row        INTEGER NOT NULL,
     generation INTEGER NOT NULL,
-    key        ANY,
+    key        ANY,              -- a UUID as its 16 bytes, anything else as text
     sent_at    INTEGER,
     answer     TEXT NOT NULL
 ) STRICT;
 CREATE INDEX attempts_bill ON attempts (bill);
 
 -- How rows ended. The id is the file's number << 32 | the row, so that a file's outcomes lie together in row
--- order and inserts append.
+-- order and inserts append. Columns are what is summed up and searched; the record (pack.go) holds the rest.
 CREATE TABLE outcomes (
-    id          INTEGER PRIMARY KEY,
-    line        INTEGER NOT NULL,
-    reference   TEXT NOT NULL,
-    sent        INTEGER NOT NULL, -- 1: the send of a bill or an attempt leads here (file and row)
-    status      TEXT NOT NULL,
-    code        TEXT NOT NULL,
-    detail      TEXT NOT NULL,
-    bill_id     TEXT NOT NULL,
-    customer_id TEXT NOT NULL,
-    account_id  TEXT NOT NULL,
-    currency    TEXT NOT NULL,
-    amount      INTEGER NOT NULL, -- minor units
-    attempts    INTEGER NOT NULL,
-    key         ANY,
-    customers   INTEGER NOT NULL, -- that sends of the row created
-    accounts    INTEGER NOT NULL
+    id        INTEGER PRIMARY KEY,
+    status    INTEGER NOT NULL, -- statusCodes
+    currency  TEXT NOT NULL,
+    amount    INTEGER NOT NULL, -- minor units
+    attempts  INTEGER NOT NULL,
+    customers INTEGER NOT NULL, -- that sends of the row created
+    accounts  INTEGER NOT NULL,
+    reference TEXT,             -- NULL: the send of a bill or an attempt leads here (file and row)
+    record    BLOB NOT NULL
 ) STRICT;
--- The outcomes of a reference are found through its sends; only the others are worth an index.
-CREATE INDEX outcomes_unsent ON outcomes (reference) WHERE sent = 0;
-CREATE INDEX outcomes_attention ON outcomes (id) WHERE status NOT IN ('created', 'existing');
+CREATE INDEX outcomes_reference ON outcomes (reference) WHERE reference IS NOT NULL;
+CREATE INDEX outcomes_attention ON outcomes (id) WHERE status > 2;
 
--- Known customers and accounts, by a digest of scope, kind and reference. The reference itself is nowhere.
+-- Known customers and accounts, in the order in which they were learnt, by a digest of scope, kind and reference. The
+-- reference itself is nowhere.
 CREATE TABLE parties (
-    digest      BLOB PRIMARY KEY,
-    party_id    TEXT NOT NULL,
-    customer_id TEXT NOT NULL     -- of an account; '' if never learnt
-) STRICT, WITHOUT ROWID;          -- one tree, not two: digests scatter, so each costs a page
+    id       INTEGER PRIMARY KEY,
+    digest   BLOB NOT NULL,
+    party_id TEXT NOT NULL
+) STRICT;
+
+-- The latest of parties by digest, up to the id in party_indexed. Digests scatter, and each costs a page: so the index
+-- lags behind, and is brought up to date for very many at a time, in their order.
+CREATE TABLE party_index (
+    digest BLOB PRIMARY KEY,
+    party  INTEGER NOT NULL     -- of parties
+) STRICT, WITHOUT ROWID;
+CREATE TABLE party_indexed (
+    upto INTEGER NOT NULL
+) STRICT;
+INSERT INTO party_indexed VALUES (0);
