@@ -175,7 +175,7 @@ func (d *delivery) send(ctx context.Context) (decision, error) {
 	s.At, s.Answer = time.Now(), ""
 	s.Count++
 	d.rec.State = ledger.Pending
-	if err := d.ledger.Begin(context.WithoutCancel(ctx), d.lane.scope, d.rec); err != nil {
+	if err := d.ledger.Begin(d.lasting, d.lane.scope, d.rec); err != nil {
 		return decision{}, d.broken(err)
 	}
 	takeBack := func() error {
@@ -196,7 +196,7 @@ func (d *delivery) send(ctx context.Context) (decision, error) {
 		d.gate.abandon(leave)
 		return decision{Do: stepLookUp, Cause: causeExpired}, takeBack()
 	}
-	d.last = d.lane.api.CreateBill(context.WithoutCancel(ctx), s.Key, d.bill.Reference, d.body)
+	d.last = d.lane.api.CreateBill(d.lasting, s.Key, d.bill.Reference, d.body)
 	d.opening.hear(d.last)
 	if stopsAll(d.last) { // before the gate lets the next one through
 		d.gate.halt(stopReason(d.last))
@@ -261,7 +261,7 @@ func (d *delivery) note(ctx context.Context) error {
 }
 
 func (d *delivery) record(ctx context.Context, e ledger.Entry) error {
-	if err := d.ledger.Record(context.WithoutCancel(ctx), e); err != nil {
+	if err := d.ledger.Record(d.lasting, e); err != nil {
 		return d.broken(err)
 	}
 	return nil

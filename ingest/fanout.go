@@ -33,6 +33,10 @@ type fanout struct {
 	// staged bounds the rows that are recorded as about to be sent: enough to share syncs and to
 	// keep all senders busy, few enough that a crash leaves few rows in doubt.
 	staged *semaphore.Weighted
+	// begun: an earlier run, or a retry's first, has recorded outcomes of this file.
+	begun bool
+	// lasting is ctx without its end: answers are recorded, and requests that are out are awaited, whatever stops the run.
+	lasting context.Context
 }
 
 // records are the records of a file in order; io.EOF ends them. *billfile.Decoder is one.
@@ -48,10 +52,14 @@ func (l *Lane) deliver(ctx context.Context, led ledger.Ledger, f *ledger.File, r
 	defer l.part()
 	fan := &fanout{
 		lane: l, ledger: led, file: f, progress: progress, gate: g, opening: first,
-		staged: semaphore.NewWeighted(int64(3*l.policy.Concurrency + 64)),
+		staged:  semaphore.NewWeighted(int64(3*l.policy.Concurrency + 64)),
+		lasting: context.WithoutCancel(ctx),
 	}
 	var rows errgroup.Group
-	err := fan.feed(ctx, recs, &rows)
+	earlier, err := led.Outcomes(ctx, f.ID, 0, 1)
+	if fan.begun = len(earlier) > 0; err == nil {
+		err = fan.feed(ctx, recs, &rows)
+	}
 	first.feeding(-1)
 	// A row that could not be taken to its end says why; the gate says it best when the run was stopped.
 	if e := rows.Wait(); err == nil {
@@ -60,7 +68,7 @@ func (l *Lane) deliver(ctx context.Context, led ledger.Ledger, f *ledger.File, r
 	if e := g.err(); e != nil {
 		err = e
 	}
-	if e := led.Flush(context.WithoutCancel(ctx)); e != nil {
+	if e := led.Flush(fan.lasting); e != nil {
 		return fmt.Errorf("record outcomes of %s: %w", f.Name, e)
 	}
 	return err
@@ -112,7 +120,7 @@ func (f *fanout) read(ctx context.Context, recs records) ([]*delivery, error) {
 		if err != nil {
 			return chunk, err // io.EOF among them
 		}
-		if settled == nil {
+		if settled == nil && f.begun {
 			if settled, err = f.settled(ctx, rec.Row); err != nil {
 				return chunk, err
 			}

@@ -96,8 +96,13 @@ func (g *gate) enter(ctx context.Context) (ticket, error) {
 	if err := ctx.Err(); err != nil {
 		return ticket{}, context.Cause(ctx)
 	}
-	w := &waiter{turn: make(chan struct{})}
 	g.mu.Lock()
+	if len(g.waiters) == 0 && g.free(time.Now()) {
+		t := g.let()
+		g.mu.Unlock()
+		return t, nil
+	}
+	w := &waiter{turn: make(chan struct{})}
 	g.waiters = append(g.waiters, w)
 	g.admit()
 	g.mu.Unlock()
@@ -133,26 +138,30 @@ func (g *gate) settleTurn(ctx context.Context, w *waiter) error {
 
 // admit lets the first waiters pass as far as that is allowed now. g.mu is held.
 func (g *gate) admit() {
-	for len(g.waiters) > 0 && g.inFlight < g.limit && g.stopped == nil {
-		now := time.Now()
-		if now.Before(g.paused) || g.idle != nil {
-			return
-		}
-		if g.streak.outage && (g.streak.probing || now.Before(g.streak.probeAt)) {
-			return
-		}
-		if !g.paced(now) {
-			return
-		}
-		if g.streak.outage {
-			g.streak.probing = true
-		}
+	for len(g.waiters) > 0 && g.free(time.Now()) {
 		w := g.waiters[0]
 		g.waiters = g.waiters[1:]
-		g.inFlight++
-		w.ticket = ticket{cuts: g.cuts, probe: g.streak.outage}
+		w.ticket = g.let()
 		close(w.turn)
 	}
+}
+
+// free reports whether one more request may leave now. The limiter counts it then, so it has to. g.mu is held.
+func (g *gate) free(now time.Time) bool {
+	if g.inFlight >= g.limit || g.stopped != nil || g.idle != nil || now.Before(g.paused) {
+		return false
+	}
+	if g.streak.outage && (g.streak.probing || now.Before(g.streak.probeAt)) {
+		return false
+	}
+	return g.paced(now)
+}
+
+// let gives one request leave. g.mu is held.
+func (g *gate) let() ticket {
+	g.inFlight++
+	g.streak.probing = g.streak.probing || g.streak.outage
+	return ticket{cuts: g.cuts, probe: g.streak.outage}
 }
 
 // paced takes the limiter's leave for one request, or comes back when there is one. It is the last that a request

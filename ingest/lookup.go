@@ -32,7 +32,7 @@ func (d *delivery) lookUp(ctx context.Context, c cause) (decision, error) {
 // lastLook looks a bill up once more while the run stops, past the closed gate: if it is there and the same, the row is
 // settled; otherwise the next run goes on with it.
 func (d *delivery) lastLook(ctx context.Context) (decision, error) {
-	a := d.lane.api.GetBill(context.WithoutCancel(ctx), d.bill.Reference)
+	a := d.lane.api.GetBill(d.lasting, d.bill.Reference)
 	if err := d.record(ctx, ledger.Entry{File: d.file.ID, Gets: 1}); err != nil {
 		return decision{}, err
 	}

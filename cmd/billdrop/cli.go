@@ -24,6 +24,8 @@ type cli struct {
 	Retry      retryCmd      `cmd:"" help:"Send the failed and unknown rows of a file again."`
 	Approve    approveCmd    `cmd:"" help:"Release a held file: the next run sends it."`
 	Why        whyCmd        `cmd:"" help:"Tell everything that the ledger knows of one bill."`
+	Prune      pruneCmd      `cmd:"" help:"Take old files out of the ledger, and their local reports."`
+	Forget     forgetCmd     `cmd:"" help:"Take one customer's references out of the ledger."`
 	Check      checkCmd      `cmd:"" help:"Check the set-up: ok, or exactly what to do."`
 	Sandbox    sandboxCmd    `cmd:"" help:"Serve a local SFTP server and a local Billing API, for trying things out."`
 	Demo       demoCmd       `cmd:"" help:"See it work: sandbox, sample files and one run, in a temporary directory."`

@@ -172,7 +172,8 @@ func newStory(scope ledger.Scope, reference string, h *ledger.History) *billStor
 }
 
 // fateOf is what came of a bill: created once any file created it, whatever later rows say; else how the latest row
-// that named it ended. A bill that was sent for and has no outcome yet is unknown.
+// that named it ended. Where those rows were pruned, what is known of the bill tells. A bill that was sent for and has
+// no outcome yet is unknown.
 func fateOf(h *ledger.History) ledger.Status {
 	last := ledger.Unknown
 	for _, g := range h.Sightings {
@@ -180,7 +181,13 @@ func fateOf(h *ledger.History) ledger.Status {
 			return last
 		}
 	}
-	return last
+	if h.Bill == nil || h.Bill.State != ledger.Exists || (last != ledger.Unknown && last != ledger.Existing) {
+		return last
+	}
+	if slices.ContainsFunc(h.Attempts, func(a ledger.Attempt) bool { return a.Answer == "201" }) {
+		return ledger.Created
+	}
+	return ledger.Existing
 }
 
 // show tells the story to a person.

@@ -19,6 +19,8 @@ var (
 	ErrNotFound = errors.New("not in the ledger")
 	// ErrExists: a file with this id, or with this stem in the same results directory, is there already.
 	ErrExists = errors.New("already in the ledger")
+	// ErrUnfinished: the file has not come to its end.
+	ErrUnfinished = errors.New("not finished yet")
 	// ErrLocked: another billdrop process holds this ledger.
 	ErrLocked = errors.New("another billdrop holds the lock of this ledger")
 	// ErrUnusable: the ledger cannot be read or can no longer promise durability (disk full, I/O error,
@@ -250,6 +252,14 @@ type Ledger interface {
 	Record(ctx context.Context, e Entry) error
 	// Flush returns once everything recorded before it is durable.
 	Flush(ctx context.Context) error
+
+	// Prune forgets a finished file: its record, its outcomes and the attempts made for it. Bills, with their latest
+	// send, and parties stay: they keep bills unique. It returns, durable, how many outcomes are gone. ErrNotFound;
+	// ErrUnfinished when the file is neither Done nor Dropped.
+	Prune(ctx context.Context, id string) (rows int, err error)
+	// Forget removes what ties a customer's reference to the API's ids: the customer, and the accounts that bills are
+	// known to have of it. It returns, durable, how many parties are gone. Bills stay. ErrNotFound.
+	Forget(ctx context.Context, s Scope, customer string) (parties int, err error)
 
 	// Close flushes, releases the lock and frees the engine.
 	Close() error

@@ -35,6 +35,8 @@ func Run(t *testing.T, e Engine) {
 		{"Outcomes", testOutcomes},
 		{"Totals", testTotals},
 		{"History", testHistory},
+		{"Prune", testPrune},
+		{"Forget", testForget},
 		{"Record", testRecord},
 		{"Context", testContext},
 		{"Close", testClose},

@@ -297,6 +297,50 @@ func (m *Memory) Begin(ctx context.Context, s ledger.Scope, b *ledger.Bill) erro
 	})
 }
 
+func (m *Memory) Prune(ctx context.Context, id string) (rows int, err error) {
+	err = m.write(ctx, true, func() error {
+		f := m.files[id]
+		switch {
+		case f == nil:
+			return fmt.Errorf("file %s: %w", id, ledger.ErrNotFound)
+		case !f.State.Finished():
+			return fmt.Errorf("file %s: %w", id, ledger.ErrUnfinished)
+		}
+		rows = len(m.outcomes[id])
+		delete(m.files, id)
+		delete(m.outcomes, id)
+		for key, attempts := range m.attempts {
+			m.attempts[key] = slices.DeleteFunc(slices.Clone(attempts), func(a ledger.Attempt) bool { return a.File == id })
+		}
+		return nil
+	})
+	return rows, err
+}
+
+func (m *Memory) Forget(ctx context.Context, s ledger.Scope, customer string) (parties int, err error) {
+	err = m.write(ctx, true, func() error {
+		who := partyKey{s, ledger.PartyRef{Kind: ledger.Customer, Reference: customer}}
+		known, ok := m.parties[who]
+		if !ok {
+			return fmt.Errorf("customer: %w", ledger.ErrNotFound)
+		}
+		ids := map[string]bool{known.ID: true}
+		for key, b := range m.bills {
+			if key.scope == s && b.Seen.CustomerID == known.ID {
+				ids[b.Seen.AccountID] = true
+			}
+		}
+		for key, p := range m.parties {
+			if ids[p.ID] {
+				delete(m.parties, key)
+				parties++
+			}
+		}
+		return nil
+	})
+	return parties, err
+}
+
 func (m *Memory) Record(ctx context.Context, e ledger.Entry) error {
 	return m.write(ctx, false, func() error {
 		if m.files[e.File] == nil && (e.Outcome != nil || e.Gets > 0 || e.Throttled > 0) {

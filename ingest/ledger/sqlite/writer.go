@@ -40,7 +40,7 @@ type writer struct {
 
 	lag       *partyLag
 	maxLag    int
-	lastParty int64 // the greatest id of parties
+	lastParty int64 // the greatest id of parties, those that were forgotten included
 	merge     *merge
 
 	row []driver.Value // for what is read
@@ -71,6 +71,11 @@ type statements struct {
 	addAttempt, indexedUpto     *statement
 	addOutcomes, addParties     bulk
 	indexParties                bulk
+
+	// Of retention.go.
+	dropFile, dropOutcomes, dropAttempts *statement
+	dropParty, dropIndexed               *statement
+	eachBill, eachParty                  *statement
 }
 
 // newWriter prepares every statement on the one connection of db and keeps that.
@@ -96,21 +101,28 @@ func newWriter(ctx context.Context, db *sql.DB, lag *partyLag) (*writer, error) 
 	err = conn.Raw(func(c any) error {
 		p := preparer{c: c.(driver.ConnPrepareContext)}
 		w.s = statements{
-			begin:       p.prepare("BEGIN IMMEDIATE"),
-			commit:      p.prepare("COMMIT"),
-			addScope:    p.prepare(insert("scopes", "merchant", "mode") + " ON CONFLICT DO NOTHING"),
-			findScope:   p.prepare("SELECT id FROM scopes WHERE merchant = ? AND mode = ?"),
-			addNumber:   p.prepare(insert("file_numbers", "id") + " ON CONFLICT DO NOTHING"),
-			findNumber:  p.prepare("SELECT number FROM file_numbers WHERE id = ?"),
-			addFile:     p.prepare(insert("files", append([]string{"number", "id", "gets", "throttled"}, fileColumns...)...) + " ON CONFLICT DO NOTHING"),
-			saveFile:    p.prepare("UPDATE OR IGNORE files SET " + assign(fileColumns) + " WHERE id = ?"),
-			hasFile:     p.prepare("SELECT number FROM files WHERE id = ?"),
-			countFile:   p.prepare("UPDATE files SET gets = gets + ?, throttled = throttled + ? WHERE number = ?"),
-			addBill:     p.prepare(insert("bills", "scope", "reference", "record") + " ON CONFLICT DO NOTHING"),
-			saveBill:    p.prepare("UPDATE bills SET record = ? WHERE id = ?"),
-			findBill:    p.prepare("SELECT id, record FROM bills WHERE scope = ? AND reference = ?"),
-			addAttempt:  p.prepare(insert("attempts", "bill", "file", "row", "generation", "key", "sent_at", "answer")),
-			indexedUpto: p.prepare("UPDATE party_indexed SET upto = ?"),
+			begin:        p.prepare("BEGIN IMMEDIATE"),
+			commit:       p.prepare("COMMIT"),
+			addScope:     p.prepare(insert("scopes", "merchant", "mode") + " ON CONFLICT DO NOTHING"),
+			findScope:    p.prepare("SELECT id FROM scopes WHERE merchant = ? AND mode = ?"),
+			addNumber:    p.prepare(insert("file_numbers", "id") + " ON CONFLICT DO NOTHING"),
+			findNumber:   p.prepare("SELECT number FROM file_numbers WHERE id = ?"),
+			addFile:      p.prepare(insert("files", append([]string{"number", "id", "gets", "throttled"}, fileColumns...)...) + " ON CONFLICT DO NOTHING"),
+			saveFile:     p.prepare("UPDATE OR IGNORE files SET " + assign(fileColumns) + " WHERE id = ?"),
+			hasFile:      p.prepare("SELECT number FROM files WHERE id = ?"),
+			countFile:    p.prepare("UPDATE files SET gets = gets + ?, throttled = throttled + ? WHERE number = ?"),
+			addBill:      p.prepare(insert("bills", "scope", "reference", "record") + " ON CONFLICT DO NOTHING"),
+			saveBill:     p.prepare("UPDATE bills SET record = ? WHERE id = ?"),
+			findBill:     p.prepare("SELECT id, record FROM bills WHERE scope = ? AND reference = ?"),
+			addAttempt:   p.prepare(insert("attempts", "bill", "file", "row", "generation", "key", "sent_at", "answer")),
+			indexedUpto:  p.prepare("UPDATE party_indexed SET upto = ?"),
+			dropFile:     p.prepare("DELETE FROM files WHERE number = ? AND state IN ('done', 'dropped')"),
+			dropOutcomes: p.prepare("DELETE FROM outcomes WHERE id >= ?1 << 32 AND id < (?1 + 1) << 32"),
+			dropAttempts: p.prepare("DELETE FROM attempts WHERE file = ?"),
+			eachBill:     p.prepare("SELECT record FROM bills WHERE scope = ?"),
+			eachParty:    p.prepare("SELECT id, digest, party_id FROM parties"),
+			dropParty:    p.prepare("DELETE FROM parties WHERE id = ?"),
+			dropIndexed:  p.prepare("DELETE FROM party_index WHERE digest = ?"),
 			addOutcomes: p.prepareBulk(9, func(rows string) string {
 				return "REPLACE INTO outcomes (id, status, currency, amount, attempts, customers, accounts, reference, record) VALUES " + rows
 			}),
@@ -125,7 +137,7 @@ func newWriter(ctx context.Context, db *sql.DB, lag *partyLag) (*writer, error) 
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("prepare statements: %w", err), w.close())
 	}
-	if err := conn.QueryRowContext(ctx, "SELECT coalesce(max(id), 0) FROM parties").Scan(&w.lastParty); err != nil {
+	if err := conn.QueryRowContext(ctx, "SELECT max(coalesce((SELECT max(id) FROM parties), 0), (SELECT upto FROM party_indexed))").Scan(&w.lastParty); err != nil {
 		return nil, errors.Join(err, w.close())
 	}
 	return w, nil

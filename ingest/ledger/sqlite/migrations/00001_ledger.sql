@@ -80,6 +80,7 @@ CREATE TABLE attempts (
     answer     TEXT NOT NULL
 ) STRICT;
 CREATE INDEX attempts_bill ON attempts (bill);
+CREATE INDEX attempts_file ON attempts (file);
 
 -- How rows ended. The id is the file's number << 32 | the row, so that a file's outcomes lie together in row
 -- order and inserts append. Columns are what is summed up and searched; the record (pack.go) holds the rest.

@@ -1,0 +1,148 @@
+package ledgertest
+
+import (
+	"errors"
+	"testing"
+
+	"billdrop/ingest/ledger"
+)
+
+// testPrune: a finished file goes with all that is told of it, and what keeps its bills unique stays.
+func testPrune(t *testing.T, e Engine) {
+	dir := t.TempDir()
+	l := e.Open(t, dir)
+	for _, id := range []string{"old", "new", "held"} {
+		f := newFile(id)
+		f.State = ledger.Done
+		if id == "held" {
+			f.State = ledger.Held
+		}
+		f.Stem = id
+		add(t, l, f)
+	}
+	b := newBill("A", "old", 1)
+	begin(t, l, b)
+	b.Send.At, b.Send.Count = b.Send.At.Add(1e9), 2
+	begin(t, l, b)
+	b = answered(b)
+	customer := ledger.Party{PartyRef: ledger.PartyRef{Kind: ledger.Customer, Reference: "x"}, ID: "bcus_1"}
+	record(t, l, ledger.Entry{Scope: scope, Bill: b, File: "old", Outcome: created(b), Parties: []ledger.Party{customer}})
+	record(t, l, ledger.Entry{File: "old", Outcome: &ledger.Outcome{Row: 2, Reference: "B", Status: ledger.Invalid}})
+	kept := ledger.Outcome{Row: 1, Reference: "A", Status: ledger.Existing}
+	record(t, l, ledger.Entry{File: "new", Outcome: &kept})
+
+	if _, err := l.Prune(t.Context(), "no such file"); !errors.Is(err, ledger.ErrNotFound) {
+		t.Errorf("Prune of an unknown file: %v, want ErrNotFound", err)
+	}
+	if _, err := l.Prune(t.Context(), "held"); !errors.Is(err, ledger.ErrUnfinished) {
+		t.Errorf("Prune of a held file: %v, want ErrUnfinished", err)
+	}
+	if rows, err := l.Prune(t.Context(), "old"); err != nil || rows != 2 {
+		t.Fatalf("Prune: %d rows, %v, want 2", rows, err)
+	}
+	check := func(when string) {
+		t.Helper()
+		if _, err := l.File(t.Context(), "old"); !errors.Is(err, ledger.ErrNotFound) {
+			t.Errorf("%s: the pruned file: %v, want ErrNotFound", when, err)
+		}
+		if list := outcomes(t, l, "old", 0, 10); len(list) != 0 {
+			t.Errorf("%s: outcomes of the pruned file: %v", when, list)
+		}
+		same(t, when+": bill of the pruned file", b, bill(t, l, "A"))
+		same(t, when+": outcomes of another file", []ledger.Outcome{kept}, outcomes(t, l, "new", 0, 10))
+		h, err := l.History(t.Context(), scope, "A")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(h.Attempts) != 1 || len(h.Sightings) != 1 || h.Sightings[0].File != "new" {
+			t.Errorf("%s: history %+v, want the latest attempt and the other file's row", when, h)
+		}
+		parties, err := l.Parties(t.Context(), scope, []ledger.PartyRef{customer.PartyRef})
+		if err != nil || parties[customer.PartyRef] != customer {
+			t.Errorf("%s: parties %v, %v", when, parties, err)
+		}
+	}
+	check("after Prune")
+	// The name of its reports is free again, and its row is nobody else's.
+	f := newFile("newer")
+	f.Stem = "old"
+	add(t, l, f)
+	if list := outcomes(t, l, "newer", 0, 10); len(list) != 0 {
+		t.Errorf("outcomes of a new file: %v", list)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l = e.Open(t, dir)
+	defer l.Close()
+	check("after opening it again")
+}
+
+// testForget: a customer and its accounts are not known any more, by no reference; everybody else is.
+func testForget(t *testing.T, e Engine) {
+	dir := t.TempDir()
+	l := e.Open(t, dir)
+	add(t, l, newFile("f"))
+	party := func(kind ledger.PartyKind, ref, id string) ledger.Party {
+		return ledger.Party{PartyRef: ledger.PartyRef{Kind: kind, Reference: ref}, ID: id}
+	}
+	gone := []ledger.Party{party(ledger.Customer, "x", "bcus_1"), party(ledger.Account, "x", "bacc_1"), party(ledger.Account, "y", "bacc_2")}
+	kept := []ledger.Party{party(ledger.Customer, "y", "bcus_2"), party(ledger.Account, "z", "bacc_3")}
+	for i, seen := range []ledger.Seen{
+		{BillID: "bill_1", CustomerID: "bcus_1", AccountID: "bacc_1"},
+		{BillID: "bill_2", CustomerID: "bcus_1", AccountID: "bacc_2"},
+		{BillID: "bill_3", CustomerID: "bcus_2", AccountID: "bacc_3"},
+		{BillID: "bill_4", CustomerID: "bcus_1"},
+	} {
+		b := &ledger.Bill{Reference: seen.BillID, State: ledger.Exists, Seen: seen}
+		entry := ledger.Entry{Scope: scope, Bill: b}
+		if i == 0 {
+			entry.Parties = append(gone, kept...)
+		}
+		record(t, l, entry)
+	}
+	// The same reference at another merchant is another customer.
+	other := ledger.Scope{Merchant: "other", Mode: "test"}
+	theirs := party(ledger.Customer, "x", "bcus_3")
+	record(t, l, ledger.Entry{Scope: other, Parties: []ledger.Party{theirs}})
+
+	if _, err := l.Forget(t.Context(), scope, "nobody"); !errors.Is(err, ledger.ErrNotFound) {
+		t.Errorf("Forget of an unknown customer: %v, want ErrNotFound", err)
+	}
+	if n, err := l.Forget(t.Context(), scope, "x"); err != nil || n != len(gone) {
+		t.Fatalf("Forget: %d parties, %v, want %d", n, err, len(gone))
+	}
+	check := func(when string) {
+		t.Helper()
+		var refs []ledger.PartyRef
+		for _, p := range append(gone, kept...) {
+			refs = append(refs, p.PartyRef)
+		}
+		known, err := l.Parties(t.Context(), scope, refs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := map[ledger.PartyRef]ledger.Party{kept[0].PartyRef: kept[0], kept[1].PartyRef: kept[1]}
+		same(t, when+": parties", want, known)
+		known, err = l.Parties(t.Context(), other, refs[:1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		same(t, when+": parties of another merchant", map[ledger.PartyRef]ledger.Party{refs[0]: theirs}, known)
+		if b := bill(t, l, "bill_1"); b == nil || b.State != ledger.Exists || b.Seen.BillID != "bill_1" {
+			t.Errorf("%s: bill of a customer that was forgotten: %+v", when, b)
+		}
+	}
+	check("after Forget")
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l = e.Open(t, dir)
+	defer l.Close()
+	check("after opening it again")
+	record(t, l, ledger.Entry{Scope: scope, Parties: gone[:1]})
+	known, err := l.Parties(t.Context(), scope, []ledger.PartyRef{gone[0].PartyRef})
+	if err != nil || known[gone[0].PartyRef] != gone[0] {
+		t.Errorf("a customer that was learnt again: %v, %v", known, err)
+	}
+}
