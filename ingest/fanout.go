@@ -126,6 +126,7 @@ func (f *fanout) read(ctx context.Context, recs records) ([]*delivery, error) {
 			}
 		}
 		if o, ok := settled[rec.Row]; ok && !f.reopened(o) {
+			f.tell(o.Status)
 			continue
 		}
 		if len(rec.Problems) > 0 {
@@ -165,10 +166,15 @@ func (f *fanout) refuse(ctx context.Context, rec *billfile.Record) error {
 	if err := f.ledger.Record(ctx, ledger.Entry{File: f.file.ID, Outcome: &o}); err != nil {
 		return err
 	}
-	if f.progress != nil {
-		f.progress.RowDone(f.file.ID, o.Status)
-	}
+	f.tell(o.Status)
 	return nil
+}
+
+// tell lets those who watch know of one more row that has its outcome.
+func (f *fanout) tell(s ledger.Status) {
+	if f.progress != nil {
+		f.progress.RowDone(f.file.ID, s)
+	}
 }
 
 // prepare takes the chunk's references and parties, and looks up in the ledger what is known of them. In this order:

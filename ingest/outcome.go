@@ -85,9 +85,7 @@ func (d *delivery) close(ctx context.Context, o ledger.Outcome) error {
 		return err
 	}
 	d.lane.parties.learn(d.claim, p.AccountID, p.CustomerID)
-	if d.progress != nil {
-		d.progress.RowDone(d.file.ID, o.Status)
-	}
+	d.tell(o.Status)
 	return nil
 }
 

@@ -79,7 +79,8 @@ type Feed struct {
 	Hold          Hold
 }
 
-// Progress hears how far the rows of a file are. Methods are called concurrently and must not block.
+// Progress hears how far the rows of a file are: also of those that have their outcome from an earlier run. Methods are called
+// concurrently and must not block.
 type Progress interface {
 	FileStarted(id, name string, rows int)
 	RowDone(id string, status ledger.Status)

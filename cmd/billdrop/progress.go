@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/dustin/go-humanize"
 	"github.com/schollz/progressbar/v3"
 
 	"billdrop/ingest"
@@ -34,11 +36,13 @@ type progress struct {
 }
 
 type fileProgress struct {
-	name    string
-	rows    int
-	done    int
-	logged  int // done at the last log line
-	started time.Time
+	name     string
+	rows     int
+	done     int
+	statuses map[ledger.Status]int
+	// The last log line, at first the start.
+	logged   int // done then
+	loggedAt time.Time
 }
 
 var _ ingest.Progress = (*progress)(nil)
@@ -80,16 +84,17 @@ func (p *progress) close() {
 func (p *progress) FileStarted(id, name string, rows int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.files[id] = &fileProgress{name: name, rows: rows, started: time.Now()}
+	p.files[id] = &fileProgress{name: name, rows: rows, statuses: make(map[ledger.Status]int), loggedAt: time.Now()}
 	p.bar = nil // made anew, for what is under way now
 }
 
 // RowDone implements ingest.Progress.
-func (p *progress) RowDone(id string, _ ledger.Status) {
+func (p *progress) RowDone(id string, status ledger.Status) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if f := p.files[id]; f != nil {
 		f.done++
+		f.statuses[status]++
 	}
 }
 
@@ -103,13 +108,31 @@ func (p *progress) FileFinished(id string, _ report.Summary) {
 
 // sums is what a bar shows of the files under way.
 func (p *progress) sums() (title string, done, rows int) {
+	statuses := make(map[ledger.Status]int)
 	for _, f := range p.files {
 		title, done, rows = f.name, done+f.done, rows+f.rows
+		for status, n := range f.statuses {
+			statuses[status] += n
+		}
 	}
 	if len(p.files) > 1 {
 		title = fmt.Sprintf("%d files", len(p.files))
 	}
+	if counts := countsOf(statuses); counts != "" {
+		title += ": " + counts
+	}
 	return title, done, rows
+}
+
+// countsOf is how many rows have come to each status, as a few words.
+func countsOf(statuses map[ledger.Status]int) string {
+	var parts []string
+	for _, status := range ledger.Statuses {
+		if n := statuses[status]; n > 0 {
+			parts = append(parts, humanize.Comma(int64(n))+" "+string(status))
+		}
+	}
+	return strings.Join(parts, ", ")
 }
 
 func (p *progress) drawBar() {
@@ -123,7 +146,6 @@ func (p *progress) drawBar() {
 	if p.bar == nil {
 		p.bar = progressbar.NewOptions(rows,
 			progressbar.OptionSetWriter(p.screen.w),
-			progressbar.OptionSetDescription(title),
 			progressbar.OptionSetWidth(24),
 			progressbar.OptionShowCount(),
 			progressbar.OptionShowIts(),
@@ -135,6 +157,7 @@ func (p *progress) drawBar() {
 	bar := p.bar
 	p.mu.Unlock()
 	p.screen.draw(func() {
+		bar.Describe(title)
 		// A bar that reaches its end believes it is over and starts a new line, so it never does: when the last row is
 		// done, so is the file, and the bar goes.
 		if at := min(done, rows-1); at > int(bar.State().CurrentNum) {
@@ -148,9 +171,24 @@ func (p *progress) drawBar() {
 func (p *progress) logLines() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	now := time.Now()
 	for id, f := range p.files {
-		perSecond := float64(f.done-f.logged) / logEvery.Seconds()
-		f.logged = f.done
-		p.log.Info("rows done", "file", f.name, "file_id", id, "done", f.done, "rows", f.rows, "per_second", int(perSecond+0.5))
+		took := now.Sub(f.loggedAt)
+		if took < logEvery/2 {
+			continue // it has only just begun
+		}
+		attrs := []any{"file", f.name, "file_id", id, "rows", f.rows, "done", f.done}
+		for _, status := range ledger.Statuses {
+			if n := f.statuses[status]; n > 0 {
+				attrs = append(attrs, string(status), n)
+			}
+		}
+		pace := float64(f.done-f.logged) / took.Seconds()
+		attrs = append(attrs, "per_second", int(pace+0.5))
+		if pace > 0 {
+			attrs = append(attrs, "left", time.Duration(float64(f.rows-f.done)/pace*float64(time.Second)).Round(time.Second).String())
+		}
+		p.log.Info("rows done", attrs...)
+		f.logged, f.loggedAt = f.done, now
 	}
 }

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"bytes"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"billdrop/ingest/ledger"
+	"billdrop/ingest/report"
+)
+
+// TestProgressLog: every 10 s a line tells how far each file is, at what pace, and how long it will take.
+func TestProgressLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		s := &session{screen: &console{w: &log}, log: slog.New(slog.NewTextHandler(&log, nil))}
+		p := newProgress(s)
+		defer p.close()
+		lines := func() []string {
+			synctest.Wait()
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			text := strings.Split(strings.TrimSpace(log.String()), "\n")
+			log.Reset()
+			return text
+		}
+		time.Sleep(2 * time.Second)
+		p.FileStarted("1", "a.csv", 1000)
+		for i := range 80 {
+			status := ledger.Created
+			if i%8 == 0 {
+				status = ledger.Invalid
+			}
+			p.RowDone("1", status)
+		}
+		time.Sleep(7 * time.Second)
+		p.FileStarted("2", "b.csv", 10) // too new to have a pace
+		p.RowDone("2", ledger.Created)
+		time.Sleep(time.Second)
+		got := lines()
+		want := "file=a.csv file_id=1 rows=1000 done=80 created=70 invalid=10 per_second=10 left=1m32s"
+		if len(got) != 1 || !strings.HasSuffix(got[0], want) {
+			t.Errorf("log %q, want a line that ends in %q", got, want)
+		}
+		p.FileFinished("1", report.Summary{})
+		time.Sleep(10 * time.Second)
+		got = lines()
+		want = "file=b.csv file_id=2 rows=10 done=1 created=1 per_second=0 left=1m39s"
+		if len(got) != 1 || !strings.HasSuffix(got[0], want) {
+			t.Errorf("log %q, want a line that ends in %q", got, want)
+		}
+	})
+}
