@@ -252,9 +252,8 @@ func (d *delivery) judge(ctx context.Context) (decision, error) {
 
 // note records what became of the latest send of a row that goes on.
 func (d *delivery) note(ctx context.Context) error {
-	rec := *d.rec
-	e := ledger.Entry{Scope: d.lane.scope, Bill: &rec, File: d.file.ID}
-	if d.last.Kind == client.Throttled && rec.Send.Answer == d.last.Label() {
+	e := ledger.Entry{Scope: d.lane.scope, Bill: d.rec, File: d.file.ID}
+	if d.last.Kind == client.Throttled && d.rec.Send.Answer == d.last.Label() {
 		e.Throttled = 1
 	}
 	return d.record(ctx, e)

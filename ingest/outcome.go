@@ -71,11 +71,7 @@ func (d *delivery) outcome(status ledger.Status) ledger.Outcome {
 
 // close records the outcome and lets the other rows of the party know what was learnt, in this order.
 func (d *delivery) close(ctx context.Context, o ledger.Outcome) error {
-	e := ledger.Entry{Scope: d.lane.scope, File: d.file.ID, Outcome: &o}
-	if d.rec != nil {
-		rec := *d.rec
-		e.Bill = &rec
-	}
+	e := ledger.Entry{Scope: d.lane.scope, Bill: d.rec, File: d.file.ID, Outcome: &o}
 	var p payer
 	if o.Status == ledger.Created {
 		p, e.Parties = d.created()

@@ -9,50 +9,49 @@ import (
 
 // record is Ledger.Record. It holds copies, for the caller goes on with its own.
 type record struct {
-	entry   ledger.Entry
-	sent    bool       // a send of entry.Bill leads to entry.Outcome
-	parties []partyRow // entry.Parties
-	outcome []byte     // entry.Outcome, packed
+	entry   ledger.Entry // its parts are those below
+	bill    ledger.Bill
+	outcome ledger.Outcome
+	packed  []byte // outcome
+	sent    bool   // a send of bill leads to outcome
+	parties []partyRow
 }
 
 func newRecord(e ledger.Entry) *record {
+	r := &record{entry: e, parties: make([]partyRow, len(e.Parties))}
 	if e.Bill != nil {
-		b := *e.Bill
-		e.Bill = &b
+		r.bill = *e.Bill
+		r.entry.Bill = &r.bill
 	}
 	if e.Outcome != nil {
-		o := *e.Outcome
-		e.Outcome = &o
+		r.outcome = *e.Outcome
+		r.entry.Outcome = &r.outcome
+		r.packed = packOutcome(e.Outcome)
 	}
-	r := &record{parties: make([]partyRow, len(e.Parties))}
 	for i, p := range e.Parties {
 		r.parties[i] = partyRow{digestOf(e.Scope, p.PartyRef), p.ID}
 	}
-	if e.Outcome != nil {
-		r.outcome = packOutcome(e.Outcome)
-	}
-	e.Parties = nil
-	r.entry = e
+	r.entry.Parties = nil
 	return r
 }
 
-func (o *record) touch(t touched) {
-	if o.entry.Bill != nil {
-		t.add(billTouch(o.entry.Bill.Reference))
+func (r *record) touch(t touched) {
+	if r.entry.Bill != nil {
+		t.add(billTouch(r.bill.Reference))
 	}
-	for _, p := range o.parties {
+	for _, p := range r.parties {
 		t.add(partyTouch(p.digest))
 	}
 }
 
-func (o *record) apply(w *writer) error {
-	e := &o.entry
+func (r *record) apply(w *writer) error {
+	e := &r.entry
 	if e.Bill != nil {
 		if err := w.recordBill(e.Scope, e.Bill); err != nil {
 			return err
 		}
 	}
-	w.parties = append(w.parties, o.parties...)
+	w.parties = append(w.parties, r.parties...)
 	if e.Outcome == nil && e.Gets == 0 && e.Throttled == 0 {
 		return nil
 	}
@@ -61,7 +60,7 @@ func (o *record) apply(w *writer) error {
 		return err
 	}
 	if e.Outcome != nil {
-		w.outcomes = append(w.outcomes, outcomeRow{id: outcomeID(file, e.Outcome.Row), outcome: e.Outcome, record: o.outcome, sent: o.sent})
+		w.outcomes = append(w.outcomes, outcomeRow{id: outcomeID(file, r.outcome.Row), outcome: &r.outcome, record: r.packed, sent: r.sent})
 	}
 	if e.Gets != 0 || e.Throttled != 0 {
 		c := w.counts[file]
