@@ -125,7 +125,13 @@ func (j *job) hold(ctx context.Context, why *held) error {
 		return err
 	}
 	j.log.Warn("file held", "code", why.code, "detail", why.detail)
-	return j.advance(ctx, ledger.Held)
+	if err := j.advance(ctx, ledger.Held); err != nil {
+		return err
+	}
+	if j.Finished != nil {
+		j.Finished(s)
+	}
+	return nil
 }
 
 func (j *job) heldSummary() report.Summary {

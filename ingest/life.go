@@ -444,5 +444,8 @@ func (j *job) shelve(ctx context.Context) error {
 	if j.Progress != nil {
 		j.Progress.FileFinished(j.file.ID, *j.summary)
 	}
+	if j.Finished != nil {
+		j.Finished(*j.summary)
+	}
 	return j.spool.remove(j.file.ID)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -32,8 +31,8 @@ func (w *Worker) Poll(ctx context.Context) ([]report.Summary, error) {
 	var feeds errgroup.Group
 	rounds := make([]round, len(w.Feeds))
 	for i, f := range w.Feeds {
-		rounds[i] = round{Worker: w, feed: f}
-		feeds.Go(func() error { return rounds[i].run(ctx, true) })
+		rounds[i] = round{Worker: w, feed: f, once: true}
+		feeds.Go(func() error { return rounds[i].run(ctx) })
 	}
 	err := feeds.Wait()
 	var summaries []report.Summary
@@ -86,7 +85,7 @@ func (w *Worker) Run(ctx context.Context, interval time.Duration) error {
 func (w *Worker) follow(ctx context.Context, f *Feed, interval time.Duration) error {
 	for {
 		r := round{Worker: w, feed: f}
-		err := r.run(ctx, false)
+		err := r.run(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
@@ -113,43 +112,54 @@ func (w *Worker) follow(ctx context.Context, f *Feed, interval time.Duration) er
 type round struct {
 	*Worker
 	feed      *Feed
+	once      bool // the only one of its process: files that have not settled yet are waited for
 	remote    Remote
 	summaries []report.Summary
 	errs      []error
+	blocked   []Remark      // files that cannot be claimed
 	nextLook  time.Duration // when a file that is not settled yet may be; 0 = there is none
 }
 
-// run does the round. wait: files that have not settled yet are waited for.
-func (r *round) run(ctx context.Context, wait bool) error {
+// run does the round.
+func (r *round) run(ctx context.Context) error {
+	r.visit(ctx)
+	if ctx.Err() == nil {
+		r.expect(ctx)
+		r.inboxes.polled(r.feed.Name, time.Now(), errors.Join(distinct(slices.Clone(r.errs))...))
+	}
+	return errors.Join(r.errs...)
+}
+
+// visit does the files: those under way, then those in the inbox.
+func (r *round) visit(ctx context.Context) {
 	// Imported files need no inbox, so an inbox out of reach does not hold them up.
 	r.resume(ctx, ledger.FromLocal)
 	if r.feed.Connect == nil {
-		return errors.Join(r.errs...)
+		return
 	}
 	if r.fatal(ctx) {
-		return errors.Join(r.errs...)
+		return
 	}
 	remote, err := r.feed.Connect(ctx)
 	if err != nil {
 		r.fail(fmt.Errorf("feed %s: %w", r.feed.Name, err))
-		return errors.Join(r.errs...)
+		return
 	}
 	defer remote.Close()
 	r.remote = remote
 	if err := r.checkDirs(ctx); err != nil {
 		r.fail(err)
-		return errors.Join(r.errs...)
+		return
 	}
 	if err := r.strangers(ctx); err != nil {
 		r.fail(err)
-		return errors.Join(r.errs...)
+		return
 	}
 	r.resume(ctx, ledger.FromInbox)
-	r.collect(ctx, wait)
+	r.collect(ctx)
 	if ctx.Err() != nil {
 		r.errs = []error{context.Cause(ctx)}
 	}
-	return errors.Join(r.errs...)
 }
 
 // checkDirs makes sure that all directories are there before anything is moved into the first of them.
@@ -172,38 +182,43 @@ func (r *round) checkDirs(ctx context.Context) error {
 	return nil
 }
 
-// collect processes the complete files of the inbox. wait: those that the first look shows and that have not settled yet
-// are waited for, a while; what arrives later is for the next round.
-func (r *round) collect(ctx context.Context, wait bool) {
+// collect processes the complete files of the inbox. In a single round those that the first look shows and that have not settled
+// yet are waited for, a while; what arrives later is for the next round.
+func (r *round) collect(ctx context.Context) {
 	var waitedFor map[string]bool // nil: the first look
 	looked := time.Now()
 	for !r.fatal(ctx) {
-		listing, err := r.look(ctx)
+		l, err := r.look(ctx)
 		if err != nil {
 			r.fail(err)
 			return
 		}
-		r.nextLook = listing.NextLook
-		for _, e := range listing.Ready {
+		r.nextLook = l.NextLook
+		r.remark(r.feed.Name, aboutInbox, l.remarks())
+		for _, e := range l.Ready {
 			if (waitedFor == nil || waitedFor[e.Name]) && !r.fatal(ctx) {
 				r.process(ctx, e)
 				looked = time.Now()
 			}
 		}
+		if !r.fatal(ctx) {
+			r.remark(r.feed.Name, aboutClaims, r.blocked)
+		}
 		waiting := make(map[string]bool)
-		for _, e := range listing.Waiting {
+		for _, e := range l.Waiting {
 			if waitedFor == nil || waitedFor[e.Name] {
 				waiting[e.Name] = true
 			}
 		}
-		if waitedFor = waiting; len(waiting) == 0 || !wait || listing.NextLook == 0 {
+		if waitedFor = waiting; len(waiting) == 0 || !r.once || l.NextLook == 0 {
 			return // with nothing to wait for, but for markers, which come when they come
 		}
 		if time.Since(looked) >= patience*max(r.feed.Watch.Settle, time.Second) {
-			r.Log.Warn("files keep changing, left for the next run", "feed", r.feed.Name, "files", slices.Sorted(maps.Keys(waiting)))
+			l.restless = true
+			r.remark(r.feed.Name, aboutInbox, l.remarks())
 			return
 		}
-		r.pause(ctx, listing.NextLook)
+		r.pause(ctx, l.NextLook)
 	}
 }
 
@@ -223,6 +238,20 @@ func (r *round) fatal(ctx context.Context) bool {
 	return false
 }
 
+// expect sees whether an expected file is missing. It is asked last: what lay in the inbox has been taken up by then.
+func (r *round) expect(ctx context.Context) {
+	missing, err := FindMissing(ctx, r.Ledger, r.feed.Name, r.feed.Expect, time.Now())
+	if err != nil {
+		r.fail(err)
+		return
+	}
+	var remarks []Remark
+	if missing != nil {
+		remarks = []Remark{{Kind: RemarkMissing, Name: missing.Pattern, Text: missing.Text(), Since: missing.Due}}
+	}
+	r.remark(r.feed.Name, aboutExpected, remarks)
+}
+
 func (r *round) pause(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -232,20 +261,39 @@ func (r *round) pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// look lists the inbox and says what is odd in it.
-func (r *round) look(ctx context.Context) (inbox.Listing, error) {
-	entries, err := r.remote.List(ctx, r.feed.Dirs.Inbox)
+// look lists the inbox.
+func (r *round) look(ctx context.Context) (*look, error) {
+	dir := r.feed.Dirs.Inbox
+	entries, err := r.remote.List(ctx, dir)
 	if err != nil {
-		return inbox.Listing{}, fmt.Errorf("feed %s: list inbox %s: %w", r.feed.Name, r.feed.Dirs.Inbox, err)
+		return nil, fmt.Errorf("feed %s: list inbox %s: %w", r.feed.Name, dir, err)
 	}
+	own, others := r.settlers[r.feed.Name], r.neighbours()
 	entries = slices.DeleteFunc(entries, func(e inbox.Entry) bool {
-		return e.Dir && r.ours(path.Join(r.feed.Dirs.Inbox, e.Name))
+		if e.Dir {
+			return r.ours(path.Join(dir, e.Name))
+		}
+		return !own.Takes(e) && slices.ContainsFunc(others, func(s *inbox.Settler) bool { return s.Takes(e) })
 	})
-	listing := r.settlers[r.feed.Name].Look(time.Now(), entries)
-	for _, o := range listing.Odd {
-		r.Log.Warn("left alone in the inbox", "feed", r.feed.Name, "file", o.Name, "why", o.Why)
+	now := time.Now()
+	l := &look{Listing: own.Look(now, entries), watch: r.feed.Watch, at: now, entries: entries, once: r.once}
+	waiting := make(map[string]time.Time, len(l.Ready)+len(l.Waiting))
+	for _, e := range slices.Concat(l.Ready, l.Waiting) {
+		waiting[e.Name] = l.First[e.Name]
 	}
-	return listing, nil
+	r.inboxes.saw(r.feed.Name, waiting)
+	return l, nil
+}
+
+// neighbours know the files that other feeds take from the same inbox.
+func (r *round) neighbours() []*inbox.Settler {
+	var settlers []*inbox.Settler
+	for _, f := range r.Feeds {
+		if f.Name != r.feed.Name && f.Connect != nil && path.Clean(f.Dirs.Inbox) == path.Clean(r.feed.Dirs.Inbox) {
+			settlers = append(settlers, r.settlers[f.Name])
+		}
+	}
+	return settlers
 }
 
 // ours reports whether a directory is one of some feed's.
@@ -265,6 +313,7 @@ func (r *round) strangers(ctx context.Context) error {
 		return fmt.Errorf("feed %s: list %s: %w", r.feed.Name, dir, err)
 	}
 	if len(entries) == 0 {
+		r.remark(r.feed.Name, aboutProcessing, nil)
 		return nil
 	}
 	files, err := r.Ledger.Files(ctx, ledger.Query{Unfinished: true})
@@ -277,12 +326,14 @@ func (r *round) strangers(ctx context.Context) error {
 			known[f.Path+suffix] = true
 		}
 	}
+	var remarks []Remark
 	for _, e := range entries {
 		if name := path.Join(dir, e.Name); !known[name] && !r.ours(name) {
-			r.Log.Warn("left alone in processing: it is not in this ledger, so another worker has it, or its ledger is lost; if nobody works on it, move it back to the inbox",
-				"feed", r.feed.Name, "file", e.Name)
+			remarks = append(remarks, Remark{Kind: RemarkStranger, Name: e.Name, Since: time.Now(),
+				Text: "it is in " + dir + " and not in this ledger, so another worker has it, or its ledger is lost; if nobody works on it, move it back to the inbox"})
 		}
 	}
+	r.remark(r.feed.Name, aboutProcessing, remarks)
 	return nil
 }
 
@@ -296,6 +347,9 @@ func (r *round) resume(ctx context.Context, origin ledger.Origin) {
 	for _, f := range slices.Backward(files) {
 		if f.Origin != origin || r.fatal(ctx) {
 			continue
+		}
+		if f.State == ledger.Held && !f.Approved && !r.once {
+			continue // it rests; a single round tells of it once more
 		}
 		if scope := r.feed.Lane.Scope(); f.Scope != scope {
 			r.fail(fmt.Errorf("file %s (%s) was begun for merchant %s in %s mode, and the feed is now for %s in %s mode: finish it with the old key first",
@@ -334,6 +388,7 @@ func (r *round) process(ctx context.Context, e inbox.Entry) {
 		return
 	}
 	r.settlers[r.feed.Name].Claimed(f.Name)
+	r.inboxes.claimed(r.feed.Name, f.Name)
 	j.log.Info("file claimed", "size", f.Size)
 	if err := j.advance(ctx, ledger.Claimed); err != nil {
 		r.fail(err)
@@ -354,8 +409,8 @@ func (r *round) intend(ctx context.Context, e inbox.Entry) (*ledger.File, error)
 	processing := path.Join(r.feed.Dirs.Processing, name)
 	switch _, err := r.remote.Lstat(ctx, processing); {
 	case err == nil:
-		r.Log.Warn("not claimed: processing/ has a file of this name that is not in this ledger: another worker's, or left behind; move it away if nobody works on it",
-			"feed", r.feed.Name, "file", e.Name)
+		r.blocked = append(r.blocked, Remark{Kind: RemarkStranger, Name: e.Name, Since: time.Now(),
+			Text: r.feed.Dirs.Processing + " has a file of this name that is not in this ledger: another worker's, or left behind; move it away if nobody works on it"})
 		return nil, nil
 	case !errors.Is(err, inbox.ErrNotExist):
 		return nil, err

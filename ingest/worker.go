@@ -77,6 +77,7 @@ type Feed struct {
 	Format        billfile.Format
 	RejectInvalid bool // on_invalid: reject
 	Hold          Hold
+	Expect        *Expect // nil: no file is expected
 }
 
 // Progress hears how far the rows of a file are: also of those that have their outcome from an earlier run. Methods are called
@@ -87,13 +88,16 @@ type Progress interface {
 	FileFinished(id string, s report.Summary)
 }
 
-// Options is what a Worker needs; Progress may be nil.
+// Options is what a Worker needs; Progress and Finished may be nil.
 type Options struct {
 	Ledger   ledger.Ledger
 	Spool    string // local directory, 0700
 	Feeds    []*Feed
 	Log      *slog.Logger
 	Progress Progress
+	// Finished hears of each file that has come to its end, or is held, once its reports are in place; s is what its
+	// summary.json says. A crash in that very moment may keep it from hearing. It is called concurrently and must not block.
+	Finished func(s report.Summary)
 	Version  string
 }
 
@@ -105,6 +109,7 @@ type Worker struct {
 	runID    string
 	settlers map[string]*inbox.Settler // by feed
 	claims   sync.Mutex                // held while a name in processing/ is chosen and recorded
+	inboxes  *board
 }
 
 // New makes a Worker. It touches nothing yet.
@@ -112,7 +117,7 @@ func New(o Options) (*Worker, error) {
 	if o.Ledger == nil || o.Spool == "" || o.Log == nil {
 		return nil, errors.New("a worker needs a ledger, a spool directory and a log")
 	}
-	w := &Worker{Options: o, spool: spool{o.Spool}, runID: newID(time.Now()), settlers: make(map[string]*inbox.Settler)}
+	w := &Worker{Options: o, spool: spool{o.Spool}, runID: newID(time.Now()), settlers: make(map[string]*inbox.Settler), inboxes: newBoard(o.Feeds)}
 	for _, f := range o.Feeds {
 		w.settlers[f.Name] = inbox.NewSettler(f.Watch)
 	}

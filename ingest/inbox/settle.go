@@ -39,7 +39,9 @@ type Listing struct {
 	Waiting []Entry // bill files that are not complete yet, in the same order
 	// NextLook is how long from now a waiting file could be ready at the earliest; 0 when none waits for time alone.
 	NextLook time.Duration
-	Odd      []Oddity // what is left alone though somebody may have meant it, once per name and reason, by name
+	Odd      []Oddity // what is left alone though somebody may have meant it, by name
+	// First is when each bill file and each companion was first seen, however it has changed since.
+	First map[string]time.Time
 	// Sidecars are the companions that are there, by the name of their bill file: NAME.sha256, NAME.control.json and the
 	// marker. The bill file need not be there.
 	Sidecars map[string][]string
@@ -57,14 +59,14 @@ type Oddity struct {
 type Settler struct {
 	watch Watch
 	seen  map[string]sighting // of bill files and sidecars
-	told  map[string]string   // oddities that were reported: name → why
 }
 
-// sighting is a file as it was seen, and since when it has been so.
+// sighting is a file as it was seen, since when it has been so, and since when it has been there.
 type sighting struct {
 	size    int64
 	modTime time.Time
 	since   time.Time
+	first   time.Time
 }
 
 // NewSettler starts afresh: nothing has been seen.
@@ -73,17 +75,16 @@ func NewSettler(w Watch) *Settler {
 		w.Pattern = "*.csv"
 	}
 	w.Ignore = slices.Clone(w.Ignore)
-	return &Settler{watch: w, seen: make(map[string]sighting), told: make(map[string]string)}
+	return &Settler{watch: w, seen: make(map[string]sighting)}
 }
 
 // Look takes one listing of the inbox, made at now by our clock. Names that are gone are forgotten. A ready file stays ready until
 // it is gone or changes. A now that carries Go's monotonic reading is proof against clocks that are set; without, a clock set
 // back makes files wait anew.
 func (s *Settler) Look(now time.Time, entries []Entry) Listing {
-	l := Listing{Sidecars: make(map[string][]string)}
+	l := Listing{Sidecars: make(map[string][]string), First: make(map[string]time.Time)}
 	var bills []Entry
 	still := make(map[string]sighting, len(s.seen))
-	told := make(map[string]string)
 	for _, e := range entries {
 		about, what := s.classify(e)
 		switch what {
@@ -94,13 +95,13 @@ func (s *Settler) Look(now time.Time, entries []Entry) Listing {
 			l.Sidecars[about] = append(l.Sidecars[about], e.Name)
 			still[e.Name] = s.sight(now, e)
 		case isOdd:
-			told[e.Name] = about
-			if s.told[e.Name] != about {
-				l.Odd = append(l.Odd, Oddity{Name: e.Name, Why: about})
-			}
+			l.Odd = append(l.Odd, Oddity{Name: e.Name, Why: about})
 		}
 	}
-	s.seen, s.told = still, told
+	s.seen = still
+	for name, seen := range still {
+		l.First[name] = seen.first
+	}
 
 	slices.SortFunc(bills, oldestFirst)
 	slices.SortFunc(l.Odd, func(a, b Oddity) int { return strings.Compare(a.Name, b.Name) })
@@ -142,7 +143,16 @@ func (s *Settler) sight(now time.Time, e Entry) sighting {
 	if ok && last.size == e.Size && last.modTime.Equal(e.ModTime) && !now.Before(last.since) {
 		return last
 	}
-	return sighting{size: e.Size, modTime: e.ModTime, since: now}
+	if !ok {
+		last.first = now
+	}
+	return sighting{size: e.Size, modTime: e.ModTime, since: now, first: last.first}
+}
+
+// Takes reports whether a name is a bill file under this watch, or goes with one. It may be called concurrently.
+func (s *Settler) Takes(e Entry) bool {
+	_, what := s.classify(e)
+	return what == isBill || what == isSidecar
 }
 
 // class is what a name in an inbox is to us.

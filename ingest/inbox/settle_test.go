@@ -170,7 +170,7 @@ func TestWhatANameIs(t *testing.T) {
 	}
 }
 
-func TestOdditiesAreToldOnce(t *testing.T) {
+func TestOddities(t *testing.T) {
 	t.Parallel()
 	s := NewSettler(Watch{})
 	told := func(entries ...Entry) string {
@@ -186,10 +186,48 @@ func TestOdditiesAreToldOnce(t *testing.T) {
 		entries []Entry
 		want    string
 	}{
-		{[]Entry{b, a}, "a.txt b.txt"}, {[]Entry{b, a}, ""}, {[]Entry{b, link}, "a.txt"}, {[]Entry{b}, ""}, {[]Entry{b, link}, "a.txt"},
+		{[]Entry{b, a}, "a.txt b.txt"}, {[]Entry{b, a}, "a.txt b.txt"}, {[]Entry{link}, "a.txt"}, {[]Entry{}, ""}, {[]Entry{b, link}, "a.txt b.txt"},
 	} {
 		if got := told(c.entries...); got != c.want {
 			t.Errorf("look %d: told %q, want %q", i, got, c.want)
+		}
+	}
+}
+
+// First stays as it was however often a file changes, until the file is gone or claimed.
+func TestFirst(t *testing.T) {
+	t.Parallel()
+	s := NewSettler(Watch{Settle: time.Minute})
+	look := func(after time.Duration, entries ...Entry) time.Duration {
+		t.Helper()
+		first, ok := s.Look(noon.Add(after), entries).First["a.csv"]
+		if ok != (len(entries) > 0) {
+			t.Fatalf("after %v: there: %t", after, ok)
+		}
+		return first.Sub(noon)
+	}
+	if got := look(0, file("a.csv", 1, 0)); got != 0 {
+		t.Errorf("at first: %v", got)
+	}
+	if got := look(time.Hour, file("a.csv", 2, 1)); got != 0 {
+		t.Errorf("changed: %v", got)
+	}
+	s.Claimed("a.csv")
+	if got := look(2*time.Hour, file("a.csv", 2, 1)); got != 2*time.Hour {
+		t.Errorf("claimed, and another came: %v", got)
+	}
+	look(3 * time.Hour)
+	if got := look(4*time.Hour, file("a.csv", 2, 1)); got != 4*time.Hour {
+		t.Errorf("gone, and back: %v", got)
+	}
+}
+
+func TestTakes(t *testing.T) {
+	t.Parallel()
+	s := NewSettler(Watch{Pattern: "a*.csv", Marker: ".done", Ignore: []string{"*x*"}})
+	for name, want := range map[string]bool{"a.csv": true, "a.csv.done": true, "a.csv.sha256": true, "b.csv": false, "ax.csv": false} {
+		if got := s.Takes(file(name, 1, 0)); got != want {
+			t.Errorf("%s: %t", name, got)
 		}
 	}
 }
