@@ -115,7 +115,7 @@ func (e *examiner) configuration() *config.Config {
 		return nil
 	}
 	// Keys and logins are checks of their own: a configuration may be good but for them.
-	conf, err := config.Load(path, e.env, config.Needs{})
+	conf, err := config.Load(path, e.env, config.Needs{OnFinish: true})
 	if err != nil {
 		e.wrong(check, err)
 		return nil

@@ -33,7 +33,7 @@ func (c *importCmd) Run(ctx context.Context, s *session) error {
 	if err := checkFiles(c.Files); err != nil {
 		return err
 	}
-	conf, err := loadConfig(s, config.Needs{Key: true})
+	conf, err := loadConfig(s, config.Needs{Key: true, OnFinish: true})
 	if err != nil {
 		return err
 	}

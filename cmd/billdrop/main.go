@@ -16,6 +16,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
+	_ "time/tzdata" // for expect.timezone where the system has no zones
 
 	"github.com/alecthomas/kong"
 

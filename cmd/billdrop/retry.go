@@ -23,7 +23,7 @@ Example: billdrop retry 20261123-053000-1f2e3d4c`
 
 // Run retries one file.
 func (c *retryCmd) Run(ctx context.Context, s *session) error {
-	conf, err := loadConfig(s, config.Needs{Key: true})
+	conf, err := loadConfig(s, config.Needs{Key: true, OnFinish: true})
 	if err != nil {
 		return err
 	}

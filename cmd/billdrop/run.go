@@ -24,7 +24,7 @@ func (c *runCmd) Run(ctx context.Context, s *session) error {
 	if !c.Once && s.json() {
 		return usagef("--output json needs --once: a worker that polls has no end at which to write one document; its log lines can be JSON with --log-format json")
 	}
-	conf, err := loadConfig(s, config.Needs{Key: true, SFTP: true})
+	conf, err := loadConfig(s, config.Needs{Key: true, SFTP: true, OnFinish: true})
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,6 +38,7 @@ type machine struct {
 	worker   *ingest.Worker
 	ledger   ledger.Ledger
 	progress *progress
+	teller   *teller        // nil where nobody is to be told
 	feeds    []*ingest.Feed // in the order of the configuration
 }
 
@@ -64,20 +66,27 @@ func assemble(ctx context.Context, s *session, c *config.Config, remote bool) (*
 	if err != nil {
 		return nil, err
 	}
-	m := &machine{ledger: l, progress: newProgress(s), feeds: feeds}
-	m.worker, err = ingest.New(ingest.Options{
+	m := &machine{ledger: l, progress: newProgress(s), teller: newTeller(s, c), feeds: feeds}
+	options := ingest.Options{
 		Ledger: l, Spool: c.SpoolDir, Feeds: feeds, Log: s.log, Progress: m.progress, Version: buildVersion(),
-	})
+	}
+	if m.teller != nil {
+		options.Finished = m.teller.finished
+	}
+	m.worker, err = ingest.New(options)
 	if err != nil {
 		return nil, errors.Join(err, m.close())
 	}
 	return m, nil
 }
 
-// close takes the progress bar off the screen and gives the ledger back.
+// close takes the progress bar off the screen and gives the ledger back. The ledger is free before it waits for the commands
+// of on_finish, which may be billdrop's own.
 func (m *machine) close() error {
 	m.progress.close()
-	if err := m.ledger.Close(); err != nil {
+	err := m.ledger.Close()
+	m.teller.close()
+	if err != nil {
 		return fmt.Errorf("close the ledger: %w", err)
 	}
 	return nil
@@ -216,7 +225,18 @@ func buildFeed(f *config.Feed, lane *ingest.Lane) *ingest.Feed {
 		Format:        buildFormat(f),
 		RejectInvalid: f.OnInvalid == "reject",
 		Hold:          ingest.Hold{MaxInvalidPercent: f.Hold.MaxInvalidPercent, MaxRows: f.Hold.MaxRows, MaxTotal: f.Hold.MaxTotal},
+		Expect:        buildExpect(f),
 	}
+}
+
+// buildExpect is what file a feed expects; nil = none. It relies on the configuration's checks.
+func buildExpect(f *config.Feed) *ingest.Expect {
+	by, ok := f.Expect.Clock()
+	zone, err := f.Expect.Zone()
+	if !ok || err != nil {
+		return nil
+	}
+	return &ingest.Expect{Pattern: cmp.Or(f.Expect.Pattern, f.Pattern), By: by, Zone: zone, Days: f.Expect.Weekdays()}
 }
 
 // buildFormat relies on the configuration's checks: every value is one of those listed there.

@@ -45,6 +45,7 @@ type checker struct {
 	*decoder
 	config *Config
 	needs  Needs
+	dir    string // of the file: relative paths start there
 }
 
 func (k *checker) check() {
@@ -68,6 +69,7 @@ func (k *checker) check() {
 	k.checkDirectories()
 	k.checkLanes()
 	k.checkKeys()
+	k.checkCommands()
 }
 
 func (k *checker) required(key, value, what string) {
@@ -213,6 +215,7 @@ func (k *checker) checkFeed(i int, f *Feed) {
 		}
 		k.within(key, f.Hold.MaxTotal[currency], 0, 1<<60)
 	}
+	k.checkExpect(join(at, "expect"), f)
 }
 
 // checkWatch holds to the rules what says which names in the inbox are bill files.

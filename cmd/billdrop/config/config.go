@@ -21,6 +21,7 @@ type Config struct {
 	PollInterval time.Duration `yaml:"poll_interval"` // between two looks at the inboxes
 	Ledger       string        `yaml:"ledger"`        // sqlite:PATH; required
 	SpoolDir     string        `yaml:"spool_dir"`     // local directory; required
+	OnFinish     []string      `yaml:"on_finish"`     // command and its arguments; none = nobody is told
 	Feeds        []Feed        `yaml:"feeds"`         // one or more; last, since feeds inherit from the above
 }
 
@@ -83,6 +84,9 @@ type Feed struct {
 	MaxAmountDue int64  `yaml:"max_amount_due"`
 	MaxFileSize  Size   `yaml:"max_file_size"`
 	Hold         Hold   `yaml:"hold"`
+
+	Expect   Expect   `yaml:"expect"`
+	OnFinish []string `yaml:"on_finish"` // the top-level one, or this in its place; [] = none
 }
 
 // Hold are the limits over which a file waits for a person.
@@ -90,6 +94,14 @@ type Hold struct {
 	MaxInvalidPercent int              `yaml:"max_invalid_percent"` // 0…100; 100 = no limit
 	MaxRows           int              `yaml:"max_rows"`            // 0 = no limit
 	MaxTotal          map[string]int64 `yaml:"max_total"`           // currency → minor units
+}
+
+// Expect is a file that has to come by a certain time. Without By, none has to.
+type Expect struct {
+	Pattern  string   `yaml:"pattern"`  // "" = the feed's
+	By       string   `yaml:"by"`       // HH:MM; "" = no file is expected
+	Timezone string   `yaml:"timezone"` // IANA name; "" = this machine's
+	Days     []string `yaml:"days"`     // mon … sun; none = every day
 }
 
 // Size is a number of bytes, written as 500MB, 1GiB or plain bytes. 0 = no limit.

@@ -15,7 +15,7 @@ const examplePath = "../../../config.example.yaml"
 
 // optional are keys that the example shows in a comment, because beside the others they would be an error or
 // change what the example says.
-var optional = []string{"sftp.password_file", "feeds[].merchant", "feeds[].api"}
+var optional = []string{"sftp.password_file", "feeds[].merchant", "feeds[].api", "on_finish", "feeds[].on_finish"}
 
 func TestExampleIsValid(t *testing.T) {
 	if _, err := Load(examplePath, noEnv, Needs{Key: true, SFTP: true}); err != nil {
@@ -83,6 +83,9 @@ func emptyIsNil(f Feed) feedCopy {
 	}
 	if len(f.IgnoreColumns) == 0 {
 		f.IgnoreColumns = nil
+	}
+	if len(f.Expect.Days) == 0 {
+		f.Expect.Days = nil
 	}
 	return feedCopy(f)
 }

@@ -57,8 +57,9 @@ func (e *Errors) Lines() []string {
 
 // Needs is what the command at hand cannot do without; the rest of the file is held to the rules all the same.
 type Needs struct {
-	Key  bool // an API key for every feed
-	SFTP bool // the sftp section
+	Key      bool // an API key for every feed
+	SFTP     bool // the sftp section
+	OnFinish bool // the commands of on_finish, there to be run
 }
 
 // Find returns the path of the configuration file: the one named, else the first that is there of ./config.yaml
@@ -119,7 +120,7 @@ func parse(b []byte, dir string, env func(string) (string, bool), needs Needs) (
 	d := &decoder{env: env, lines: map[string]int{"": 1}}
 	d.newFeed = func() Feed {
 		f := DefaultFeed()
-		f.Merchant, f.API = c.Merchant, c.API
+		f.Merchant, f.API, f.OnFinish = c.Merchant, c.API, c.OnFinish
 		return f
 	}
 	root, problem := document(b)
@@ -128,7 +129,7 @@ func parse(b []byte, dir string, env func(string) (string, bool), needs Needs) (
 	}
 	d.decode(root, reflect.ValueOf(&c).Elem(), "")
 	said := d.problems
-	k := &checker{decoder: d, config: &c, needs: needs}
+	k := &checker{decoder: d, config: &c, needs: needs, dir: dir}
 	k.check()
 	// A check of a value that could not be decoded would only repeat what was said about it.
 	d.problems = append(said[:len(said):len(said)], slices.DeleteFunc(slices.Clone(d.problems[len(said):]), func(p Problem) bool {
@@ -196,8 +197,10 @@ func (c *Config) resolve(dir string) {
 		abs(&path)
 		c.Ledger = ledgerScheme + path
 	}
+	c.OnFinish = resolveCommand(dir, c.OnFinish)
 	for i := range c.Feeds {
 		abs(&c.Feeds[i].API.KeyFile)
+		c.Feeds[i].OnFinish = resolveCommand(dir, c.Feeds[i].OnFinish)
 	}
 }
 
