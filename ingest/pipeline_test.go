@@ -68,7 +68,7 @@ func write(t testing.TB, name, content string) {
 }
 
 // newRig makes the directories below root; prefix is how the SFTP server calls root ("" = /).
-func newRig(t *testing.T, root, prefix string, login inbox.Config) *rig {
+func newRig(t testing.TB, root, prefix string, login inbox.Config) *rig {
 	r := &rig{root: root, api: emulator.New(emulator.Config{}), base: t.TempDir(), login: login}
 	dirs := rigDirs
 	for _, d := range []*string{&dirs.Inbox, &dirs.Processing, &dirs.Archive, &dirs.Rejected, &dirs.Results} {

@@ -14,6 +14,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 
 	"billdrop/cmd/billdrop/config"
+	"billdrop/ingest"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/ledger/sqlite"
 	"billdrop/ingest/report"
@@ -22,7 +23,7 @@ import (
 type statusCmd struct {
 	FileID  string `arg:"" optional:"" name:"FILE_ID" help:"Id of a file, to see its rows that need attention."`
 	Feed    string `placeholder:"NAME" help:"List the files of this feed alone."`
-	Limit   int    `placeholder:"N" default:"20" help:"Files listed at most; 0 = all (default: 20)."`
+	Limit   *int   `placeholder:"N" help:"Files listed at most; 0 = all (default: 20 in a table, all with --output json)."`
 	MaxRows int    `placeholder:"N" default:"20" help:"With FILE_ID: rows shown at most for each thing to do; 0 = all (default: 20)."`
 }
 
@@ -36,7 +37,7 @@ Examples:
 
 // Run lists files, or tells what to do about one.
 func (c *statusCmd) Run(ctx context.Context, s *session) error {
-	if c.Limit < 0 || c.MaxRows < 0 {
+	if c.Limit != nil && *c.Limit < 0 || c.MaxRows < 0 {
 		return usagef("--limit and --max-rows must not be negative; write how many to show at most, or 0 for all")
 	}
 	conf, err := loadConfig(s, config.Needs{})
@@ -50,7 +51,7 @@ func (c *statusCmd) Run(ctx context.Context, s *session) error {
 	if c.FileID != "" {
 		err = c.one(ctx, s, led)
 	} else {
-		err = c.list(ctx, s, led)
+		err = c.list(ctx, s, led, c.expectations(conf))
 	}
 	return errors.Join(err, led.Close())
 }
@@ -114,30 +115,79 @@ func readStatus(ctx context.Context, led ledger.Ledger, f *ledger.File) (*fileSt
 	}, s, nil
 }
 
-// list shows the newest files.
-func (c *statusCmd) list(ctx context.Context, s *session, led ledger.Ledger) error {
-	query := ledger.Query{Feed: c.Feed, Ours: true}
-	if c.Limit > 0 {
-		query.Limit = c.Limit + 1 // one more shows that there are more
+// expectation is what one feed expects.
+type expectation struct {
+	feed string
+	*ingest.Expect
+}
+
+// expectations are those of the feeds that are asked for.
+func (c *statusCmd) expectations(conf *config.Config) []expectation {
+	var list []expectation
+	for i := range conf.Feeds {
+		f := &conf.Feeds[i]
+		if e := buildExpect(f); e != nil && (c.Feed == "" || c.Feed == f.Name) {
+			list = append(list, expectation{f.Name, e})
+		}
 	}
-	files, err := led.Files(ctx, query)
+	return list
+}
+
+// missingFile is an expected file that has not come, as `status` tells it.
+type missingFile struct {
+	Feed    string           `json:"feed"`
+	Pattern string           `json:"pattern"`
+	Due     report.Timestamp `json:"due"`
+
+	text string
+}
+
+func findMissing(ctx context.Context, led ledger.Ledger, expected []expectation) ([]missingFile, error) {
+	list := []missingFile{}
+	for _, e := range expected {
+		m, err := ingest.FindMissing(ctx, led, e.feed, e.Expect, time.Now())
+		if err != nil {
+			return nil, err
+		}
+		if m != nil {
+			list = append(list, missingFile{m.Feed, m.Pattern, report.At(m.Due), m.Text()})
+		}
+	}
+	return list, nil
+}
+
+// defaultLimit is how many files a table shows that nobody has asked for a number of.
+const defaultLimit = 20
+
+// list shows the newest files, and warns of those that should be there.
+func (c *statusCmd) list(ctx context.Context, s *session, led ledger.Ledger, expected []expectation) error {
+	files, err := led.Files(ctx, ledger.Query{Feed: c.Feed, Ours: true})
 	if err != nil {
 		return err
 	}
-	cut := c.Limit > 0 && len(files) > c.Limit
-	if cut {
-		files = files[:c.Limit]
+	limit := len(files)
+	if c.Limit != nil && *c.Limit > 0 {
+		limit = min(limit, *c.Limit)
+	} else if c.Limit == nil && !s.json() {
+		limit = min(limit, defaultLimit)
 	}
-	list := make([]*fileStatus, len(files))
-	for i, f := range files {
+	list := make([]*fileStatus, limit)
+	for i, f := range files[:limit] {
 		if list[i], _, err = readStatus(ctx, led, f); err != nil {
 			return err
 		}
 	}
+	missing, err := findMissing(ctx, led, expected)
+	if err != nil {
+		return err
+	}
 	if s.json() {
-		err = writeJSON(s.stdout, map[string]any{"files": list})
+		err = writeJSON(s.stdout, map[string]any{"files": list, "older": len(files) - limit, "missing": missing})
 	} else {
-		_, err = io.WriteString(s.stdout, listText(list, cut))
+		for _, m := range missing {
+			s.screen.warnf("feed %s: %s", m.Feed, m.text)
+		}
+		_, err = io.WriteString(s.stdout, listText(list, len(files)-limit))
 	}
 	if err != nil {
 		return fmt.Errorf("write to standard output: %w", err)
@@ -145,8 +195,8 @@ func (c *statusCmd) list(ctx context.Context, s *session, led ledger.Ledger) err
 	return nil
 }
 
-// listText is a table of files, newest first.
-func listText(list []*fileStatus, cut bool) string {
+// listText is a table of files, newest first; older is how many more there are.
+func listText(list []*fileStatus, older int) string {
 	if len(list) == 0 {
 		return "no files yet\n"
 	}
@@ -166,8 +216,8 @@ func listText(list []*fileStatus, cut bool) string {
 	}
 	var b strings.Builder
 	fmt.Fprintln(&b, t.Render())
-	if cut {
-		fmt.Fprintln(&b, "  … and older ones; --limit 0 lists all")
+	if older > 0 {
+		fmt.Fprintf(&b, "  … and %s; --limit 0 lists all\n", count(older, "older file"))
 	}
 	if needed != "" {
 		fmt.Fprintf(&b, "What to do about the rows of a file that need attention: billdrop status %s\n", needed)
