@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/ledger/sqlite"
+	"billdrop/ingest/report"
 )
 
 // With a marker nothing settles and nothing is waited for: a file is complete when its marker is there, which goes with it.
@@ -126,5 +128,55 @@ func TestImportOutMustBeWritable(t *testing.T) {
 		if _, err := w.Import(t.Context(), r.feed, file, nil, filepath.Join(r.base, "out")); err != nil {
 			t.Error(err)
 		}
+	})
+}
+
+// Finished hears of each file once, when its reports are in place, and of what its summary says to the byte: of a refused one, of one that
+// is held and then approved, and of one whose run ended when all was published.
+func TestFinished(t *testing.T) {
+	onServers(t, func(t *testing.T, r *rig) {
+		var log bytes.Buffer
+		w := r.worker(t, &log, r.feed)
+		heard := make(map[string]int)
+		w.Finished = func(s report.Summary) {
+			published, err := os.ReadFile(filepath.Join(r.root, "results", report.NamesOf(s.Stem).Summary))
+			if err != nil || !bytes.Equal(published, s.Bytes()) {
+				t.Errorf("%s: %v: heard\n%s\nbut published is\n%s", s.File, err, s.Bytes(), published)
+			}
+			heard[s.File+" "+s.Outcome]++
+		}
+		poll := func(want map[string]int) []report.Summary {
+			t.Helper()
+			clear(heard)
+			summaries, err := w.Poll(t.Context())
+			if err != nil || !maps.Equal(heard, want) {
+				t.Errorf("%v, heard of %v, want %v", err, heard, want)
+			}
+			return summaries
+		}
+		r.drop(t, "good.csv", manyBills(0, 3, 3))
+		r.drop(t, "mixed.csv", manyBills(10, 3, 3)+"INV-9,abc,A,C,N\n")
+		r.drop(t, "bad.csv", "nothing\n1\n")
+		poll(map[string]int{"good.csv completed": 1, "mixed.csv completed_with_errors": 1, "bad.csv rejected": 1})
+		poll(map[string]int{})
+
+		r.feed.Hold.MaxRows = 1
+		r.drop(t, "held.csv", manyBills(20, 3, 3))
+		s := poll(map[string]int{"held.csv held": 1})
+		poll(map[string]int{})
+		if _, err := Approve(t.Context(), w.Ledger, s[0].FileID); err != nil {
+			t.Fatal(err)
+		}
+		poll(map[string]int{"held.csv completed": 1})
+
+		f, err := w.Ledger.File(t.Context(), s[0].FileID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.State = ledger.Published
+		if err := w.Ledger.SaveFile(t.Context(), f); err != nil {
+			t.Fatal(err)
+		}
+		poll(map[string]int{"held.csv completed": 1})
 	})
 }

@@ -37,7 +37,9 @@ type teller struct {
 	log      *slog.Logger
 	commands map[string][]string // by feed
 	env      []string
-	last     time.Duration // as tellLast
+	limit    time.Duration // tellTime; tests are less patient, here and below
+	grace    time.Duration // tellGrace
+	last     time.Duration // tellLast
 	waiting  chan report.Summary
 	running  sync.WaitGroup
 	ctx      context.Context // ends the commands that still run
@@ -58,9 +60,11 @@ func newTeller(s *session, c *config.Config) *teller {
 	if len(commands) == 0 {
 		return nil
 	}
-	t := &teller{
-		log: s.log, commands: commands, env: withoutKey(os.Environ()), last: tellLast, waiting: make(chan report.Summary, tellWaiting),
-	}
+	return startTeller(&teller{log: s.log, commands: commands, env: withoutKey(os.Environ()), limit: tellTime, grace: tellGrace, last: tellLast})
+}
+
+func startTeller(t *teller) *teller {
+	t.waiting = make(chan report.Summary, tellWaiting)
 	// A signal that stops the work does not stop the telling of what was done.
 	t.ctx, t.stop = context.WithCancel(context.Background())
 	for range tellAtOnce {
@@ -127,12 +131,12 @@ func (t *teller) tell() {
 // run runs the command for one file. What goes wrong with it is logged, in words of ours: what it prints may hold anything.
 func (t *teller) run(s report.Summary) {
 	command := t.commands[s.Feed]
-	ctx, cancel := context.WithTimeout(t.ctx, tellTime)
+	ctx, cancel := context.WithTimeout(t.ctx, t.limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	cmd.Env = t.env
 	cmd.Stdin = bytes.NewReader(s.Bytes())
-	cmd.WaitDelay = tellGrace
+	cmd.WaitDelay = t.grace
 	endGroup := ownGroup(cmd)
 	log := t.log.With("feed", s.Feed, "file", s.File, "file_id", s.FileID, "command", filepath.Base(command[0]))
 	begun := time.Now()
