@@ -342,14 +342,14 @@ func (j *job) settle(ctx context.Context, outcome string) error {
 	if err := j.Ledger.Flush(context.WithoutCancel(ctx)); err != nil {
 		return fmt.Errorf("record outcomes of %s: %w", j.file.Name, err)
 	}
-	if outcome == "" {
-		totals, err := j.Ledger.Totals(ctx, j.file.ID)
-		if err != nil {
-			return err
-		}
-		outcome = report.OutcomeOf(totals.Rows)
+	sums, err := j.Ledger.Totals(ctx, j.file.ID)
+	if err != nil {
+		return err
 	}
-	j.file.Outcome = outcome
+	if outcome == "" {
+		outcome = report.OutcomeOf(sums.Rows)
+	}
+	j.file.Sums, j.file.Outcome = &sums, outcome
 	j.file.Finished = time.Now()
 	j.file.RunID, j.file.Version = j.runID, j.Version
 	return j.advance(ctx, ledger.Settled)
@@ -380,7 +380,7 @@ func (j *job) publish(ctx context.Context) error {
 
 // publishRows publishes results and rejects, if they balance.
 func (j *job) publishRows(ctx context.Context, names report.Names) (ledger.Totals, error) {
-	totals, err := j.Ledger.Totals(ctx, j.file.ID)
+	totals, err := ledger.SumsOf(ctx, j.Ledger, j.file)
 	if err != nil {
 		return totals, err
 	}
@@ -432,7 +432,7 @@ func (j *job) shelve(ctx context.Context) error {
 		return err
 	}
 	if j.summary == nil { // published by a run that was stopped before it could tell
-		totals, err := j.Ledger.Totals(ctx, j.file.ID)
+		totals, err := ledger.SumsOf(ctx, j.Ledger, j.file)
 		if err != nil {
 			return err
 		}

@@ -66,6 +66,10 @@ func addDone(ctx context.Context, led ledger.Ledger, i, rows int, received time.
 		Name: fmt.Sprintf("bills-%05d.csv", i), Path: fmt.Sprintf("/archive/bills-%05d.csv", i), Results: "/results", Stem: fmt.Sprintf("bills-%05d-%08x", i, i),
 		SHA256: fmt.Sprintf("%064x", i), State: ledger.Done, Outcome: ledger.Completed, Rows: rows, RowsRead: true,
 		Received: received, Started: received, Finished: received.Add(time.Minute),
+		Sums: &ledger.Totals{
+			Rows: map[ledger.Status]int{ledger.Created: rows}, Amounts: map[string]map[ledger.Status]int64{"ZAR": {ledger.Created: int64(1000 * rows)}},
+			Attempts: rows,
+		},
 	}
 	if err := led.AddFile(ctx, f); err != nil {
 		return err

@@ -98,7 +98,7 @@ type fileStatus struct {
 
 // readStatus sums a file up.
 func readStatus(ctx context.Context, led ledger.Ledger, f *ledger.File) (*fileStatus, report.Summary, error) {
-	totals, err := led.Totals(ctx, f.ID)
+	totals, err := ledger.SumsOf(ctx, led, f)
 	if err != nil {
 		return nil, report.Summary{}, err
 	}

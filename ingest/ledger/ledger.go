@@ -205,12 +205,13 @@ type History struct {
 
 // Totals are sums over a file's recorded outcomes, computed by the engine, not kept in step by hand.
 type Totals struct {
-	Rows     map[Status]int
-	Amounts  map[string]map[Status]int64 // currency → status → minor units
-	Attempts int                         // sends, over all rows
-	Resends  int                         // sends after a row's first
+	Rows     map[Status]int              `json:"rows"`
+	Amounts  map[string]map[Status]int64 `json:"amounts"`  // currency → status → minor units
+	Attempts int                         `json:"attempts"` // sends, over all rows
+	Resends  int                         `json:"resends"`  // sends after a row's first
 	// Customers and Accounts that this file created.
-	Customers, Accounts int
+	Customers int `json:"customers"`
+	Accounts  int `json:"accounts"`
 }
 
 // Ledger is the durable memory of a billdrop. Every method may be called concurrently.

@@ -1,6 +1,9 @@
 package ledger
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // Status is how a row ended. Its zero value is no status: success is never a default.
 type Status string
@@ -98,6 +101,18 @@ type File struct {
 	Finished  time.Time // when its last row was settled
 	Gets      int       // look-ups sent for it; counted by Record
 	Throttled int       // 429 answers it met; counted by Record
+	Sums      *Totals   // of its outcomes when it was last settled, as its reports say them; nil before. Not to be changed
+}
+
+// SumsOf are the sums of a file's outcomes: those that were fixed when it was settled, else those of what is recorded so far.
+func SumsOf(ctx context.Context, l Ledger, f *File) (Totals, error) {
+	switch f.State {
+	case Settled, Published, Done:
+		if f.Sums != nil {
+			return *f.Sums, nil
+		}
+	}
+	return l.Totals(ctx, f.ID)
 }
 
 // Lines counts the physical lines of a file; Total = Header + Blank + Data.

@@ -19,6 +19,8 @@ func fullFile(id string) *ledger.File {
 		Code: "unknown_column", Detail: "column \"x\": map it or list it", Line: 1, Approved: true, Retried: 2, Rows: 3,
 		Lines: ledger.Lines{Total: 7, Header: 1, Blank: 2, Data: 4}, Format: "f0", RowsRead: true, RunID: "run-1", Version: "v1",
 		Received: epoch, Started: epoch.Add(time.Second), Finished: epoch.Add(time.Minute), Gets: 5, Throttled: 6,
+		Sums: &ledger.Totals{Rows: map[ledger.Status]int{ledger.Created: 3}, Amounts: map[string]map[ledger.Status]int64{"ZAR": {ledger.Created: 1 << 60}, "": {}},
+			Attempts: 1, Resends: 2, Customers: 3, Accounts: 4},
 	}
 }
 

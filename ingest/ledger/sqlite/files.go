@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -14,7 +15,7 @@ var fileColumns = []string{
 	"feed", "scope", "origin", "name", "path", "results", "stem", "size", "mod_time", "sha256", "state",
 	"outcome", "code", "detail", "line", "approved", "retried", "row_count",
 	"lines_total", "lines_header", "lines_blank", "lines_data", "format", "rows_read", "run_id", "version",
-	"received", "started", "finished",
+	"received", "started", "finished", "sums",
 }
 
 // putFile is Ledger.AddFile and Ledger.SaveFile. file is a copy.
@@ -31,7 +32,10 @@ func (o *putFile) apply(w *writer) error {
 	if err != nil {
 		return err
 	}
-	args := fileArgs(&o.file, scope)
+	args, err := fileArgs(&o.file, scope)
+	if err != nil {
+		return err
+	}
 	if o.isNew {
 		number, err := w.number(o.file.ID)
 		if err != nil {
@@ -58,19 +62,26 @@ func (o *putFile) apply(w *writer) error {
 	return err
 }
 
-func fileArgs(f *ledger.File, scope int64) []any {
+func fileArgs(f *ledger.File, scope int64) ([]any, error) {
+	var sums []byte
+	if f.Sums != nil {
+		var err error
+		if sums, err = json.Marshal(f.Sums); err != nil {
+			return nil, err
+		}
+	}
 	return []any{
 		f.Feed, scope, string(f.Origin), f.Name, f.Path, f.Results, f.Stem, f.Size, micros(f.ModTime), f.SHA256, string(f.State),
 		f.Outcome, f.Code, f.Detail, f.Line, flag(f.Approved), f.Retried, f.Rows,
 		f.Lines.Total, f.Lines.Header, f.Lines.Blank, f.Lines.Data, f.Format, flag(f.RowsRead), f.RunID, f.Version,
-		micros(f.Received), micros(f.Started), micros(f.Finished),
-	}
+		micros(f.Received), micros(f.Started), micros(f.Finished), string(sums),
+	}, nil
 }
 
 const selectFiles = `SELECT f.id, f.feed, s.merchant, s.mode, f.origin, f.name, f.path, f.results, f.stem, f.size, f.mod_time,
 	f.sha256, f.state, f.outcome, f.code, f.detail, f.line, f.approved, f.retried, f.row_count,
 	f.lines_total, f.lines_header, f.lines_blank, f.lines_data, f.format, f.rows_read, f.run_id, f.version,
-	f.received, f.started, f.finished, f.gets, f.throttled
+	f.received, f.started, f.finished, f.sums, f.gets, f.throttled
 	FROM files AS f JOIN scopes AS s ON s.id = f.scope`
 
 // File implements ledger.Ledger.
@@ -144,12 +155,16 @@ func (l *Ledger) queryFiles(ctx context.Context, query string, args []any) ([]*l
 		var (
 			f                                    ledger.File
 			modTime, received, started, finished sql.NullInt64
+			sums                                 sql.RawBytes
 		)
 		err := rows.Scan(&f.ID, &f.Feed, &f.Scope.Merchant, &f.Scope.Mode, &f.Origin, &f.Name, &f.Path, &f.Results, &f.Stem, &f.Size, &modTime,
 			&f.SHA256, &f.State, &f.Outcome, &f.Code, &f.Detail, &f.Line, &f.Approved, &f.Retried, &f.Rows,
 			&f.Lines.Total, &f.Lines.Header, &f.Lines.Blank, &f.Lines.Data, &f.Format, &f.RowsRead, &f.RunID, &f.Version,
-			&received, &started, &finished, &f.Gets, &f.Throttled)
+			&received, &started, &finished, &sums, &f.Gets, &f.Throttled)
 		f.ModTime, f.Received, f.Started, f.Finished = fromMicros(modTime), fromMicros(received), fromMicros(started), fromMicros(finished)
+		if err == nil && len(sums) > 0 {
+			err = json.Unmarshal(sums, &f.Sums)
+		}
 		files = append(files, &f)
 		return err
 	})

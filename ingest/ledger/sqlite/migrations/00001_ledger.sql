@@ -49,6 +49,7 @@ CREATE TABLE files (
     received     INTEGER,
     started      INTEGER,
     finished     INTEGER,
+    sums         TEXT NOT NULL,       -- ledger.Totals as JSON; '' before it was settled
     gets         INTEGER NOT NULL,
     throttled    INTEGER NOT NULL
 ) STRICT;
