@@ -77,6 +77,8 @@ func (l *Lane) deliver(ctx context.Context, led ledger.Ledger, f *ledger.File, r
 // feed sets rows going, in file order, chunk by chunk.
 func (f *fanout) feed(ctx context.Context, recs records, rows *errgroup.Group) error {
 	slots := semaphore.NewWeighted(window)
+	next := make(chan *delivery)
+	defer close(next)
 	for done := false; !done; {
 		chunk, err := f.read(ctx, recs)
 		if errors.Is(err, io.EOF) {
@@ -98,14 +100,29 @@ func (f *fanout) feed(ctx context.Context, recs records, rows *errgroup.Group) e
 		}
 		f.opening.working(len(chunk))
 		for _, d := range chunk {
-			rows.Go(func() error {
-				defer slots.Release(1)
-				defer f.opening.working(-1)
-				return d.run(ctx)
-			})
+			select {
+			case next <- d:
+			default: // nobody is free
+				rows.Go(func() error { return f.work(ctx, d, next, slots) })
+			}
 		}
 	}
 	return nil
+}
+
+// work takes a row to its end, and then others, until none comes any more: a goroutine that has done a row has the stack for
+// the next. It returns the first error, and goes on all the same: each row finds out for itself that the run has stopped.
+func (f *fanout) work(ctx context.Context, d *delivery, next <-chan *delivery, slots *semaphore.Weighted) error {
+	var first error
+	for ok := true; ok; d, ok = <-next {
+		err := d.run(ctx)
+		f.opening.working(-1)
+		slots.Release(1)
+		if first == nil {
+			first = err
+		}
+	}
+	return first
 }
 
 // read reads the next chunk and drops the rows that have their outcome. Invalid ones get theirs here.
