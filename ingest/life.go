@@ -396,10 +396,11 @@ func (j *job) publishRows(ctx context.Context, names report.Names) (ledger.Total
 	defer rejects.Close()
 	var tally report.Tally
 	err = j.decode(ctx, func(recs *billfile.Decoder) error {
-		outcomes := report.Pages(func(from int) ([]ledger.Outcome, error) {
+		ahead := outcomesAhead{fetch: func(from int) ([]ledger.Outcome, error) {
 			return j.Ledger.Outcomes(ctx, j.file.ID, from, 4*chunkRows)
-		})
-		tally, err = report.Compose(report.Output{Results: results, Rejects: rejects, Layout: layoutOf(j.survey)}, recs, outcomes)
+		}}
+		defer ahead.wait()
+		tally, err = report.Compose(report.Output{Results: results, Rejects: rejects, Layout: layoutOf(j.survey)}, recs, report.Pages(ahead.page))
 		return err
 	})
 	if err == nil {
