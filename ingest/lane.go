@@ -39,6 +39,22 @@ func NewLane(scope ledger.Scope, api API, p Policy, log *slog.Logger) *Lane {
 // Scope is what bill references are unique in on this lane.
 func (l *Lane) Scope() ledger.Scope { return l.scope }
 
+// Width is how many requests may be in flight on the lane now: the policy's Concurrency, or fewer after 429s and outages.
+func (l *Lane) Width() int {
+	l.mu.Lock()
+	g := l.gate
+	if l.users == 0 {
+		g = nil // the next file begins with a new one
+	}
+	l.mu.Unlock()
+	if g == nil {
+		return l.policy.Concurrency
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.limit
+}
+
 // join opens the lane for one more file. A lane on which nothing is under way begins with an open gate.
 func (l *Lane) join() *gate {
 	l.mu.Lock()
