@@ -178,9 +178,13 @@ func oneText(f *ledger.File, status *fileStatus, s report.Summary) string {
 	return b.String()
 }
 
+// title heads the group.
+func (g *rowsToLook) title() string {
+	return map[string]string{"fix": "To fix", "resend": "To send again with those", "retry": "To retry", "look": "To look into"}[g.Do]
+}
+
 func showGroup(b *strings.Builder, g *rowsToLook) {
-	titles := map[string]string{"fix": "To fix", "resend": "To send again with those", "retry": "To retry", "look": "To look into"}
-	fmt.Fprintf(b, "\n%s, %s: %s\n", titles[g.Do], count(g.Count, "row"), g.Advice)
+	fmt.Fprintf(b, "\n%s, %s: %s\n", g.title(), count(g.Count, "row"), g.Advice)
 	for _, r := range g.Rows {
 		fmt.Fprintf(b, "  line %d", r.Line)
 		if r.BillReference != "" {

@@ -8,6 +8,8 @@ import (
 	"os"
 
 	"github.com/alecthomas/kong"
+
+	"billdrop/cmd/billdrop/monitor"
 )
 
 // cli is the command line: what is here is what help, suggestions and completion know.
@@ -104,6 +106,8 @@ type session struct {
 	screen *console // standard error
 	env    func(string) (string, bool)
 	log    *slog.Logger
+	// monitor counts what the worker does; nil but for a run with --listen.
+	monitor *monitor.Monitor
 }
 
 func (s *session) json() bool { return s.Output == "json" }

@@ -3,26 +3,34 @@ package main
 import (
 	"context"
 	"errors"
+	"net"
 
 	"billdrop/cmd/billdrop/config"
+	"billdrop/cmd/billdrop/monitor"
 	"billdrop/ingest"
 	"billdrop/ingest/report"
 )
 
 type runCmd struct {
-	Once bool `help:"Poll once, finish what is there, and exit: for cron."`
+	Once   bool   `help:"Poll once, finish what is there, and exit: for cron."`
+	Listen string `placeholder:"ADDR" help:"Serve a status page, /healthz, /readyz and /metrics there while it runs. A port alone is one of loopback (default: none)."`
 }
 
 func (runCmd) Help() string {
 	return `Without --once it polls until it is interrupted. SIGTERM or SIGINT lets the requests in flight come back and exits; nothing is lost, and the next run goes on from there. A second one exits at once.
 
-Example: billdrop run --once --config /etc/billdrop/config.yaml`
+Examples:
+  billdrop run --once --config /etc/billdrop/config.yaml
+  billdrop run --listen 9310 --config /etc/billdrop/config.yaml`
 }
 
 // Run is the worker.
 func (c *runCmd) Run(ctx context.Context, s *session) error {
 	if !c.Once && s.json() {
 		return usagef("--output json needs --once: a worker that polls has no end at which to write one document; its log lines can be JSON with --log-format json")
+	}
+	if c.Once && c.Listen != "" {
+		return usagef("--listen is for a worker that stays, and --once ends before anybody could look; leave one of them out")
 	}
 	conf, err := loadConfig(s, config.Needs{Key: true, SFTP: true, OnFinish: true})
 	if err != nil {
@@ -35,12 +43,25 @@ func (c *runCmd) Run(ctx context.Context, s *session) error {
 		}
 		return showFiles(s, files, err)
 	}
+	return runFor(ctx, s, conf, c.Listen)
+}
+
+// poll is a worker that polls until ctx is cancelled. It is shown on the listener, unless that is nil.
+func poll(ctx context.Context, s *session, conf *config.Config, listener net.Listener) error {
 	m, err := assemble(ctx, s, conf, true)
 	if err != nil {
 		return err
 	}
+	var page *monitor.Server
+	if listener != nil {
+		if page, err = openPage(s, conf, m, listener); err != nil {
+			return errors.Join(err, m.close())
+		}
+	}
 	s.log.Info("billdrop is polling", "version", buildVersion(), "feeds", len(m.feeds), "every", conf.PollInterval)
-	return errors.Join(m.worker.Run(ctx, conf.PollInterval), m.close())
+	err = m.worker.Run(ctx, conf.PollInterval)
+	page.Close() // before the ledger, which it reads
+	return errors.Join(err, m.close())
 }
 
 // runOnce is one poll of everything that the configuration names: what cron, the demo and the tests do.

@@ -13,6 +13,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
 
+	"billdrop/cmd/billdrop/monitor"
 	"billdrop/ingest/billfile"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/report"
@@ -141,31 +142,48 @@ func reportPaths(f finished) []string {
 
 // statusTable has a line for each status that occurs and a column for each currency.
 func statusTable(s report.Summary) string {
-	currencies := slices.Sorted(maps.Keys(s.Amounts))
+	sums := sumsOf(s)
 	t := newTable()
 	header := table.Row{"status", "rows"}
-	for _, c := range currencies {
+	for _, c := range sums.Currencies {
 		header = append(header, c)
 	}
 	t.AppendHeader(header)
-	sums := make(map[string]int64)
+	for i, line := range sums.Lines {
+		row := table.Row{line.Status, grouped(int64(line.Rows))}
+		for _, amount := range line.Amounts {
+			row = append(row, amount)
+		}
+		if i < len(sums.Lines)-1 {
+			t.AppendRow(row)
+		} else {
+			t.AppendFooter(row)
+		}
+	}
+	return t.Render()
+}
+
+// sumsOf adds the rows of a file up by status and currency; the last line is the total.
+func sumsOf(s report.Summary) monitor.Sums {
+	sums := monitor.Sums{Currencies: slices.Sorted(maps.Keys(s.Amounts))}
+	totals := make(map[string]int64)
 	for _, status := range ledger.Statuses {
 		if s.Rows.By[status] == 0 {
 			continue
 		}
-		row := table.Row{string(status), grouped(int64(s.Rows.By[status]))}
-		for _, c := range currencies {
-			row = append(row, majorUnits(c, s.Amounts[c][status]))
-			sums[c] += s.Amounts[c][status]
+		line := monitor.SumLine{Status: string(status), Rows: s.Rows.By[status]}
+		for _, c := range sums.Currencies {
+			line.Amounts = append(line.Amounts, majorUnits(c, s.Amounts[c][status]))
+			totals[c] += s.Amounts[c][status]
 		}
-		t.AppendRow(row)
+		sums.Lines = append(sums.Lines, line)
 	}
-	total := table.Row{"total", grouped(int64(s.Rows.Total))}
-	for _, c := range currencies {
-		total = append(total, majorUnits(c, sums[c]))
+	total := monitor.SumLine{Status: "total", Rows: s.Rows.Total}
+	for _, c := range sums.Currencies {
+		total.Amounts = append(total.Amounts, majorUnits(c, totals[c]))
 	}
-	t.AppendFooter(total)
-	return t.Render()
+	sums.Lines = append(sums.Lines, total)
+	return sums
 }
 
 // newTable is a table without lines. Its columns are figures, to the right, but for the first and those whose

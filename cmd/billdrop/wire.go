@@ -67,8 +67,12 @@ func assemble(ctx context.Context, s *session, c *config.Config, remote bool) (*
 		return nil, err
 	}
 	m := &machine{ledger: l, progress: newProgress(s), teller: newTeller(s, c), feeds: feeds}
+	watched, err := s.monitor.Progress(ctx, l, feeds, m.progress)
+	if err != nil {
+		return nil, errors.Join(err, m.close())
+	}
 	options := ingest.Options{
-		Ledger: l, Spool: c.SpoolDir, Feeds: feeds, Log: s.log, Progress: m.progress, Version: buildVersion(),
+		Ledger: l, Spool: c.SpoolDir, Feeds: feeds, Log: s.log, Progress: watched, Version: buildVersion(),
 	}
 	if m.teller != nil {
 		options.Finished = m.teller.finished
@@ -154,7 +158,8 @@ func buildLane(s *session, c *config.Config, f *config.Feed) (*ingest.Lane, erro
 		Concurrency: f.API.Concurrency, RateLimit: f.API.RateLimit, MaxAttempts: f.API.MaxAttempts,
 		BackoffMin: f.API.BackoffMin, BackoffMax: f.API.BackoffMax, LookupSettle: f.API.LookupSettle, GiveUpAfter: f.API.GiveUpAfter,
 	}
-	return ingest.NewLane(ledger.Scope{Merchant: f.Merchant, Mode: key.Mode()}, api, policy, s.log), nil
+	scope := ledger.Scope{Merchant: f.Merchant, Mode: key.Mode()}
+	return ingest.NewLane(scope, s.monitor.API(scope, api), policy, s.log), nil
 }
 
 // readKey returns a feed's API key and where it was found: the feed's own file, else the environment, else the

@@ -1,0 +1,269 @@
+package monitor
+
+import (
+	"context"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"billdrop/ingest"
+	"billdrop/ingest/ledger"
+	"billdrop/ingest/report"
+)
+
+const (
+	// startTimeout bounds what the start of a file waits for the ledger.
+	startTimeout = 10 * time.Second
+	// keptTotals bounds the sums of finished files that are kept: pages show far fewer.
+	keptTotals = 1000
+)
+
+// files follows the files under way, and keeps the sums of finished ones, which do not change while this process has
+// the ledger. It passes on all that it hears. It may be used concurrently.
+type files struct {
+	led     ledger.Ledger
+	metrics *metrics
+	next    ingest.Progress
+
+	mu     sync.Mutex
+	moving map[string]*moving       // by file id
+	last   map[string]time.Time     // feed → when its latest file was finished
+	totals map[string]ledger.Totals // of finished files, by id
+
+	summing sync.Mutex // one sum at a time: pages do not add up the same file twice
+}
+
+// moving is a file whose rows are being sent.
+type moving struct {
+	feed  string
+	rows  int
+	done  map[ledger.Status]int // all outcomes, those of earlier runs included
+	count map[ledger.Status]prometheus.Counter
+	pace  pace
+}
+
+var _ ingest.Progress = (*files)(nil)
+
+// Progress follows the worker's files, and tells next what it hears. Feeds are those of the worker.
+func (m *Monitor) Progress(ctx context.Context, led ledger.Ledger, feeds []*ingest.Feed, next ingest.Progress) (ingest.Progress, error) {
+	if m == nil {
+		return next, nil
+	}
+	f := &files{
+		led: led, metrics: m.metrics, next: next,
+		moving: make(map[string]*moving), last: make(map[string]time.Time), totals: make(map[string]ledger.Totals),
+	}
+	for _, feed := range feeds {
+		m.metrics.begin(feed.Name)
+		newest, err := led.Files(ctx, ledger.Query{Feed: feed.Name, Ours: true, Limit: 100})
+		if err != nil {
+			return nil, err
+		}
+		for _, file := range newest {
+			f.finished(feed.Name, file.Finished)
+		}
+	}
+	m.files = f
+	return f, nil
+}
+
+// FileStarted implements ingest.Progress. It reads the file's record and the sums of its earlier outcomes: one short look
+// before the file's first row.
+func (f *files) FileStarted(id, name string, rows int) {
+	f.next.FileStarted(id, name, rows)
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	file, err := f.led.File(ctx, id)
+	if err != nil {
+		return // a broken ledger stops the file by itself
+	}
+	before, err := f.led.Totals(ctx, id)
+	if err != nil {
+		return
+	}
+	if file.Retried > 0 { // these are sent again
+		delete(before.Rows, ledger.Failed)
+		delete(before.Rows, ledger.Unknown)
+	}
+	m := &moving{feed: file.Feed, rows: rows, done: before.Rows, count: make(map[ledger.Status]prometheus.Counter)}
+	if m.done == nil {
+		m.done = make(map[ledger.Status]int)
+	}
+	for _, status := range ledger.Statuses {
+		m.count[status] = f.metrics.rows.WithLabelValues(file.Feed, string(status))
+	}
+	m.pace.begin(time.Now())
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.moving[id] = m
+	delete(f.totals, id)
+}
+
+// RowDone implements ingest.Progress.
+func (f *files) RowDone(id string, status ledger.Status) {
+	f.next.RowDone(id, status)
+	now := time.Now()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	m := f.moving[id]
+	if m == nil {
+		return
+	}
+	m.done[status]++
+	m.pace.add(now)
+	if c := m.count[status]; c != nil {
+		c.Inc()
+	}
+}
+
+// FileFinished implements ingest.Progress.
+func (f *files) FileFinished(id string, s report.Summary) {
+	f.next.FileFinished(id, s)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.metrics.files.WithLabelValues(s.Feed, s.Outcome).Inc()
+	if f.moving[id] == nil && s.Outcome == ledger.FileRejected {
+		// Refused as a whole: its rows got their status without being gone through one by one. Of other files that were
+		// not followed, an earlier process has counted the rows.
+		for status, n := range s.Rows.By {
+			f.metrics.rows.WithLabelValues(s.Feed, string(status)).Add(float64(n))
+		}
+	}
+	delete(f.moving, id)
+	f.finished(s.Feed, s.FinishedAt.Time)
+	f.keep(id, ledger.Totals{
+		Rows: s.Rows.By, Amounts: s.Amounts, Attempts: s.Requests.Posts, Resends: s.Requests.Retries,
+		Customers: s.Parties.Customers, Accounts: s.Parties.Accounts,
+	})
+}
+
+// finished notes when a feed's latest file was finished. f.mu is held, or f not shared yet.
+func (f *files) finished(feed string, at time.Time) {
+	if at.After(f.last[feed]) {
+		f.last[feed] = at
+	}
+}
+
+// keep keeps the sums of a finished file. f.mu is held.
+func (f *files) keep(id string, t ledger.Totals) {
+	if len(f.totals) >= keptTotals {
+		clear(f.totals)
+	}
+	f.totals[id] = t
+}
+
+// lastOf is when a feed's latest file was finished; zero where none was.
+func (f *files) lastOf(feed string) time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.last[feed]
+}
+
+// busy reports whether rows of a feed's file are being sent.
+func (f *files) busy(feed string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, m := range f.moving {
+		if m.feed == feed {
+			return true
+		}
+	}
+	return false
+}
+
+// advance is how far a file under way is.
+type advance struct {
+	Done, Rows int
+	ByStatus   map[ledger.Status]int
+	PerSecond  float64       // lately; 0: nothing moves
+	Left       time.Duration // at that pace; 0: not known
+}
+
+// advanceOf tells how far a file is; false where it is not followed.
+func (f *files) advanceOf(id string, now time.Time) (advance, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	m := f.moving[id]
+	if m == nil {
+		return advance{}, false
+	}
+	a := advance{Rows: m.rows, ByStatus: maps.Clone(m.done), PerSecond: m.pace.perSecond(now)}
+	for _, n := range m.done {
+		a.Done += n
+	}
+	a.Done = min(a.Done, a.Rows)
+	if open := a.Rows - a.Done; open > 0 && a.PerSecond > 0 {
+		a.Left = time.Duration(float64(open) / a.PerSecond * float64(time.Second))
+	}
+	return a, true
+}
+
+// paceWindow is how many seconds a pace looks back.
+const paceWindow = 30
+
+// pace counts rows by the second. It is not for concurrent use.
+type pace struct {
+	began time.Time
+	slots [paceWindow + 1]struct {
+		second int64 // since 1970
+		rows   int
+	}
+}
+
+func (p *pace) begin(now time.Time) { *p = pace{began: now} }
+
+func (p *pace) add(now time.Time) {
+	second := now.Unix()
+	slot := &p.slots[second%int64(len(p.slots))]
+	if slot.second != second {
+		slot.second, slot.rows = second, 0
+	}
+	slot.rows++
+}
+
+// perSecond is the pace over the last paceWindow seconds, or since the beginning where that is later.
+func (p *pace) perSecond(now time.Time) float64 {
+	rows := 0
+	for _, s := range p.slots {
+		if age := now.Unix() - s.second; age >= 0 && age <= paceWindow {
+			rows += s.rows
+		}
+	}
+	return float64(rows) / min(max(now.Sub(p.began).Seconds(), 1), paceWindow)
+}
+
+// sums is the ledger with the sums of files at hand: those of finished files are kept, and a file under way is told by the
+// counts of its rows, without amounts, for adding up a large one with every look would slow it down.
+type sums struct {
+	ledger.Ledger
+	files *files
+	file  *ledger.File // the one that is asked for
+}
+
+// Totals implements ledger.Ledger.
+func (s sums) Totals(ctx context.Context, id string) (ledger.Totals, error) {
+	if !s.file.State.Finished() {
+		if a, ok := s.files.advanceOf(id, time.Now()); ok {
+			return ledger.Totals{Rows: a.ByStatus}, nil
+		}
+		return s.Ledger.Totals(ctx, id)
+	}
+	s.files.summing.Lock()
+	defer s.files.summing.Unlock()
+	s.files.mu.Lock()
+	t, known := s.files.totals[id]
+	s.files.mu.Unlock()
+	if known {
+		return t, nil
+	}
+	t, err := s.Ledger.Totals(ctx, id)
+	if err != nil {
+		return t, err
+	}
+	s.files.mu.Lock()
+	defer s.files.mu.Unlock()
+	s.files.keep(id, t)
+	return t, nil
+}

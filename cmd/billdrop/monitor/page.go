@@ -1,0 +1,286 @@
+package monitor
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"html/template"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+
+	"billdrop/ingest"
+	"billdrop/ingest/ledger"
+)
+
+const (
+	// refreshAfter is how often a page that changes is loaded anew.
+	refreshAfter = 5 * time.Second
+	// pageTimeout bounds what a page waits for the ledger; it is within answerTimeout.
+	pageTimeout = 25 * time.Second
+	// newestFiles are how many finished files the front page lists.
+	newestFiles = 50
+	// unfinishedFiles bounds the files under way and held that the front page lists.
+	unfinishedFiles = 200
+)
+
+//go:embed page.html
+var pageText string
+
+//go:embed page.css
+var styleText string
+
+// contentPolicy allows a page its own style, which stands in it, and nothing else.
+var contentPolicy = func() string {
+	sum := sha256.Sum256([]byte(styleText))
+	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
+		"'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+}()
+
+var pages = template.Must(template.New("page").Funcs(template.FuncMap{
+	"style":    func() template.CSS { return template.CSS(styleText) },
+	"at":       at,
+	"datetime": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+	"short":    short,
+	"ago":      humanize.Time,
+	"left":     left,
+	"moving":   newBar,
+	"number":   number,
+	"size":     func(n int64) string { return humanize.IBytes(uint64(max(0, n))) },
+	"statuses": func() []ledger.Status { return ledger.Statuses[:] },
+	"words":    func(s ledger.Status) string { return strings.ReplaceAll(string(s), "_", " ") },
+}).Parse(pageText))
+
+// at is a time the way people read it, in the machine's time zone.
+func at(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }
+
+// short is at, without what goes without saying: the day of today, the seconds of another.
+func short(t, now time.Time) string {
+	t, now = t.Local(), now.Local()
+	if t.Format(time.DateOnly) == now.Format(time.DateOnly) {
+		return t.Format("15:04:05")
+	}
+	return t.Format("2006-01-02 15:04")
+}
+
+// left is about how long something takes, for people.
+func left(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return "less than a minute"
+	case d < time.Hour:
+		return fmt.Sprintf("about %d min", int(d.Minutes()+0.5))
+	}
+	return fmt.Sprintf("about %d h %d min", int(d.Hours()), int(d.Minutes())%60)
+}
+
+// bar is the progress of a file.
+type bar struct {
+	Page pager
+	Name string
+	By   map[ledger.Status]int
+	Pace int // rows a second
+	advance
+}
+
+func newBar(p pager, name string, a advance) bar {
+	return bar{Page: p, Name: name, By: a.ByStatus, Pace: int(a.PerSecond + 0.5), advance: a}
+}
+
+// number writes a number; "" where it is 0 and would only be in the way.
+func number(p pager, n int) string {
+	if n == 0 {
+		return ""
+	}
+	return p.Count(n)
+}
+
+// pager is any of the pages.
+type pager interface{ Count(n int) string }
+
+// page is what every page has.
+type page struct {
+	Title   string
+	Version string
+	Now     time.Time
+	Refresh int  // seconds until it is loaded anew; 0 = it is not
+	Live    bool // it would be, unless the reader has turned that off
+	Teller  Teller
+}
+
+// newPage makes a page. changes: what it shows goes on changing.
+func (v *view) newPage(r *http.Request, title string, changes bool) page {
+	p := page{Title: title, Version: v.Version, Now: time.Now(), Live: changes, Teller: v.Teller}
+	if changes && r.URL.Query().Get("refresh") != "off" {
+		p.Refresh = int(refreshAfter.Seconds())
+	}
+	return p
+}
+
+// Count writes a number.
+func (p page) Count(n int) string { return p.Teller.Number(int64(n)) }
+
+// frontPage is what billdrop does now, and did lately.
+type frontPage struct {
+	page
+	Feeds      []feedLine
+	UnderWay   []movingLine
+	Held       []File
+	Latest     []File
+	Polling    time.Duration
+	Troubled   int  // feeds that do not work
+	Remarks    int  // of all feeds
+	Unfinished bool // there are more files under way or held than are shown
+	Older      bool // there are older files than those shown
+}
+
+// feedLine is a feed.
+type feedLine struct {
+	ingest.InboxState
+	Ready    bool
+	Why      string // what to tell of Ready
+	Merchant string
+	Mode     string
+	LastFile time.Time
+}
+
+// movingLine is a file under way.
+type movingLine struct {
+	*ledger.File
+	Step     string // in words, while no rows are sent
+	Sending  bool
+	Progress advance
+}
+
+// overview shows the front page.
+func (v *view) overview(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), pageTimeout)
+	defer cancel()
+	p := &frontPage{page: v.newPage(r, "billdrop", true), Polling: v.Polling}
+	for i, s := range v.Worker.Inboxes() {
+		line := feedLine{InboxState: s, LastFile: v.files.lastOf(s.Feed)}
+		line.Ready, line.Why = v.ready(s)
+		line.Merchant, line.Mode = v.Feeds[i].Lane.Scope().Merchant, v.Feeds[i].Lane.Scope().Mode
+		if !line.Ready && !s.Polled.IsZero() {
+			p.Troubled++
+		}
+		p.Remarks += len(s.Remarks)
+		p.Feeds = append(p.Feeds, line)
+	}
+	if err := p.readFiles(ctx, v); err != nil {
+		v.sorry(w, r, err)
+		return
+	}
+	p.Title = p.headline()
+	v.show(w, http.StatusOK, "front", p)
+}
+
+// readFiles reads as many files as are shown, however many the ledger holds.
+func (p *frontPage) readFiles(ctx context.Context, v *view) error {
+	unfinished, err := v.Ledger.Files(ctx, ledger.Query{Unfinished: true, Limit: unfinishedFiles + 1})
+	if err != nil {
+		return err
+	}
+	if p.Unfinished = len(unfinished) > unfinishedFiles; p.Unfinished {
+		unfinished = unfinished[:unfinishedFiles]
+	}
+	for _, f := range unfinished {
+		if f.State == ledger.Held {
+			held, err := v.tell(ctx, f)
+			if err != nil {
+				return err
+			}
+			p.Held = append(p.Held, held)
+			continue
+		}
+		line := movingLine{File: f, Step: steps[f.State]}
+		line.Progress, line.Sending = v.files.advanceOf(f.ID, p.Now)
+		line.Sending = line.Sending && f.State == ledger.Sending
+		p.UnderWay = append(p.UnderWay, line)
+	}
+	newest, err := v.Ledger.Files(ctx, ledger.Query{Ours: true, Limit: newestFiles + len(unfinished) + 1})
+	if err != nil {
+		return err
+	}
+	newest = slices.DeleteFunc(newest, func(f *ledger.File) bool { return !f.State.Finished() })
+	if p.Older = len(newest) > newestFiles; p.Older {
+		newest = newest[:newestFiles]
+	}
+	for _, f := range newest {
+		told, err := v.tell(ctx, f)
+		if err != nil {
+			return err
+		}
+		p.Latest = append(p.Latest, told)
+	}
+	return nil
+}
+
+// headline is the page's title, so that a tab tells what matters.
+func (p *frontPage) headline() string {
+	var says []string
+	if p.Troubled > 0 {
+		says = append(says, fmt.Sprintf("%d in trouble", p.Troubled))
+	}
+	if n := len(p.Held); n > 0 {
+		says = append(says, fmt.Sprintf("%d held", n))
+	}
+	if n := len(p.UnderWay); n > 0 {
+		says = append(says, fmt.Sprintf("%d under way", n))
+	}
+	return strings.Join(append(says, "billdrop"), " · ")
+}
+
+// steps is what is done with a file in each state.
+var steps = map[ledger.FileState]string{
+	ledger.Claiming:  "being taken from the inbox",
+	ledger.Claimed:   "being fetched",
+	ledger.Spooled:   "being validated",
+	ledger.Sending:   "about to be sent",
+	ledger.Settled:   "reports being written",
+	ledger.Published: "being put into the archive",
+}
+
+// tell puts a file into words.
+func (v *view) tell(ctx context.Context, f *ledger.File) (File, error) {
+	return v.Teller.File(ctx, sums{v.Ledger, v.files, f}, f)
+}
+
+// show writes a page, whole or not at all.
+func (v *view) show(w http.ResponseWriter, code int, name string, data any) {
+	var b bytes.Buffer
+	if err := pages.ExecuteTemplate(&b, name, data); err != nil {
+		v.Log.Warn("the status page cannot be drawn", "error", err)
+		http.Error(w, "this page cannot be drawn; the log says why", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(code)
+	_, _ = w.Write(b.Bytes()) // who asked has gone: nobody is left to be told
+}
+
+// sorryPage says why there is nothing to be seen.
+type sorryPage struct {
+	page
+	Why string
+}
+
+// sorry tells of a ledger that cannot be read, or of a file that is not in it.
+func (v *view) sorry(w http.ResponseWriter, r *http.Request, err error) {
+	if errors.Is(err, ledger.ErrNotFound) {
+		v.show(w, http.StatusNotFound, "sorry", sorryPage{v.newPage(r, "No such file · billdrop", false), "There is no file of that id in the ledger."})
+		return
+	}
+	if r.Context().Err() != nil {
+		return // nobody waits for it any more
+	}
+	v.Log.Warn("the status page cannot read the ledger", "error", err)
+	v.show(w, http.StatusServiceUnavailable, "sorry", sorryPage{v.newPage(r, "Ledger out of reach · billdrop", true), "The ledger cannot be read; the log says why."})
+}

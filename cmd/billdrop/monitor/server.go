@@ -1,0 +1,160 @@
+package monitor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+const (
+	headerTimeout = 5 * time.Second
+	// answerTimeout bounds a whole answer: the first page after a start adds large files up.
+	answerTimeout = 30 * time.Second
+	idleTimeout   = 2 * time.Minute
+	// closeTimeout is how long answers under way may take once the worker has ended.
+	closeTimeout   = 3 * time.Second
+	maxHeaderBytes = 16 << 10
+)
+
+// ErrAddress is the kind of every error of Listen: nothing was touched.
+var ErrAddress = errors.New("--listen")
+
+// Listen opens the address of --listen. A port alone ("9310", ":9310") is one of loopback; other machines reach only an address that
+// is spelled out.
+func Listen(ctx context.Context, address string) (net.Listener, error) {
+	host, port, err := splitAddress(address)
+	if err != nil {
+		return nil, err
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort(host, port))
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("%w %s: another program, perhaps another billdrop, listens there; stop it, or name another port", ErrAddress, address)
+	case err != nil:
+		return nil, fmt.Errorf("%w %s: %w; name a port of this machine, such as 9310, or an address with a port", ErrAddress, address, err)
+	}
+	return listener, nil
+}
+
+func splitAddress(address string) (host, port string, err error) {
+	port = strings.TrimPrefix(address, ":")
+	if strings.Contains(port, ":") {
+		if host, port, err = net.SplitHostPort(address); err != nil || host == "" {
+			return "", "", fmt.Errorf("%w %s: it is no address; write a port such as 9310, or an address with a port such as 192.0.2.7:9310", ErrAddress, address)
+		}
+	} else {
+		host = "127.0.0.1"
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || strconv.FormatUint(n, 10) != port {
+		return "", "", fmt.Errorf("%w %s: %q is no port; write a number from 1 to 65535, such as 9310", ErrAddress, address, port)
+	}
+	return host, port, nil
+}
+
+// IsLoopback reports whether only this machine reaches a listener.
+func IsLoopback(l net.Listener) bool {
+	a, err := netip.ParseAddrPort(l.Addr().String())
+	return err == nil && a.Addr().Unmap().IsLoopback()
+}
+
+// Server answers for a site until it is closed.
+type Server struct {
+	view    *view
+	server  *http.Server
+	serving sync.WaitGroup
+}
+
+// Serve answers on the listener, which it takes over. Progress must have been called. The caller closes the server.
+func (m *Monitor) Serve(l net.Listener, s Site) (*Server, error) {
+	s.Loopback = IsLoopback(l)
+	handler, v, err := m.handler(s)
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	server := &Server{view: v, server: &http.Server{
+		Handler: handler, ReadHeaderTimeout: headerTimeout, ReadTimeout: headerTimeout, WriteTimeout: answerTimeout, IdleTimeout: idleTimeout,
+		MaxHeaderBytes: maxHeaderBytes, ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelWarn),
+	}}
+	server.serving.Go(func() {
+		if err := server.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			s.Log.Error("the status page has ended, the worker goes on; start billdrop again to have it back", "error", err)
+		}
+	})
+	return server, nil
+}
+
+// Close ends the server: the worker has ended. Answers under way have closeTimeout to come to their end. A nil Server has nothing to close.
+func (s *Server) Close() {
+	if s == nil {
+		return
+	}
+	s.view.over.Store(true)
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	if s.server.Shutdown(ctx) != nil {
+		_ = s.server.Close() // it gives up what is left; there is nothing to be done about that
+	}
+	s.serving.Wait()
+}
+
+// handler routes the requests of a site.
+func (m *Monitor) handler(s Site) (http.Handler, *view, error) {
+	if m.files == nil {
+		return nil, nil, errUnwired
+	}
+	v := &view{Site: s, Monitor: m, good: &goodPolls{at: make(map[string]time.Time)}}
+	if err := m.metrics.registry.Register(v); err != nil {
+		return nil, nil, fmt.Errorf("register the metrics: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", v.overview)
+	mux.HandleFunc("GET /files/{id}", v.file)
+	mux.HandleFunc("GET /healthz", v.healthz)
+	mux.HandleFunc("GET /readyz", v.readyz)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(m.metrics.registry, promhttp.HandlerOpts{
+		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelWarn), MaxRequestsInFlight: 4,
+	}))
+	return v.guard(mux), v, nil
+}
+
+// guard sets what every answer carries. On loopback it refuses requests that name another host: a page somewhere in the net
+// whose name is made to mean 127.0.0.1 could otherwise read this one through the browser of whoever looks at it.
+func (v *view) guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", contentPolicy)
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		h.Set("Cache-Control", "no-store")
+		if v.Loopback && !isLocalHost(r.Host) {
+			http.Error(w, "ask for localhost or 127.0.0.1; a proxy in front has to send one of these as Host", http.StatusMisdirectedRequest)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// isLocalHost reports whether a Host header names this machine.
+func isLocalHost(host string) bool {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	host = strings.Trim(host, "[]")
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	a, err := netip.ParseAddr(host)
+	return err == nil && a.Unmap().IsLoopback()
+}
