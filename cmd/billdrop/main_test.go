@@ -42,6 +42,8 @@ func TestMain(m *testing.M) {
 //	bills N               the API holds N bills
 //	lock FILE             holds a ledger, as another billdrop would
 //	numbers N FILE        writes a bill file of N rows with a party each
+//	listening LOG         waits until a run's log names its status page; $PAGE is the page's address, $PORT its port
+//	get STATUS URL        asks for a page, which must answer so; its body becomes the standard output
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
@@ -52,6 +54,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code": scriptCode, "site": scriptSite, "requests": scriptRequests, "bills": scriptBills, "lock": scriptLock, "numbers": scriptNumbers,
+			"listening": scriptListening, "get": scriptGet,
 		},
 	})
 }

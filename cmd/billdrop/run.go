@@ -17,11 +17,9 @@ type runCmd struct {
 }
 
 func (runCmd) Help() string {
-	return `Without --once it polls until it is interrupted. SIGTERM or SIGINT lets the requests in flight come back and exits; nothing is lost, and the next run goes on from there. A second one exits at once.
+	return `Without --once it polls until it is interrupted. SIGTERM or SIGINT lets the requests in flight come back and exits; nothing is lost, and the next run goes on from there. A second one exits at once. With --listen 9310, http://127.0.0.1:9310/ shows what it does.
 
-Examples:
-  billdrop run --once --config /etc/billdrop/config.yaml
-  billdrop run --listen 9310 --config /etc/billdrop/config.yaml`
+Example: billdrop run --once --config /etc/billdrop/config.yaml`
 }
 
 // Run is the worker.

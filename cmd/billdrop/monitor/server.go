@@ -70,9 +70,10 @@ func IsLoopback(l net.Listener) bool {
 
 // Server answers for a site until it is closed.
 type Server struct {
-	view    *view
-	server  *http.Server
-	serving sync.WaitGroup
+	view     *view
+	server   *http.Server
+	serving  sync.WaitGroup
+	patience time.Duration // closeTimeout, but for tests
 }
 
 // Serve answers on the listener, which it takes over. Progress must have been called. The caller closes the server.
@@ -82,7 +83,7 @@ func (m *Monitor) Serve(l net.Listener, s Site) (*Server, error) {
 	if err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
-	server := &Server{view: v, server: &http.Server{
+	server := &Server{view: v, patience: closeTimeout, server: &http.Server{
 		Handler: handler, ReadHeaderTimeout: headerTimeout, ReadTimeout: headerTimeout, WriteTimeout: answerTimeout, IdleTimeout: idleTimeout,
 		MaxHeaderBytes: maxHeaderBytes, ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelWarn),
 	}}
@@ -100,7 +101,7 @@ func (s *Server) Close() {
 		return
 	}
 	s.view.over.Store(true)
-	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), s.patience)
 	defer cancel()
 	if s.server.Shutdown(ctx) != nil {
 		_ = s.server.Close() // it gives up what is left; there is nothing to be done about that
