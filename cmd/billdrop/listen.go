@@ -24,9 +24,9 @@ func runFor(ctx context.Context, s *session, conf *config.Config, address string
 }
 
 // openPage shows the machine on the listener until the server is closed.
-func openPage(s *session, conf *config.Config, m *machine, listener net.Listener) (*monitor.Server, error) {
+func openPage(s *session, m *machine, listener net.Listener) (*monitor.Server, error) {
 	server, err := s.monitor.Serve(listener, monitor.Site{
-		Worker: m.worker, Ledger: m.ledger, Feeds: m.feeds, Teller: teller{}, Version: buildVersion(), Log: s.log, Polling: conf.PollInterval,
+		Worker: m.worker, Ledger: m.ledger, Feeds: m.feeds, Teller: teller{}, Version: buildVersion(), Log: s.log,
 	})
 	if err != nil {
 		return nil, err

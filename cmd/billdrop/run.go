@@ -52,7 +52,7 @@ func poll(ctx context.Context, s *session, conf *config.Config, listener net.Lis
 	}
 	var page *monitor.Server
 	if listener != nil {
-		if page, err = openPage(s, conf, m, listener); err != nil {
+		if page, err = openPage(s, m, listener); err != nil {
 			return errors.Join(err, m.close())
 		}
 	}

@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"billdrop/ingest"
 	"billdrop/ingest/ledger"
@@ -90,8 +89,6 @@ type Site struct {
 	Teller  Teller
 	Version string
 	Log     *slog.Logger
-	// Polling is the worker's interval: what a page tells of how fresh it is.
-	Polling time.Duration
 	// Loopback: it is reached from this machine alone, so requests that name another host are refused (see guard).
 	Loopback bool
 }

@@ -9,10 +9,14 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
 	"billdrop/client"
@@ -267,6 +271,51 @@ func TestLastGoodPoll(t *testing.T) {
 	} {
 		if !strings.Contains(body, line+"\n") {
 			t.Errorf("the metrics lack %s:\n%s", line, body)
+		}
+	}
+}
+
+// TestMetricsAreDocumented holds docs/monitoring.md to the code: name, type and labels of each metric, and none that is not there.
+func TestMetricsAreDocumented(t *testing.T) {
+	doc, err := os.ReadFile("../../../docs/monitoring.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	type metric struct{ kind, labels string }
+	documented := make(map[string]metric)
+	for _, m := range regexp.MustCompile("(?m)^\\| `(billdrop_\\w+)` \\| (\\w+) \\|([^|]*)\\|").FindAllStringSubmatch(string(doc), -1) {
+		labels := strings.FieldsFunc(m[3], func(r rune) bool { return strings.ContainsRune("`, ", r) })
+		slices.Sort(labels)
+		documented[m[1]] = metric{m[2], strings.Join(labels, " ")}
+	}
+	led := ledgertest.NewMemory()
+	if err := led.AddFile(t.Context(), &ledger.File{ID: "f", Feed: "bills", State: ledger.Done, Finished: time.Now()}); err != nil {
+		t.Fatal(err)
+	}
+	_, v := newSite(t, led, states{{Feed: "bills", Polled: time.Now()}})
+	v.API(ledger.Scope{Merchant: "acme", Mode: "test"}, fixedAPI{}).GetBill(t.Context(), "ref")
+	families, err := v.metrics.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := make(map[string]metric)
+	for _, f := range families {
+		if !strings.HasPrefix(f.GetName(), "billdrop_") {
+			continue
+		}
+		var labels []string
+		for _, l := range f.GetMetric()[0].GetLabel() {
+			labels = append(labels, l.GetName())
+		}
+		slices.Sort(labels)
+		there[f.GetName()] = metric{strings.ToLower(f.GetType().String()), strings.Join(labels, " ")}
+	}
+	if diff := cmp.Diff(there, documented, cmp.AllowUnexported(metric{})); diff != "" {
+		t.Errorf("docs/monitoring.md (- the code, + the page):\n%s", diff)
+	}
+	for _, name := range regexp.MustCompile(`billdrop_\w+`).FindAllString(string(doc), -1) {
+		if _, ok := there[name]; !ok {
+			t.Errorf("docs/monitoring.md speaks of %s, which is not there", name)
 		}
 	}
 }

@@ -55,6 +55,7 @@ var pages = template.Must(template.New("page").Funcs(template.FuncMap{
 	"number":   number,
 	"size":     func(n int64) string { return humanize.IBytes(uint64(max(0, n))) },
 	"statuses": func() []ledger.Status { return ledger.Statuses[:] },
+	"sums":     func(billed string) []string { return strings.SplitAfter(billed, ", ") },
 	"words":    func(s ledger.Status) string { return strings.ReplaceAll(string(s), "_", " ") },
 }).Parse(pageText))
 
@@ -134,9 +135,7 @@ type frontPage struct {
 	UnderWay   []movingLine
 	Held       []File
 	Latest     []File
-	Polling    time.Duration
 	Troubled   int  // feeds that do not work
-	Remarks    int  // of all feeds
 	Unfinished bool // there are more files under way or held than are shown
 	Older      bool // there are older files than those shown
 }
@@ -163,7 +162,7 @@ type movingLine struct {
 func (v *view) overview(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), pageTimeout)
 	defer cancel()
-	p := &frontPage{page: v.newPage(r, "billdrop", true), Polling: v.Polling}
+	p := &frontPage{page: v.newPage(r, "billdrop", true)}
 	for i, s := range v.Worker.Inboxes() {
 		line := feedLine{InboxState: s, LastFile: v.files.lastOf(s.Feed)}
 		line.Ready, line.Why = v.ready(s)
@@ -171,7 +170,6 @@ func (v *view) overview(w http.ResponseWriter, r *http.Request) {
 		if !line.Ready && !s.Polled.IsZero() {
 			p.Troubled++
 		}
-		p.Remarks += len(s.Remarks)
 		p.Feeds = append(p.Feeds, line)
 	}
 	if err := p.readFiles(ctx, v); err != nil {
