@@ -143,7 +143,6 @@ func (f *fanout) read(ctx context.Context, recs records) ([]*delivery, error) {
 			}
 		}
 		if o, ok := settled[rec.Row]; ok && !f.reopened(o) {
-			f.tell(o.Status)
 			continue
 		}
 		if len(rec.Problems) > 0 {

@@ -325,8 +325,8 @@ func (j *job) decode(ctx context.Context, use func(*billfile.Decoder) error) err
 
 // send takes every row to its outcome.
 func (j *job) send(ctx context.Context) error {
-	if j.Progress != nil {
-		j.Progress.FileStarted(j.file.ID, j.file.Name, j.file.Rows)
+	if err := j.tellStart(ctx); err != nil {
+		return err
 	}
 	err := j.decode(ctx, func(recs *billfile.Decoder) error {
 		return j.feed.Lane.deliver(ctx, j.Ledger, j.file, recs, j.Progress)
@@ -335,6 +335,23 @@ func (j *job) send(ctx context.Context) error {
 		return err
 	}
 	return j.settle(ctx, "")
+}
+
+// tellStart lets those who watch know of the file, and of the rows that earlier runs have done.
+func (j *job) tellStart(ctx context.Context) error {
+	if j.Progress == nil {
+		return nil
+	}
+	before, err := j.Ledger.Totals(ctx, j.file.ID)
+	if err != nil {
+		return err
+	}
+	if j.file.Retried > 0 { // these are sent again
+		delete(before.Rows, ledger.Failed)
+		delete(before.Rows, ledger.Unknown)
+	}
+	j.Progress.FileStarted(Started{ID: j.file.ID, Name: j.file.Name, Feed: j.file.Feed, Rows: j.file.Rows, Done: before.Rows})
+	return nil
 }
 
 // settle fixes all that the reports say. outcome "" = as the rows came out.

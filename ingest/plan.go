@@ -108,7 +108,7 @@ func Plan(ctx context.Context, o PlanOptions) (Planned, error) {
 // is found is told in file order.
 func (p *planner) run(ctx context.Context, recs *billfile.Decoder) error {
 	if p.Progress != nil {
-		p.Progress.FileStarted(p.planned.File, p.planned.File, p.planned.Validation.Rows.Valid)
+		p.Progress.FileStarted(Started{ID: p.planned.File, Name: p.planned.File, Rows: p.planned.Validation.Rows.Valid})
 		defer p.Progress.FileFinished(p.planned.File, report.Summary{})
 	}
 	for done := false; !done; {

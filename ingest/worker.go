@@ -80,12 +80,18 @@ type Feed struct {
 	Expect        *Expect // nil: no file is expected
 }
 
-// Progress hears how far the rows of a file are: also of those that have their outcome from an earlier run. Methods are called
-// concurrently and must not block.
+// Progress hears how far the rows of a file are. Methods are called concurrently and must not block.
 type Progress interface {
-	FileStarted(id, name string, rows int)
+	FileStarted(Started)
 	RowDone(id string, status ledger.Status)
 	FileFinished(id string, s report.Summary)
+}
+
+// Started is a file whose rows are about to be gone through.
+type Started struct {
+	ID, Name, Feed string
+	Rows           int
+	Done           map[ledger.Status]int // rows that have their outcome from an earlier run; not to be changed
 }
 
 // Options is what a Worker needs; Progress and Finished may be nil.

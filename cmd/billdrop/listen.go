@@ -26,7 +26,7 @@ func runFor(ctx context.Context, s *session, conf *config.Config, address string
 // openPage shows the machine on the listener until the server is closed.
 func openPage(s *session, m *machine, listener net.Listener) (*monitor.Server, error) {
 	server, err := s.monitor.Serve(listener, monitor.Site{
-		Worker: m.worker, Ledger: m.ledger, Feeds: m.feeds, Teller: teller{}, Version: buildVersion(), Log: s.log,
+		Worker: m.worker, Ledger: m.ledger, Feeds: m.feeds, Teller: pageWords{}, Version: buildVersion(), Log: s.log,
 	})
 	if err != nil {
 		return nil, err
@@ -39,13 +39,13 @@ func openPage(s *session, m *machine, listener net.Listener) (*monitor.Server, e
 	return server, nil
 }
 
-// teller has the page say what `status` says.
-type teller struct{}
+// pageWords has the page say what `status` says.
+type pageWords struct{}
 
-var _ monitor.Teller = teller{}
+var _ monitor.Teller = pageWords{}
 
 // File implements monitor.Teller.
-func (teller) File(ctx context.Context, led ledger.Ledger, f *ledger.File) (monitor.File, error) {
+func (pageWords) File(ctx context.Context, led ledger.Ledger, f *ledger.File) (monitor.File, error) {
 	status, summary, err := readStatus(ctx, led, f)
 	if err != nil {
 		return monitor.File{}, err
@@ -67,4 +67,4 @@ func (teller) File(ctx context.Context, led ledger.Ledger, f *ledger.File) (moni
 }
 
 // Number implements monitor.Teller.
-func (teller) Number(n int64) string { return grouped(n) }
+func (pageWords) Number(n int64) string { return grouped(n) }

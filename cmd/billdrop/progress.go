@@ -81,10 +81,16 @@ func (p *progress) close() {
 }
 
 // FileStarted implements ingest.Progress.
-func (p *progress) FileStarted(id, name string, rows int) {
+func (p *progress) FileStarted(s ingest.Started) {
+	f := &fileProgress{name: s.Name, rows: s.Rows, statuses: make(map[ledger.Status]int), loggedAt: time.Now()}
+	for status, n := range s.Done {
+		f.statuses[status] = n
+		f.done += n
+	}
+	f.logged = f.done
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.files[id] = &fileProgress{name: name, rows: rows, statuses: make(map[ledger.Status]int), loggedAt: time.Now()}
+	p.files[s.ID] = f
 	p.bar = nil // made anew, for what is under way now
 }
 

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"billdrop/ingest"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/report"
 )
@@ -28,7 +29,7 @@ func TestProgressLog(t *testing.T) {
 			return text
 		}
 		time.Sleep(2 * time.Second)
-		p.FileStarted("1", "a.csv", 1000)
+		p.FileStarted(ingest.Started{ID: "1", Name: "a.csv", Rows: 1000, Done: map[ledger.Status]int{ledger.Rejected: 5}})
 		for i := range 80 {
 			status := ledger.Created
 			if i%8 == 0 {
@@ -37,11 +38,11 @@ func TestProgressLog(t *testing.T) {
 			p.RowDone("1", status)
 		}
 		time.Sleep(7 * time.Second)
-		p.FileStarted("2", "b.csv", 10) // too new to have a pace
+		p.FileStarted(ingest.Started{ID: "2", Name: "b.csv", Rows: 10}) // too new to have a pace
 		p.RowDone("2", ledger.Created)
 		time.Sleep(time.Second)
 		got := lines()
-		want := "file=a.csv file_id=1 rows=1000 done=80 created=70 invalid=10 per_second=10 left=1m32s"
+		want := "file=a.csv file_id=1 rows=1000 done=85 created=70 invalid=10 rejected=5 per_second=10 left=1m32s"
 		if len(got) != 1 || !strings.HasSuffix(got[0], want) {
 			t.Errorf("log %q, want a line that ends in %q", got, want)
 		}

@@ -133,7 +133,7 @@ func TestBarAndLogLines(t *testing.T) {
 	screen := &console{w: &b, terminal: true}
 	s := &session{screen: screen, log: slog.New(slog.DiscardHandler)}
 	p := newProgress(s)
-	p.FileStarted("1", "bills.csv", 10)
+	p.FileStarted(ingest.Started{ID: "1", Name: "bills.csv", Rows: 10})
 	for range 5 {
 		p.RowDone("1", ledger.Created)
 	}
@@ -145,7 +145,7 @@ func TestBarAndLogLines(t *testing.T) {
 	if got := taken(screen, &b); !strings.HasPrefix(got, eraseLine+"a log line\n") || !strings.Contains(got, "5/10") {
 		t.Errorf("a log line over a bar: %q", got)
 	}
-	p.FileStarted("2", "more.csv", 10)
+	p.FileStarted(ingest.Started{ID: "2", Name: "more.csv", Rows: 10})
 	p.drawBar()
 	if got := taken(screen, &b); !strings.Contains(got, "2 files") || !strings.Contains(got, "5/20") {
 		t.Errorf("the bar of two files: %q", got)
@@ -175,21 +175,6 @@ func taken(c *console, b *bytes.Buffer) string {
 	defer c.mu.Unlock()
 	defer b.Reset()
 	return b.String()
-}
-
-func TestProgressInALog(t *testing.T) {
-	var b bytes.Buffer
-	screen := &console{w: &b}
-	p := newProgress(&session{screen: screen, log: newLogger(screen, "info", "text", nil)})
-	defer p.close()
-	p.FileStarted("1", "bills.csv", 1000)
-	for range 300 {
-		p.RowDone("1", ledger.Created)
-	}
-	p.logLines()
-	if got := taken(screen, &b); !strings.Contains(got, "done=300 rows=1000 per_second=30") {
-		t.Errorf("logged %q", got)
-	}
 }
 
 func TestShellWord(t *testing.T) {

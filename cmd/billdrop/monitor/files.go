@@ -13,26 +13,14 @@ import (
 	"billdrop/ingest/report"
 )
 
-const (
-	// startTimeout bounds what the start of a file waits for the ledger.
-	startTimeout = 10 * time.Second
-	// keptTotals bounds the sums of finished files that are kept: pages show far fewer.
-	keptTotals = 1000
-)
-
-// files follows the files under way, and keeps the sums of finished ones, which do not change while this process has
-// the ledger. It passes on all that it hears. It may be used concurrently.
+// files follows the files under way. It passes on all that it hears. It may be used concurrently.
 type files struct {
-	led     ledger.Ledger
 	metrics *metrics
 	next    ingest.Progress
 
 	mu     sync.Mutex
-	moving map[string]*moving       // by file id
-	last   map[string]time.Time     // feed → when its latest file was finished
-	totals map[string]ledger.Totals // of finished files, by id
-
-	summing sync.Mutex // one sum at a time: pages do not add up the same file twice
+	moving map[string]*moving   // by file id
+	last   map[string]time.Time // feed → when its latest file was finished
 }
 
 // moving is a file whose rows are being sent.
@@ -51,10 +39,7 @@ func (m *Monitor) Progress(ctx context.Context, led ledger.Ledger, feeds []*inge
 	if m == nil {
 		return next, nil
 	}
-	f := &files{
-		led: led, metrics: m.metrics, next: next,
-		moving: make(map[string]*moving), last: make(map[string]time.Time), totals: make(map[string]ledger.Totals),
-	}
+	f := &files{metrics: m.metrics, next: next, moving: make(map[string]*moving), last: make(map[string]time.Time)}
 	for _, feed := range feeds {
 		m.metrics.begin(feed.Name)
 		newest, err := led.Files(ctx, ledger.Query{Feed: feed.Name, Ours: true, Limit: 100})
@@ -69,36 +54,18 @@ func (m *Monitor) Progress(ctx context.Context, led ledger.Ledger, feeds []*inge
 	return f, nil
 }
 
-// FileStarted implements ingest.Progress. It reads the file's record and the sums of its earlier outcomes: one short look
-// before the file's first row.
-func (f *files) FileStarted(id, name string, rows int) {
-	f.next.FileStarted(id, name, rows)
-	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
-	defer cancel()
-	file, err := f.led.File(ctx, id)
-	if err != nil {
-		return // a broken ledger stops the file by itself
-	}
-	before, err := f.led.Totals(ctx, id)
-	if err != nil {
-		return
-	}
-	if file.Retried > 0 { // these are sent again
-		delete(before.Rows, ledger.Failed)
-		delete(before.Rows, ledger.Unknown)
-	}
-	m := &moving{feed: file.Feed, rows: rows, done: before.Rows, count: make(map[ledger.Status]prometheus.Counter)}
-	if m.done == nil {
-		m.done = make(map[ledger.Status]int)
-	}
+// FileStarted implements ingest.Progress.
+func (f *files) FileStarted(s ingest.Started) {
+	f.next.FileStarted(s)
+	m := &moving{feed: s.Feed, rows: s.Rows, done: make(map[ledger.Status]int), count: make(map[ledger.Status]prometheus.Counter)}
+	maps.Copy(m.done, s.Done)
 	for _, status := range ledger.Statuses {
-		m.count[status] = f.metrics.rows.WithLabelValues(file.Feed, string(status))
+		m.count[status] = f.metrics.rows.WithLabelValues(s.Feed, string(status))
 	}
 	m.pace.begin(time.Now())
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.moving[id] = m
-	delete(f.totals, id)
+	f.moving[s.ID] = m
 }
 
 // RowDone implements ingest.Progress.
@@ -133,10 +100,6 @@ func (f *files) FileFinished(id string, s report.Summary) {
 	}
 	delete(f.moving, id)
 	f.finished(s.Feed, s.FinishedAt.Time)
-	f.keep(id, ledger.Totals{
-		Rows: s.Rows.By, Amounts: s.Amounts, Attempts: s.Requests.Posts, Resends: s.Requests.Retries,
-		Customers: s.Parties.Customers, Accounts: s.Parties.Accounts,
-	})
 }
 
 // finished notes when a feed's latest file was finished. f.mu is held, or f not shared yet.
@@ -144,14 +107,6 @@ func (f *files) finished(feed string, at time.Time) {
 	if at.After(f.last[feed]) {
 		f.last[feed] = at
 	}
-}
-
-// keep keeps the sums of a finished file. f.mu is held.
-func (f *files) keep(id string, t ledger.Totals) {
-	if len(f.totals) >= keptTotals {
-		clear(f.totals)
-	}
-	f.totals[id] = t
 }
 
 // lastOf is when a feed's latest file was finished; zero where none was.
@@ -234,36 +189,17 @@ func (p *pace) perSecond(now time.Time) float64 {
 	return float64(rows) / min(max(now.Sub(p.began).Seconds(), 1), paceWindow)
 }
 
-// sums is the ledger with the sums of files at hand: those of finished files are kept, and a file under way is told by the
-// counts of its rows, without amounts, for adding up a large one with every look would slow it down.
-type sums struct {
+// watched is the ledger, but that a file under way is told by the counts of its rows, without amounts: adding up a large
+// one with every look would slow it down.
+type watched struct {
 	ledger.Ledger
 	files *files
-	file  *ledger.File // the one that is asked for
 }
 
 // Totals implements ledger.Ledger.
-func (s sums) Totals(ctx context.Context, id string) (ledger.Totals, error) {
-	if !s.file.State.Finished() {
-		if a, ok := s.files.advanceOf(id, time.Now()); ok {
-			return ledger.Totals{Rows: a.ByStatus}, nil
-		}
-		return s.Ledger.Totals(ctx, id)
+func (w watched) Totals(ctx context.Context, id string) (ledger.Totals, error) {
+	if a, ok := w.files.advanceOf(id, time.Now()); ok {
+		return ledger.Totals{Rows: a.ByStatus}, nil
 	}
-	s.files.summing.Lock()
-	defer s.files.summing.Unlock()
-	s.files.mu.Lock()
-	t, known := s.files.totals[id]
-	s.files.mu.Unlock()
-	if known {
-		return t, nil
-	}
-	t, err := s.Ledger.Totals(ctx, id)
-	if err != nil {
-		return t, err
-	}
-	s.files.mu.Lock()
-	defer s.files.mu.Unlock()
-	s.files.keep(id, t)
-	return t, nil
+	return w.Ledger.Totals(ctx, id)
 }

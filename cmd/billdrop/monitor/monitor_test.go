@@ -175,7 +175,7 @@ func (s states) Inboxes() []ingest.InboxState { return s }
 // noProgress hears nothing.
 type noProgress struct{}
 
-func (noProgress) FileStarted(string, string, int)     {}
+func (noProgress) FileStarted(ingest.Started)          {}
 func (noProgress) RowDone(string, ledger.Status)       {}
 func (noProgress) FileFinished(string, report.Summary) {}
 
@@ -184,7 +184,7 @@ type plainTeller struct{}
 
 func (plainTeller) Number(n int64) string { return fmt.Sprint(n) }
 func (plainTeller) File(ctx context.Context, led ledger.Ledger, f *ledger.File) (File, error) {
-	t, err := led.Totals(ctx, f.ID)
+	t, err := ledger.SumsOf(ctx, led, f)
 	s := report.Summarize(f, t)
 	told := File{File: f, Words: f.Outcome, Rows: f.Rows, ByStatus: t.Rows, Needing: s.Rows.Attention()}
 	for _, status := range []ledger.Status{ledger.Invalid, ledger.Conflict} {

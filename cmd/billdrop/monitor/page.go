@@ -248,7 +248,7 @@ var steps = map[ledger.FileState]string{
 
 // tell puts a file into words.
 func (v *view) tell(ctx context.Context, f *ledger.File) (File, error) {
-	return v.Teller.File(ctx, sums{v.Ledger, v.files, f}, f)
+	return v.Teller.File(ctx, watched{v.Ledger, v.files}, f)
 }
 
 // show writes a page, whole or not at all.
