@@ -12,6 +12,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -101,6 +102,7 @@ func validate(ctx context.Context, c Check, src *source) (Validation, *billfile.
 		return Validation{}, nil, err
 	}
 	if refusal != nil {
+		v.forget()
 		v.Outcome, v.Code, v.Detail, v.Line = OutcomeRejected, refusal.Code, refusal.Detail, refusal.Line
 		if c.Out == "" {
 			return v, nil, nil
@@ -120,12 +122,41 @@ func validate(ctx context.Context, c Check, src *source) (Validation, *billfile.
 			v.Detail = fmt.Sprintf("%d of %d rows are invalid, and the feed sends all rows of a file or none: correct them", survey.Invalid, survey.Rows)
 		}
 	}
-	if survey.Invalid == 0 && c.Out == "" {
+	if c.Out == "" && !survey.AtOdds() {
 		return v, survey, nil // there is nothing that a second reading could tell
 	}
+	v.forget()
 	w := &validationWalk{check: c, src: src, survey: survey, v: &v}
 	err = w.run(ctx)
 	return v, survey, err
+}
+
+// forget takes back what was listed: a second reading will tell all of it, or the file is of no use as a whole.
+func (v *Validation) forget() {
+	v.ProblemsTotal, v.Problems = 0, v.Problems[:0]
+	clear(v.ByCode)
+	clear(v.First)
+}
+
+// list notes what is wrong with a record, most problems at most (0 = all of them).
+func (v *Validation) list(rec *billfile.Record, most int) {
+	for _, p := range rec.Problems {
+		v.ProblemsTotal++
+		v.ByCode[p.Code]++
+		few := v.First[p.Code]
+		listed := most == 0 || len(v.Problems) < most
+		if !listed && len(few) == FirstOfEach {
+			continue
+		}
+		// The reference is part of a longer text, which goes with the record.
+		found := FoundProblem{Line: p.Line, Row: p.Row, Column: p.Column, Code: p.Code, Detail: p.Detail, BillReference: strings.Clone(rec.Bill.Reference)}
+		if len(few) < FirstOfEach {
+			v.First[p.Code] = append(few, found)
+		}
+		if listed {
+			v.Problems = append(v.Problems, found)
+		}
+	}
 }
 
 // source is a bill file that can be opened again and again.
@@ -170,8 +201,8 @@ func (s *source) close() {
 	}
 }
 
-// survey reads the file through, and hashes it at the same time. What is wrong with the file as a whole is the second
-// result; it is what a run would say.
+// survey reads the file through, lists the problems that rows have on their own, and hashes the file at the same time. What
+// is wrong with the file as a whole is the second result; it is what a run would say.
 func (s *source) survey(ctx context.Context, c Check, v *Validation) (*billfile.Survey, *billfile.FileError, error) {
 	var survey *billfile.Survey
 	var refusal *billfile.FileError
@@ -183,7 +214,10 @@ func (s *source) survey(ctx context.Context, c Check, v *Validation) (*billfile.
 		})
 	}
 	g.Go(func() (err error) {
-		survey, err = billfile.TakeSurvey(gctx, s.open, c.Format, nil)
+		survey, err = billfile.TakeSurvey(gctx, s.open, c.Format, func(rec *billfile.Record) error {
+			v.list(rec, c.MaxProblems)
+			return nil
+		})
 		if errors.As(err, &refusal) {
 			return nil
 		}
@@ -246,7 +280,8 @@ func (w *validationWalk) run(ctx context.Context) error {
 	}
 	var tally report.Tally
 	err := w.read(func(recs *billfile.Decoder) (err error) {
-		tally, err = report.Validate(out, &listener{recs: recs, ctx: ctx, hear: w.list})
+		list := func(rec *billfile.Record) { w.v.list(rec, w.check.MaxProblems) }
+		tally, err = report.Validate(out, &listener{recs: recs, ctx: ctx, hear: list})
 		return err
 	})
 	if err != nil {
@@ -280,21 +315,6 @@ func (w *validationWalk) run(ctx context.Context) error {
 		return fmt.Errorf("withdraw the rejects of an earlier validation: %w", err)
 	}
 	return writeValidation(w.check, w.v, tally)
-}
-
-// list notes what is wrong with a record.
-func (w *validationWalk) list(rec *billfile.Record) {
-	for _, p := range rec.Problems {
-		w.v.ProblemsTotal++
-		w.v.ByCode[p.Code]++
-		found := FoundProblem{Line: p.Line, Row: p.Row, Column: p.Column, Code: p.Code, Detail: p.Detail, BillReference: rec.Bill.Reference}
-		if few := w.v.First[p.Code]; len(few) < FirstOfEach {
-			w.v.First[p.Code] = append(few, found)
-		}
-		if w.check.MaxProblems == 0 || len(w.v.Problems) < w.check.MaxProblems {
-			w.v.Problems = append(w.v.Problems, found)
-		}
-	}
 }
 
 // rejectAll fills the rejects of a file that is refused for its invalid rows: all of them, so that the fixed file is

@@ -57,6 +57,27 @@ func BenchmarkSurvey(b *testing.B) {
 	}
 }
 
+// BenchmarkDecode is a pass over a file that was surveyed.
+func BenchmarkDecode(b *testing.B) {
+	for name, text := range map[string][]byte{"good": sample(100_000, false), "bad": sample(100_000, true)} {
+		b.Run(name, func(b *testing.B) {
+			s := survey(b, string(text), zar)
+			b.SetBytes(int64(len(text)))
+			b.ReportAllocs()
+			for b.Loop() {
+				d, err := s.Decode(bytes.NewReader(text))
+				rows := 0
+				for ; err == nil; rows++ {
+					_, err = d.Next()
+				}
+				if !errors.Is(err, io.EOF) || rows != 100_001 {
+					b.Fatal(rows, err)
+				}
+			}
+		})
+	}
+}
+
 // BenchmarkSmallSurvey is what a file costs before its first row.
 func BenchmarkSmallSurvey(b *testing.B) {
 	text := sample(10, false)

@@ -63,7 +63,9 @@ func (d *Decoder) advance() error {
 			return err
 		}
 	}
-	if err := d.parser.parse(d.batch.buf, d.batch.slots[d.next], d.batch.row+d.next, &d.current); err != nil {
+	t := d.batch.slots[d.next]
+	raw := d.batch.buf[t.off:t.end]
+	if err := d.parser.parse(raw, string(raw), t, d.batch.row+d.next, &d.current); err != nil {
 		return err
 	}
 	d.next++

@@ -108,7 +108,7 @@ func (r *prefixReader) rows(text []byte) ([]Record, error) {
 		}
 		for i, t := range b.slots {
 			var it item
-			if err := p.parse(b.buf, t, row+i, &it); err != nil {
+			if err := p.parse(b.buf[t.off:t.end], string(b.buf[t.off:t.end]), t, row+i, &it); err != nil {
 				return nil, err
 			}
 			it.Raw = nil

@@ -33,7 +33,7 @@ type Survey struct {
 
 // TakeSurvey reads a file from end to end, once, and a second time where rows have to be compared with each
 // other. visit, unless nil, is called for every record in order, with the problems that the record has on its own;
-// the record is not valid after it returns, and an error from it ends the survey and is returned.
+// the record and its strings are not valid after it returns, and an error from it ends the survey and is returned.
 //
 // A file that cannot be used as a whole gives a *FileError (see errors.As) and a Survey that tells its Layout as
 // far as that was read, and nothing else. Any other error means that reading failed, and gives no Survey.
@@ -70,6 +70,9 @@ func TakeSurvey(ctx context.Context, open Opener, f Format, visit func(*Record) 
 	}
 	return s, nil
 }
+
+// AtOdds reports whether rows may be at odds with each other. Only then do records have problems that visit was not told of.
+func (s *Survey) AtOdds() bool { return s.found != nil && !s.found.none() }
 
 // count adds a record, with the problems that it has on its own, to the sums.
 func (s *Survey) count(it *item) {
@@ -281,10 +284,11 @@ func cutBatches(ctx context.Context, split *splitter, free <-chan *batch, work, 
 // batch parses and checks all records of b.
 func (p *rowParser) batch(b *batch, h hasher) error {
 	b.items = slices.Grow(b.items[:0], len(b.slots))[:len(b.slots)]
+	text := string(b.buf)
 	for i, t := range b.slots {
 		it := &b.items[i]
 		p.check.pairs = it.Bill.Metadata // of a record that was visited long ago
-		if err := p.parse(b.buf, t, b.row+i, it); err != nil {
+		if err := p.parse(b.buf[t.off:t.end], text[t.off:t.end], t, b.row+i, it); err != nil {
 			return err
 		}
 		it.keys = h.keys(it)
