@@ -94,8 +94,9 @@ func (f *feed) Read(p []byte) (int, error) {
 type rowParser struct {
 	columns []column
 	delim   byte
+	between string // delim
 	check   *checker
-	cells   cells // of a record without quotation marks
+	cells   cells // of the record that was cut last
 	feed    feed
 	csv     *csv.Reader
 	rows    *gocsv.Unmarshaller
@@ -105,7 +106,7 @@ type rowParser struct {
 }
 
 func newRowParser(l Layout, f Format, phones *phoneReader) (*rowParser, error) {
-	p := &rowParser{columns: l.columns, delim: byte(l.Delimiter), check: newChecker(l, f, phones)}
+	p := &rowParser{columns: l.columns, delim: byte(l.Delimiter), between: string(l.Delimiter), check: newChecker(l, f, phones)}
 	p.cells.Others = make([]string, p.check.others)
 	names := make([]string, len(l.columns))
 	for i, c := range l.columns {
@@ -154,40 +155,42 @@ func (p *rowParser) parse(raw []byte, text string, t slot, row int, it *item) er
 	if t.span > 1 {
 		return p.parseLoose(it, t)
 	}
-	if t.quotes {
-		return p.parseQuoted(it, t)
-	}
-	if !p.split(text) {
-		return p.parseLoose(it, t)
+	if !p.cut(text) {
+		return p.parseCSV(it, t)
 	}
 	p.check.record(&p.cells, isPlain(trimLineEnd(it.Raw)), it)
 	return nil
 }
 
-// split cuts a record without quotation marks into cells: every delimiter ends one, which is all that RFC 4180 has to
-// say of it, so the CSV library is not asked. (A fuzz test holds the two to each other.) It is false where the record
-// has another number of cells than the header.
-func (p *rowParser) split(text string) bool {
+// cut takes a short cut for most records: those with as many cells as the header, each without quotation marks or
+// between two. Every delimiter outside of them ends a cell there, and nothing has to be put together. It is false for all
+// others, which the CSV library reads. (A fuzz test holds the two to each other.)
+func (p *rowParser) cut(text string) bool {
 	text = strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r")
-	last := len(p.columns) - 1
+	quotes, more := strings.IndexByte(text, '"') >= 0, true
 	for i := range p.columns {
-		end := strings.IndexByte(text, p.delim)
-		if (end < 0) != (i == last) {
+		if !more {
 			return false
 		}
-		cell := text
-		if end >= 0 {
-			cell, text = text[:end], text[end+1:]
+		var cell string
+		if quotes && strings.HasPrefix(text, `"`) {
+			closed := false
+			cell, text, closed = strings.Cut(text[1:], `"`)
+			if text, more = strings.CutPrefix(text, p.between); !closed || !more && text != "" {
+				return false
+			}
+		} else if cell, text, more = strings.Cut(text, p.between); quotes && strings.IndexByte(cell, '"') >= 0 {
+			return false
 		}
 		if col := &p.columns[i]; col.field != ignored {
 			*p.cells.at(col.field, col.slot) = cell
 		}
 	}
-	return true
+	return !more
 }
 
-// parseQuoted has the CSV library read a record that holds quotation marks.
-func (p *rowParser) parseQuoted(it *item, t slot) error {
+// parseCSV has the CSV library read a record of one line.
+func (p *rowParser) parseCSV(it *item, t slot) error {
 	p.feed.set(it.Raw)
 	before := p.csv.InputOffset()
 	v, err := p.rows.Read()

@@ -95,7 +95,6 @@ type slot struct {
 	size     int64 // bytes, also of what is not kept
 	large    bool  // beyond maxRow: the bytes were let go
 	cut      bool  // the last one, without a line end
-	quotes   bool  // it holds quotation marks; not told of one that is large
 }
 
 // splitter cuts text into records and blank lines without parsing fields. It holds one record at most, besides
@@ -182,8 +181,7 @@ func (s *splitter) cut(buf []byte, pos int, slots []slot) (int, []slot, error) {
 			continue
 		}
 		span := 1
-		quotes := bytes.IndexByte(buf[pos:end], '"') >= 0
-		if quotes {
+		if bytes.IndexByte(buf[pos:end], '"') >= 0 {
 			var q quoting
 			q.follow(buf[pos:end], s.delim, s.line+1)
 			for q.open() {
@@ -199,7 +197,7 @@ func (s *splitter) cut(buf []byte, pos int, slots []slot) (int, []slot, error) {
 				}
 			}
 		}
-		slots = s.add(slots, slot{off: pos, end: end, span: span, size: int64(end - pos), large: end-pos > maxRow, quotes: quotes})
+		slots = s.add(slots, slot{off: pos, end: end, span: span, size: int64(end - pos), large: end-pos > maxRow})
 		pos = end
 	}
 	return pos, slots, nil
@@ -233,8 +231,7 @@ func (s *splitter) isBlank(line []byte) bool {
 func (s *splitter) last(buf []byte, pos int, slots []slot) ([]byte, []slot, error) {
 	line := s.line + 1
 	text := buf[pos:]
-	quotes := bytes.IndexByte(text, '"') >= 0
-	if quotes {
+	if bytes.IndexByte(text, '"') >= 0 {
 		var q quoting
 		for at, rest := line, text; len(rest) > 0; at++ {
 			n := bytes.IndexByte(rest, '\n') + 1
@@ -261,7 +258,7 @@ func (s *splitter) last(buf []byte, pos int, slots []slot) ([]byte, []slot, erro
 		s.blank++
 		return buf, slots, nil
 	}
-	return buf, s.add(slots, slot{off: pos, end: len(buf), span: span, size: int64(len(text)), cut: true, large: len(text) > maxRow, quotes: quotes}), nil
+	return buf, s.add(slots, slot{off: pos, end: len(buf), span: span, size: int64(len(text)), cut: true, large: len(text) > maxRow}), nil
 }
 
 // skip reads on to the end of a line that is longer than a row may be, keeping none of it. What follows is left in rest.
