@@ -179,8 +179,15 @@ func (p *rowParser) cut(text string) bool {
 			if text, more = strings.CutPrefix(text, p.between); !closed || !more && text != "" {
 				return false
 			}
-		} else if cell, text, more = strings.Cut(text, p.between); quotes && strings.IndexByte(cell, '"') >= 0 {
-			return false
+		} else {
+			cell = text
+			end := strings.IndexByte(text, p.delim)
+			if more = end >= 0; more {
+				cell, text = text[:end], text[end+1:]
+			}
+			if quotes && strings.IndexByte(cell, '"') >= 0 {
+				return false
+			}
 		}
 		if col := &p.columns[i]; col.field != ignored {
 			*p.cells.at(col.field, col.slot) = cell
