@@ -37,11 +37,13 @@ func TestValidateFixtures(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			v, err := ingest.Validate(t.Context(), ingest.Check{
-				Path: path, Format: fixtureFormat(f.Format), RejectInvalid: f.Format.OnInvalid == "reject", Out: out, Version: "v0.0.0",
-			})
-			if err != nil {
-				t.Fatal(err)
+			check := ingest.Check{Path: path, Format: fixtureFormat(f.Format), RejectInvalid: f.Format.OnInvalid == "reject", Version: "v0.0.0"}
+			unwritten := validate(t, check)
+			check.Out = out
+			v := validate(t, check)
+			unwritten.Stem = v.Stem
+			if diff := cmp.Diff(v, unwritten); diff != "" {
+				t.Errorf("without reports, something else is found (- with, + without):\n%s", diff)
 			}
 			for kind, name := range map[string]string{
 				"results.csv": report.NamesOf(v.Stem).Results, "rejects.csv": report.NamesOf(v.Stem).Rejects, "summary.json": report.NamesOf(v.Stem).Summary,
