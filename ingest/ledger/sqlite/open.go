@@ -176,7 +176,7 @@ func openWriter(path string) (*sql.DB, error) {
 			"secure_delete(ON)",
 			fmt.Sprintf("wal_autocheckpoint(%d)", checkpointPages),
 			"journal_size_limit(67108864)",
-			"cache_size(-16384)", // KiB
+			"cache_size(-8192)", // KiB
 			"temp_store(MEMORY)",
 		},
 		"_txlock": {"immediate"},

@@ -5,7 +5,6 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 
@@ -14,7 +13,8 @@ import (
 
 const (
 	// maxLag is how many parties the index may lack before it is brought up to date: so many that most pages of a large
-	// index take several of them at once. They take about 60 bytes of memory each, and twice as many may be there for a while.
+	// index take several of them at once. They take about 50 bytes of memory each, and those
+	// that are on their way into the index half as much beside them.
 	maxLag = 64 << 10
 	// restLag is how many the index may lack when the ledger is closed: reading them takes the next start a few milliseconds.
 	restLag = 4 << 10
@@ -26,25 +26,48 @@ const (
 type partyLag struct {
 	mu      sync.RWMutex
 	fresh   map[ledger.Digest]int64
-	merging map[ledger.Digest]int64 // on its way into the index
+	merging []indexEntry // on their way into the index, in its order
 }
 
-// find splits digests into those whose parties it knows and the others.
+// indexEntry is a line of the index. One without an id was forgotten on the way.
+type indexEntry struct {
+	digest ledger.Digest
+	id     int64
+}
+
+// find splits digests into those whose parties it knows, told by their ids, and the others.
 func (p *partyLag) find(digests []ledger.Digest) (ids []int64, others []ledger.Digest) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	for _, d := range digests {
-		id, ok := p.fresh[d]
-		if !ok {
-			id, ok = p.merging[d]
+		id := p.fresh[d]
+		if id == 0 {
+			if i, ok := p.merges(d); ok {
+				id = p.merging[i].id
+			}
 		}
-		if ok {
+		if id != 0 {
 			ids = append(ids, id)
 		} else {
 			others = append(others, d)
 		}
 	}
 	return ids, others
+}
+
+// merges tells where a digest stands in merging. p.mu is held.
+func (p *partyLag) merges(d ledger.Digest) (int, bool) {
+	return slices.BinarySearchFunc(p.merging, d, func(e indexEntry, d ledger.Digest) int { return bytes.Compare(e.digest[:], d[:]) })
+}
+
+// forget drops a party.
+func (p *partyLag) forget(d ledger.Digest) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.fresh, d)
+	if i, ok := p.merges(d); ok {
+		p.merging[i].id = 0
+	}
 }
 
 // load reads what the index lacks, in a ledger that was just opened.
@@ -64,21 +87,9 @@ func (p *partyLag) load(ctx context.Context, q querier) error {
 	})
 }
 
-// indexEntry is a line of the index.
-type indexEntry struct {
-	digest ledger.Digest
-	id     int64
-}
-
-// merge is one update of the index under way. It belongs to the writer.
-type merge struct {
-	entries []indexEntry // still to be written, in the order of the index
-	upto    int64        // then the index holds the parties up to this id
-}
-
 // addParties brings the index a step nearer, and appends the batch's parties.
 func (w *writer) addParties() error {
-	if w.merge == nil && len(w.lag.fresh) >= w.maxLag {
+	if w.lag.merging == nil && len(w.lag.fresh) >= w.maxLag {
 		w.beginMerge()
 	}
 	if err := w.stepMerge(max(indexStep, 4*len(w.parties))); err != nil {
@@ -101,42 +112,46 @@ func (w *writer) tellParties() {
 	}
 	clear(w.parties)
 	w.parties = w.parties[:0]
-	if w.merge != nil && len(w.merge.entries) == 0 {
-		w.merge, w.lag.merging = nil, nil
+	if w.merged == len(w.lag.merging) {
+		w.lag.merging, w.merged = nil, 0
 	}
 }
 
+// beginMerge puts what the index lacks in the order of the index.
 func (w *writer) beginMerge() {
+	entries := make([]indexEntry, 0, len(w.lag.fresh))
+	for digest, id := range w.lag.fresh {
+		entries = append(entries, indexEntry{digest, id})
+	}
+	slices.SortFunc(entries, func(a, b indexEntry) int { return bytes.Compare(a.digest[:], b.digest[:]) })
 	w.lag.mu.Lock()
 	defer w.lag.mu.Unlock()
-	w.lag.merging, w.lag.fresh = w.lag.fresh, make(map[ledger.Digest]int64)
-	w.merge = &merge{entries: make([]indexEntry, 0, len(w.lag.merging)), upto: w.lastParty}
-	for digest, id := range maps.All(w.lag.merging) {
-		w.merge.entries = append(w.merge.entries, indexEntry{digest, id})
-	}
-	slices.SortFunc(w.merge.entries, func(a, b indexEntry) int { return bytes.Compare(a.digest[:], b.digest[:]) })
+	w.lag.merging, w.lag.fresh = entries, make(map[ledger.Digest]int64)
+	w.mergeUpto = w.lastParty
 }
 
-// stepMerge writes the next n entries of an update of the index that is under way.
+// stepMerge writes the next n entries into the index, if it is being brought up to date.
 func (w *writer) stepMerge(n int) error {
-	if w.merge == nil || len(w.merge.entries) == 0 {
+	step := w.lag.merging[w.merged:]
+	if len(step) == 0 {
 		return nil
 	}
-	step := w.merge.entries[:min(n, len(w.merge.entries))]
-	w.merge.entries = w.merge.entries[len(step):]
+	step = step[:min(n, len(step))]
+	w.merged += len(step)
+	step = slices.DeleteFunc(slices.Clone(step), func(e indexEntry) bool { return e.id == 0 })
 	err := w.s.indexParties.each(len(step), func(args []any, i int) []any { return append(args, step[i].digest[:], step[i].id) })
-	if err != nil || len(w.merge.entries) > 0 {
+	if err != nil || w.merged < len(w.lag.merging) {
 		return err
 	}
-	_, err = w.s.indexedUpto.exec(w.merge.upto)
+	_, err = w.s.indexedUpto.exec(w.mergeUpto)
 	return err
 }
 
 // finishIndex brings the index up to date before the ledger is closed, unless little is missing.
 func (w *writer) finishIndex() error {
-	for w.merge != nil || len(w.lag.fresh) > restLag {
+	for w.lag.merging != nil || len(w.lag.fresh) > restLag {
 		err := w.transact(func() error {
-			if w.merge == nil {
+			if w.lag.merging == nil {
 				w.beginMerge()
 			}
 			return w.stepMerge(maxLag)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"slices"
 
 	"billdrop/ingest/ledger"
 )
@@ -133,14 +132,8 @@ func (w *writer) eachParty(do func(row int64, d ledger.Digest, id string)) error
 
 // dropParties removes parties from wherever they stand.
 func (w *writer) dropParties(rows []int64, digests map[ledger.Digest]bool) error {
-	w.lag.mu.Lock()
 	for d := range digests {
-		delete(w.lag.fresh, d)
-		delete(w.lag.merging, d)
-	}
-	w.lag.mu.Unlock()
-	if w.merge != nil {
-		w.merge.entries = slices.DeleteFunc(w.merge.entries, func(e indexEntry) bool { return digests[e.digest] })
+		w.lag.forget(d)
 	}
 	for _, row := range rows {
 		if _, err := w.s.dropParty.exec(row); err != nil {

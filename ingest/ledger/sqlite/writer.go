@@ -41,7 +41,8 @@ type writer struct {
 	lag       *partyLag
 	maxLag    int
 	lastParty int64 // the greatest id of parties, those that were forgotten included
-	merge     *merge
+	merged    int   // how many of lag.merging are in the index
+	mergeUpto int64 // once all are, the index holds the parties up to this id
 
 	row []driver.Value // for what is read
 }
