@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"slices"
@@ -103,7 +104,7 @@ func (l *lookUps) close() {
 
 // digestKeys are digests as keys, in order, so that neighbours on a page are met together.
 func digestKeys(digests []ledger.Digest) []any {
-	slices.SortFunc(digests, func(a, b ledger.Digest) int { return strings.Compare(string(a[:]), string(b[:])) })
+	slices.SortFunc(digests, func(a, b ledger.Digest) int { return bytes.Compare(a[:], b[:]) })
 	keys := make([]any, len(digests))
 	for i := range digests {
 		keys[i] = digests[i][:]
