@@ -65,64 +65,6 @@ type BillRequest struct {
 	Metadata          map[string]string `json:"metadata,omitempty"`
 }
 
-// EncodeBill is the body of POST /billing/bills for r: compact JSON, members in a fixed order, metadata sorted by
-// key, no HTML escaping and no line end. Equal requests give equal bytes, so a body can be built again after
-// a crash and sent under the key of the first.
-func EncodeBill(r BillRequest) []byte {
-	b, err := encode(plain(r))
-	if err != nil {
-		// Strings, integers and maps of strings always encode: a failure is a fault of this file.
-		panic("client: encode bill: " + err.Error())
-	}
-	return b
-}
-
-// plainBill and plainAccount are the request with references as what they are on the wire, a string or an object, so that
-// it is encoded in one go: a MarshalJSON on the way would encode everything below it twice.
-type (
-	plainBill struct {
-		ExternalReference string            `json:"external_reference"`
-		Currency          string            `json:"currency"`
-		AmountDue         int64             `json:"amount_due"`
-		BillDate          string            `json:"bill_date,omitempty"`
-		DueDate           string            `json:"due_date,omitempty"`
-		Account           any               `json:"account,omitempty"`
-		Customer          any               `json:"customer,omitempty"`
-		Metadata          map[string]string `json:"metadata,omitempty"`
-	}
-	plainAccount struct {
-		ExternalReference string `json:"external_reference"`
-		Name              string `json:"name,omitempty"`
-		Customer          any    `json:"customer,omitempty"`
-	}
-)
-
-func plain(r BillRequest) *plainBill {
-	return &plainBill{
-		r.ExternalReference, r.Currency, r.AmountDue, r.BillDate, r.DueDate, r.Account.plain(), r.Customer.plain(), r.Metadata,
-	}
-}
-
-func (c *CustomerRef) plain() any {
-	switch {
-	case c == nil:
-		return nil
-	case c.New == nil:
-		return c.ID
-	}
-	return c.New
-}
-
-func (a *AccountRef) plain() any {
-	switch {
-	case a == nil:
-		return nil
-	case a.New == nil:
-		return a.ID
-	}
-	return &plainAccount{a.New.ExternalReference, a.New.Name, a.New.Customer.plain()}
-}
-
 // encode is json.Marshal without HTML escaping: "R&D" stays "R&D" in what the API stores.
 func encode(v any) ([]byte, error) {
 	var buf bytes.Buffer
