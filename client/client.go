@@ -9,10 +9,8 @@ package client
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -25,15 +23,6 @@ const (
 	defaultTimeout  = 30 * time.Second
 	defaultMaxConns = 32
 	defaultAgent    = "billdrop"
-
-	// connectTimeout bounds name look-up and connect, and again the TLS handshake. It is shorter than a request's own
-	// timeout, so that a dead address is told from a slow answer.
-	connectTimeout = 10 * time.Second
-	// idleTimeout is shorter than the 60 s after which common load balancers drop an idle connection: a POST on a
-	// connection that died meanwhile is Lost, and has to be sent again under its key.
-	idleTimeout = 30 * time.Second
-	// maxHeaderBytes is plenty for an answer's header.
-	maxHeaderBytes = 64 << 10
 )
 
 // Config is how to reach the API. BaseURL and Key are needed; the zero value of every other field is its default.
@@ -50,13 +39,9 @@ type Config struct {
 
 // Client sends requests to the API. All methods may be called concurrently.
 type Client struct {
-	root      string // BaseURL without a trailing slash
-	posts     map[object]*url.URL
-	authorise func(http.Header) // a closure, so that no print of a Client can show the key
-	agent     string
-	timeout   time.Duration
-	transport http.RoundTripper
-	own       *http.Transport // nil when Config.Transport was set
+	path      string     // of BaseURL, escaped and without a trailing slash
+	own       *transport // nil when Config.Transport was set
+	foreign   *foreign   // nil otherwise
 	sentPosts atomic.Int64
 	sentGets  atomic.Int64
 }
@@ -84,22 +69,16 @@ func New(cfg Config) (*Client, error) {
 	if strings.ContainsFunc(cfg.UserAgent, func(r rune) bool { return r < ' ' || r > '~' }) {
 		return nil, errors.New("user agent has a character outside printable ASCII")
 	}
-	c := &Client{
-		root:      root,
-		posts:     make(map[object]*url.URL),
-		authorise: func(h http.Header) { h.Set("Authorization", "Bearer "+string(key)) },
-		agent:     cmp.Or(cfg.UserAgent, defaultAgent),
-		timeout:   cmp.Or(cfg.Timeout, defaultTimeout),
-		transport: cfg.Transport,
+	base, err := url.Parse(root)
+	if err != nil {
+		return nil, fmt.Errorf("API base URL: %w", err)
 	}
-	for _, o := range []object{bills, customers, accounts} {
-		if c.posts[o], err = url.Parse(root + o.path()); err != nil {
-			return nil, fmt.Errorf("API base URL: %w", err)
-		}
-	}
-	if c.transport == nil {
-		c.own = newTransport(cmp.Or(cfg.MaxConns, defaultMaxConns))
-		c.transport = c.own
+	timeout, agent := cmp.Or(cfg.Timeout, defaultTimeout), cmp.Or(cfg.UserAgent, defaultAgent)
+	c := &Client{path: base.EscapedPath()}
+	if cfg.Transport != nil {
+		c.foreign = newForeign(base, cfg.Transport, timeout, key, agent)
+	} else {
+		c.own = newTransport(base, cmp.Or(cfg.MaxConns, defaultMaxConns), timeout, key, agent)
 	}
 	return c, nil
 }
@@ -117,6 +96,8 @@ func checkBaseURL(s string) (string, error) {
 		return "", errors.New("API base URL has a user or password in it: leave it out, the key goes into a header")
 	case u.Opaque != "" || u.Hostname() == "":
 		return "", errors.New("API base URL has no host: it should look like https://api.momentpay.net")
+	case strings.ContainsFunc(u.Host, func(r rune) bool { return r > '~' || r == '%' }):
+		return "", errors.New("API base URL has a host with letters outside ASCII, or with a zone: write it in its xn-- form, or as a plain address")
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || strings.Contains(s, "#"):
 		return "", errors.New("API base URL has a query or fragment: leave it out")
 	case u.Scheme == "http" && !loopback(u.Hostname()):
@@ -136,28 +117,8 @@ func loopback(host string) bool {
 	return err == nil && addr.Unmap().IsLoopback()
 }
 
-// newTransport is HTTP/1.1 with conns kept-alive connections: measured faster than HTTP/2 for many small requests.
-// It asks no proxy of the environment, for that would show it the key; it never decompresses.
-func newTransport(conns int) *http.Transport {
-	http1 := new(http.Protocols)
-	http1.SetHTTP1(true)
-	return &http.Transport{
-		Proxy:                  nil,
-		DialContext:            (&net.Dialer{Timeout: connectTimeout, KeepAlive: 15 * time.Second}).DialContext,
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
-		TLSHandshakeTimeout:    connectTimeout,
-		Protocols:              http1,
-		DisableCompression:     true,
-		MaxIdleConns:           conns,
-		MaxIdleConnsPerHost:    conns,
-		MaxConnsPerHost:        conns,
-		IdleConnTimeout:        idleTimeout,
-		MaxResponseHeaderBytes: maxHeaderBytes,
-	}
-}
-
 // CreateBill sends body, which EncodeBill made for reference, under the idempotency key. The body must not be
-// changed afterwards: after a timeout it may still be on its way out.
+// changed afterwards: with a transport of Config's it may still be on its way out.
 func (c *Client) CreateBill(ctx context.Context, key, reference string, body []byte) Answer {
 	return c.post(ctx, bills, key, reference, body)
 }
@@ -200,10 +161,10 @@ func (c *Client) Counts() Counts {
 	return Counts{Posts: c.sentPosts.Load(), Gets: c.sentGets.Load()}
 }
 
-// Close gives idle connections back. Calls that are under way go on.
+// Close closes idle connections, and those of calls that are under way when these are over.
 func (c *Client) Close() {
 	if c.own != nil {
-		c.own.CloseIdleConnections()
+		c.own.close()
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
 	"sync/atomic"
 	"time"
@@ -23,8 +22,15 @@ var (
 	errDotReference = errors.New("reference is a dot segment, which would address another resource")
 )
 
-// post sends body under key. The request has no GetBody: with one, and with its Idempotency-Key, net/http would
-// take it for replayable and send it a second time, unseen, when a kept-alive connection turns out to be dead.
+// request is one request, as both kinds of transport send it.
+type request struct {
+	method string
+	path   string // escaped
+	key    string // idempotency key, with a body
+	body   []byte
+}
+
+// post sends body under key.
 func (c *Client) post(ctx context.Context, o object, key, reference string, body []byte) Answer {
 	switch {
 	case !goodKey(key):
@@ -33,17 +39,7 @@ func (c *Client) post(ctx context.Context, o object, key, reference string, body
 		// It could not be told whom the answer is about.
 		return notBuilt(http.MethodPost, o, errNoReference)
 	}
-	req := &http.Request{
-		Method:        http.MethodPost,
-		URL:           c.posts[o],
-		Host:          c.posts[o].Host,
-		Header:        c.header(4),
-		Body:          io.NopCloser(bytes.NewReader(body)),
-		ContentLength: int64(len(body)),
-	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Idempotency-Key", key)
-	return c.exchange(ctx, req, o, reference, &c.sentPosts)
+	return c.exchange(ctx, &request{http.MethodPost, c.path + o.path(), key, body}, o, reference, &c.sentPosts)
 }
 
 // goodKey reports whether the API would take key for an idempotency key.
@@ -58,7 +54,7 @@ func goodKey(key string) bool {
 	return 0 < len(key) && len(key) <= 255
 }
 
-// get fetches one object. net/http may repeat a GET on a connection that was dead already: harmless, and counted.
+// get fetches one object.
 func (c *Client) get(ctx context.Context, o object, reference string) Answer {
 	switch reference {
 	case "":
@@ -66,21 +62,8 @@ func (c *Client) get(ctx context.Context, o object, reference string) Answer {
 	case ".", "..":
 		return notBuilt(http.MethodGet, o, errDotReference) // escaping does not disarm these
 	}
-	u, err := url.Parse(c.root + o.path() + "/" + url.PathEscape(reference))
-	if err != nil {
-		return notBuilt(http.MethodGet, o, errors.New("reference does not fit into a path"))
-	}
-	req := &http.Request{Method: http.MethodGet, URL: u, Host: u.Host, Header: c.header(3)}
-	return c.exchange(ctx, req, o, reference, &c.sentGets)
-}
-
-// header holds what every request carries, with room for more.
-func (c *Client) header(more int) http.Header {
-	h := make(http.Header, 3+more)
-	h.Set("Accept", "application/json, application/problem+json")
-	h.Set("User-Agent", c.agent)
-	c.authorise(h)
-	return h
+	path := c.path + o.path() + "/" + url.PathEscape(reference)
+	return c.exchange(ctx, &request{method: http.MethodGet, path: path}, o, reference, &c.sentGets)
 }
 
 // notBuilt is the answer to a request that could not be made at all.
@@ -89,75 +72,29 @@ func notBuilt(method string, o object, err error) Answer {
 }
 
 // exchange sends req once, reads the whole answer within the client's timeout, and classifies it. It goes
-// straight to the transport: an http.Client would add redirects, cookies, and the URL in its errors.
-func (c *Client) exchange(ctx context.Context, req *http.Request, o object, asked string, count *atomic.Int64) Answer {
-	r := result{method: req.Method, object: o, asked: asked}
+// straight to a transport: an http.Client would add redirects, cookies, and the URL in its errors.
+func (c *Client) exchange(ctx context.Context, req *request, o object, asked string, count *atomic.Int64) Answer {
+	r := result{method: req.method, object: o, asked: asked}
 	if err := ctx.Err(); err != nil {
 		r.failure = err
 		return classify(r)
 	}
-	bounded, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
-	w := wire{count: count}
-	res, err := c.transport.RoundTrip(req.WithContext(w.watch(bounded)))
-	if err == nil {
-		r.status, r.header = res.StatusCode, res.Header
-		r.body, r.bodyErr = readBody(res)
+	if c.own != nil {
+		c.own.do(ctx, req, &r, count)
+	} else {
+		c.foreign.do(ctx, req, &r, count)
 	}
-	// A call that was given up has the plainest reason; the transport wraps it in several ways.
-	if ctxErr := bounded.Err(); ctxErr != nil {
-		if err != nil {
-			err = ctxErr
-		}
-		if r.bodyErr != nil {
-			r.bodyErr = ctxErr
-		}
-	}
-	r.failure, r.maybeSent, r.now = err, w.maybeSent(c.own != nil), time.Now()
-	w.settle(err == nil || r.maybeSent)
+	r.now = time.Now()
 	return classify(r)
 }
 
-// readBody reads an answer to its end, which also makes the connection fit for the next request, or to maxBody.
-func readBody(res *http.Response) ([]byte, error) {
-	defer func() { _ = res.Body.Close() }() // what counts has been read
-	body, err := io.ReadAll(io.LimitReader(res.Body, maxBody+1))
-	if err == nil && len(body) > maxBody {
+// readBody reads a body to its end, or to maxBody. Length is what the answer says of it, negative if nothing.
+func readBody(body io.Reader, length int64) ([]byte, error) {
+	var b bytes.Buffer
+	b.Grow(int(min(max(length, 0), maxBody)) + bytes.MinRead)
+	_, err := b.ReadFrom(io.LimitReader(body, maxBody+1))
+	if err == nil && b.Len() > maxBody {
 		return nil, errTooLarge
 	}
-	return body, err
-}
-
-// wire watches one request on its way out. Its hooks may run after the call that they belong to has returned, on goroutines
-// of the transport.
-type wire struct {
-	count  *atomic.Int64
-	asked  atomic.Bool // the transport looked for a connection: it reports through httptrace
-	got    atomic.Bool // it had a connection: from here on bytes may have left
-	writes atomic.Int64
-}
-
-// watch is ctx with the hooks in it.
-func (w *wire) watch(ctx context.Context) context.Context {
-	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GetConn: func(string) { w.asked.Store(true) },
-		GotConn: func(httptrace.GotConnInfo) { w.got.Store(true) },
-		WroteHeaders: func() {
-			w.writes.Add(1)
-			w.count.Add(1)
-		},
-	})
-}
-
-// maybeSent reports whether a byte of the request may have left. Only a transport known to report (our own, or one
-// that asked for a connection) can show the contrary: in doubt it was sent.
-func (w *wire) maybeSent(own bool) bool {
-	return w.got.Load() || (!own && !w.asked.Load())
-}
-
-// settle counts a request that was sent by a transport which does not report its writes.
-func (w *wire) settle(sent bool) {
-	if sent && !w.asked.Load() && w.writes.Load() == 0 {
-		w.count.Add(1)
-	}
+	return b.Bytes(), err
 }

@@ -13,7 +13,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/http/httptrace"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -223,7 +222,7 @@ func TestNoHiddenResend(t *testing.T) {
 
 	var control atomic.Int64
 	url := deadServer(t, &control)
-	transport := newTransport(1)
+	transport := newNetTransport(1)
 	t.Cleanup(transport.CloseIdleConnections)
 	for range 2 {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader("{}")) // has GetBody
@@ -235,7 +234,7 @@ func TestNoHiddenResend(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := readBody(res); err != nil {
+		if _, err := readBody(res.Body, -1); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -260,12 +259,13 @@ func TestRedirectIsNotFollowed(t *testing.T) {
 
 // TestNoProxyOfTheEnvironment: the key does not go to a proxy that nobody configured.
 func TestNoProxyOfTheEnvironment(t *testing.T) {
+	proxy := serve(t, func(http.ResponseWriter, *http.Request) { t.Error("the proxy was asked") })
 	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"} {
-		t.Setenv(name, "http://127.0.0.1:1")
+		t.Setenv(name, proxy.URL)
 	}
-	if newTransport(1).Proxy != nil {
-		t.Error("the transport asks for a proxy")
-	}
+	// An address for documents: nobody answers there, except through a proxy.
+	c := newClient(t, Config{BaseURL: "https://192.0.2.1", Timeout: 50 * time.Millisecond})
+	want(t, c.CreateBill(t.Context(), "k", "B-1", []byte("{}")), NotSent, "not sent")
 }
 
 // TestTLS: what is refused, and that nothing was sent then.
@@ -295,7 +295,7 @@ func TestTLS(t *testing.T) {
 	}
 
 	trust := func(c *Client, s *httptest.Server) *Client {
-		c.own.TLSClientConfig.RootCAs = s.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
+		c.own.tls.RootCAs = s.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
 		return c
 	}
 	want(t, send(trust(newClient(t, Config{BaseURL: s.URL}), s)), Created, "201") // and by HTTP/1.1, though it has 2
@@ -444,19 +444,21 @@ func TestAnswerThatIsNotHTTP(t *testing.T) {
 
 // TestConnectionsAreKept: answers are drained, so that connections serve again.
 func TestConnectionsAreKept(t *testing.T) {
-	s := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+	var fresh atomic.Int64
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(422)
 		_, _ = w.Write(bytes.Repeat([]byte("x"), 100<<10))
-	})
-	c := newClient(t, Config{BaseURL: s.URL, MaxConns: 4})
-	var fresh atomic.Int64
-	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) {
-		if !i.Reused {
+	}))
+	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
 			fresh.Add(1)
 		}
-	}})
+	}
+	s.Start()
+	t.Cleanup(s.Close)
+	c := newClient(t, Config{BaseURL: s.URL, MaxConns: 4})
 	for range 10 {
-		want(t, c.CreateBill(ctx, "k", "B-1", []byte("{}")), Refused, "422")
+		want(t, c.CreateBill(t.Context(), "k", "B-1", []byte("{}")), Refused, "422")
 	}
 	if n := fresh.Load(); n != 1 {
 		t.Errorf("%d connections for 10 requests, one after the other", n)
