@@ -126,7 +126,7 @@ func readObject(o object, body []byte) (identity, func(*Answer), error) {
 	switch o {
 	case bills:
 		v := new(Bill)
-		err = json.Unmarshal(body, v)
+		err = readBill(body, v)
 		id, set = identity{v.ID, v.ExternalReference}, func(a *Answer) { a.Bill = v }
 	case customers:
 		v := new(Customer)
