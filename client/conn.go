@@ -91,7 +91,7 @@ func (c *conn) exchange(r *result) {
 func (c *conn) receive(r *result) {
 	c.left = maxHeaderBytes
 	res, err := http.ReadResponse(c.in, nil)
-	for err == nil && res.StatusCode < 200 && res.StatusCode != http.StatusSwitchingProtocols {
+	for err == nil && 100 <= res.StatusCode && res.StatusCode < 200 && res.StatusCode != http.StatusSwitchingProtocols {
 		res, err = http.ReadResponse(c.in, nil)
 	}
 	if err != nil {

@@ -4,10 +4,8 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
-	"errors"
 	"net"
 	"net/url"
-	"os"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -77,7 +75,7 @@ func (t *transport) do(ctx context.Context, req *request, r *result, count *atom
 	}
 	c, err := t.take(ctx, deadline)
 	if err != nil {
-		r.failure = plainest(ctx, err)
+		r.failure = plainest(ctx, deadline, err)
 		return
 	}
 	r.maybeSent = true
@@ -93,7 +91,7 @@ func (t *transport) do(ctx context.Context, req *request, r *result, count *atom
 		}
 	}
 	t.give(c)
-	r.failure, r.bodyErr = plainest(ctx, r.failure), plainest(ctx, r.bodyErr)
+	r.failure, r.bodyErr = plainest(ctx, deadline, r.failure), plainest(ctx, deadline, r.bodyErr)
 }
 
 // appendRequest writes a request as it goes over the wire. The key and the path were checked: no line end is in them.
@@ -108,14 +106,15 @@ func (t *transport) appendRequest(b []byte, req *request) []byte {
 	return append(append(b, "\r\n"...), req.body...)
 }
 
-// plainest is why a call was given up, which connections wrap in several ways, or err itself.
-func plainest(ctx context.Context, err error) error {
+// plainest is why a call was given up, or err itself. Connections wrap that in several ways, and a parser that is left with
+// half a line calls it malformed.
+func plainest(ctx context.Context, deadline time.Time, err error) error {
 	switch {
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case errors.Is(err, os.ErrDeadlineExceeded):
+	case !time.Now().Before(deadline):
 		return context.DeadlineExceeded
 	}
 	return err
