@@ -243,8 +243,9 @@ func describe(err error) error {
 	var op *net.OpError
 	var dns *net.DNSError
 	var timeout net.Error
+	var record tls.RecordHeaderError
 	switch {
-	case errors.Is(err, errTooLarge):
+	case errors.Is(err, errTooLarge), errors.Is(err, errHeaderTooLarge):
 		return err
 	case errors.Is(err, context.Canceled):
 		return &failure{"interrupted", err}
@@ -260,7 +261,9 @@ func describe(err error) error {
 		return &failure{"timed out", err}
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return &failure{"connection closed before the answer was complete", err}
-	case strings.HasPrefix(err.Error(), "tls: "), err.Error() == "http: server gave HTTP response to HTTPS client":
+	case errors.As(err, &record) && string(record.RecordHeader[:]) == "HTTP/":
+		return &failure{"server speaks plain HTTP where https is asked for", err}
+	case strings.HasPrefix(err.Error(), "tls: "):
 		return &failure{clean(err.Error(), maxDetail), err}
 	case strings.Contains(err.Error(), "malformed"):
 		return &failure{"answer is not HTTP", err}

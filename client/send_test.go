@@ -310,7 +310,11 @@ func TestTLS(t *testing.T) {
 
 	plain := serve(t, func(http.ResponseWriter, *http.Request) { t.Error("something arrived") })
 	plain.Config.ErrorLog = log.New(io.Discard, "", 0)
-	want(t, send(newClient(t, Config{BaseURL: strings.Replace(plain.URL, "http:", "https:", 1)})), NotSent, "not sent")
+	a = send(newClient(t, Config{BaseURL: strings.Replace(plain.URL, "http:", "https:", 1)}))
+	want(t, a, NotSent, "not sent")
+	if !strings.Contains(a.Err.Error(), "plain HTTP") {
+		t.Errorf("error %q", a.Err)
+	}
 }
 
 // TestNothingListens: no byte was sent.

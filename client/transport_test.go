@@ -94,6 +94,7 @@ func TestClosedWhileIdle(t *testing.T) {
 			for i := range 5 {
 				if a := c.CreateBill(t.Context(), "k", "B-1", []byte("{}")); a.Kind != Created {
 					t.Errorf("%s, tls %v, request %d: %v (%v)", name, secure, i, a.Kind, a.Err)
+					break
 				}
 				<-w.closed
 			}
