@@ -49,6 +49,9 @@ func TestNewChecksConfig(t *testing.T) {
 		{"https://api.example.com/?", false},
 		{"https://api.example.com/#", false},
 		{"https://user:CANARY@api.example.com:port", false},
+		{"https://bücher.example.com", false},
+		{"https://xn--bcher-kva.example.com", true},
+		{"https://[fe80::1%25eth0]", false},
 	} {
 		c, err := New(Config{BaseURL: tc.url, Key: secret})
 		if (err == nil) != tc.ok || (c != nil) != tc.ok {
