@@ -33,6 +33,7 @@ type result struct {
 	// Of an answer; status is 0 when there was none.
 	status  int
 	header  http.Header
+	room    *bytes.Buffer // what body is in
 	body    []byte
 	bodyErr error     // the body could not be read to its end
 	now     time.Time // for a Retry-After date, should the answer have no Date

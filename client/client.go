@@ -15,6 +15,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -39,6 +40,7 @@ type Config struct {
 
 // Client sends requests to the API. All methods may be called concurrently.
 type Client struct {
+	rooms     sync.Pool  // of *bytes.Buffer: what answers are read into
 	path      string     // of BaseURL, escaped and without a trailing slash
 	own       *transport // nil when Config.Transport was set
 	foreign   *foreign   // nil otherwise

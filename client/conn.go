@@ -108,7 +108,7 @@ func (c *conn) receive(r *result) {
 		return
 	}
 	// The body is not closed, for that would read the rest of an endless one.
-	r.body, r.bodyErr = readBody(res.Body, res.ContentLength)
+	r.read(res.Body, res.ContentLength)
 	if r.bodyErr != nil || res.Close || c.in.Buffered() > 0 {
 		c.unfit = true
 	}

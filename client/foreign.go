@@ -59,7 +59,7 @@ func (f *foreign) do(ctx context.Context, req *request, r *result, count *atomic
 	res, err := f.transport.RoundTrip(h)
 	if err == nil {
 		r.status, r.header = res.StatusCode, res.Header
-		r.body, r.bodyErr = readBody(res.Body, res.ContentLength)
+		r.read(res.Body, res.ContentLength)
 		_ = res.Body.Close() // what counts has been read
 	}
 	// A call that was given up has the plainest reason; the transport wraps it in several ways.

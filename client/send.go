@@ -15,6 +15,9 @@ import (
 // maxBody is the most that is read of an answer: 1 MiB, some thousand times a bill.
 const maxBody = 1 << 20
 
+// maxRoom is the largest room for an answer that is kept for another one.
+const maxRoom = 16 << 10
+
 var (
 	errTooLarge     = errors.New("answer is larger than 1 MiB")
 	errBadKey       = errors.New("idempotency key is not 1 to 255 letters, digits and hyphens")
@@ -74,7 +77,12 @@ func notBuilt(method string, o object, err error) Answer {
 // exchange sends req once, reads the whole answer within the client's timeout, and classifies it. It goes
 // straight to a transport: an http.Client would add redirects, cookies, and the URL in its errors.
 func (c *Client) exchange(ctx context.Context, req *request, o object, asked string, count *atomic.Int64) Answer {
-	r := result{method: req.method, object: o, asked: asked}
+	room, _ := c.rooms.Get().(*bytes.Buffer)
+	if room == nil {
+		room = new(bytes.Buffer)
+	}
+	defer c.reuse(room)
+	r := result{method: req.method, object: o, asked: asked, room: room}
 	if err := ctx.Err(); err != nil {
 		r.failure = err
 		return classify(r)
@@ -88,13 +96,19 @@ func (c *Client) exchange(ctx context.Context, req *request, o object, asked str
 	return classify(r)
 }
 
-// readBody reads a body to its end, or to maxBody. Length is what the answer says of it, negative if nothing.
-func readBody(body io.Reader, length int64) ([]byte, error) {
-	var b bytes.Buffer
-	b.Grow(int(min(max(length, 0), maxBody)) + bytes.MinRead)
-	_, err := b.ReadFrom(io.LimitReader(body, maxBody+1))
-	if err == nil && b.Len() > maxBody {
-		return nil, errTooLarge
+// reuse keeps the room of an answer for another one, unless it grew out of the usual. Answers hold copies of what they tell.
+func (c *Client) reuse(room *bytes.Buffer) {
+	if room.Cap() <= maxRoom {
+		room.Reset()
+		c.rooms.Put(room)
 	}
-	return b.Bytes(), err
+}
+
+// read reads a body to its end, or to maxBody. Length is what the answer says of it, negative if nothing.
+func (r *result) read(body io.Reader, length int64) {
+	r.room.Grow(int(min(max(length, 0), maxBody)) + bytes.MinRead)
+	_, r.bodyErr = r.room.ReadFrom(io.LimitReader(body, maxBody+1))
+	if r.body = r.room.Bytes(); r.bodyErr == nil && len(r.body) > maxBody {
+		r.body, r.bodyErr = nil, errTooLarge
+	}
 }

@@ -237,8 +237,9 @@ func TestNoHiddenResend(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := readBody(res.Body, -1); err != nil {
-			t.Fatal(err)
+		r := result{room: new(bytes.Buffer)}
+		if r.read(res.Body, -1); r.bodyErr != nil {
+			t.Fatal(r.bodyErr)
 		}
 	}
 	if n := control.Load(); n != 3 {
