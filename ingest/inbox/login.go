@@ -160,7 +160,7 @@ func readSecret(op, what, file string) ([]byte, error) {
 		return nil, fail(fmt.Errorf("%s file %s is not a file", what, file), "correct its path")
 	case info.Size() > maxSecretFile:
 		return nil, fail(fmt.Errorf("%s file %s is too large to be one", what, file), "correct its path")
-	case exposed(info):
+	case Exposed(info):
 		return nil, fail(fmt.Errorf("%s file %s may be read by others (mode %04o)", what, file, info.Mode().Perm()), "chmod 600 "+file)
 	}
 	text, err := os.ReadFile(file)

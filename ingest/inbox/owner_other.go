@@ -4,5 +4,5 @@ package inbox
 
 import "io/fs"
 
-// exposed cannot tell here: access is not in the mode bits.
-func exposed(fs.FileInfo) bool { return false }
+// Exposed cannot tell here: access is not in the mode bits.
+func Exposed(fs.FileInfo) bool { return false }

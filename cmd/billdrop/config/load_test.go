@@ -269,6 +269,24 @@ func TestReadSecret(t *testing.T) {
 	}
 }
 
+// TestSecretOfSomebodyElse: systemd hands credentials over as files of root's with an access list for our user, whose mask
+// shows as rights of the group.
+func TestSecretOfSomebodyElse(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give files away")
+	}
+	dir := t.TempDir()
+	for mode, good := range map[os.FileMode]bool{0o400: true, 0o440: true, 0o640: true, 0o444: false, 0o644: false} {
+		path := filepath.Join(dir, mode.String())
+		if err := errors.Join(os.WriteFile(path, []byte("SECRET"), 0o600), os.Chmod(path, mode), os.Chown(path, 4711, 4711)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ReadSecret("api.key_file", path); (err == nil) != good {
+			t.Errorf("mode %o: %v", mode, err)
+		}
+	}
+}
+
 func TestFind(t *testing.T) {
 	t.Chdir(t.TempDir())
 	if path, err := Find("given.yaml"); path != "given.yaml" || err != nil {

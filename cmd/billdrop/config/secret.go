@@ -5,10 +5,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime"
 	"strconv"
 	"strings"
 	"time"
+
+	"billdrop/ingest/inbox"
 )
 
 // maxSecret bounds a key or password file, in bytes.
@@ -28,8 +29,8 @@ func refuse(format string, args ...any) error {
 	return &secretError{fmt.Sprintf(format, args...)}
 }
 
-// CheckSecret reports whether the file that key names is there, readable, and closed to everybody else, as ssh
-// demands of its keys too.
+// CheckSecret reports whether the file that key names is there, readable, and closed to everybody else, by the rule
+// of inbox.Exposed.
 func CheckSecret(key, path string) error {
 	f, err := openSecret(key, path)
 	if err != nil {
@@ -68,7 +69,7 @@ func openSecret(key, path string) (*os.File, error) {
 		err = refuse("%s: cannot look at %s: %v", key, path, reason(err))
 	case !info.Mode().IsRegular():
 		err = refuse("%s: %s is not a file; name the file that holds the secret", key, path)
-	case runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0:
+	case inbox.Exposed(info):
 		err = refuse("%s: others may read %s (mode %04o); close it: chmod 600 %s", key, path, info.Mode().Perm(), quote(path))
 	default:
 		return f, nil
