@@ -6,12 +6,13 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 # The race detector needs cgo, and cgo a C compiler; billdrop itself needs neither.
 CC_HERE := $(shell command -v $$($(GO) env CC) 2>/dev/null)
 FUZZTIME ?= 20s
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint soak bench fuzz clean
+.PHONY: help build demo test lint units soak bench fuzz release reproduce vuln clean
 
 help: ## List what make can do
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build bin/billdrop, a static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/billdrop ./cmd/billdrop
@@ -51,5 +52,23 @@ fuzz: ## Fuzz each fuzz test for a while (FUZZTIME=20s)
 		done; \
 	done
 
+release: ## Build static binaries for four platforms into dist, with checksums and lists of what is in them
+	VERSION='$(VERSION)' GO='$(GO)' .ci/release dist
+	@echo 'dist is ready; on the machine that gets a binary: sha256sum --check --ignore-missing SHA256SUMS'
+
+# The second build is of the last commit, in another directory and from an empty cache: some minutes.
+reproduce: release ## Build the release once more, elsewhere, and compare the checksums
+	@case '$(VERSION)' in *-dirty) echo 'error: there are changes that are not committed, so two builds cannot be the same; commit them first' >&2; exit 1;; esac
+	@elsewhere=$$(mktemp -d) && trap 'rm -rf "$$elsewhere"' EXIT && git clone -q --no-local . "$$elsewhere/clone" && \
+	GOCACHE="$$elsewhere/cache" VERSION='$(VERSION)' GO='$(GO)' "$$elsewhere/clone/.ci/release" "$$elsewhere/dist" && \
+	diff dist/SHA256SUMS "$$elsewhere/dist/SHA256SUMS" && echo 'both builds are the same, byte for byte'
+
+# Not part of continuous integration: the answer changes without a commit, and the database may be out of reach.
+vuln: ## Look up known vulnerabilities that billdrop's code can reach (asks vuln.go.dev)
+	@$(GO) run $(GOVULNCHECK) ./... || { code=$$?; \
+	echo 'error: govulncheck found vulnerabilities, or could not look; what it printed above says which' >&2; \
+	echo 'hint: found some: update the modules that it names. No answer from vuln.go.dev: run this where it can be reached, or with a copy of the database: $(GO) run $(GOVULNCHECK) -db file:///DIR ./...' >&2; \
+	exit $$code; }
+
 clean: ## Remove what was built
-	rm -rf bin
+	rm -rf bin dist
