@@ -109,7 +109,7 @@ func (w *Worker) placeOf(ctx context.Context, feed *Feed, f *ledger.File) (p pla
 		return &localPlace{file: f}, func() {}, nil
 	}
 	if feed.Connect == nil {
-		return nil, nil, fmt.Errorf("%w: %s came from an SFTP inbox, and no sftp is configured", ErrNotApplicable, f.ID)
+		return nil, nil, fmt.Errorf("%w: %s came from an SFTP inbox, and the configuration has no sftp section any more: put it back", ErrNotApplicable, f.ID)
 	}
 	remote, err := feed.Connect(ctx)
 	if err != nil {

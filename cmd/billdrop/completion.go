@@ -22,6 +22,9 @@ func (completionCmd) Help() string {
 
 // Run prints a script made from the same model that parses the command line, so the two cannot part.
 func (c *completionCmd) Run(s *session, parser *kong.Kong) error {
+	if s.json() {
+		return usagef("completion has no JSON form, it prints a script for a shell; leave --output out")
+	}
 	commands := completable(parser.Model)
 	var b strings.Builder
 	switch c.Shell {

@@ -33,7 +33,7 @@ Example: billdrop demo`
 // Run tells a story in four parts; it fails when any of it does not go as told.
 func (c *demoCmd) Run(ctx context.Context, s *session) error {
 	if s.json() {
-		return usagef("demo has no JSON form; it is for reading")
+		return usagef("demo has no JSON form, it is for reading; leave --output out")
 	}
 	dir, err := os.MkdirTemp("", "billdrop-demo-")
 	if err != nil {

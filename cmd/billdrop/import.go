@@ -79,7 +79,7 @@ func checkFiles(paths []string) error {
 		}
 	}
 	if stdin > 1 {
-		wrong = append(wrong, errors.New("- is given twice; standard input can be read only once"))
+		wrong = append(wrong, errors.New("- is given twice; standard input can be read only once, so name it once"))
 	}
 	if len(wrong) > 0 {
 		return usageError{errors.Join(wrong...)}

@@ -79,6 +79,9 @@ func (c *approveCmd) Run(ctx context.Context, s *session) error {
 		if errors.Is(err, ledger.ErrNotFound) {
 			return unknownFile(c.FileID, err)
 		}
+		if errors.Is(err, ingest.ErrNotApplicable) {
+			err = fmt.Errorf("%w\nhint: billdrop status %s tells how the file stands", err, c.FileID)
+		}
 		return err
 	}
 	if s.json() {

@@ -1,0 +1,214 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"billdrop/client/emulator"
+)
+
+// TestEveryCommandHasAForm: the schemas know every command, and there is no schema too many.
+func TestEveryCommandHasAForm(t *testing.T) {
+	parser, err := newParser(&cli{}, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forms := map[string]bool{"ack": true, "summary": true, "common": true}
+	for _, command := range parser.Model.Children {
+		form, known := formOf[command.Name]
+		if !known {
+			t.Errorf("%s is not among the commands whose JSON is documented", command.Name)
+		}
+		if form != "" {
+			forms[form] = true
+		}
+	}
+	c := schemas(t)
+	paths, err := filepath.Glob("../../docs/schema/*.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range paths {
+		name := strings.TrimSuffix(filepath.Base(path), ".json")
+		if !forms[name] {
+			t.Errorf("%s belongs to no command", path)
+		}
+		if _, err := c.Compile(schemaURL(name)); err != nil {
+			t.Errorf("%s: %v", path, err)
+		}
+		delete(forms, name)
+	}
+	if len(forms) > 0 {
+		t.Errorf("without a schema: %v", forms)
+	}
+}
+
+// fileIDs are the ids of the files in the ledger, by name; of a name that came twice, the newest.
+func fileIDs(t *testing.T, o *outside, conf string) map[string]string {
+	t.Helper()
+	var list struct {
+		Files []struct {
+			File string
+			ID   string `json:"file_id"`
+		}
+	}
+	if err := json.Unmarshal(o.say(0, "status", "--limit", "0", "--output", "json", "--config", conf).stdout, &list); err != nil {
+		t.Fatal(err)
+	}
+	ids := map[string]string{}
+	for _, f := range slices.Backward(list.Files) {
+		ids[f.File] = f.ID
+	}
+	return ids
+}
+
+// reworded writes a configuration beside box's own, with texts replaced, old and new in turn.
+func reworded(t *testing.T, box *sandbox, name string, oldNew ...string) string {
+	t.Helper()
+	b, err := os.ReadFile(box.path("config.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.NewReplacer(oldNew...).Replace(string(b))
+	if text == string(b) {
+		t.Fatalf("%s is the same as before", name)
+	}
+	if err := os.WriteFile(box.path(name), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return box.path(name)
+}
+
+// dropped writes a file of the site, or beside it.
+func dropped(t *testing.T, path, content string) string {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestOutput: whatever a command prints on standard output with --output json is one document of its documented form, what
+// the reports' own JSON files hold too; and lines on standard error keep their form, whatever goes wrong.
+func TestOutput(t *testing.T) {
+	const header = "bill_reference,amount_due,customer_reference,customer_name\n"
+	box := startSite(t, emulator.Config{Seed: 1})
+	o := newOutside(t)
+	conf := box.path("config.yaml")
+	held := reworded(t, box, "held.yaml", "    amounts: minor\n", "    amounts: minor\n    hold: {max_rows: 3}\n")
+	json := func(code int, args ...string) {
+		t.Helper()
+		o.say(code, append(args, "--output", "json")...)
+		o.say(code, append(args, "--output", "json", "--log-format", "json", "--log-level", "debug")...)
+	}
+	good := dropped(t, box.path("good.csv"), header+"G-1,1000,C-1,Naledi\nG-2,2000,C-2,Thabo\n")
+	mixed := dropped(t, box.path("mixed.csv"), header+"G-1,1500,C-1,Naledi\nG-3,3.00,C-3,Zed\nG-4,400,C-4,Zed\n")
+	none := dropped(t, box.path("none.csv"), "amount_due\n1\n")
+
+	t.Run("before the first run", func(t *testing.T) {
+		o.t = t
+		json(0, "version")
+		json(0, "check", "--config", conf)
+		json(3, "status", "--config", conf)
+		json(3, "why", "G-1", "--config", conf)
+		json(0, "validate", good, "--amounts", "minor", "--config", conf)
+		json(1, "validate", mixed, none, "--config", conf, "--out", box.path("dry"))
+		json(1, "plan", good, mixed, none, "--config", conf)
+		json(0, "run", "--once", "--config", conf)
+	})
+	t.Run("files", func(t *testing.T) {
+		o.t = t
+		for _, path := range []string{good, mixed, none} {
+			dropped(t, box.path("inbox/"+filepath.Base(path)), string(readAll(t, path)))
+		}
+		o.say(1, "run", "--once", "--config", conf, "--output", "json")
+		dropped(t, box.path("inbox/many.csv"), header+"M-1,1,C-1,Naledi\nM-2,1,C-2,Thabo\nM-3,1,C-3,Zed\nM-4,1,C-4,Zed\n")
+		json(1, "run", "--once", "--config", held)
+		json(1, "import", good, mixed, "--config", conf, "--out", box.path("imported"))
+		json(1, "plan", mixed, "--config", conf)
+		json(0, "status", "--config", conf)
+		json(0, "why", "G-1", "--config", conf)
+		ids := fileIDs(t, o, conf)
+		for name, code := range map[string]int{"good.csv": 0, "mixed.csv": 1, "none.csv": 1, "many.csv": 1} {
+			json(code, "status", ids[name], "--config", conf)
+		}
+		json(0, "retry", ids["good.csv"], "--config", conf)
+		o.say(0, "approve", ids["many.csv"], "--config", held, "--output", "json")
+		o.say(0, "status", "--config", conf, "--output", "json")
+		o.say(0, "run", "--once", "--config", conf, "--output", "json")
+		for glob, schema := range map[string]string{"*/*.ack.json": "ack", "*/*.summary.json": "summary"} {
+			paths, err := filepath.Glob(box.path(glob))
+			if err != nil || len(paths) < 4 {
+				t.Fatalf("%s: %v, %v", glob, paths, err)
+			}
+			for _, path := range paths {
+				o.valid(path, schema, readAll(t, path))
+			}
+		}
+	})
+	t.Run("failures", func(t *testing.T) {
+		o.t = t
+		ids := fileIDs(t, o, conf)
+		deaf := httptest.NewServer(emulator.New(emulator.Config{Seed: 1, FaultRate: 1}))
+		deaf.Close() // nobody listens there any more
+		down := reworded(t, box, "down.yaml", box.apiURL, deaf.URL, "give_up_after: 30s", "give_up_after: 1ms", "sqlite:", "sqlite:"+box.path("down")+"/", box.path("ledger.db"), "ledger.db")
+		if err := os.MkdirAll(box.path("down"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		stranger := reworded(t, box, "stranger.yaml", "known_hosts\"", "no_such_hosts\"")
+		lost := reworded(t, box, "lost.yaml", "\"sqlite:"+box.path("ledger.db"), "\"sqlite:"+box.path("nodisk/ledger.db"))
+		noKey := reworded(t, box, "nokey.yaml", "api.key", "no.key")
+		bad := dropped(t, box.path("bad.yaml"), "merchnt: acme\nledger: nonsense\nfeeds: [{amounts: cents}]\n")
+		next := dropped(t, box.path("next.csv"), header+"N-1,100,C-1,Naledi\n")
+		for _, c := range []struct {
+			code int
+			args []string
+		}{
+			{2, nil}, {2, []string{"rnu"}}, {2, []string{"run", "--onec"}}, {2, []string{"import"}}, {2, []string{"why"}},
+			{2, []string{"status", "a", "b"}}, {2, []string{"completion", "tcsh"}},
+			{2, []string{"run", "--once", "--config", box.path("gone.yaml")}}, {2, []string{"run", "--once", "--config", bad}},
+			{2, []string{"check", "--config", bad}}, {2, []string{"check", "--config", noKey}},
+			{2, []string{"run", "--once", "--config", noKey}}, {2, []string{"plan", next, "--config", noKey}}, {2, []string{"import", next, "--config", noKey}},
+			{2, []string{"run", "--once", "--config", stranger}}, {2, []string{"check", "--config", stranger}},
+			{2, []string{"import", box.path("gone.csv"), box.dir, "-", "-", "--config", conf}}, {2, []string{"import", next, "--feed", "other", "--config", conf}},
+			{2, []string{"import", next, "--out", next + "/x", "--config", conf}}, {3, []string{"validate", next, "--out", next + "/x", "--config", conf}},
+			{2, []string{"validate", next, "--preset", "other", "--config", conf}}, {2, []string{"validate", next, "--currency", "XXX", "--config", conf}},
+			{2, []string{"validate", next, "--max-problems=-1", "--config", conf}}, {2, []string{"plan", next, "--max-problems=-1", "--config", conf}},
+			{2, []string{"status", "--limit=-1", "--config", conf}}, {2, []string{"status", "nosuch", "--config", conf}}, {2, []string{"why", "nosuch", "--config", conf}},
+			{2, []string{"retry", "nosuch", "--config", conf}}, {2, []string{"approve", "nosuch", "--config", conf}}, {2, []string{"approve", ids["good.csv"], "--config", conf}},
+			{3, []string{"import", next, "--config", down}}, {3, []string{"plan", next, "--config", down}}, {3, []string{"check", "--config", down}},
+			{3, []string{"status", "--config", lost}}, {3, []string{"import", next, "--config", lost}}, {3, []string{"check", "--config", lost}},
+			{2, []string{"sandbox", "--sftp-addr", "0.0.0.0:2222"}}, {2, []string{"sandbox", "--fault-rate", "2"}}, {3, []string{"sandbox", "--dir", next + "/x"}},
+		} {
+			o.say(c.code, c.args...)
+			json(c.code, c.args...)
+		}
+		for _, args := range [][]string{{"run", "--config", conf}, {"demo"}, {"completion", "bash"}} { // these have no JSON form
+			json(2, args...)
+		}
+		if doc := o.say(3, "import", next, "--config", down, "--output", "json"); !bytes.Contains(doc.stdout, []byte(`"error": "`)) {
+			t.Errorf("an import that could not be done printed %s", doc.stdout)
+		}
+		if err := os.Rename(box.path("results"), box.path("elsewhere")); err != nil {
+			t.Fatal(err)
+		}
+		dropped(t, box.path("inbox/next.csv"), header+"N-1,100,C-1,Naledi\n")
+		json(3, "run", "--once", "--config", conf)
+		json(3, "check", "--config", conf)
+	})
+}
+
+func readAll(t *testing.T, path string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
