@@ -98,6 +98,7 @@ func dropped(t *testing.T, path, content string) string {
 // the reports' own JSON files hold too; and lines on standard error keep their form, whatever goes wrong.
 func TestOutput(t *testing.T) {
 	const header = "bill_reference,amount_due,customer_reference,customer_name\n"
+	t.Parallel()
 	box := startSite(t, emulator.Config{Seed: 1})
 	o := newOutside(t)
 	conf := box.path("config.yaml")

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -57,9 +59,15 @@ func ReadSecret(key, path string) (string, error) {
 	return text, nil
 }
 
+// looksLikeKey is what a file's name looks like when it is the secret that should be in the file.
+var looksLikeKey = regexp.MustCompile(`^[sp]k_`)
+
 // openSecret looks at the rights of the file that it has opened, not of whatever has the name a moment later.
 func openSecret(key, path string) (*os.File, error) {
 	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) && looksLikeKey.MatchString(filepath.Base(path)) {
+		return nil, refuse("%s: there is no such file, and what stands there looks like a key itself; write it into a file (mode 0600) and name that file", key)
+	}
 	if err != nil {
 		return nil, refuse("%s: cannot read %s: %v; create the file (mode 0600, owned by the user that billdrop runs as), or name another", key, path, reason(err))
 	}
