@@ -97,7 +97,7 @@ func (w *Worker) fileOf(ctx context.Context, id string) (*ledger.File, *Feed, er
 		return nil, nil, fmt.Errorf("%w: %s came in by feed %q, which the configuration does not have any more: put it back", ErrNotApplicable, id, f.Feed)
 	}
 	if scope := w.Feeds[i].Lane.Scope(); scope != f.Scope {
-		return nil, nil, fmt.Errorf("%w: %s was sent for merchant %s in %s mode, the feed is now for %s in %s mode",
+		return nil, nil, fmt.Errorf("%w: %s was sent for merchant %s in %s mode, the feed is now for %s in %s mode: put merchant and key back",
 			ErrNotApplicable, id, f.Scope.Merchant, f.Scope.Mode, scope.Merchant, scope.Mode)
 	}
 	return f, w.Feeds[i], nil
