@@ -15,10 +15,10 @@ import (
 var otherFileCodes = []string{"invalid_rows", "checksum_mismatch"}
 
 // TestEveryCodeHasAFixtureAndALine walks the codes of the file format: each must be seen in some fixture, and stand in the
-// README's tables with meaning, example and what to do. No table has a code that there is not.
+// tables of the page about the file format with meaning, example and what to do. No table has a code that there is not.
 func TestEveryCodeHasAFixtureAndALine(t *testing.T) {
 	rows, files := codesOf(fixtures.All())
-	readme, err := os.ReadFile("../../README.md")
+	page, err := os.ReadFile("../../docs/file-format.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,25 +31,25 @@ func TestEveryCodeHasAFixtureAndALine(t *testing.T) {
 		{"### Files that are refused", slices.Concat(billfile.FileCodes(), otherFileCodes), files},
 		{"### Files that are held", []string{"over_limit", "control_total_mismatch"}, nil},
 	} {
-		lines := tableUnder(t, string(readme), table.heading)
+		lines := tableUnder(t, string(page), table.heading)
 		for _, code := range table.codes {
 			if table.seen != nil && !table.seen[code] {
 				t.Errorf("no fixture shows %s", code)
 			}
 			if !slices.ContainsFunc(lines, func(cells []string) bool { return cells[0] == "`"+code+"`" }) {
-				t.Errorf("README.md has no line for %s under %q", code, table.heading)
+				t.Errorf("docs/file-format.md has no line for %s under %q", code, table.heading)
 			}
 		}
 		for _, cells := range lines {
 			if !slices.Contains(table.codes, strings.Trim(cells[0], "`")) {
-				t.Errorf("README.md explains %s under %q, which is no code", cells[0], table.heading)
+				t.Errorf("docs/file-format.md explains %s under %q, which is no code", cells[0], table.heading)
 			}
 			if len(cells) != 4 || slices.Contains(cells, "") {
-				t.Errorf("README.md: the line of %s has %q: code, meaning, example, what to do are needed", cells[0], cells)
+				t.Errorf("docs/file-format.md: the line of %s has %q: code, meaning, example, what to do are needed", cells[0], cells)
 			}
 		}
 		if len(lines) != len(table.codes) {
-			t.Errorf("README.md has %d lines under %q for %d codes", len(lines), table.heading, len(table.codes))
+			t.Errorf("docs/file-format.md has %d lines under %q for %d codes", len(lines), table.heading, len(table.codes))
 		}
 	}
 }
@@ -75,7 +75,7 @@ func tableUnder(t *testing.T, text, heading string) [][]string {
 	t.Helper()
 	_, rest, found := strings.Cut(text, "\n"+heading)
 	if !found {
-		t.Fatalf("README.md has no heading %q", heading)
+		t.Fatalf("docs/file-format.md has no heading %q", heading)
 	}
 	var table [][]string
 	for line := range strings.Lines(rest) {
@@ -94,13 +94,13 @@ func tableUnder(t *testing.T, text, heading string) [][]string {
 	return table[min(2, len(table)):]
 }
 
-// TestReadmeExamples: the examples in the README's table of row codes get the code on whose line they stand.
-func TestReadmeExamples(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
+// TestDocumentedExamples: the examples in the page's table of row codes get the code on whose line they stand.
+func TestDocumentedExamples(t *testing.T) {
+	page, err := os.ReadFile("../../docs/file-format.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	lines := tableUnder(t, string(readme), "### Rows that are not sent")
+	lines := tableUnder(t, string(page), "### Rows that are not sent")
 	const columns = "bill_reference,amount_due,currency,bill_date,customer_reference,customer_id,customer_email,customer_phone"
 	for _, tt := range []struct{ code, column, example string }{
 		{"invalid_reference", "bill_reference", "INV 2026/11"},
@@ -117,7 +117,7 @@ func TestReadmeExamples(t *testing.T) {
 	} {
 		i := slices.IndexFunc(lines, func(cells []string) bool { return cells[0] == "`"+tt.code+"`" })
 		if i < 0 || len(lines[i]) < 3 || !strings.Contains(lines[i][2], "`"+tt.example+"`") {
-			t.Errorf("README.md does not have %q as an example of %s", tt.example, tt.code)
+			t.Errorf("docs/file-format.md does not have %q as an example of %s", tt.example, tt.code)
 		}
 		cells := map[string]string{"bill_reference": "A", "amount_due": "1", "customer_reference": "C"}
 		if tt.column == "customer_id" {
@@ -133,7 +133,7 @@ func TestReadmeExamples(t *testing.T) {
 		format := billfile.Format{Amounts: billfile.Minor, Currency: "ZAR", Currencies: []string{"ZAR", "USD"}, PhoneRegion: "ZA"}
 		r := validate(t.Context(), t, "example.csv", []byte(columns+"\n"+strings.Join(row, ",")+"\n"), format, nil)
 		if got := r.codes[2]; len(got) != 1 || got[0] != tt.code {
-			t.Errorf("%q gets %v, README.md says %s", tt.example, got, tt.code)
+			t.Errorf("%q gets %v, docs/file-format.md says %s", tt.example, got, tt.code)
 		}
 	}
 }

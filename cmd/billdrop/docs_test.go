@@ -1,0 +1,82 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+var (
+	link     = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	heading  = regexp.MustCompile(`(?m)^#+ (.+)$`)
+	typed    = regexp.MustCompile(`(?m)(?:^ *[$#] |_DIRECTORY=\S+ |/usr/local/bin/)billdrop ([a-z][^#|\n]*)`)
+	sessions = regexp.MustCompile("(?s)```console\n.*?```")
+)
+
+// documents are the pages that people read.
+func documents(t *testing.T) []string {
+	t.Helper()
+	pages, err := filepath.Glob("../../docs/*.md")
+	if err != nil || len(pages) < 8 {
+		t.Fatalf("documents: %v, %v", pages, err)
+	}
+	return append(pages, "../../README.md", "../../ARCHITECTURE.md", "../../CONTRIBUTING.md")
+}
+
+// TestLinks: what the documents link to is there, headings included.
+func TestLinks(t *testing.T) {
+	for _, page := range documents(t) {
+		for _, m := range link.FindAllStringSubmatch(string(readAll(t, page)), -1) {
+			target, anchor, _ := strings.Cut(m[1], "#")
+			if strings.Contains(target, "://") || strings.HasSuffix(target, "monitoring.md") {
+				continue
+			}
+			path := page
+			if target != "" {
+				path = filepath.Join(filepath.Dir(page), target)
+			}
+			if _, err := os.Stat(path); err != nil {
+				t.Errorf("%s links to %s: %v", page, m[1], err)
+				continue
+			}
+			if anchor != "" && !anchors(string(readAll(t, path)))[anchor] {
+				t.Errorf("%s links to %s, and there is no such heading", page, m[1])
+			}
+		}
+	}
+}
+
+// anchors are the names by which the headings of a page are linked to.
+func anchors(page string) map[string]bool {
+	names := map[string]bool{}
+	for _, m := range heading.FindAllStringSubmatch(page, -1) {
+		name := regexp.MustCompile(`[^\p{L}\p{N} _-]`).ReplaceAllString(strings.ToLower(m[1]), "")
+		names[strings.ReplaceAll(strings.TrimSpace(name), " ", "-")] = true
+	}
+	return names
+}
+
+// TestTypedCommands: each billdrop that a document has somebody type is one that the command line takes.
+func TestTypedCommands(t *testing.T) {
+	n := 0
+	for _, page := range documents(t) {
+		for _, block := range sessions.FindAllString(string(readAll(t, page)), -1) {
+			block = strings.ReplaceAll(block, "\\\n", " ")
+			for _, m := range typed.FindAllStringSubmatch(block, -1) {
+				n++
+				parser, err := newParser(&cli{}, nil, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := parser.Parse(strings.Fields(m[1])); err != nil {
+					t.Errorf("%s: billdrop %s: %v", page, m[1], err)
+				}
+			}
+		}
+	}
+	if n < 12 {
+		t.Errorf("only %d commands were found", n)
+	}
+}
