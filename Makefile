@@ -9,7 +9,7 @@ FUZZTIME ?= 20s
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint units soak bench fuzz release reproduce vuln clean
+.PHONY: help build demo test lint soak bench fuzz release reproduce vuln clean
 
 help: ## List what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
