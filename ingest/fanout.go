@@ -20,6 +20,9 @@ const (
 	// window bounds the rows of one file that are under way: waiting for their party, for leave, for an answer, or
 	// for a look-up to settle. It bounds memory, and is wide so that a slow party holds nobody else up.
 	window = 8 * chunkRows
+	// minStaged rows may be recorded as about to be sent however few senders there are: as many as a fast API takes while a commit
+	// gathers and is made.
+	minStaged = 384
 )
 
 // fanout is the delivery of one file's rows.
@@ -52,7 +55,7 @@ func (l *Lane) deliver(ctx context.Context, led ledger.Ledger, f *ledger.File, r
 	defer l.part()
 	fan := &fanout{
 		lane: l, ledger: led, file: f, progress: progress, gate: g, opening: first,
-		staged:  semaphore.NewWeighted(int64(3*l.policy.Concurrency + 64)),
+		staged:  semaphore.NewWeighted(int64(max(minStaged, 4*l.policy.Concurrency))),
 		lasting: context.WithoutCancel(ctx),
 	}
 	var rows errgroup.Group

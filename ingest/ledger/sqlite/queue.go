@@ -15,9 +15,24 @@ const (
 	// maxBatch bounds what is waiting and what one transaction holds: about 30 ms of work. A Record finds
 	// room again when the batch before it is committed.
 	maxBatch = 1024
-	// recordLag is how long a Record may wait for others to share its sync, when nobody waits for it.
-	recordLag = 20 * time.Millisecond
 )
+
+// haste is how long a write may wait for others to share its commit, and whether somebody waits for it.
+type haste int
+
+const (
+	// eventually: nobody waits for it; 20 ms.
+	eventually haste = iota
+	// shared: somebody waits, but not everybody: 8 ms. With many rows under way that is some dozens of them a commit, and what a
+	// commit costs beside its rows is several times what a row costs.
+	shared
+	// atOnce: nothing goes on without it.
+	atOnce
+)
+
+func (h haste) lag() time.Duration {
+	return [...]time.Duration{eventually: 20 * time.Millisecond, shared: 8 * time.Millisecond, atOnce: 0}[h]
+}
 
 // op is one caller's write. apply runs in the writer's goroutine, within the batch's transaction; an
 // error from it fails the ledger, so a refusal (ErrExists) is kept in the op instead.
@@ -52,6 +67,7 @@ func (t touched) any(keys []touch) bool {
 type batch struct {
 	ops   []op
 	about touched
+	haste haste         // the greatest of its ops
 	taken chan struct{} // closed when the writer takes it: the next batch has room
 	done  chan struct{} // closed when it is committed or failed
 	err   error         // valid once done is closed
@@ -80,7 +96,7 @@ func (b *batch) wait(ctx context.Context) error {
 type queue struct {
 	commit func([]op) error // called by that goroutine only; all or nothing
 	kick   chan struct{}    // holds a token when open should be committed now
-	lag    *time.Timer      // kicks for a batch in which nobody waits
+	lag    *time.Timer      // kicks when open is due
 	joined chan struct{}    // closed when the goroutine has ended
 
 	mu      sync.Mutex
@@ -103,8 +119,8 @@ func newQueue(commit func([]op) error) *queue {
 	return q
 }
 
-// submit queues o, and with wait returns once it is durable. Without, it returns at once, but for a full queue.
-func (q *queue) submit(ctx context.Context, o op, wait bool) error {
+// submit queues o, and unless it is for eventually returns once it is durable. Else it returns at once, but for a full queue.
+func (q *queue) submit(ctx context.Context, o op, h haste) error {
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -118,14 +134,9 @@ func (q *queue) submit(ctx context.Context, o op, wait bool) error {
 		if len(b.ops) < maxBatch {
 			b.ops = append(b.ops, o)
 			o.touch(b.about)
-			switch {
-			case wait || len(b.ops) == maxBatch:
-				q.wake()
-			case len(b.ops) == 1:
-				q.lag.Reset(recordLag)
-			}
+			q.hurry(h)
 			q.mu.Unlock()
-			if !wait {
+			if h == eventually {
 				return nil
 			}
 			return b.wait(ctx)
@@ -137,6 +148,18 @@ func (q *queue) submit(ctx context.Context, o op, wait bool) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// hurry has the open batch, which a write of haste h has just joined, committed in time. q.mu is held.
+func (q *queue) hurry(h haste) {
+	b := q.open
+	switch {
+	case h == atOnce || len(b.ops) == maxBatch:
+		q.wake()
+	case len(b.ops) == 1 || h > b.haste:
+		q.lag.Reset(h.lag())
+	}
+	b.haste = max(b.haste, h)
 }
 
 // barrier returns once everything submitted before it is durable.

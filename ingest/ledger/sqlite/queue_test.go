@@ -28,7 +28,7 @@ func TestQueueSharesCommits(t *testing.T) {
 		var waiting atomic.Int32
 		for range 100 {
 			go func() {
-				if err := q.submit(t.Context(), nop{}, true); err != nil {
+				if err := q.submit(t.Context(), nop{}, shared); err != nil {
 					t.Error(err)
 				}
 				waiting.Add(-1)
@@ -68,16 +68,16 @@ func TestQueueLag(t *testing.T) {
 		defer q.close()
 		start := time.Now()
 		for range 3 {
-			if err := q.submit(t.Context(), nop{}, false); err != nil {
+			if err := q.submit(t.Context(), nop{}, eventually); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(recordLag / 4)
+			time.Sleep(eventually.lag() / 4)
 		}
 		synctest.Wait()
 		if n := committed.Load(); n != 0 {
 			t.Errorf("%d writes were committed after %v", n, time.Since(start))
 		}
-		time.Sleep(recordLag / 4)
+		time.Sleep(eventually.lag() / 4)
 		synctest.Wait()
 		if n := committed.Load(); n != 3 {
 			t.Errorf("%d writes were committed after %v, want 3", n, time.Since(start))
@@ -94,7 +94,7 @@ func TestQueueBound(t *testing.T) {
 		const n = 3*maxBatch + 1
 		for range n {
 			go func() {
-				if err := q.submit(t.Context(), nop{}, false); err != nil {
+				if err := q.submit(t.Context(), nop{}, eventually); err != nil {
 					t.Error(err)
 				}
 				queued.Add(1)
@@ -106,7 +106,7 @@ func TestQueueBound(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if err := q.submit(ctx, nop{}, true); !errors.Is(err, context.DeadlineExceeded) {
+		if err := q.submit(ctx, nop{}, shared); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("submit to a full queue: %v, want the context's error", err)
 		}
 		close(proceed)
@@ -135,7 +135,7 @@ func TestQueueFailure(t *testing.T) {
 			return broken
 		})
 		errs := make(chan error, 4)
-		submit := func() { errs <- q.submit(t.Context(), nop{}, true) }
+		submit := func() { errs <- q.submit(t.Context(), nop{}, shared) }
 		go submit()
 		synctest.Wait() // in the commit
 		go submit()
@@ -149,7 +149,7 @@ func TestQueueFailure(t *testing.T) {
 				t.Errorf("%v, want the failure", err)
 			}
 		}
-		if err := q.submit(t.Context(), nop{}, false); !errors.Is(err, broken) {
+		if err := q.submit(t.Context(), nop{}, eventually); !errors.Is(err, broken) {
 			t.Errorf("a write without waiting: %v, want the failure", err)
 		}
 		if err := q.close(); !errors.Is(err, broken) {
@@ -172,7 +172,7 @@ func TestQueueContext(t *testing.T) {
 		})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
-		if err := q.submit(ctx, nop{}, true); !errors.Is(err, context.DeadlineExceeded) {
+		if err := q.submit(ctx, nop{}, shared); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("submit: %v, want the context's error", err)
 		}
 		if err := q.barrier(ctx); !errors.Is(err, context.DeadlineExceeded) {
@@ -184,7 +184,7 @@ func TestQueueContext(t *testing.T) {
 		if written != 1 {
 			t.Errorf("%d writes, want 1", written)
 		}
-		if err := q.submit(t.Context(), nop{}, true); !errors.Is(err, ledger.ErrUnusable) {
+		if err := q.submit(t.Context(), nop{}, shared); !errors.Is(err, ledger.ErrUnusable) {
 			t.Errorf("submit after close: %v, want ErrUnusable", err)
 		}
 	})

@@ -14,7 +14,7 @@ import (
 // Prune implements ledger.Ledger.
 func (l *Ledger) Prune(ctx context.Context, id string) (int, error) {
 	o := &prune{file: id}
-	if err := errors.Join(l.submit(ctx, o, true), o.refused); err != nil {
+	if err := errors.Join(l.submit(ctx, o, atOnce), o.refused); err != nil {
 		return 0, fmt.Errorf("prune file %s: %w", id, err)
 	}
 	l.known.Delete(id)
@@ -68,7 +68,7 @@ func (l *Ledger) Forget(ctx context.Context, s ledger.Scope, customer string) (i
 		return 0, fmt.Errorf("forget a customer: %w", ledger.ErrNotFound)
 	}
 	o := &forget{scope: s, customer: digestOf(s, ref), id: known[ref].ID}
-	if err := l.submit(ctx, o, true); err != nil {
+	if err := l.submit(ctx, o, atOnce); err != nil {
 		return 0, fmt.Errorf("forget a customer: %w", err)
 	}
 	return o.parties, nil

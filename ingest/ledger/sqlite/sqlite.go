@@ -68,7 +68,7 @@ func (l *Ledger) SaveFile(ctx context.Context, f *ledger.File) error {
 
 func (l *Ledger) putFile(ctx context.Context, verb string, f *ledger.File, isNew bool) error {
 	o := &putFile{file: *f, isNew: isNew}
-	if err := l.submit(ctx, o, true); err != nil {
+	if err := l.submit(ctx, o, atOnce); err != nil {
 		return fmt.Errorf("%s file %s: %w", verb, f.ID, err)
 	}
 	if o.refused != nil {
@@ -80,7 +80,7 @@ func (l *Ledger) putFile(ctx context.Context, verb string, f *ledger.File, isNew
 
 // Begin implements ledger.Ledger. When ctx ends first the send may or may not be recorded; it must not be made.
 func (l *Ledger) Begin(ctx context.Context, s ledger.Scope, b *ledger.Bill) error {
-	if err := l.submit(ctx, &begin{scope: s, bill: *b}, true); err != nil {
+	if err := l.submit(ctx, &begin{scope: s, bill: *b}, shared); err != nil {
 		return fmt.Errorf("begin bill %q: %w", b.Reference, err)
 	}
 	return nil
@@ -99,7 +99,7 @@ func (l *Ledger) Record(ctx context.Context, e ledger.Entry) error {
 		o.sent = e.Bill != nil && e.Outcome != nil && scope == e.Scope && e.Bill.Reference == e.Outcome.Reference &&
 			e.Bill.Send.File == e.File && e.Bill.Send.Row == e.Outcome.Row
 	}
-	if err := l.submit(ctx, o, false); err != nil {
+	if err := l.submit(ctx, o, eventually); err != nil {
 		return fmt.Errorf("record: %w", err)
 	}
 	return nil
@@ -156,11 +156,11 @@ func (l *Ledger) release() error {
 	return errors.Join(errs...)
 }
 
-func (l *Ledger) submit(ctx context.Context, o op, wait bool) error {
+func (l *Ledger) submit(ctx context.Context, o op, h haste) error {
 	if l.queue == nil {
 		return fmt.Errorf("%w: %w", ledger.ErrUnusable, errReadOnly)
 	}
-	return l.queue.submit(ctx, o, wait)
+	return l.queue.submit(ctx, o, h)
 }
 
 // scopeOf returns the scope of a recorded file.
