@@ -100,6 +100,10 @@ func (l *Ledger) open(ctx context.Context) error {
 	if err := l.lag.load(ctx, l.write); err != nil {
 		return err
 	}
+	l.lag.filter = new(partyFilter)
+	if err := l.lag.filter.load(ctx, l.write); err != nil {
+		return err
+	}
 	if l.writer, err = newWriter(ctx, l.write, &l.lag); err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"sync"
@@ -27,6 +28,7 @@ type partyLag struct {
 	mu      sync.RWMutex
 	fresh   map[ledger.Digest]int64
 	merging []indexEntry // on their way into the index, in its order
+	filter  *partyFilter // of what is in the index; nil in a ledger that is only read
 }
 
 // indexEntry is a line of the index. One without an id was forgotten on the way.
@@ -35,8 +37,8 @@ type indexEntry struct {
 	id     int64
 }
 
-// find splits digests into those whose parties it knows, told by their ids, and the others.
-func (p *partyLag) find(digests []ledger.Digest) (ids []int64, others []ledger.Digest) {
+// find splits digests into those whose parties it knows, told by their ids, and those that the index may hold.
+func (p *partyLag) find(digests []ledger.Digest) (ids []int64, indexed []ledger.Digest) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	for _, d := range digests {
@@ -48,11 +50,11 @@ func (p *partyLag) find(digests []ledger.Digest) (ids []int64, others []ledger.D
 		}
 		if id != 0 {
 			ids = append(ids, id)
-		} else {
-			others = append(others, d)
+		} else if p.filter.mayHold(d) {
+			indexed = append(indexed, d)
 		}
 	}
-	return ids, others
+	return ids, indexed
 }
 
 // merges tells where a digest stands in merging. p.mu is held.
@@ -143,7 +145,32 @@ func (w *writer) stepMerge(n int) error {
 	if err != nil || w.merged < len(w.lag.merging) {
 		return err
 	}
-	_, err = w.s.indexedUpto.exec(w.mergeUpto)
+	return w.saveFilter()
+}
+
+// saveFilter puts what has entered the index into its filter, and both are up to date.
+func (w *writer) saveFilter() error {
+	f := w.lag.filter
+	w.lag.mu.Lock()
+	for _, e := range w.lag.merging {
+		f.add(e.digest)
+	}
+	w.lag.mu.Unlock()
+	for i := range f.levels {
+		b := &f.levels[i]
+		if !b.unkept {
+			continue
+		}
+		bits := make([]byte, 0, 8*len(b.bits))
+		for _, word := range b.bits {
+			bits = binary.LittleEndian.AppendUint64(bits, word)
+		}
+		if _, err := w.s.keepFilter.exec(i, b.held, bits); err != nil {
+			return err
+		}
+		b.unkept = false
+	}
+	_, err := w.s.indexedUpto.exec(w.mergeUpto, len(w.lag.merging))
 	return err
 }
 
@@ -190,10 +217,10 @@ func (l *Ledger) Parties(ctx context.Context, s ledger.Scope, refs []ledger.Part
 		return nil
 	}
 	// What is not at hand is in the index by now: it leaves the one after it has entered the other.
-	ids, others := l.lag.find(digests)
+	ids, indexed := l.lag.find(digests)
 	err := l.lookUps.recent.each(ctx, l.read, nil, anys(ids), nil, scan)
 	if err == nil {
-		err = l.lookUps.parties.each(ctx, l.read, nil, digestKeys(others), nil, scan)
+		err = l.lookUps.parties.each(ctx, l.read, nil, digestKeys(indexed), nil, scan)
 	}
 	if err != nil {
 		return nil, readError(ctx, "read parties", err)

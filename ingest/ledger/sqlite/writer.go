@@ -69,7 +69,8 @@ type statements struct {
 	addFile, saveFile, hasFile  *statement
 	countFile                   *statement
 	addBill, saveBill, findBill *statement
-	addAttempt, indexedUpto     *statement
+	addAttempt                  *statement
+	indexedUpto, keepFilter     *statement
 	addOutcomes, addParties     bulk
 	indexParties                bulk
 
@@ -116,7 +117,8 @@ func newWriter(ctx context.Context, db *sql.DB, lag *partyLag) (*writer, error) 
 			saveBill:     p.prepare("UPDATE bills SET record = ? WHERE id = ?"),
 			findBill:     p.prepare("SELECT id, record FROM bills WHERE scope = ? AND reference = ?"),
 			addAttempt:   p.prepare(insert("attempts", "bill", "file", "row", "generation", "key", "sent_at", "answer")),
-			indexedUpto:  p.prepare("UPDATE party_indexed SET upto = ?"),
+			indexedUpto:  p.prepare("UPDATE party_indexed SET upto = ?, filtered = filtered + ?"),
+			keepFilter:   p.prepare("REPLACE INTO party_filters (level, held, bits) VALUES (?, ?, ?)"),
 			dropFile:     p.prepare("DELETE FROM files WHERE number = ? AND state IN ('done', 'dropped')"),
 			dropOutcomes: p.prepare("DELETE FROM outcomes WHERE id >= ?1 << 32 AND id < (?1 + 1) << 32"),
 			dropAttempts: p.prepare("DELETE FROM attempts WHERE file = ?"),

@@ -114,6 +114,13 @@ CREATE TABLE party_index (
     party  INTEGER NOT NULL     -- of parties
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE party_indexed (
-    upto INTEGER NOT NULL
+    upto     INTEGER NOT NULL,  -- of parties
+    filtered INTEGER NOT NULL   -- digests that were put into party_filters, those for which there was no room included
 ) STRICT;
-INSERT INTO party_indexed VALUES (0);
+INSERT INTO party_indexed VALUES (0, 0);
+-- Bloom filters of the digests in the index (partyfilter.go).
+CREATE TABLE party_filters (
+    level INTEGER PRIMARY KEY,  -- each takes twice as many as the one before
+    held  INTEGER NOT NULL,
+    bits  BLOB NOT NULL
+) STRICT;
