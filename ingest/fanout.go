@@ -19,7 +19,7 @@ const (
 	chunkRows = 256
 	// window bounds the rows of one file that are under way: waiting for their party, for leave, for an answer, or
 	// for a look-up to settle. It bounds memory, and is wide so that a slow party holds nobody else up.
-	window = 8 * chunkRows
+	window = 4 * chunkRows
 	// minStaged rows may be recorded as about to be sent however few senders there are: as many as a fast API takes while a commit
 	// gathers and is made.
 	minStaged = 384

@@ -137,12 +137,14 @@ func (w *writer) findBill(key billKey) (id int64, b *ledger.Bill, file int64, er
 	return row[0].(int64), b, file, err
 }
 
+// packBill packs a bill into room that the next one takes: a statement has its own copy once it was run.
 func (w *writer) packBill(b *ledger.Bill) ([]byte, error) {
 	file, err := w.numberOf(&b.Send)
 	if err != nil {
 		return nil, err
 	}
-	return packBill(b, file), nil
+	w.room = packBill(w.room[:0], b, file)
+	return w.room, nil
 }
 
 // numberOf is the number of a send's file, 0 where nothing was sent.

@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
 	"slices"
@@ -73,7 +72,7 @@ func (q *lookUp) of(ctx context.Context, db *sql.DB, size int) (*sql.Stmt, error
 // lookUps are those of a ledger.
 type lookUps struct {
 	bills   lookUp
-	parties lookUp // by digest, through the index
+	parties lookUp // by hash, through the index
 	recent  lookUp // by id
 }
 
@@ -84,8 +83,8 @@ func newLookUps() *lookUps {
 			tail: ") AS v CROSS JOIN bills AS b ON b.scope = (SELECT id FROM scopes WHERE merchant = ? AND mode = ?) AND b.reference = v.column1",
 		},
 		parties: lookUp{
-			head: "SELECT i.digest, p.party_id FROM (VALUES ",
-			tail: ") AS v CROSS JOIN party_index AS i ON i.digest = v.column1 JOIN parties AS p ON p.id = i.party",
+			head: "SELECT p.digest, p.party_id FROM (VALUES ",
+			tail: ") AS v CROSS JOIN party_index AS i ON i.hash = v.column1 JOIN parties AS p ON p.id = i.party",
 		},
 		recent: lookUp{
 			head: "SELECT p.digest, p.party_id FROM (VALUES ",
@@ -102,12 +101,12 @@ func (l *lookUps) close() {
 	}
 }
 
-// digestKeys are digests as keys, in order, so that neighbours on a page are met together.
-func digestKeys(digests []ledger.Digest) []any {
-	slices.SortFunc(digests, func(a, b ledger.Digest) int { return bytes.Compare(a[:], b[:]) })
+// hashKeys are the keys of digests in the index, in its order, so that neighbours on a page are met together.
+func hashKeys(digests []ledger.Digest) []any {
+	slices.SortFunc(digests, compareHashes)
 	keys := make([]any, len(digests))
-	for i := range digests {
-		keys[i] = digests[i][:]
+	for i, d := range digests {
+		keys[i] = hashOf(d)
 	}
 	return keys
 }

@@ -47,11 +47,11 @@ const (
 	flagUnanswered
 )
 
-// packBill packs all of b but its reference. file is the number of Send.File.
-func packBill(b *ledger.Bill, file int64) []byte {
+// packBill appends all of b but its reference to room. file is the number of Send.File.
+func packBill(room []byte, b *ledger.Bill, file int64) []byte {
 	sent := b.Send != (ledger.Send{})
 	flags := byte(flag(b.Doubt)*flagDoubt | flag(b.Seen.Voided)*flagVoided | flag(sent)*flagSend | flag(b.Send.Unanswered)*flagUnanswered)
-	p := append(make(packer, 0, 256), packed, byte(b.State), flags)
+	p := append(packer(room), packed, byte(b.State), flags)
 	n, s := &b.Seen, &b.Send
 	p.text(n.BillID, n.CustomerID, n.AccountID, n.Currency, n.BillDate, n.DueDate)
 	p.number(n.Amount)
@@ -91,9 +91,9 @@ func unpackBill(record []byte) (b *ledger.Bill, file int64, err error) {
 	return b, file, u.end()
 }
 
-// packOutcome packs what has no column of its own.
-func packOutcome(o *ledger.Outcome) []byte {
-	p := append(make(packer, 0, 192), packed)
+// packOutcome appends what has no column of its own to room.
+func packOutcome(room []byte, o *ledger.Outcome) []byte {
+	p := append(packer(room), packed)
 	p.number(int64(o.Line))
 	p.text(o.Reference, o.Code, o.Detail, o.BillID, o.CustomerID, o.AccountID)
 	p.key(o.Key)

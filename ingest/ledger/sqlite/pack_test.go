@@ -45,14 +45,14 @@ func TestPackRoundTrip(t *testing.T) {
 				file = 0
 			}
 		}
-		record := packBill(b, file)
+		record := packBill(nil, b, file)
 		got, gotFile, err := unpackBill(record)
 		if diff := cmp.Diff(b, got); diff != "" || gotFile != file || err != nil {
 			t.Fatalf("file %d, want %d; %v\n%s", gotFile, file, err, diff)
 		}
 		o := &ledger.Outcome{Line: number("line"), Reference: text("reference"), Code: text("code"), Detail: text("detail"),
 			BillID: b.Seen.BillID, CustomerID: b.Seen.CustomerID, AccountID: b.Seen.AccountID, Key: b.Send.Key}
-		outcome := packOutcome(o)
+		outcome := packOutcome(nil, o)
 		var back ledger.Outcome
 		if err := unpackOutcome(outcome, &back); err != nil || back != *o {
 			t.Fatalf("outcome %+v, %v, want %+v", back, err, *o)

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/binary"
@@ -37,6 +38,12 @@ type indexEntry struct {
 	id     int64
 }
 
+// hashOf is by what the index finds a digest.
+func hashOf(d ledger.Digest) int64 { return int64(binary.LittleEndian.Uint64(d[:8])) }
+
+// compareHashes is the order of the index.
+func compareHashes(a, b ledger.Digest) int { return cmp.Compare(hashOf(a), hashOf(b)) }
+
 // find splits digests into those whose parties it knows, told by their ids, and those that the index may hold.
 func (p *partyLag) find(digests []ledger.Digest) (ids []int64, indexed []ledger.Digest) {
 	p.mu.RLock()
@@ -59,7 +66,9 @@ func (p *partyLag) find(digests []ledger.Digest) (ids []int64, indexed []ledger.
 
 // merges tells where a digest stands in merging. p.mu is held.
 func (p *partyLag) merges(d ledger.Digest) (int, bool) {
-	return slices.BinarySearchFunc(p.merging, d, func(e indexEntry, d ledger.Digest) int { return bytes.Compare(e.digest[:], d[:]) })
+	return slices.BinarySearchFunc(p.merging, d, func(e indexEntry, d ledger.Digest) int {
+		return cmp.Or(compareHashes(e.digest, d), bytes.Compare(e.digest[:], d[:]))
+	})
 }
 
 // forget drops a party.
@@ -125,7 +134,9 @@ func (w *writer) beginMerge() {
 	for digest, id := range w.lag.fresh {
 		entries = append(entries, indexEntry{digest, id})
 	}
-	slices.SortFunc(entries, func(a, b indexEntry) int { return bytes.Compare(a.digest[:], b.digest[:]) })
+	slices.SortFunc(entries, func(a, b indexEntry) int {
+		return cmp.Or(compareHashes(a.digest, b.digest), bytes.Compare(a.digest[:], b.digest[:]))
+	})
 	w.lag.mu.Lock()
 	defer w.lag.mu.Unlock()
 	w.lag.merging, w.lag.fresh = entries, make(map[ledger.Digest]int64)
@@ -141,7 +152,7 @@ func (w *writer) stepMerge(n int) error {
 	step = step[:min(n, len(step))]
 	w.merged += len(step)
 	step = slices.DeleteFunc(slices.Clone(step), func(e indexEntry) bool { return e.id == 0 })
-	err := w.s.indexParties.each(len(step), func(args []any, i int) []any { return append(args, step[i].digest[:], step[i].id) })
+	err := w.s.indexParties.each(len(step), func(args []any, i int) []any { return append(args, hashOf(step[i].digest), step[i].id) })
 	if err != nil || w.merged < len(w.lag.merging) {
 		return err
 	}
@@ -212,15 +223,17 @@ func (l *Ledger) Parties(ctx context.Context, s ledger.Scope, refs []ledger.Part
 		if err := rows.Scan(&digest, &p.ID); err != nil {
 			return err
 		}
-		p.PartyRef = asked[ledger.Digest(digest)]
-		parties[p.PartyRef] = p
+		if ref, ok := asked[ledger.Digest(digest)]; ok {
+			p.PartyRef = ref
+			parties[ref] = p
+		}
 		return nil
 	}
 	// What is not at hand is in the index by now: it leaves the one after it has entered the other.
 	ids, indexed := l.lag.find(digests)
 	err := l.lookUps.recent.each(ctx, l.read, nil, anys(ids), nil, scan)
 	if err == nil {
-		err = l.lookUps.parties.each(ctx, l.read, nil, digestKeys(indexed), nil, scan)
+		err = l.lookUps.parties.each(ctx, l.read, nil, hashKeys(indexed), nil, scan)
 	}
 	if err != nil {
 		return nil, readError(ctx, "read parties", err)

@@ -26,7 +26,7 @@ func (l *Ledger) outcomes(ctx context.Context, what, condition, file string, fro
 	if limit <= 0 {
 		return nil, nil // up to none; to SQLite a negative limit would be none at all
 	}
-	var list []ledger.Outcome
+	list := make([]ledger.Outcome, 0, min(limit, 1024))
 	err := eachRow(ctx, l.read, `WITH f AS (SELECT number FROM file_numbers WHERE id = ?)
 		SELECT id & 0xffffffff, status, currency, amount, attempts, customers, accounts, record
 		FROM outcomes WHERE id >= ((SELECT number FROM f) << 32) + ? AND id < ((SELECT number FROM f) + 1) << 32 `+condition+`

@@ -12,8 +12,7 @@ type record struct {
 	entry   ledger.Entry // its parts are those below
 	bill    ledger.Bill
 	outcome ledger.Outcome
-	packed  []byte // outcome
-	sent    bool   // a send of bill leads to outcome
+	sent    bool // a send of bill leads to outcome
 	parties []partyRow
 }
 
@@ -26,7 +25,6 @@ func newRecord(e ledger.Entry) *record {
 	if e.Outcome != nil {
 		r.outcome = *e.Outcome
 		r.entry.Outcome = &r.outcome
-		r.packed = packOutcome(e.Outcome)
 	}
 	for i, p := range e.Parties {
 		r.parties[i] = partyRow{digestOf(e.Scope, p.PartyRef), p.ID}
@@ -60,7 +58,7 @@ func (r *record) apply(w *writer) error {
 		return err
 	}
 	if e.Outcome != nil {
-		w.outcomes = append(w.outcomes, outcomeRow{id: outcomeID(file, r.outcome.Row), outcome: &r.outcome, record: r.packed, sent: r.sent})
+		w.outcomes = append(w.outcomes, outcomeRow{id: outcomeID(file, r.outcome.Row), outcome: &r.outcome, sent: r.sent})
 	}
 	if e.Gets != 0 || e.Throttled != 0 {
 		c := w.counts[file]
@@ -73,7 +71,6 @@ func (r *record) apply(w *writer) error {
 type outcomeRow struct {
 	id      int64
 	outcome *ledger.Outcome
-	record  []byte
 	sent    bool
 }
 
@@ -87,6 +84,7 @@ type partyRow struct {
 // keys, so that neighbours on a page are written together. Rows of one key stay in the order in which they came.
 func (w *writer) applyRows() error {
 	slices.SortStableFunc(w.outcomes, func(a, b outcomeRow) int { return cmp.Compare(a.id, b.id) })
+	w.room = w.room[:0]
 	err := w.s.addOutcomes.each(len(w.outcomes), func(args []any, i int) []any {
 		r := &w.outcomes[i]
 		o := r.outcome
@@ -94,7 +92,9 @@ func (w *writer) applyRows() error {
 		if !r.sent {
 			reference = o.Reference
 		}
-		return append(args, r.id, statusCode(o.Status), o.Currency, o.Amount, o.Attempts, o.Customers, o.Accounts, reference, r.record)
+		from := len(w.room)
+		w.room = packOutcome(w.room, o)
+		return append(args, r.id, statusCode(o.Status), o.Currency, o.Amount, o.Attempts, o.Customers, o.Accounts, reference, w.room[from:])
 	})
 	if err != nil {
 		return err

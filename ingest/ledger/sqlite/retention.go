@@ -141,7 +141,7 @@ func (w *writer) dropParties(rows []int64, digests map[ledger.Digest]bool) error
 		}
 	}
 	for d := range digests {
-		if _, err := w.s.dropIndexed.exec(d[:]); err != nil {
+		if _, err := w.s.dropIndexed.exec(hashOf(d)); err != nil {
 			return err
 		}
 	}

@@ -44,7 +44,8 @@ type writer struct {
 	merged    int   // how many of lag.merging are in the index
 	mergeUpto int64 // once all are, the index holds the parties up to this id
 
-	row []driver.Value // for what is read
+	row  []driver.Value // for what is read
+	room []byte         // for what is packed
 }
 
 // billKey is what bills are unique by.
@@ -125,13 +126,13 @@ func newWriter(ctx context.Context, db *sql.DB, lag *partyLag) (*writer, error) 
 			eachBill:     p.prepare("SELECT record FROM bills WHERE scope = ?"),
 			eachParty:    p.prepare("SELECT id, digest, party_id FROM parties"),
 			dropParty:    p.prepare("DELETE FROM parties WHERE id = ?"),
-			dropIndexed:  p.prepare("DELETE FROM party_index WHERE digest = ?"),
+			dropIndexed:  p.prepare("DELETE FROM party_index WHERE hash = ?"),
 			addOutcomes: p.prepareBulk(9, func(rows string) string {
 				return "REPLACE INTO outcomes (id, status, currency, amount, attempts, customers, accounts, reference, record) VALUES " + rows
 			}),
 			addParties: p.prepareBulk(3, func(rows string) string { return "INSERT INTO parties (id, digest, party_id) VALUES " + rows }),
 			indexParties: p.prepareBulk(2, func(rows string) string {
-				return "REPLACE INTO party_index (digest, party) VALUES " + rows
+				return "REPLACE INTO party_index (hash, party) VALUES " + rows
 			}),
 		}
 		w.prepared = p.prepared

@@ -107,12 +107,13 @@ CREATE TABLE parties (
     party_id TEXT NOT NULL
 ) STRICT;
 
--- The latest of parties by digest, up to the id in party_indexed. Digests scatter, and each costs a page: so the index
--- lags behind, and is brought up to date for very many at a time, in their order.
+-- The latest of parties by the first 64 bits of the digest, up to the id in party_indexed. Digests scatter, and each costs a
+-- page: so the index lags behind, and is brought up to date for very many at a time, in their order. Should two digests
+-- begin alike, the earlier party is not found any more, and its id is asked for again.
 CREATE TABLE party_index (
-    digest BLOB PRIMARY KEY,
-    party  INTEGER NOT NULL     -- of parties
-) STRICT, WITHOUT ROWID;
+    hash  INTEGER PRIMARY KEY,
+    party INTEGER NOT NULL      -- of parties
+) STRICT;
 CREATE TABLE party_indexed (
     upto     INTEGER NOT NULL,  -- of parties
     filtered INTEGER NOT NULL   -- digests that were put into party_filters, those for which there was no room included
