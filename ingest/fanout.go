@@ -22,7 +22,7 @@ const (
 	window = 4 * chunkRows
 	// minStaged rows may be recorded as about to be sent however few senders there are: as many as a fast API takes while a commit
 	// gathers and is made.
-	minStaged = 384
+	minStaged = 512
 )
 
 // fanout is the delivery of one file's rows.

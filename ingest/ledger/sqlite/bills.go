@@ -18,33 +18,88 @@ type begin struct {
 
 func (o *begin) touch(t touched) { t.add(billTouch(o.bill.Reference)) }
 
-// apply inserts the bill where it is new, which is all that happens in a clean run.
+// apply inserts the bill where it is new, which is all that happens in a clean run. That is left for many to be inserted at once.
 func (o *begin) apply(w *writer) error {
 	scope, err := w.scope(o.scope)
 	if err != nil {
 		return err
 	}
-	key := billKey{scope, o.bill.Reference}
-	if o.bill.Seen == (ledger.Seen{}) {
-		record, err := w.packBill(&o.bill)
+	key, b := billKey{scope, o.bill.Reference}, &o.bill
+	if b.Seen == (ledger.Seen{}) && b.Send.Generation == 1 && b.Send.Count == 1 && w.recent[key] == nil {
+		record, err := w.packBill(b)
 		if err != nil {
 			return err
 		}
-		r, err := w.s.addBill.exec(scope, o.bill.Reference, record)
-		if err != nil {
-			return err
+		w.lastBill++
+		at := &begun{id: w.lastBill, send: b.Send, isNew: true}
+		w.newBills = append(w.newBills, newBill{key, b, record, at})
+		w.remember(key, at)
+		return nil
+	}
+	id, err := w.putBill(key, b, true)
+	w.remember(key, &begun{id: id, send: b.Send})
+	return err
+}
+
+// newBill is a bill on its way into the table.
+type newBill struct {
+	key    billKey
+	bill   *ledger.Bill
+	record []byte
+	at     *begun
+}
+
+// savedBill is a record that replaces another.
+type savedBill struct {
+	at     *begun
+	record []byte
+}
+
+// flushBills writes the bills of a batch that were left until now: what came of bills that were begun before, then new ones, then
+// what came of these. A new one may turn out to be one of the first.
+func (w *writer) flushBills() error {
+	if err := w.flushSaves(&w.saves); err != nil {
+		return err
+	}
+	if err := w.insertBills(); err != nil {
+		return err
+	}
+	return w.flushSaves(&w.newSaves)
+}
+
+func (w *writer) flushSaves(saves *[]savedBill) error {
+	err := w.s.saveBills.each(len(*saves), func(args []any, i int) []any {
+		s := &(*saves)[i]
+		s.at.saved = 0
+		return append(args, s.at.id, s.record)
+	})
+	clear(*saves)
+	*saves = (*saves)[:0]
+	return err
+}
+
+// insertBills inserts new bills, and finds out which of them are none, where there are such.
+func (w *writer) insertBills() error {
+	bills := w.newBills
+	defer func() { clear(bills); w.newBills = bills[:0] }()
+	inserted, err := w.s.addBills.count(len(bills), func(args []any, i int) []any {
+		n := &bills[i]
+		n.at.isNew = false
+		return append(args, n.at.id, n.key.scope, n.key.reference, n.record)
+	})
+	if err != nil || inserted == len(bills) {
+		return err
+	}
+	for _, n := range bills {
+		id, _, _, err := w.findBill(n.key)
+		if err == nil && id != n.at.id { // it was there before
+			n.at.id, err = w.replaceBill(n.key, n.bill, true)
 		}
-		if n, err := r.RowsAffected(); err != nil {
-			return err
-		} else if n == 1 {
-			id, err := r.LastInsertId()
-			w.remember(key, begun{id, o.bill.Send})
+		if err != nil {
 			return err
 		}
 	}
-	id, err := w.putBill(key, &o.bill, true)
-	w.remember(key, begun{id, o.bill.Send})
-	return err
+	return nil
 }
 
 // recordBill is the Bill of a Record.
@@ -54,17 +109,30 @@ func (w *writer) recordBill(s ledger.Scope, b *ledger.Bill) error {
 		return err
 	}
 	key := billKey{scope, b.Reference}
-	last, ok := w.recent[key]
-	if ok && b.State == ledger.Pending {
-		w.recent[key] = begun{last.id, b.Send}
-	} else {
+	last := w.recent[key]
+	if last == nil || last.send.File != b.Send.File || !sameSend(&last.send, &b.Send) {
 		delete(w.recent, key)
+		_, err = w.putBill(key, b, false)
+		return err
 	}
-	if ok && last.send.File == b.Send.File && sameSend(&last.send, &b.Send) {
-		return w.saveBill(last.id, b)
+	if b.State != ledger.Pending {
+		delete(w.recent, key) // nothing more is to come
 	}
-	_, err = w.putBill(key, b, false)
-	return err
+	record, err := w.packBill(b)
+	if err != nil {
+		return err
+	}
+	saves := &w.saves
+	if last.isNew {
+		saves = &w.newSaves
+	}
+	if last.saved > 0 { // in this batch
+		(*saves)[last.saved-1].record = record
+		return nil
+	}
+	*saves = append(*saves, savedBill{last, record})
+	last.saved = len(*saves)
+	return nil
 }
 
 // sameSend reports whether two sends for one file are the same, whatever came of it.
@@ -73,7 +141,7 @@ func sameSend(a, b *ledger.Send) bool {
 }
 
 // remember keeps what is needed to record the answer to a send cheaply.
-func (w *writer) remember(key billKey, b begun) {
+func (w *writer) remember(key billKey, b *begun) {
 	if len(w.recent) >= maxRecent {
 		clear(w.recent)
 	}
@@ -83,6 +151,14 @@ func (w *writer) remember(key billKey, b begun) {
 // putBill replaces all that is known of a bill, or inserts it. A stored send joins the attempts when the bill
 // begins another, or comes with another: no send is ever forgotten.
 func (w *writer) putBill(key billKey, b *ledger.Bill, begins bool) (int64, error) {
+	if err := w.flushBills(); err != nil { // what came before must be there
+		return 0, err
+	}
+	return w.replaceBill(key, b, begins)
+}
+
+// replaceBill is putBill once what came before is there.
+func (w *writer) replaceBill(key billKey, b *ledger.Bill, begins bool) (int64, error) {
 	id, old, file, err := w.findBill(key)
 	switch {
 	case err != nil:
@@ -92,11 +168,9 @@ func (w *writer) putBill(key billKey, b *ledger.Bill, begins bool) (int64, error
 		if err != nil {
 			return 0, err
 		}
-		r, err := w.s.addBill.exec(key.scope, key.reference, record)
-		if err != nil {
-			return 0, err
-		}
-		return r.LastInsertId()
+		w.lastBill++
+		_, err = w.s.addBills.one.exec(w.lastBill, key.scope, key.reference, record)
+		return w.lastBill, err
 	}
 	number, err := w.numberOf(&b.Send)
 	if err != nil {
@@ -108,16 +182,12 @@ func (w *writer) putBill(key billKey, b *ledger.Bill, begins bool) (int64, error
 			return 0, err
 		}
 	}
-	return id, w.saveBill(id, b)
-}
-
-func (w *writer) saveBill(id int64, b *ledger.Bill) error {
 	record, err := w.packBill(b)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	_, err = w.s.saveBill.exec(record, id)
-	return err
+	_, err = w.s.saveBills.one.exec(id, record)
+	return id, err
 }
 
 // findBill returns what is stored of a bill and the number of its send's file; nil where nothing is.
@@ -137,14 +207,15 @@ func (w *writer) findBill(key billKey) (id int64, b *ledger.Bill, file int64, er
 	return row[0].(int64), b, file, err
 }
 
-// packBill packs a bill into room that the next one takes: a statement has its own copy once it was run.
+// packBill packs a bill into the batch's room.
 func (w *writer) packBill(b *ledger.Bill) ([]byte, error) {
 	file, err := w.numberOf(&b.Send)
 	if err != nil {
 		return nil, err
 	}
-	w.room = packBill(w.room[:0], b, file)
-	return w.room, nil
+	from := len(w.room)
+	w.room = packBill(w.room, b, file)
+	return w.room[from:], nil
 }
 
 // numberOf is the number of a send's file, 0 where nothing was sent.

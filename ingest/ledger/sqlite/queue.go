@@ -132,8 +132,7 @@ func (q *queue) submit(ctx context.Context, o op, h haste) error {
 		}
 		b := q.open
 		if len(b.ops) < maxBatch {
-			b.ops = append(b.ops, o)
-			o.touch(b.about)
+			q.add(o)
 			q.hurry(h)
 			q.mu.Unlock()
 			if h == eventually {
@@ -148,6 +147,12 @@ func (q *queue) submit(ctx context.Context, o op, h haste) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// add adds o to the open batch. q.mu is held.
+func (q *queue) add(o op) {
+	q.open.ops = append(q.open.ops, o)
+	o.touch(q.open.about)
 }
 
 // hurry has the open batch, which a write of haste h has just joined, committed in time. q.mu is held.

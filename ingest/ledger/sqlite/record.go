@@ -84,7 +84,6 @@ type partyRow struct {
 // keys, so that neighbours on a page are written together. Rows of one key stay in the order in which they came.
 func (w *writer) applyRows() error {
 	slices.SortStableFunc(w.outcomes, func(a, b outcomeRow) int { return cmp.Compare(a.id, b.id) })
-	w.room = w.room[:0]
 	err := w.s.addOutcomes.each(len(w.outcomes), func(args []any, i int) []any {
 		r := &w.outcomes[i]
 		o := r.outcome

@@ -15,7 +15,7 @@ import (
 // maxRecent bounds how many begun bills are remembered: many times what is in flight at once.
 const maxRecent = 8192
 
-// bulkRows is how many rows a bulk insert takes at once. What is left over goes one by one.
+// bulkRows is how many rows a bulk statement takes at once. What is left over goes one by one.
 const bulkRows = 16
 
 // writer applies batches. It is used by the queue's goroutine alone.
@@ -31,12 +31,16 @@ type writer struct {
 	// written after a failure.
 	scopes  map[ledger.Scope]int64
 	numbers map[string]int64 // file id → number
-	recent  map[billKey]begun
+	recent  map[billKey]*begun
+
+	lastBill int64 // the greatest id of bills
 
 	// Of the current batch: what is written at its end.
-	outcomes []outcomeRow
-	parties  []partyRow
-	counts   map[int64]count // by file number
+	newBills        []newBill
+	saves, newSaves []savedBill // newSaves: of newBills
+	outcomes        []outcomeRow
+	parties         []partyRow
+	counts          map[int64]count // by file number
 
 	lag       *partyLag
 	maxLag    int
@@ -45,7 +49,7 @@ type writer struct {
 	mergeUpto int64 // once all are, the index holds the parties up to this id
 
 	row  []driver.Value // for what is read
-	room []byte         // for what is packed
+	room []byte         // for what is packed in this batch
 }
 
 // billKey is what bills are unique by.
@@ -56,24 +60,27 @@ type billKey struct {
 
 // begun is a bill whose latest write was a Begin: its answer, when it comes, is a small update by id.
 type begun struct {
-	id   int64
-	send ledger.Send
+	id    int64
+	send  ledger.Send
+	isNew bool // it stands in writer.newBills
+	saved int  // where it stands in writer.newSaves if it is new, else in writer.saves; from 1, 0 = nowhere
 }
 
 // count is what a batch adds to a file's counters.
 type count struct{ gets, throttled int }
 
 type statements struct {
-	begin, commit               *statement
-	addScope, findScope         *statement
-	addNumber, findNumber       *statement
-	addFile, saveFile, hasFile  *statement
-	countFile                   *statement
-	addBill, saveBill, findBill *statement
-	addAttempt                  *statement
-	indexedUpto, keepFilter     *statement
-	addOutcomes, addParties     bulk
-	indexParties                bulk
+	begin, commit              *statement
+	addScope, findScope        *statement
+	addNumber, findNumber      *statement
+	addFile, saveFile, hasFile *statement
+	countFile                  *statement
+	findBill                   *statement
+	addAttempt                 *statement
+	indexedUpto, keepFilter    *statement
+	addBills, saveBills        bulk
+	addOutcomes, addParties    bulk
+	indexParties               bulk
 
 	// Of retention.go.
 	dropFile, dropOutcomes, dropAttempts *statement
@@ -91,7 +98,7 @@ func newWriter(ctx context.Context, db *sql.DB, lag *partyLag) (*writer, error) 
 		conn:    conn,
 		scopes:  map[ledger.Scope]int64{},
 		numbers: map[string]int64{},
-		recent:  map[billKey]begun{},
+		recent:  map[billKey]*begun{},
 		counts:  map[int64]count{},
 		lag:     lag,
 		maxLag:  maxLag,
@@ -104,18 +111,22 @@ func newWriter(ctx context.Context, db *sql.DB, lag *partyLag) (*writer, error) 
 	err = conn.Raw(func(c any) error {
 		p := preparer{c: c.(driver.ConnPrepareContext)}
 		w.s = statements{
-			begin:        p.prepare("BEGIN IMMEDIATE"),
-			commit:       p.prepare("COMMIT"),
-			addScope:     p.prepare(insert("scopes", "merchant", "mode") + " ON CONFLICT DO NOTHING"),
-			findScope:    p.prepare("SELECT id FROM scopes WHERE merchant = ? AND mode = ?"),
-			addNumber:    p.prepare(insert("file_numbers", "id") + " ON CONFLICT DO NOTHING"),
-			findNumber:   p.prepare("SELECT number FROM file_numbers WHERE id = ?"),
-			addFile:      p.prepare(insert("files", append([]string{"number", "id", "gets", "throttled"}, fileColumns...)...) + " ON CONFLICT DO NOTHING"),
-			saveFile:     p.prepare("UPDATE OR IGNORE files SET " + assign(fileColumns) + " WHERE id = ?"),
-			hasFile:      p.prepare("SELECT number FROM files WHERE id = ?"),
-			countFile:    p.prepare("UPDATE files SET gets = gets + ?, throttled = throttled + ? WHERE number = ?"),
-			addBill:      p.prepare(insert("bills", "scope", "reference", "record") + " ON CONFLICT DO NOTHING"),
-			saveBill:     p.prepare("UPDATE bills SET record = ? WHERE id = ?"),
+			begin:      p.prepare("BEGIN IMMEDIATE"),
+			commit:     p.prepare("COMMIT"),
+			addScope:   p.prepare(insert("scopes", "merchant", "mode") + " ON CONFLICT DO NOTHING"),
+			findScope:  p.prepare("SELECT id FROM scopes WHERE merchant = ? AND mode = ?"),
+			addNumber:  p.prepare(insert("file_numbers", "id") + " ON CONFLICT DO NOTHING"),
+			findNumber: p.prepare("SELECT number FROM file_numbers WHERE id = ?"),
+			addFile:    p.prepare(insert("files", append([]string{"number", "id", "gets", "throttled"}, fileColumns...)...) + " ON CONFLICT DO NOTHING"),
+			saveFile:   p.prepare("UPDATE OR IGNORE files SET " + assign(fileColumns) + " WHERE id = ?"),
+			hasFile:    p.prepare("SELECT number FROM files WHERE id = ?"),
+			countFile:  p.prepare("UPDATE files SET gets = gets + ?, throttled = throttled + ? WHERE number = ?"),
+			addBills: p.prepareBulk(4, func(rows string) string {
+				return "INSERT INTO bills (id, scope, reference, record) VALUES " + rows + " ON CONFLICT DO NOTHING"
+			}),
+			saveBills: p.prepareBulk(2, func(rows string) string {
+				return "UPDATE bills SET record = v.column2 FROM (VALUES " + rows + ") AS v WHERE bills.id = v.column1"
+			}),
 			findBill:     p.prepare("SELECT id, record FROM bills WHERE scope = ? AND reference = ?"),
 			addAttempt:   p.prepare(insert("attempts", "bill", "file", "row", "generation", "key", "sent_at", "answer")),
 			indexedUpto:  p.prepare("UPDATE party_indexed SET upto = ?, filtered = filtered + ?"),
@@ -141,6 +152,9 @@ func newWriter(ctx context.Context, db *sql.DB, lag *partyLag) (*writer, error) 
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("prepare statements: %w", err), w.close())
 	}
+	if err := conn.QueryRowContext(ctx, "SELECT coalesce(max(id), 0) FROM bills").Scan(&w.lastBill); err != nil {
+		return nil, errors.Join(err, w.close())
+	}
 	if err := conn.QueryRowContext(ctx, "SELECT max(coalesce((SELECT max(id) FROM parties), 0), (SELECT upto FROM party_indexed))").Scan(&w.lastParty); err != nil {
 		return nil, errors.Join(err, w.close())
 	}
@@ -160,10 +174,14 @@ func (w *writer) close() error {
 // the engine can tell, and no other batch must follow.
 func (w *writer) commit(ops []op) error {
 	return w.transact(func() error {
+		w.room = w.room[:0]
 		for _, o := range ops {
 			if err := o.apply(w); err != nil {
 				return err
 			}
+		}
+		if err := w.flushBills(); err != nil {
+			return err
 		}
 		if err := w.applyRows(); err != nil {
 			return err
@@ -258,40 +276,50 @@ func (p *preparer) prepare(query string) *statement {
 	}
 }
 
-// prepareBulk prepares an insert of one and of bulkRows rows, each of so many columns.
+// prepareBulk prepares a statement for one and for bulkRows rows, each of so many columns.
 func (p *preparer) prepareBulk(columns int, query func(rows string) string) bulk {
 	row := "(?" + strings.Repeat(", ?", columns-1) + ")"
 	return bulk{
-		columns: columns,
-		one:     p.prepare(query(row)),
-		many:    p.prepare(query(strings.Repeat(row+", ", bulkRows-1) + row)),
+		one:  p.prepare(query(row)),
+		many: p.prepare(query(strings.Repeat(row+", ", bulkRows-1) + row)),
 	}
 }
 
-// bulk is an insert that can take many rows at once, which saves much of what a small statement costs.
+// bulk is a statement that can take many rows at once, which saves much of what a small one costs.
 type bulk struct {
-	columns   int
 	one, many *statement
+	args      []any // kept between calls
 }
 
-// each inserts n rows, of which row appends the i-th to args.
+// each runs over n rows, of which row appends the i-th to args.
 func (b *bulk) each(n int, row func(args []any, i int) []any) error {
-	args := make([]any, 0, bulkRows*b.columns)
+	_, err := b.count(n, row)
+	return err
+}
+
+// count is each, and tells how many rows were changed.
+func (b *bulk) count(n int, row func(args []any, i int) []any) (changed int, err error) {
 	for i := 0; i < n; {
 		s, rows := b.one, 1
 		if n-i >= bulkRows {
 			s, rows = b.many, bulkRows
 		}
-		args = args[:0]
+		b.args = b.args[:0]
 		for range rows {
-			args = row(args, i)
+			b.args = row(b.args, i)
 			i++
 		}
-		if _, err := s.exec(args...); err != nil {
-			return err
+		r, err := s.exec(b.args...)
+		if err != nil {
+			return changed, err
 		}
+		c, err := r.RowsAffected()
+		if err != nil {
+			return changed, err
+		}
+		changed += int(c)
 	}
-	return nil
+	return changed, nil
 }
 
 // statement is a prepared statement of the writing connection. Its arguments may be what a driver takes, and ints.
