@@ -14,6 +14,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"billdrop/ingest/billfile"
 	"billdrop/ingest/inbox"
 	"billdrop/ingest/ledger"
@@ -28,6 +30,7 @@ type job struct {
 	file   *ledger.File
 	log    *slog.Logger
 	survey *billfile.Survey // of the spooled copy; nil until taken
+	tally  *report.Tally    // of the reports that this job has written into the spool
 	// summary is set once it is published.
 	summary *report.Summary
 }
@@ -359,8 +362,17 @@ func (j *job) settle(ctx context.Context, outcome string) error {
 	if err := j.Ledger.Flush(context.WithoutCancel(ctx)); err != nil {
 		return fmt.Errorf("record outcomes of %s: %w", j.file.Name, err)
 	}
-	sums, err := j.Ledger.Totals(ctx, j.file.ID)
-	if err != nil {
+	// The reports are written meanwhile: both go through all outcomes, and neither needs the other's.
+	var sums ledger.Totals
+	var both errgroup.Group
+	both.Go(func() (err error) {
+		sums, err = j.Ledger.Totals(ctx, j.file.ID)
+		return err
+	})
+	if j.file.RowsRead {
+		both.Go(func() error { return j.compose(ctx) })
+	}
+	if err := both.Wait(); err != nil {
 		return err
 	}
 	if outcome == "" {
@@ -401,14 +413,43 @@ func (j *job) publishRows(ctx context.Context, names report.Names) (ledger.Total
 	if err != nil {
 		return totals, err
 	}
+	if j.tally == nil { // an earlier run has settled the file
+		if err := j.compose(ctx); err != nil {
+			return totals, err
+		}
+	}
+	if err := report.Balance(*j.tally, totals, j.file.Rows, j.file.Lines); err != nil {
+		return totals, fmt.Errorf("report of %s: %w", j.file.Name, err)
+	}
+	results, err := os.Open(j.spool.report(j.file.ID, "results"))
+	if err != nil {
+		return totals, fmt.Errorf("read results: %w", err)
+	}
+	defer results.Close()
+	if err := j.place.publish(ctx, names.Results, results); err != nil {
+		return totals, err
+	}
+	if j.tally.Attention == 0 {
+		return totals, j.place.withdraw(ctx, names.Rejects)
+	}
+	rejects, err := os.Open(j.spool.report(j.file.ID, "rejects"))
+	if err != nil {
+		return totals, fmt.Errorf("read rejects: %w", err)
+	}
+	defer rejects.Close()
+	return totals, j.place.publish(ctx, names.Rejects, rejects)
+}
+
+// compose writes results and rejects beside the spooled copy, from the outcomes that are recorded. All rows have theirs.
+func (j *job) compose(ctx context.Context) error {
 	results, err := os.OpenFile(j.spool.report(j.file.ID, "results"), os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
 	if err != nil {
-		return totals, fmt.Errorf("write results: %w", err)
+		return fmt.Errorf("write results: %w", err)
 	}
 	defer results.Close()
 	rejects, err := os.OpenFile(j.spool.report(j.file.ID, "rejects"), os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
 	if err != nil {
-		return totals, fmt.Errorf("write rejects: %w", err)
+		return fmt.Errorf("write rejects: %w", err)
 	}
 	defer rejects.Close()
 	var tally report.Tally
@@ -420,19 +461,11 @@ func (j *job) publishRows(ctx context.Context, names report.Names) (ledger.Total
 		tally, err = report.Compose(report.Output{Results: results, Rejects: rejects, Layout: layoutOf(j.survey)}, recs, report.Pages(ahead.page))
 		return err
 	})
-	if err == nil {
-		err = report.Balance(tally, totals, j.file.Rows, j.file.Lines)
+	if err = errors.Join(err, results.Close(), rejects.Close()); err != nil {
+		return fmt.Errorf("report of %s: %w", j.file.Name, err)
 	}
-	if err != nil {
-		return totals, fmt.Errorf("report of %s: %w", j.file.Name, err)
-	}
-	if err := j.place.publish(ctx, names.Results, results); err != nil {
-		return totals, err
-	}
-	if tally.Attention == 0 {
-		return totals, j.place.withdraw(ctx, names.Rejects)
-	}
-	return totals, j.place.publish(ctx, names.Rejects, rejects)
+	j.tally = &tally
+	return nil
 }
 
 func layoutOf(s *billfile.Survey) report.Layout {
