@@ -135,6 +135,15 @@ func testTotals(t *testing.T, e Engine) {
 	}
 	same(t, "totals", want, totals("f"))
 
+	// Rows of a very large file.
+	add(t, l, newFile("large"))
+	for _, row := range []int{1, 1 << 15, 1<<15 + 1, 1 << 16, 1_000_000, 3_000_000} {
+		record(t, l, ledger.Entry{File: "large", Outcome: &ledger.Outcome{Row: row, Status: ledger.Created, Currency: "ZAR", Amount: 1000, Attempts: 2}})
+	}
+	same(t, "totals of a large file", ledger.Totals{
+		Rows: map[ledger.Status]int{ledger.Created: 6}, Amounts: map[string]map[ledger.Status]int64{"ZAR": {ledger.Created: 6000}}, Attempts: 12, Resends: 6,
+	}, totals("large"))
+
 	record(t, l, ledger.Entry{File: "f", Outcome: &ledger.Outcome{Row: 7, Status: ledger.Created, Currency: "ZAR", Amount: 1, Attempts: 7}})
 	want.Rows[ledger.Created]++
 	delete(want.Rows, ledger.Unknown)

@@ -32,11 +32,29 @@ func (l *Ledger) Totals(ctx context.Context, file string) (ledger.Totals, error)
 	return t, nil
 }
 
+// sumRows is how many rows are summed up at a time: to group them SQLite sorts them, in memory.
+const sumRows = 32 << 10
+
 // addOutcomes adds up the outcomes of the file with this number.
 func addOutcomes(ctx context.Context, tx *sql.Tx, number int64, t *ledger.Totals) error {
+	var last sql.NullInt64
+	err := tx.QueryRowContext(ctx, "SELECT max(id) FROM outcomes WHERE id >= ?1 << 32 AND id < (?1 + 1) << 32", number).Scan(&last)
+	if err != nil || !last.Valid {
+		return err
+	}
+	for from := number << 32; from <= last.Int64; from += sumRows {
+		if err := addSome(ctx, tx, from, min(from+sumRows, last.Int64+1), t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addSome adds up the outcomes with from <= id < to.
+func addSome(ctx context.Context, tx *sql.Tx, from, to int64, t *ledger.Totals) error {
 	return eachRow(ctx, tx, `SELECT status, currency, count(*), sum(amount), sum(attempts), sum(max(attempts - 1, 0)),
 			sum(customers), sum(accounts)
-		FROM outcomes WHERE id >= ?1 << 32 AND id < (?1 + 1) << 32 GROUP BY status, currency`, []any{number},
+		FROM outcomes WHERE id >= ? AND id < ? GROUP BY status, currency`, []any{from, to},
 		func(rows *sql.Rows) error {
 			var (
 				code              int64
@@ -59,7 +77,7 @@ func addOutcomes(ctx context.Context, tx *sql.Tx, number int64, t *ledger.Totals
 			if t.Amounts[currency] == nil {
 				t.Amounts[currency] = map[ledger.Status]int64{}
 			}
-			t.Amounts[currency][status] = amount
+			t.Amounts[currency][status] += amount
 			return nil
 		})
 }
