@@ -107,7 +107,7 @@ func (l *Ledger) open(ctx context.Context) error {
 	if l.writer, err = newWriter(ctx, l.write, &l.lag); err != nil {
 		return err
 	}
-	l.queue = newQueue(l.writer.commit)
+	l.queue = newQueue(l.writer.commit, l.writer.tidy)
 	return nil
 }
 

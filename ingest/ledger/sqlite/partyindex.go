@@ -22,6 +22,8 @@ const (
 	restLag = 4 << 10
 	// indexStep is how many a commit writes into the index at least, while it is being brought up to date.
 	indexStep = 512
+	// tidyStep is how many are written into it at once while nothing else is to be done: some milliseconds.
+	tidyStep = 4096
 )
 
 // partyLag holds what the index of the parties lacks: the ids of parties by digest. The writer changes it; anybody reads it.
@@ -185,20 +187,25 @@ func (w *writer) saveFilter() error {
 	return err
 }
 
-// finishIndex brings the index up to date before the ledger is closed, unless little is missing.
-func (w *writer) finishIndex() error {
-	for w.lag.merging != nil || len(w.lag.fresh) > restLag {
-		err := w.transact(func() error {
-			if w.lag.merging == nil {
-				w.beginMerge()
-			}
-			return w.stepMerge(maxLag)
-		})
-		if err != nil {
+// tidy brings the index nearer to being up to date, if more than a little is missing, and tells whether there is more to do.
+func (w *writer) tidy() (more bool, err error) {
+	if w.lag.merging == nil {
+		if len(w.lag.fresh) <= restLag {
+			return false, nil
+		}
+		w.beginMerge()
+	}
+	err = w.transact(func() error { return w.stepMerge(tidyStep) })
+	return err == nil, err
+}
+
+// finish does all the tidying before the ledger is closed.
+func (w *writer) finish() error {
+	for {
+		if more, err := w.tidy(); !more {
 			return err
 		}
 	}
-	return nil
 }
 
 // Parties implements ledger.Ledger.

@@ -95,20 +95,26 @@ func (b *batch) wait(ctx context.Context) error {
 // the order of submission; close joins it.
 type queue struct {
 	commit func([]op) error // called by that goroutine only; all or nothing
-	kick   chan struct{}    // holds a token when open should be committed now
-	lag    *time.Timer      // kicks when open is due
-	joined chan struct{}    // closed when the goroutine has ended
+	// tidy does a little of what can wait, and tells whether there is more; nil = there is nothing. Called by that goroutine too, while
+	// nothing else is to be done.
+	tidy   func() (more bool, err error)
+	kick   chan struct{} // holds a token when open should be committed now
+	lag    *time.Timer   // kicks when open is due
+	joined chan struct{} // closed when the goroutine has ended
 
 	mu      sync.Mutex
 	open    *batch // takes new ops
 	writing *batch // being committed, or nil
 	failed  error  // of an earlier commit: every later call gets it
 	closed  bool
+	atRest  bool      // since a file's end; until rows are sent again
+	since   time.Time // when the latest commit was made
 }
 
-func newQueue(commit func([]op) error) *queue {
+func newQueue(commit func([]op) error, tidy func() (bool, error)) *queue {
 	q := &queue{
 		commit: commit,
+		tidy:   tidy,
 		kick:   make(chan struct{}, 1),
 		joined: make(chan struct{}),
 		open:   newBatch(),
@@ -162,9 +168,29 @@ func (q *queue) hurry(h haste) {
 	case h == atOnce || len(b.ops) == maxBatch:
 		q.wake()
 	case len(b.ops) == 1 || h > b.haste:
-		q.lag.Reset(h.lag())
+		lag := h.lag()
+		if h == shared && q.writing == nil && time.Since(q.since) > lag {
+			lag /= 8 // the first after a while: who is to share with it is there at once
+		}
+		q.lag.Reset(lag)
 	}
 	b.haste = max(b.haste, h)
+	q.atRest = q.atRest && h != shared
+}
+
+// rest tells that nothing is to be sent for a while.
+func (q *queue) rest() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.atRest = q.tidy != nil
+	q.wake()
+}
+
+// idle reports whether there is time to tidy.
+func (q *queue) idle() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.atRest && q.refusal() == nil && len(q.open.ops) == 0
 }
 
 // barrier returns once everything submitted before it is durable.
@@ -237,6 +263,18 @@ func (q *queue) run() {
 		if last {
 			return
 		}
+		for q.idle() {
+			q.tidied(q.tidy())
+		}
+	}
+}
+
+func (q *queue) tidied(more bool, err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.atRest = q.atRest && more
+	if err != nil {
+		q.fail(err)
 	}
 }
 
@@ -258,12 +296,16 @@ func (q *queue) take() (b *batch, last bool) {
 func (q *queue) finish(b *batch, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.writing = nil
+	q.writing, q.since = nil, time.Now()
 	b.err = err
 	close(b.done)
-	if err == nil {
-		return
+	if err != nil {
+		q.fail(err)
 	}
+}
+
+// fail refuses what is queued, and all that would come. q.mu is held.
+func (q *queue) fail(err error) {
 	q.failed = err
 	behind := q.open
 	q.open = newBatch()

@@ -24,7 +24,7 @@ func TestQueueSharesCommits(t *testing.T) {
 			sizes = append(sizes, len(ops))
 			time.Sleep(5 * time.Millisecond) // the sync of a disk
 			return nil
-		})
+		}, nil)
 		var waiting atomic.Int32
 		for range 100 {
 			go func() {
@@ -64,7 +64,7 @@ func TestQueueSharesCommits(t *testing.T) {
 func TestQueueLag(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var committed atomic.Int64
-		q := newQueue(func(ops []op) error { committed.Add(int64(len(ops))); return nil })
+		q := newQueue(func(ops []op) error { committed.Add(int64(len(ops))); return nil }, nil)
 		defer q.close()
 		start := time.Now()
 		for range 3 {
@@ -89,7 +89,7 @@ func TestQueueLag(t *testing.T) {
 func TestQueueBound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		proceed := make(chan struct{})
-		q := newQueue(func([]op) error { <-proceed; return nil })
+		q := newQueue(func([]op) error { <-proceed; return nil }, nil)
 		var queued atomic.Int32
 		const n = 3*maxBatch + 1
 		for range n {
@@ -133,7 +133,7 @@ func TestQueueFailure(t *testing.T) {
 			commits++
 			<-proceed
 			return broken
-		})
+		}, nil)
 		errs := make(chan error, 4)
 		submit := func() { errs <- q.submit(t.Context(), nop{}, shared) }
 		go submit()
@@ -169,7 +169,7 @@ func TestQueueContext(t *testing.T) {
 			time.Sleep(time.Second)
 			written += len(ops)
 			return nil
-		})
+		}, nil)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
 		if err := q.submit(ctx, nop{}, shared); !errors.Is(err, context.DeadlineExceeded) {

@@ -113,6 +113,7 @@ func (l *Ledger) Flush(ctx context.Context) error {
 	if err := l.queue.barrier(ctx); err != nil {
 		return fmt.Errorf("flush: %w", err)
 	}
+	l.queue.rest()
 	return nil
 }
 
@@ -124,7 +125,7 @@ func (l *Ledger) Close() error {
 		if l.queue != nil {
 			err := l.queue.close()
 			if err == nil {
-				err = l.writer.finishIndex()
+				err = l.writer.finish()
 			}
 			errs = append(errs, err)
 		}
