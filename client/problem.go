@@ -59,8 +59,13 @@ func readProblem(status int, body []byte) (p Problem, said string) {
 	return p, strings.ToLower(said)
 }
 
-// aKey is what a key of the API looks like.
-var aKey = regexp.MustCompile(`\b[sp]k_[A-Za-z0-9_]+`)
+var (
+	// aKey is what a key of the API looks like: after its prefix, all that ParseKey takes.
+	aKey = regexp.MustCompile(`\b[sp]k_[!-~]+`)
+	// halfSaid is the end of a text that was cut off: the last word, of which part may be gone, and the parts of a number
+	// before it, as people space phone numbers out.
+	halfSaid = regexp.MustCompile(`(?:^| )(?:[+0-9()./-]+ +)*[^ ]*$`)
+)
 
 // withoutKeys takes keys out of a text: an API may quote the one that it refuses, and problems are shown.
 func withoutKeys(s string) string { return aKey.ReplaceAllLiteralString(s, "[key]") }
@@ -105,8 +110,9 @@ func collect(b *strings.Builder, raw json.RawMessage, depth int) {
 	}
 }
 
-// clean is s as one line of valid UTF-8 of at most limit bytes, cut between characters. Control and format characters
-// (bidirectional overrides, zero-width) are gone, for the text ends up on terminals and in reports.
+// clean is s as one line of valid UTF-8 of at most limit bytes, cut between words: half a name would not be found by who
+// looks for the whole of it, to take it out. Control and format characters (bidirectional overrides, zero-width) are gone,
+// for the text ends up on terminals and in reports.
 func clean(s string, limit int) string {
 	var b strings.Builder
 	for _, r := range strings.ToValidUTF8(s, "\uFFFD") {
@@ -117,7 +123,7 @@ func clean(s string, limit int) string {
 			continue
 		}
 		if b.Len()+utf8.RuneLen(r) > limit {
-			break
+			return strings.TrimSpace(halfSaid.ReplaceAllLiteralString(b.String(), ""))
 		}
 		b.WriteRune(r)
 	}

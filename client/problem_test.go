@@ -8,7 +8,8 @@ import (
 )
 
 func TestReadProblem(t *testing.T) {
-	long := strings.Repeat("é", 400) // 800 bytes
+	long := strings.Repeat("é", 400)      // 800 bytes
+	words := strings.Repeat("said ", 120) // 600 bytes
 	for _, tc := range []struct {
 		name   string
 		status int
@@ -26,8 +27,13 @@ func TestReadProblem(t *testing.T) {
 		{"a status without a name", 499, `{}`, Problem{"", "status 499", 499, ""}},
 		{"control characters", 400, `{"title":"a\u0000b\u001b[31m\r\nc\td","detail":"x\u202ey\u200bz\u2028w"}`, Problem{"", "ab[31m  c d", 400, "xyz w"}},
 		{"bytes that are no text", 400, "{\"title\":\"a\xff\xfeb\"}", Problem{"", "a\uFFFD\uFFFDb", 400, ""}},
-		{"too long", 400, `{"title":"` + long + `","detail":"` + long + `"}`, Problem{"", strings.Repeat("é", 100), 400, strings.Repeat("é", 250)}},
-		{"too long, at an odd byte", 400, `{"title":"x` + long + `"}`, Problem{"", "x" + strings.Repeat("é", 99), 400, ""}},
+		{"too long", 400, `{"title":"é ` + words + `","detail":"` + words + `"}`, Problem{"", "é " + words[:194], 400, words[:499]}},
+		{"too long, in a name", 400, `{"title":"` + words[:190] + `Qann Qanname"}`, Problem{"", words[:190] + "Qann", 400, ""}},
+		{"too long, in a phone number", 400, `{"title":"` + words[:185] + `+27 (82) 555 0199"}`, Problem{"", words[:184], 400, ""}},
+		{"too long, between words", 400, `{"title":"` + words[:195] + `abcde f"}`, Problem{"", words[:194], 400, ""}},
+		{"as long as may be", 400, `{"title":"` + words[:195] + `abcde"}`, Problem{"", words[:195] + "abcde", 400, ""}},
+		{"one word, and too long", 400, `{"title":"` + long + `","detail":"` + long + `"}`, Problem{"", "Bad Request", 400, ""}},
+		{"keys", 401, `{"title":"sk_test_a","detail":"no: sk_live-A.b/c+d=e~; \"pk_1\" at risk_a"}`, Problem{"", "[key]", 401, `no: [key] "[key] at risk_a`}},
 	} {
 		if got, _ := readProblem(tc.status, []byte(tc.body)); got != tc.want {
 			t.Errorf("%s:\n got %+v\nwant %+v", tc.name, got, tc.want)

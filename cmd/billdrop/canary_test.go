@@ -18,7 +18,7 @@ import (
 // canaries are texts that stand for what people would not want to see again: parts of every personal cell, and of the key.
 // Each is looked for in any case, and the phone numbers however they are spaced.
 var canaries = []string{
-	"qanname", "qanlast", "qanfirm", "qanmail", "qandomain", "qanmeta", "qannote", "qankey", "qanbroken",
+	"qann", "qanname", "qanlast", "qanfirm", "qanmail", "qandomain", "qanmeta", "qannote", "qankey", "qanbroken",
 	"825550199", "825550188",
 }
 
