@@ -7,11 +7,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"slices"
 	"strings"
 
 	"billdrop/ingest/billfile"
+	"billdrop/ingest/inbox"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/report"
 )
@@ -19,10 +21,15 @@ import (
 // held is why a file waits for a person.
 type held struct{ code, detail string }
 
+// HoldAdvice is how the Detail of a held file ends: what to do about it.
+func HoldAdvice(id string) string {
+	return fmt.Sprintf("; check the file, then run: billdrop approve %s (it is sent), or billdrop reject %s (it is given up)", id, id)
+}
+
 // overLimit finds the limit that the file is over, or the control total that it misses.
 func (j *job) overLimit(ctx context.Context) (*held, error) {
 	if over := j.feed.Hold.exceeded(j.survey); len(over) > 0 {
-		return &held{"over_limit", strings.Join(over, "; ") + "; check the file, then run: billdrop approve " + j.file.ID}, nil
+		return &held{"over_limit", strings.Join(over, "; ") + HoldAdvice(j.file.ID)}, nil
 	}
 	return j.controlMismatch(ctx)
 }
@@ -65,7 +72,7 @@ func (j *job) controlMismatch(ctx context.Context) (*held, error) {
 		err = errors.New("it says nothing, or more than one thing")
 	}
 	if err != nil {
-		return &held{"control_total_mismatch", `the control file cannot be read: it has to look like {"rows": 1000, "amounts": {"ZAR": 123456}}; check the file, then run: billdrop approve ` + j.file.ID}, nil
+		return &held{"control_total_mismatch", `the control file cannot be read: it has to look like {"rows": 1000, "amounts": {"ZAR": 123456}}` + HoldAdvice(j.file.ID)}, nil
 	}
 	sums := make(map[string]int64)
 	err = j.eachRecord(ctx, func(rec *billfile.Record) error {
@@ -93,7 +100,7 @@ func (j *job) controlMismatch(ctx context.Context) (*held, error) {
 	if len(wrong) == 0 {
 		return nil, nil
 	}
-	return &held{"control_total_mismatch", strings.Join(wrong, "; ") + "; check the file, then run: billdrop approve " + j.file.ID}, nil
+	return &held{"control_total_mismatch", strings.Join(wrong, "; ") + HoldAdvice(j.file.ID)}, nil
 }
 
 // checksumMismatch compares the file with its checksum, if it has one.
@@ -146,4 +153,60 @@ func (j *job) rest(ctx context.Context) error {
 	s := j.heldSummary()
 	j.summary = &s
 	return nil
+}
+
+// givenUp reports whether a held file was rejected by a person and has still to be brought to its end.
+func givenUp(f *ledger.File) bool { return f.State == ledger.Held && f.Outcome == ledger.FileRejected }
+
+// resting reports whether a file waits for a person: nothing is done about it.
+func resting(f *ledger.File) bool { return f.State == ledger.Held && !f.Approved && !givenUp(f) }
+
+// giveUp makes durable that a held file is rejected. From then on it cannot be approved: some of its rows may have
+// their outcome already.
+func (j *job) giveUp(ctx context.Context) error {
+	if givenUp(j.file) {
+		return nil
+	}
+	f := *j.file
+	f.Outcome, f.Approved = ledger.FileRejected, false
+	f.Detail = strings.TrimSuffix(f.Detail, HoldAdvice(f.ID)) + "; it was rejected by hand: correct it and deliver it again, if it is still wanted"
+	f.Format = "" // none of its rows has an outcome yet, so it may be read by today's
+	if err := j.Ledger.SaveFile(context.WithoutCancel(ctx), &f); err != nil {
+		return fmt.Errorf("reject %s: %w", f.Name, err)
+	}
+	*j.file = f // its place shares it
+	return nil
+}
+
+// refuseHeld gives the rows of a file that was given up their outcomes, and settles it. Where they cannot be read any
+// more, its reports do not list them: nothing was sent in any case.
+func (j *job) refuseHeld(ctx context.Context) error {
+	why := "the copy of it is gone, and so is the file"
+	var unreadable *billfile.FileError
+	err := j.takeSurvey(ctx)
+	if errors.As(err, &unreadable) {
+		why = "by the feed's format of today it is refused: " + unreadable.Code
+	}
+	if unreadable != nil || errors.Is(err, fs.ErrNotExist) {
+		j.log.Warn("the rows of a rejected file cannot be read any more, so its reports do not list them", "why", why)
+		j.file.Rows, j.file.Lines, j.file.RowsRead = 0, ledger.Lines{}, false
+		return j.settle(ctx, ledger.FileRejected)
+	}
+	if err != nil {
+		return err
+	}
+	j.file.Rows, j.file.Lines, j.file.RowsRead = j.survey.Rows, ledger.Lines(j.survey.Lines), true
+	j.file.Format = fingerprint(j.feed.Format)
+	if err := j.advance(ctx, ledger.Held); err != nil { // so that no crash leaves outcomes by two formats
+		return err
+	}
+	if err := j.recordUnsent(ctx); err != nil {
+		return err
+	}
+	return j.settle(ctx, ledger.FileRejected)
+}
+
+// lost reports whether an attempt to copy a file again failed because it is not there any more.
+func lost(err error) bool {
+	return errors.Is(err, inbox.ErrNotExist) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, errNoSource) || errors.Is(err, errAnother)
 }

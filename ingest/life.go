@@ -42,7 +42,7 @@ func (j *job) live(ctx context.Context) error {
 	if err := j.sameFormat(); err != nil {
 		return err
 	}
-	if err := j.respool(ctx); err != nil {
+	if err := j.respool(ctx); err != nil && !(givenUp(j.file) && lost(err)) {
 		return err
 	}
 	for !j.file.State.Finished() {
@@ -63,12 +63,17 @@ func (j *job) live(ctx context.Context) error {
 			// there already; they are published again, the same.
 			err = j.judge(ctx)
 		case ledger.Held:
-			if !j.file.Approved {
+			switch {
+			case givenUp(j.file):
+				// Stopped within: its rows get the same outcomes again.
+				err = j.refuseHeld(ctx)
+			case resting(j.file):
 				return j.rest(ctx)
+			default:
+				// Judged once more: the feed's format may have changed while it lay there.
+				j.file.Outcome, j.file.Code, j.file.Detail = "", "", ""
+				err = j.advance(ctx, ledger.Spooled)
 			}
-			// Judged once more: the feed's format may have changed while it lay there.
-			j.file.Outcome, j.file.Code, j.file.Detail = "", "", ""
-			err = j.advance(ctx, ledger.Spooled)
 		case ledger.Sending:
 			// Stopped within: rows with an outcome are skipped, the others go on from their records.
 			err = j.send(ctx)
@@ -134,13 +139,15 @@ func (j *job) fetch(ctx context.Context) error {
 	return j.name(ctx, ledger.Spooled)
 }
 
+var errFormat = errors.New("the feed's format was changed while this file was under way: put it back until the file is done, or retried, then change it")
+
 // sameFormat makes sure that the rows of a file that is under way are read as they were before: read otherwise, a row that was
 // sent could turn into an invalid one.
 func (j *job) sameFormat() error {
-	switch j.file.State {
-	case ledger.Sending, ledger.Settled:
+	switch {
+	case j.file.State == ledger.Sending, j.file.State == ledger.Settled, givenUp(j.file):
 		if j.file.Format != "" && j.file.Format != fingerprint(j.feed.Format) {
-			return errors.New("the feed's format was changed while this file was under way: put it back until the file is done, or retried, then change it")
+			return errFormat
 		}
 	}
 	return nil
@@ -160,11 +167,18 @@ func fingerprint(f billfile.Format) string {
 	return hex.EncodeToString(sum[:])
 }
 
+// errAnother is the kind of ErrStopped that another file met where the claimed one should be.
+var errAnother = fmt.Errorf("%w", ErrStopped)
+
 // respool makes sure that the copy to be read is there: fetched again where it is gone, and then only taken
 // if it is the same, byte for byte.
 func (j *job) respool(ctx context.Context) error {
 	switch j.file.State {
-	case ledger.Spooled, ledger.Held, ledger.Sending, ledger.Settled:
+	case ledger.Spooled, ledger.Held, ledger.Sending:
+	case ledger.Settled:
+		if !j.file.RowsRead {
+			return nil // its reports need no row of it
+		}
 	default:
 		return nil
 	}
@@ -178,7 +192,7 @@ func (j *job) respool(ctx context.Context) error {
 	}
 	if sum != j.file.SHA256 {
 		return errors.Join(fmt.Errorf("%w: %s is not the file any more that was claimed (its SHA-256 was %s): put that one back, then run again",
-			ErrStopped, j.file.Path, j.file.SHA256), j.spool.remove(j.file.ID))
+			errAnother, j.file.Path, j.file.SHA256), j.spool.remove(j.file.ID))
 	}
 	return nil
 }
@@ -271,21 +285,25 @@ func (j *job) takeSurvey(ctx context.Context) error {
 	return nil
 }
 
-// refuseRows gives every row of a file that is refused for its invalid rows its outcome.
+// refuseRows settles a file that is refused for its invalid rows.
 func (j *job) refuseRows(ctx context.Context) error {
-	err := j.eachRecord(ctx, func(rec *billfile.Record) error {
+	if err := j.recordUnsent(ctx); err != nil {
+		return err
+	}
+	j.file.Code = "invalid_rows"
+	j.file.Detail = fmt.Sprintf("%d of %d rows are invalid, and the feed sends all rows of a file or none: correct them and deliver the whole file again", j.survey.Invalid, j.survey.Rows)
+	return j.settle(ctx, ledger.FileRejected)
+}
+
+// recordUnsent gives every row of a file of which nothing is sent its outcome.
+func (j *job) recordUnsent(ctx context.Context) error {
+	return j.eachRecord(ctx, func(rec *billfile.Record) error {
 		o := report.OfRecord(rec)
 		if o.Status == report.Valid {
 			o.Status = ledger.NotSent
 		}
 		return j.Ledger.Record(ctx, ledger.Entry{File: j.file.ID, Outcome: &o})
 	})
-	if err != nil {
-		return err
-	}
-	j.file.Code = "invalid_rows"
-	j.file.Detail = fmt.Sprintf("%d of %d rows are invalid, and the feed sends all rows of a file or none: correct them and deliver the whole file again", j.survey.Invalid, j.survey.Rows)
-	return j.settle(ctx, ledger.FileRejected)
 }
 
 // eachRecord reads the spooled copy once more.

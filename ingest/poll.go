@@ -133,6 +133,7 @@ func (r *round) run(ctx context.Context) error {
 // visit does the files: those under way, then those in the inbox.
 func (r *round) visit(ctx context.Context) {
 	// Imported files need no inbox, so an inbox out of reach does not hold them up.
+	r.obey(ctx, ledger.FromLocal)
 	r.resume(ctx, ledger.FromLocal)
 	if r.feed.Connect == nil {
 		return
@@ -155,6 +156,7 @@ func (r *round) visit(ctx context.Context) {
 		r.fail(err)
 		return
 	}
+	r.obey(ctx, ledger.FromInbox)
 	r.resume(ctx, ledger.FromInbox)
 	r.collect(ctx)
 	if ctx.Err() != nil {
@@ -348,15 +350,15 @@ func (r *round) resume(ctx context.Context, origin ledger.Origin) {
 		if f.Origin != origin || r.fatal(ctx) {
 			continue
 		}
-		if f.State == ledger.Held && !f.Approved && !r.once {
-			continue // it rests; a single round tells of it once more
+		if resting(f) && !r.once {
+			continue // a single round tells of it once more
 		}
 		if scope := r.feed.Lane.Scope(); f.Scope != scope {
 			r.fail(fmt.Errorf("file %s (%s) was begun for merchant %s in %s mode, and the feed is now for %s in %s mode: finish it with the old key first",
 				f.Name, f.ID, f.Scope.Merchant, f.Scope.Mode, scope.Merchant, scope.Mode))
 			continue
 		}
-		if f.State != ledger.Held {
+		if !resting(f) {
 			r.Log.Info("going on with file", "feed", r.feed.Name, "file", f.Name, "file_id", f.ID, "state", string(f.State))
 		}
 		r.see(ctx, f)
@@ -448,11 +450,15 @@ func (r *round) processingName(ctx context.Context, name string) (string, error)
 
 // see takes up a file of the ledger.
 func (r *round) see(ctx context.Context, f *ledger.File) {
-	var p place = &localPlace{file: f}
+	r.finish(ctx, r.job(f, r.placeFor(f)))
+}
+
+// placeFor is the place of a file that this round may reach.
+func (r *round) placeFor(f *ledger.File) place {
 	if f.Origin == ledger.FromInbox {
-		p = &remotePlace{remote: r.remote, dirs: r.feed.Dirs, marker: r.feed.Watch.Marker, file: f}
+		return &remotePlace{remote: r.remote, dirs: r.feed.Dirs, marker: r.feed.Watch.Marker, file: f}
 	}
-	r.finish(ctx, r.job(f, p))
+	return &localPlace{file: f}
 }
 
 func (r *round) finish(ctx context.Context, j *job) {

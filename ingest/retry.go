@@ -23,24 +23,23 @@ var (
 // A retry that is cut short is gone on with like any other file. Errors wrap ErrNothingToDo, ErrNotApplicable and
 // ledger.ErrNotFound, when nothing was touched, and what Poll's errors do.
 func (w *Worker) Retry(ctx context.Context, id string) (report.Summary, error) {
+	return w.again(ctx, OrderRetry, id)
+}
+
+// Reject gives a held file up: nothing of it is sent, its reports say so under the name that they have, and it goes to where
+// refused files rest. Cut short, it is gone on with like any other file. Errors are as Retry's.
+func (w *Worker) Reject(ctx context.Context, id string) (report.Summary, error) {
+	return w.again(ctx, OrderReject, id)
+}
+
+// again takes up a file that rests, and sees it to its end.
+func (w *Worker) again(ctx context.Context, o Order, id string) (report.Summary, error) {
 	f, feed, err := w.fileOf(ctx, id)
 	if err != nil {
 		return report.Summary{}, err
 	}
-	totals, err := w.Ledger.Totals(ctx, id)
-	if err != nil {
+	if err := o.fits(ctx, w.Ledger, f); err != nil {
 		return report.Summary{}, err
-	}
-	switch {
-	case f.State == ledger.Sending && f.Retried > 0: // an earlier retry did not come to its end
-	case f.State == ledger.Held:
-		return report.Summary{}, fmt.Errorf("%w: %s is held, and nothing of it was sent; run: billdrop approve %s", ErrNotApplicable, id, id)
-	case f.State != ledger.Done:
-		return report.Summary{}, fmt.Errorf("%w: %s is not finished yet (%s); the next run goes on with it", ErrNotApplicable, id, f.State)
-	case totals.Rows[ledger.Failed]+totals.Rows[ledger.Unknown] == 0:
-		return report.Summary{}, fmt.Errorf("%w: no row of file %s is failed or unknown", ErrNothingToDo, id)
-	case f.Origin == ledger.FromLocal && f.Path == "":
-		return report.Summary{}, fmt.Errorf("%w: %s came from standard input and is not kept; import it once more, rows that are there already are not sent again", ErrNotApplicable, id)
 	}
 	p, done, err := w.placeOf(ctx, feed, f)
 	if err != nil {
@@ -48,26 +47,52 @@ func (w *Worker) Retry(ctx context.Context, id string) (report.Summary, error) {
 	}
 	defer done()
 	j := w.newJob(feed, f, p)
-	if f.State == ledger.Done {
-		// The copy comes first: a file that is not there any more stays finished.
-		f.State = ledger.Sending
-		err := j.sameFormat()
-		if err == nil {
-			err = j.respool(ctx)
-		}
-		f.State = ledger.Done
-		if err != nil {
-			return report.Summary{}, fmt.Errorf("retry %s (%s): %w", f.Name, f.ID, err)
-		}
-		f.Retried++
-		if err := j.advance(ctx, ledger.Sending); err != nil {
-			return report.Summary{}, err
-		}
+	if err = j.obey(ctx, o); err == nil {
+		err = j.live(ctx)
 	}
-	if err := j.live(ctx); err != nil {
-		return report.Summary{}, fmt.Errorf("retry %s (%s): %w", f.Name, f.ID, err)
+	if err != nil {
+		return report.Summary{}, fmt.Errorf("%s %s (%s): %w", o, f.Name, f.ID, err)
 	}
 	return *j.summary, nil
+}
+
+// retriable tells why a file cannot be retried; nil when it can.
+func retriable(ctx context.Context, led ledger.Ledger, f *ledger.File) error {
+	totals, err := led.Totals(ctx, f.ID)
+	if err != nil {
+		return err
+	}
+	switch {
+	case f.State == ledger.Sending && f.Retried > 0: // an earlier retry did not come to its end
+	case f.State == ledger.Held:
+		return fmt.Errorf("%w: %s is held, and nothing of it was sent; run: billdrop approve %s", ErrNotApplicable, f.ID, f.ID)
+	case f.State != ledger.Done:
+		return fmt.Errorf("%w: %s is not finished yet (%s); the next run goes on with it", ErrNotApplicable, f.ID, f.State)
+	case totals.Rows[ledger.Failed]+totals.Rows[ledger.Unknown] == 0:
+		return fmt.Errorf("%w: no row of file %s is failed or unknown", ErrNothingToDo, f.ID)
+	case f.Origin == ledger.FromLocal && f.Path == "":
+		return fmt.Errorf("%w: %s came from standard input and is not kept; import it once more, rows that are there already are not sent again", ErrNotApplicable, f.ID)
+	}
+	return nil
+}
+
+// reopen makes durable that a finished file is to be retried.
+func (j *job) reopen(ctx context.Context) error {
+	if j.file.State == ledger.Sending {
+		return nil
+	}
+	// The copy comes first: a file that is not there any more stays finished.
+	j.file.State = ledger.Sending
+	err := j.sameFormat()
+	if err == nil {
+		err = j.respool(ctx)
+	}
+	j.file.State = ledger.Done
+	if err != nil {
+		return err
+	}
+	j.file.Retried++
+	return j.advance(ctx, ledger.Sending)
 }
 
 // Approve releases a held file: the next run sends it, over its limits or not. ErrNotApplicable when it is not held.
@@ -76,14 +101,18 @@ func Approve(ctx context.Context, led ledger.Ledger, id string) (*ledger.File, e
 	if err != nil {
 		return nil, err
 	}
-	if f.State != ledger.Held {
-		return nil, fmt.Errorf("%w: %s is not held (%s)", ErrNotApplicable, id, f.State)
+	if err := OrderApprove.fits(ctx, led, f); err != nil {
+		return nil, err
 	}
+	return f, approve(ctx, led, f)
+}
+
+func approve(ctx context.Context, led ledger.Ledger, f *ledger.File) error {
 	f.Approved = true
 	if err := led.SaveFile(ctx, f); err != nil {
-		return nil, fmt.Errorf("approve %s: %w", id, err)
+		return fmt.Errorf("approve %s: %w", f.ID, err)
 	}
-	return f, nil
+	return nil
 }
 
 // fileOf finds a file and the feed that it came in by.

@@ -37,7 +37,8 @@ const (
 	Claimed FileState = "claimed"
 	// Spooled: the whole file is in the spool, synced, its hash known; only that copy is read from now on.
 	Spooled FileState = "spooled"
-	// Held: over a limit; nothing is sent until it is approved. Rests across runs.
+	// Held: over a limit; nothing is sent until it is approved. Rests across runs. With the outcome FileRejected: a person
+	// has given it up, and the next run settles it.
 	Held FileState = "held"
 	// Sending: the whole file was validated and may be sent. After a crash: send what has no outcome yet.
 	Sending FileState = "sending"
@@ -84,7 +85,7 @@ type File struct {
 	ModTime   time.Time // as the server told it at the claim
 	SHA256    string    // hex; "" until spooled
 	State     FileState
-	Outcome   string // "" until settled or held
+	Outcome   string // "" until settled, held or given up
 	Code      string // file-level code, if any
 	Detail    string // what is wrong and what to do, for Code
 	Line      int    // physical line that Code is about; 0 = none

@@ -54,10 +54,13 @@ func (f File) Created() int { return f.ByStatus[ledger.Created] }
 // Existing is how many of its rows found their bill there.
 func (f File) Existing() int { return f.ByStatus[ledger.Existing] }
 
-// Why is why it is held, without the command that releases it, which stands beside.
+// Why is why it is held, without what to do about it, which stands beside.
 func (f File) Why() string {
-	return strings.TrimSuffix(f.Detail, "; check the file, then run: billdrop approve "+f.ID)
+	return strings.TrimSuffix(f.Detail, ingest.HoldAdvice(f.ID))
 }
+
+// GivenUp reports whether a held file was rejected, and waits for the next poll to say so.
+func (f File) GivenUp() bool { return f.State == ledger.Held && f.Outcome == ledger.FileRejected }
 
 // Sums are the rows and amounts of a file by status.
 type Sums struct {
