@@ -44,7 +44,7 @@ type rowToLook struct {
 func (c *statusCmd) one(ctx context.Context, s *session, led ledger.Ledger) error {
 	f, err := led.File(ctx, c.FileID)
 	if errors.Is(err, ledger.ErrNotFound) {
-		return unknownFile(c.FileID, err)
+		return notFor(c.FileID, err)
 	}
 	if err != nil {
 		return err
@@ -167,8 +167,10 @@ func oneText(f *ledger.File, status *fileStatus, s report.Summary) string {
 	switch {
 	case f.State == ledger.Held && f.Approved:
 		fmt.Fprintf(&b, "\nApproved: the next run sends it.\n")
+	case f.State == ledger.Held && f.Outcome == ledger.FileRejected:
+		fmt.Fprintf(&b, "\nRejected: nothing of it is sent, and the next run says so in its reports.\n")
 	case f.State == ledger.Held:
-		fmt.Fprintf(&b, "\nNothing is sent until somebody approves it: billdrop approve %s\n", f.ID)
+		fmt.Fprintf(&b, "\nNothing is sent until somebody approves it: billdrop approve %s\nOr give it up: billdrop reject %s\n", f.ID, f.ID)
 	case f.Outcome == ledger.FileRejected && len(status.Attention.Groups) == 0:
 		fmt.Fprintf(&b, "\nThe file as a whole was refused: put it right as it says above, and deliver it again.\n")
 	}

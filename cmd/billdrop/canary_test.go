@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"billdrop/client/emulator"
+	"billdrop/ingest/ledger/sqlite"
 )
 
 // canaries are texts that stand for what people would not want to see again: parts of every personal cell, and of the key.
@@ -53,6 +54,7 @@ func canaryFile() string {
 		row(fmt.Sprint("B-", i), "1000", cells...)
 	}
 	row("B-amount", "10.00", good...)
+	row("E-fine", "1000", good...)
 	row("C-party", "1000", good...)
 	b.WriteString("C-party2,1000,ACC-C-party,CUS-C-party,Qanfirm Other,Qanname Other,qanmail2@qandomain.example,0825550188,qannote,qanmeta\n") // other details
 	b.WriteString("D-few,1000,qanbroken\n")
@@ -159,6 +161,25 @@ func TestCanaries(t *testing.T) {
 		all(0, "why", reference)
 	}
 	all(1, "retry", ids["again.csv"])
+	led, err := sqlite.Open(t.Context(), box.path("ledger.db")) // as a worker has it
+	if err != nil {
+		t.Fatal(err)
+	}
+	all(0, "approve", ids["held.csv"])
+	all(0, "reject", ids["held.csv"])
+	all(0, "retry", ids["again.csv"])
+	all(4, "forget", "CUS-E-fine")
+	if err := led.Close(); err != nil {
+		t.Fatal(err)
+	}
+	o.say(0, "backup", box.path("copy.db"), "--config", conf)
+	o.say(0, "backup", box.path("copy2.db"), "--config", conf, "--log-level", "debug", "--output", "json")
+	o.say(0, "reject", ids["held.csv"], "--config", conf, "--log-level", "debug")
+	all(2, "reject", ids["held.csv"])
+	o.say(0, "forget", "CUS-E-fine", "--config", conf, "--log-level", "debug")
+	all(2, "forget", "Qanname Qanlast")
+	all(0, "prune", "--older-than", "0d", "--dry-run")
+	all(0, "prune", "--older-than", "1d")
 	all(0, "check")
 	o.env = []string{"BILLDROP_API_KEY=" + canaryKey}
 	all(0, "check")

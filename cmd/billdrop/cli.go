@@ -25,7 +25,9 @@ type cli struct {
 	Status     statusCmd     `cmd:"" help:"List files with their counts, or what to do about one."`
 	Retry      retryCmd      `cmd:"" help:"Send the failed and unknown rows of a file again."`
 	Approve    approveCmd    `cmd:"" help:"Release a held file: the next run sends it."`
+	Reject     rejectCmd     `cmd:"" help:"Give a held file up: nothing of it is sent."`
 	Why        whyCmd        `cmd:"" help:"Tell everything that the ledger knows of one bill."`
+	Backup     backupCmd     `cmd:"" help:"Copy the ledger into a new file, beside a running worker."`
 	Prune      pruneCmd      `cmd:"" help:"Take old files out of the ledger, and their local reports."`
 	Forget     forgetCmd     `cmd:"" help:"Take one customer's references out of the ledger."`
 	Check      checkCmd      `cmd:"" help:"Check the set-up: ok, or exactly what to do."`

@@ -57,9 +57,10 @@ func TestUnits(t *testing.T) {
 // TestDeployedCommands: what the units, the crontab and the image run is what billdrop takes.
 func TestDeployedCommands(t *testing.T) {
 	for name, command := range map[string]*regexp.Regexp{
-		"billdrop.service": regexp.MustCompile(`(?m)^ExecStart=` + unitPath + ` (.*)$`),
-		"crontab":          regexp.MustCompile(`(?m)^\*/5 \* \* \* \* ` + unitPath + ` (.*)$`),
-		"Dockerfile":       regexp.MustCompile(`(?m)^CMD \["(.*)"\]$`),
+		"billdrop.service":        regexp.MustCompile(`(?m)^ExecStart=` + unitPath + ` (.*)$`),
+		"billdrop-worker.service": regexp.MustCompile(`(?m)^ExecStart=` + unitPath + ` (.*)$`),
+		"crontab":                 regexp.MustCompile(`(?m)^\*/5 \* \* \* \* ` + unitPath + ` (.*)$`),
+		"Dockerfile":              regexp.MustCompile(`(?m)^CMD \["(.*)"\]$`),
 	} {
 		found := command.FindSubmatch(readAll(t, "../../docs/deploy/"+name))
 		if found == nil {

@@ -145,7 +145,7 @@ func checkKilled(t *testing.T, box *sandbox, want map[string]string, files, rows
 	for _, name := range reports {
 		checkResults(t, name, rows, want, amounts)
 	}
-	for _, dir := range []string{"inbox/*.csv", "processing/*", "rejected/*", "spool/*", "results/*.part", "results/.*"} {
+	for _, dir := range []string{"inbox/*.csv", "processing/*", "rejected/*", "spool/*.*", "spool/orders/*", "results/*.part", "results/.*"} {
 		if left, _ := filepath.Glob(box.path(dir)); len(left) > 0 {
 			t.Errorf("left behind: %v", left)
 		}

@@ -41,6 +41,8 @@ func TestMain(m *testing.M) {
 //	requests N            the API has answered N requests so far
 //	bills N               the API holds N bills
 //	lock FILE             holds a ledger, as another billdrop would
+//	unlock                lets go of it
+//	awaitfile FILE TEXT   waits until a file has a line that matches
 //	numbers N FILE        writes a bill file of N rows with a party each
 //	listening LOG         waits until a run's log names its status page; $PAGE is the page's address, $PORT its port
 //	get STATUS URL        asks for a page, which must answer so; its body becomes the standard output
@@ -50,16 +52,20 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
 			env.Values[siteKey] = new(*sandbox)
+			env.Values[lockKey] = new(*sqlite.Ledger)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"code": scriptCode, "site": scriptSite, "requests": scriptRequests, "bills": scriptBills, "lock": scriptLock, "numbers": scriptNumbers,
-			"listening": scriptListening, "get": scriptGet,
+			"code": scriptCode, "site": scriptSite, "requests": scriptRequests, "bills": scriptBills, "lock": scriptLock, "unlock": scriptUnlock, "numbers": scriptNumbers,
+			"listening": scriptListening, "get": scriptGet, "awaitfile": scriptAwaitFile,
 		},
 	})
 }
 
-const siteKey = "site"
+const (
+	siteKey = "site"
+	lockKey = "lock"
+)
 
 func scriptSiteOf(ts *testscript.TestScript) *sandbox {
 	box := *ts.Value(siteKey).(**sandbox)
@@ -119,7 +125,29 @@ func scriptBills(ts *testscript.TestScript, neg bool, args []string) {
 func scriptLock(ts *testscript.TestScript, neg bool, args []string) {
 	l, err := sqlite.Open(context.Background(), ts.MkAbs(args[0]))
 	ts.Check(err)
-	ts.Defer(func() { ts.Check(l.Close()) })
+	*ts.Value(lockKey).(**sqlite.Ledger) = l
+	ts.Defer(func() { ts.Check(l.Close()) }) // closing twice is fine
+}
+
+func scriptUnlock(ts *testscript.TestScript, neg bool, args []string) {
+	ts.Check((*ts.Value(lockKey).(**sqlite.Ledger)).Close())
+}
+
+func scriptAwaitFile(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: awaitfile FILE TEXT")
+	}
+	text := regexp.MustCompile(args[1])
+	for deadline := time.Now().Add(time.Minute); ; {
+		b, err := os.ReadFile(ts.MkAbs(args[0]))
+		if err == nil && text.Match(b) {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%s has no line %s: %v\n%s", args[0], text, err, b)
+		}
+		<-time.After(5 * time.Millisecond)
+	}
 }
 
 func scriptNumbers(ts *testscript.TestScript, neg bool, args []string) {

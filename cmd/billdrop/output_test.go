@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"billdrop/client/emulator"
+	"billdrop/ingest/ledger/sqlite"
 )
 
 // TestEveryCommandHasAForm: the schemas know every command, and there is no schema too many.
@@ -140,9 +141,28 @@ func TestOutput(t *testing.T) {
 			json(code, "status", ids[name], "--config", conf)
 		}
 		json(0, "retry", ids["good.csv"], "--config", conf)
+		led, err := sqlite.Open(t.Context(), box.path("ledger.db")) // as a worker has it
+		if err != nil {
+			t.Fatal(err)
+		}
+		json(0, "reject", ids["many.csv"], "--config", held)
+		json(0, "approve", ids["many.csv"], "--config", held)
+		json(0, "retry", ids["good.csv"], "--config", conf)
+		json(2, "retry", ids["many.csv"], "--config", conf)
+		json(4, "forget", "C-1", "--config", conf)
+		json(4, "prune", "--older-than", "0d", "--config", conf)
+		json(4, "run", "--once", "--config", conf)
+		o.say(0, "backup", box.path("beside.db"), "--config", conf, "--output", "json")
+		if err := led.Close(); err != nil {
+			t.Fatal(err)
+		}
 		o.say(0, "approve", ids["many.csv"], "--config", held, "--output", "json")
 		o.say(0, "status", "--config", conf, "--output", "json")
 		o.say(0, "run", "--once", "--config", conf, "--output", "json")
+		dropped(t, box.path("inbox/given-up.csv"), header+"U-1,1,C-1,Naledi\nU-2,1,C-2,Thabo\nU-3,1,C-3,Zed\nU-4,1,C-4,Zed\n")
+		o.say(1, "run", "--once", "--config", held)
+		o.say(0, "reject", fileIDs(t, o, conf)["given-up.csv"], "--config", held, "--output", "json")
+		o.say(0, "backup", box.path("copy.db"), "--config", conf)
 		for glob, schema := range map[string]string{"*/*.ack.json": "ack", "*/*.summary.json": "summary"} {
 			paths, err := filepath.Glob(box.path(glob))
 			if err != nil || len(paths) < 4 {
@@ -183,6 +203,10 @@ func TestOutput(t *testing.T) {
 			{2, []string{"validate", next, "--max-problems=-1", "--config", conf}}, {2, []string{"plan", next, "--max-problems=-1", "--config", conf}},
 			{2, []string{"status", "--limit=-1", "--config", conf}}, {2, []string{"status", "nosuch", "--config", conf}}, {2, []string{"why", "nosuch", "--config", conf}},
 			{2, []string{"retry", "nosuch", "--config", conf}}, {2, []string{"approve", "nosuch", "--config", conf}}, {2, []string{"approve", ids["good.csv"], "--config", conf}},
+			{2, []string{"reject", "nosuch", "--config", conf}}, {2, []string{"reject", ids["good.csv"], "--config", conf}},
+			{2, []string{"backup", next, "--config", conf}}, {2, []string{"backup", box.path("none/copy.db"), "--config", conf}}, {3, []string{"backup", box.path("new.db"), "--config", lost}},
+			{2, []string{"prune", "--older-than", "90", "--config", conf}}, {2, []string{"prune", "--config", conf}}, {3, []string{"prune", "--older-than", "90d", "--config", lost}},
+			{2, []string{"forget", "nosuch", "--config", conf}}, {2, []string{"forget", "--config", conf}}, {2, []string{"forget", "C-1", "--feed", "other", "--config", conf}}, {3, []string{"forget", "C-1", "--config", lost}},
 			{3, []string{"import", next, "--config", down}}, {3, []string{"plan", next, "--config", down}}, {3, []string{"check", "--config", down}},
 			{3, []string{"status", "--config", lost}}, {3, []string{"import", next, "--config", lost}}, {3, []string{"check", "--config", lost}},
 			{2, []string{"sandbox", "--sftp-addr", "0.0.0.0:2222"}}, {2, []string{"sandbox", "--fault-rate", "2"}}, {3, []string{"sandbox", "--dir", next + "/x"}},
@@ -196,6 +220,9 @@ func TestOutput(t *testing.T) {
 		if doc := o.say(3, "import", next, "--config", down, "--output", "json"); !bytes.Contains(doc.stdout, []byte(`"error": "`)) {
 			t.Errorf("an import that could not be done printed %s", doc.stdout)
 		}
+		o.say(0, "prune", "--older-than", "0d", "--dry-run", "--config", conf, "--output", "json")
+		o.say(0, "forget", "C-2", "--config", conf, "--output", "json")
+		o.say(0, "prune", "--older-than", "0d", "--config", conf, "--output", "json")
 		if err := os.Rename(box.path("results"), box.path("elsewhere")); err != nil {
 			t.Fatal(err)
 		}

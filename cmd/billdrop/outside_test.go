@@ -38,8 +38,8 @@ func newOutside(t *testing.T) *outside {
 
 // formOf is the schema of what a command prints with --output json; "" = it has no such form.
 var formOf = map[string]string{
-	"run": "files", "import": "files", "retry": "files", "validate": "validate", "plan": "plan", "status": "status", "why": "why",
-	"check": "check", "approve": "approve", "version": "version", "sandbox": "sandbox", "demo": "", "completion": "",
+	"run": "files", "import": "files", "retry": "files", "reject": "files", "validate": "validate", "plan": "plan", "status": "status", "why": "why",
+	"check": "check", "approve": "approve", "backup": "backup", "prune": "prune", "forget": "forget", "version": "version", "sandbox": "sandbox", "demo": "", "completion": "",
 }
 
 // say runs the program, which must exit with code.

@@ -16,42 +16,32 @@ type retryCmd struct {
 }
 
 func (retryCmd) Help() string {
-	return `The file is read again from where it rests, checked by its hash, and its reports are published anew under the same names. Rows that have their bill are not sent again.
+	return `The file is read again from where it rests, checked by its hash, and its reports are published anew under the same names. Rows that have their bill are not sent again. A worker that is running does it at its next poll.
 
 Example: billdrop retry 20261123-053000-1f2e3d4c`
 }
 
 // Run retries one file.
 func (c *retryCmd) Run(ctx context.Context, s *session) error {
-	conf, err := loadConfig(s, config.Needs{Key: true, OnFinish: true})
-	if err != nil {
-		return err
-	}
-	remote := conf.SFTP.Address != ""
-	m, err := assemble(ctx, s, conf, remote)
-	if err != nil {
-		return err
-	}
-	summary, err := m.worker.Retry(ctx, c.FileID)
-	files := []finished{{Summary: summary, where: resultsOf(m.feeds, summary)}}
-	if f, ferr := m.ledger.File(ctx, c.FileID); ferr == nil {
-		files[0].where = f.Results
-	}
-	err = errors.Join(err, m.close())
-	switch {
-	case errors.Is(err, ingest.ErrNothingToDo):
-		s.log.Info(err.Error())
-		return showFiles(s, nil, nil)
-	case errors.Is(err, ledger.ErrNotFound):
-		return unknownFile(c.FileID, err)
-	case err != nil:
-		return showFiles(s, nil, err)
-	}
-	return showFiles(s, files, nil)
+	return again(ctx, s, ingest.OrderRetry, c.FileID)
 }
 
-func unknownFile(id string, err error) error {
-	return fmt.Errorf("%w\nhint: the id of a file stands in its ack.json and summary.json as file_id, such as 20261123-053000-1f2e3d4c; %q is none that this ledger knows", err, id)
+type rejectCmd struct {
+	FileID string `arg:"" name:"FILE_ID" help:"Id of the held file, as its summary says it."`
+}
+
+func (rejectCmd) Help() string {
+	return `Gives a held file up: nothing of it is sent, it goes to the feed's rejected directory (an imported file stays where it is), and its reports say so. The rejects hold all its rows, so that the corrected file completes the job. A worker that is running does it at its next poll.
+
+Example: billdrop reject 20261123-053000-1f2e3d4c`
+}
+
+// Run rejects one file. That it was rejected is what was asked for, and no cause for attention.
+func (c *rejectCmd) Run(ctx context.Context, s *session) error {
+	if err := again(ctx, s, ingest.OrderReject, c.FileID); !errors.Is(err, errAttention) {
+		return err
+	}
+	return nil
 }
 
 type approveCmd struct {
@@ -59,7 +49,7 @@ type approveCmd struct {
 }
 
 func (approveCmd) Help() string {
-	return `A file over one of the limits under hold, or with other totals than its control file, waits until somebody has looked at it.
+	return `A file over one of the limits under hold, or with other totals than its control file, waits until somebody has looked at it. A worker that is running sends it at its next poll.
 
 Example: billdrop approve 20261123-053000-1f2e3d4c`
 }
@@ -71,21 +61,22 @@ func (c *approveCmd) Run(ctx context.Context, s *session) error {
 		return err
 	}
 	l, err := openLedger(ctx, conf.LedgerPath())
+	if errors.Is(err, ledger.ErrLocked) {
+		return c.leave(ctx, s, conf)
+	}
 	if err != nil {
 		return err
 	}
-	f, err := ingest.Approve(ctx, l, c.FileID)
+	err = ingest.WithdrawOrders(conf.SpoolDir, c.FileID) // this is the last word
+	var f *ledger.File
+	if err == nil {
+		f, err = ingest.Approve(ctx, l, c.FileID)
+	}
 	if err = errors.Join(err, l.Close()); err != nil {
-		if errors.Is(err, ledger.ErrNotFound) {
-			return unknownFile(c.FileID, err)
-		}
-		if errors.Is(err, ingest.ErrNotApplicable) {
-			err = fmt.Errorf("%w\nhint: billdrop status %s tells how the file stands", err, c.FileID)
-		}
-		return err
+		return notFor(c.FileID, err)
 	}
 	if s.json() {
-		return writeJSON(s.stdout, map[string]any{"file_id": f.ID, "file": f.Name, "approved": true})
+		return writeJSON(s.stdout, approved{FileID: f.ID, File: f.Name, Approved: true})
 	}
 	next := "billdrop run --once"
 	if f.Origin == ledger.FromLocal {
@@ -94,4 +85,25 @@ func (c *approveCmd) Run(ctx context.Context, s *session) error {
 	}
 	fmt.Fprintf(s.stdout, "%s (%s) is approved; the next run sends it: %s\n", f.Name, f.ID, next)
 	return nil
+}
+
+// leave leaves the approval for the billdrop that has the ledger.
+func (c *approveCmd) leave(ctx context.Context, s *session, conf *config.Config) error {
+	left, err := leaveOrder(ctx, conf, ingest.OrderApprove, c.FileID)
+	if err != nil {
+		return notFor(c.FileID, err)
+	}
+	if s.json() {
+		return writeJSON(s.stdout, approved{FileID: left.FileID, File: left.File, Approved: true, Ordered: true})
+	}
+	_, err = fmt.Fprint(s.stdout, left.words(conf))
+	return err
+}
+
+// approved is what `approve` prints as JSON.
+type approved struct {
+	FileID   string `json:"file_id"`
+	File     string `json:"file"`
+	Approved bool   `json:"approved"`
+	Ordered  bool   `json:"ordered"` // a running worker takes it up at its next poll
 }

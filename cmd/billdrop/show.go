@@ -36,11 +36,12 @@ type finished struct {
 	where string // the directory of its reports, for a person
 }
 
-// filesDocument is the JSON of `run --once` and `import`. Error is there when the work could not be done; the
-// files are those that were finished before.
+// filesDocument is the JSON of `run --once`, `import`, `retry` and `reject`. Error is there when the work could not be done; the
+// files are those that were finished before. Ordered is there when it was left to the billdrop that has the ledger.
 type filesDocument struct {
-	Files []report.Summary `json:"files"`
-	Error string           `json:"error,omitempty"`
+	Files   []report.Summary `json:"files"`
+	Ordered *ordered         `json:"ordered,omitempty"`
+	Error   string           `json:"error,omitempty"`
 }
 
 // showFiles tells what became of files, and returns errAttention when a person has to look at one. err is what

@@ -57,7 +57,7 @@ func (c *statusCmd) Run(ctx context.Context, s *session) error {
 }
 
 // lookIntoLedger opens the ledger for reading, beside a worker or not.
-func lookIntoLedger(ctx context.Context, conf *config.Config) (ledger.Ledger, error) {
+func lookIntoLedger(ctx context.Context, conf *config.Config) (*sqlite.Ledger, error) {
 	path := conf.LedgerPath()
 	led, err := sqlite.OpenReadOnly(ctx, path)
 	if errors.Is(err, ledger.ErrNotFound) {
@@ -235,6 +235,8 @@ func (f *fileStatus) stateWords() string {
 	switch state := ledger.FileState(f.State); {
 	case state == ledger.Held && f.Approved:
 		return "held, approved: the next run sends it"
+	case state == ledger.Held && f.Outcome == ledger.FileRejected:
+		return "rejected: the next run reports it so"
 	case state == ledger.Done, state == ledger.Held:
 		return outcomeWords(report.Summary{Outcome: f.Outcome, Code: f.Code})
 	case state == ledger.Sending:

@@ -59,7 +59,8 @@ func assemble(ctx context.Context, s *session, c *config.Config, remote bool) (*
 			feeds[i].Connect = dialer(c.SFTP)
 		}
 	}
-	if err := os.MkdirAll(c.SpoolDir, 0o700); err != nil {
+	// The directory of the orders, too: made by whoever leaves the first one, it could be closed to this user.
+	if err := os.MkdirAll(filepath.Join(c.SpoolDir, ingest.OrdersDir), 0o700); err != nil {
 		return nil, usagef("spool_dir: %w; make the directory, writable for the user that billdrop runs as", err)
 	}
 	l, err := openLedger(ctx, c.LedgerPath())
