@@ -11,7 +11,7 @@ import (
 var (
 	link     = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 	heading  = regexp.MustCompile(`(?m)^#+ (.+)$`)
-	typed    = regexp.MustCompile(`(?m)(?:^ *[$#] |_DIRECTORY=\S+ |/usr/local/bin/)billdrop ([a-z][^#|\n]*)`)
+	typed    = regexp.MustCompile(`(?m)(?:^ *[$#] |_DIRECTORY=\S+ |/usr/local/bin/)billdrop ([a-z][^#|<\n]*)`)
 	sessions = regexp.MustCompile("(?s)```console\n.*?```")
 )
 
