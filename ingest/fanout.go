@@ -175,9 +175,10 @@ func (f *fanout) settled(ctx context.Context, row int) (map[int]ledger.Outcome, 
 	return byRow, nil
 }
 
-// reopened reports whether a retry sends a row again that has its outcome.
+// reopened reports whether a row that has its outcome is sent all the same: by a retry, or because the file was about to be refused
+// as a whole, and the feed sends the others by now.
 func (f *fanout) reopened(o ledger.Outcome) bool {
-	return f.file.Retried > 0 && (o.Status == ledger.Failed || o.Status == ledger.Unknown)
+	return o.Status == ledger.NotSent || f.file.Retried > 0 && (o.Status == ledger.Failed || o.Status == ledger.Unknown)
 }
 
 func (f *fanout) refuse(ctx context.Context, rec *billfile.Record) error {

@@ -367,6 +367,7 @@ func (j *job) tellStart(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	delete(before.Rows, ledger.NotSent)
 	if j.file.Retried > 0 { // these are sent again
 		delete(before.Rows, ledger.Failed)
 		delete(before.Rows, ledger.Unknown)
