@@ -87,13 +87,20 @@ func (c *Client) exchange(ctx context.Context, req *request, o object, asked str
 		r.failure = err
 		return classify(r)
 	}
+	var used *conn
 	if c.own != nil {
-		c.own.do(ctx, req, &r, count)
+		used = c.own.do(ctx, req, &r, count)
 	} else {
 		c.foreign.do(ctx, req, &r, count)
 	}
 	r.now = time.Now()
-	return classify(r)
+	a := classify(r)
+	if used != nil {
+		// After an answer about something else, the next one on this connection may be the one to this request.
+		used.unfit = used.unfit || a.Kind == Mismatched || a.Kind == Lost
+		c.own.give(used)
+	}
+	return a
 }
 
 // reuse keeps the room of an answer for another one, unless it grew out of the usual. Answers hold copies of what they tell.

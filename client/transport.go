@@ -67,8 +67,8 @@ func newTransport(base *url.URL, conns int, timeout time.Duration, key Key, agen
 
 // do sends one request and fills in what came of it: status, header and body, or failure, and whether any byte of the request
 // may have left. All of it, waiting for a connection included, is over after the transport's timeout, or when ctx ends.
-// The request is counted once a byte of it may have left.
-func (t *transport) do(ctx context.Context, req *request, r *result, count *atomic.Int64) {
+// The request is counted once a byte of it may have left. The connection that it took is to be given back; nil = none.
+func (t *transport) do(ctx context.Context, req *request, r *result, count *atomic.Int64) *conn {
 	deadline := time.Now().Add(t.timeout)
 	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
 		deadline = d
@@ -76,7 +76,7 @@ func (t *transport) do(ctx context.Context, req *request, r *result, count *atom
 	c, err := t.take(ctx, deadline)
 	if err != nil {
 		r.failure = plainest(ctx, deadline, err)
-		return
+		return nil
 	}
 	r.maybeSent = true
 	count.Add(1)
@@ -90,8 +90,8 @@ func (t *transport) do(ctx context.Context, req *request, r *result, count *atom
 			c.unfit = true // its deadline may be set at any time
 		}
 	}
-	t.give(c)
 	r.failure, r.bodyErr = plainest(ctx, deadline, r.failure), plainest(ctx, deadline, r.bodyErr)
+	return c
 }
 
 // appendRequest writes a request as it goes over the wire. The key and the path were checked: no line end is in them.

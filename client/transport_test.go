@@ -209,3 +209,26 @@ func TestIdleConnections(t *testing.T) {
 		}
 	})
 }
+
+// TestOutOfStep: a connection that brought an answer about another bill is not used again: the next answer on it may be that to
+// an earlier request.
+func TestOutOfStep(t *testing.T) {
+	w := startWild(t, false, func(c net.Conn, in *bufio.Reader, n int) {
+		if !hear(in) {
+			return
+		}
+		if n > 1 {
+			_, _ = io.WriteString(c, answer("500 Another Connection", ""))
+			return
+		}
+		_, _ = io.WriteString(c, answer("201 Created", goodBill)) // about B-1
+		if hear(in) {
+			t.Error("the connection was used again after an answer about another bill")
+			_, _ = io.WriteString(c, answer("400 Bad Request", `{"title":"what the first request got"}`))
+		}
+	})
+	c := ownClient(t, w)
+	defer c.Close()
+	want(t, c.CreateBill(t.Context(), "k-9", "B-9", []byte("{}")), Mismatched, "201 other reference")
+	want(t, c.CreateBill(t.Context(), "k-2", "B-2", []byte("{}")), ServerFault, "500")
+}

@@ -336,6 +336,13 @@ func (g *gate) failed(t ticket, reference string, a client.Answer) {
 	}
 }
 
+// forget drops what is known of a row that has come to its end.
+func (g *gate) forget(reference string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.faulted, reference)
+}
+
 func (g *gate) declareOutage(now time.Time) {
 	if g.streak.outage {
 		return

@@ -81,6 +81,7 @@ func (d *delivery) close(ctx context.Context, o ledger.Outcome) error {
 		return err
 	}
 	d.lane.parties.learn(d.claim, p.AccountID, p.CustomerID)
+	d.gate.forget(d.bill.Reference)
 	d.tell(o.Status)
 	return nil
 }

@@ -115,8 +115,8 @@ func (w *writer) recordBill(s ledger.Scope, b *ledger.Bill) error {
 		_, err = w.putBill(key, b, false)
 		return err
 	}
-	if b.State != ledger.Pending {
-		delete(w.recent, key) // nothing more is to come
+	if b.State != ledger.Pending && !last.isNew {
+		delete(w.recent, key) // nothing more is to come; of a new one, another Begin of its batch must know
 	}
 	record, err := w.packBill(b)
 	if err != nil {
@@ -142,9 +142,6 @@ func sameSend(a, b *ledger.Send) bool {
 
 // remember keeps what is needed to record the answer to a send cheaply.
 func (w *writer) remember(key billKey, b *begun) {
-	if len(w.recent) >= maxRecent {
-		clear(w.recent)
-	}
 	w.recent[key] = b
 }
 

@@ -74,3 +74,29 @@ func TestBillsOfOneBatch(t *testing.T) {
 		}
 	}
 }
+
+// TestBegunTwiceInOneBatch: begun, refused for good and begun for another file, all in one commit: both sends are there.
+func TestBegunTwiceInOneBatch(t *testing.T) {
+	l, err := Open(t.Context(), filepath.Join(t.TempDir(), "ledger.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	s := ledger.Scope{Merchant: "acme", Mode: "test"}
+	b := ledger.Bill{Reference: "R", Send: ledger.Send{File: "f", Row: 1, Generation: 1, Count: 1, Key: "k", At: time.Unix(1000, 0)}}
+	done := b
+	done.State, done.Send.Answer = ledger.Gone, "400"
+	again := ledger.Bill{Reference: "R", Send: ledger.Send{File: "g", Row: 2, Generation: 1, Count: 1, Key: "k", At: time.Unix(2000, 0)}}
+	l.queue.mu.Lock()
+	l.queue.add(&begin{scope: s, bill: b})
+	l.queue.add(newRecord(ledger.Entry{Scope: s, Bill: &done}))
+	l.queue.add(&begin{scope: s, bill: again})
+	l.queue.mu.Unlock()
+	if err := l.Flush(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	h, err := l.History(t.Context(), s, "R")
+	if err != nil || h.Bill.Send.File != "g" || len(h.Attempts) != 2 || h.Attempts[0].Answer != "400" {
+		t.Errorf("%v, bill %+v, attempts %+v", err, h.Bill, h.Attempts)
+	}
+}

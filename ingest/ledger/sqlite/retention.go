@@ -13,6 +13,9 @@ import (
 
 // Prune implements ledger.Ledger.
 func (l *Ledger) Prune(ctx context.Context, id string) (int, error) {
+	if err := l.settle(ctx); err != nil { // what was recorded last is written at the end of its batch
+		return 0, fmt.Errorf("prune file %s: %w", id, err)
+	}
 	o := &prune{file: id}
 	if err := errors.Join(l.submit(ctx, o, atOnce), o.refused); err != nil {
 		return 0, fmt.Errorf("prune file %s: %w", id, err)
@@ -60,6 +63,9 @@ func (o *prune) apply(w *writer) error {
 // Forget implements ledger.Ledger. It reads all bills: they are not indexed by customer, for nothing else asks for that.
 func (l *Ledger) Forget(ctx context.Context, s ledger.Scope, customer string) (int, error) {
 	ref := ledger.PartyRef{Kind: ledger.Customer, Reference: customer}
+	if err := l.settle(ctx); err != nil { // as in Prune
+		return 0, fmt.Errorf("forget a customer: %w", err)
+	}
 	known, err := l.Parties(ctx, s, []ledger.PartyRef{ref})
 	if err != nil {
 		return 0, fmt.Errorf("forget a customer: %w", err)

@@ -175,6 +175,9 @@ func (w *writer) close() error {
 func (w *writer) commit(ops []op) error {
 	return w.transact(func() error {
 		w.room = w.room[:0]
+		if len(w.recent) >= maxRecent {
+			clear(w.recent)
+		}
 		for _, o := range ops {
 			if err := o.apply(w); err != nil {
 				return err
