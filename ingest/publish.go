@@ -1,0 +1,101 @@
+package ingest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"billdrop/ingest/billfile"
+	"billdrop/ingest/ledger"
+	"billdrop/ingest/report"
+)
+
+// publish writes the reports and puts them in place, the summary last.
+func (j *job) publish(ctx context.Context) error {
+	// The counters of requests are kept by the ledger, not by this copy of the record.
+	f, err := j.Ledger.File(ctx, j.file.ID)
+	if err != nil {
+		return err
+	}
+	*j.file = *f // its place shares it
+	names := report.NamesOf(f.Stem)
+	var totals ledger.Totals
+	if f.RowsRead {
+		if totals, err = j.publishRows(ctx, names); err != nil {
+			return err
+		}
+	}
+	s := report.Summarize(f, totals)
+	if err := j.place.publish(ctx, names.Summary, bytes.NewReader(s.Bytes())); err != nil {
+		return err
+	}
+	j.summary = &s
+	return j.advance(ctx, ledger.Published)
+}
+
+// publishRows publishes results and rejects, if they balance.
+func (j *job) publishRows(ctx context.Context, names report.Names) (ledger.Totals, error) {
+	totals, err := ledger.SumsOf(ctx, j.Ledger, j.file)
+	if err != nil {
+		return totals, err
+	}
+	if j.tally == nil { // an earlier run has settled the file
+		if err := j.compose(ctx); err != nil {
+			return totals, err
+		}
+	}
+	if err := report.Balance(*j.tally, totals, j.file.Rows, j.file.Lines); err != nil {
+		return totals, fmt.Errorf("report of %s: %w", j.file.Name, err)
+	}
+	results, err := os.Open(j.spool.report(j.file.ID, "results"))
+	if err != nil {
+		return totals, fmt.Errorf("read results: %w", err)
+	}
+	defer results.Close()
+	if err := j.place.publish(ctx, names.Results, results); err != nil {
+		return totals, err
+	}
+	if j.tally.Attention == 0 {
+		return totals, j.place.withdraw(ctx, names.Rejects)
+	}
+	rejects, err := os.Open(j.spool.report(j.file.ID, "rejects"))
+	if err != nil {
+		return totals, fmt.Errorf("read rejects: %w", err)
+	}
+	defer rejects.Close()
+	return totals, j.place.publish(ctx, names.Rejects, rejects)
+}
+
+// compose writes results and rejects beside the spooled copy, from the outcomes that are recorded. All rows have theirs.
+func (j *job) compose(ctx context.Context) error {
+	results, err := os.OpenFile(j.spool.report(j.file.ID, "results"), os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("write results: %w", err)
+	}
+	defer results.Close()
+	rejects, err := os.OpenFile(j.spool.report(j.file.ID, "rejects"), os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("write rejects: %w", err)
+	}
+	defer rejects.Close()
+	var tally report.Tally
+	err = j.decode(ctx, func(recs *billfile.Decoder) error {
+		ahead := outcomesAhead{fetch: func(from int) ([]ledger.Outcome, error) {
+			return j.Ledger.Outcomes(ctx, j.file.ID, from, 4*chunkRows)
+		}}
+		defer ahead.wait()
+		tally, err = report.Compose(report.Output{Results: results, Rejects: rejects, Layout: layoutOf(j.survey)}, recs, report.Pages(ahead.page))
+		return err
+	})
+	if err = errors.Join(err, results.Close(), rejects.Close()); err != nil {
+		return fmt.Errorf("report of %s: %w", j.file.Name, err)
+	}
+	j.tally = &tally
+	return nil
+}
+
+func layoutOf(s *billfile.Survey) report.Layout {
+	return report.Layout{Header: s.Layout.Header, Delimiter: s.Layout.Delimiter, Encoding: s.Layout.Encoding, Encoder: s.Layout.Encoder}
+}
