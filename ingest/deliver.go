@@ -30,6 +30,7 @@ type delivery struct {
 	accounts    int
 	waits       int    // look-ups in this run for a request that stayed in flight
 	diff        string // what the bill that exists says otherwise
+	parked      bool   // it has no slot any more
 }
 
 // run takes the row to its outcome and records it. It returns an error when the run stops before that: then the row has
@@ -37,6 +38,7 @@ type delivery struct {
 func (d *delivery) run(ctx context.Context) error {
 	defer d.lane.parties.release(d.claim)
 	if d.turn != nil {
+		d.park()
 		d.opening.working(-1) // it waits for another row, so it cannot tell anything
 		err := d.lane.refs.await(ctx, d.bill.Reference, d.turn)
 		d.opening.working(1)
@@ -155,6 +157,7 @@ func (d *delivery) sendAgain(ctx context.Context) (decision, error) {
 		}
 	case client.Throttled: // the gate keeps everybody waiting
 	default:
+		d.park()
 		if err := d.gate.sleep(ctx, d.lane.policy.backoff(d.bill.Reference, max(1, d.charged))); err != nil {
 			return decision{}, err
 		}
@@ -295,6 +298,7 @@ func (d *delivery) wait(ctx context.Context, ready <-chan struct{}) error {
 		return nil
 	default:
 	}
+	d.park()
 	select {
 	case <-ready:
 		return nil

@@ -17,9 +17,11 @@ import (
 const (
 	// chunkRows are read, and looked up in the ledger, at a time.
 	chunkRows = 256
-	// window bounds the rows of one file that are under way: waiting for their party, for leave, for an answer, or
-	// for a look-up to settle. It bounds memory, and is wide so that a slow party holds nobody else up.
+	// window bounds the rows of one file that are under way, but for those that are parked: that wait for their party, for
+	// another row with their reference, for a look-up, or to be sent again. It bounds memory.
 	window = 4 * chunkRows
+	// parking bounds the parked ones: many, so that a slow party, or an API that answers now and then, holds nobody else up.
+	parking = 8 * window
 	// minStaged rows may be recorded as about to be sent however few senders there are: as many as a fast API takes while a commit
 	// gathers and is made.
 	minStaged = 512
@@ -36,6 +38,8 @@ type fanout struct {
 	// staged bounds the rows that are recorded as about to be sent: enough to share syncs and to
 	// keep all senders busy, few enough that a crash leaves few rows in doubt.
 	staged *semaphore.Weighted
+	slots  *semaphore.Weighted // of window
+	places *semaphore.Weighted // of window and parking
 	// begun: an earlier run, or a retry's first, has recorded outcomes of this file.
 	begun bool
 	// lasting is ctx without its end: answers are recorded, and requests that are out are awaited, whatever stops the run.
@@ -56,6 +60,8 @@ func (l *Lane) deliver(ctx context.Context, led ledger.Ledger, f *ledger.File, r
 	fan := &fanout{
 		lane: l, ledger: led, file: f, progress: progress, gate: g, opening: first,
 		staged:  semaphore.NewWeighted(int64(max(minStaged, 4*l.policy.Concurrency))),
+		slots:   semaphore.NewWeighted(window),
+		places:  semaphore.NewWeighted(window + parking),
 		lasting: context.WithoutCancel(ctx),
 	}
 	var rows errgroup.Group
@@ -79,7 +85,6 @@ func (l *Lane) deliver(ctx context.Context, led ledger.Ledger, f *ledger.File, r
 
 // feed sets rows going, in file order, chunk by chunk.
 func (f *fanout) feed(ctx context.Context, recs records, rows *errgroup.Group) error {
-	slots := semaphore.NewWeighted(window)
 	next := make(chan *delivery)
 	defer close(next)
 	for done := false; !done; {
@@ -91,11 +96,12 @@ func (f *fanout) feed(ctx context.Context, recs records, rows *errgroup.Group) e
 		}
 		// Slots come first: a row that holds its reference is always under way, so two files that share
 		// references never wait for each other.
-		if err := slots.Acquire(ctx, int64(len(chunk))); err != nil {
-			return context.Cause(ctx)
+		for _, bound := range []*semaphore.Weighted{f.places, f.slots} {
+			if err := bound.Acquire(ctx, int64(len(chunk))); err != nil {
+				return context.Cause(ctx)
+			}
 		}
 		if err := f.gate.err(); err != nil {
-			slots.Release(int64(len(chunk)))
 			return err
 		}
 		if err := f.prepare(ctx, chunk); err != nil {
@@ -106,7 +112,7 @@ func (f *fanout) feed(ctx context.Context, recs records, rows *errgroup.Group) e
 			select {
 			case next <- d:
 			default: // nobody is free
-				rows.Go(func() error { return f.work(ctx, d, next, slots) })
+				rows.Go(func() error { return f.work(ctx, d, next) })
 			}
 		}
 	}
@@ -115,17 +121,26 @@ func (f *fanout) feed(ctx context.Context, recs records, rows *errgroup.Group) e
 
 // work takes a row to its end, and then others, until none comes any more: a goroutine that has done a row has the stack for
 // the next. It returns the first error, and goes on all the same: each row finds out for itself that the run has stopped.
-func (f *fanout) work(ctx context.Context, d *delivery, next <-chan *delivery, slots *semaphore.Weighted) error {
+func (f *fanout) work(ctx context.Context, d *delivery, next <-chan *delivery) error {
 	var first error
 	for ok := true; ok; d, ok = <-next {
 		err := d.run(ctx)
 		f.opening.working(-1)
-		slots.Release(1)
+		d.park()
+		f.places.Release(1)
 		if first == nil {
 			first = err
 		}
 	}
 	return first
+}
+
+// park gives up the row's slot, for another row to be read: this one has to wait for something that may take long, or is done.
+func (d *delivery) park() {
+	if !d.parked {
+		d.parked = true
+		d.slots.Release(1)
+	}
 }
 
 // read reads the next chunk and drops the rows that have their outcome. Invalid ones get theirs here.

@@ -65,6 +65,7 @@ func (d *delivery) find(ctx context.Context) (finding, error) {
 		default:
 			return foundNothing, nil
 		}
+		d.park()
 		if err := d.gate.sleep(ctx, d.lane.policy.LookupSettle); err != nil {
 			return foundNothing, err
 		}
@@ -205,6 +206,7 @@ type lookup func(ctx context.Context, reference string) client.Answer
 
 // ask sends one GET, as gate.ask does, and counts what went out for the file.
 func (d *delivery) ask(ctx context.Context, get lookup, reference string) (client.Answer, error) {
+	d.park()
 	return d.gate.ask(ctx, get, reference, func(a client.Answer) error {
 		e := ledger.Entry{File: d.file.ID, Gets: 1}
 		if a.Kind == client.Throttled {
