@@ -20,8 +20,9 @@ const (
 	// window bounds the rows of one file that are under way, but for those that are parked: that wait for their party, for
 	// another row with their reference, for a look-up, or to be sent again. It bounds memory.
 	window = 4 * chunkRows
-	// parking bounds the parked ones: many, so that a slow party, or an API that answers now and then, holds nobody else up.
-	parking = 8 * window
+	// parking bounds the parked ones: twice as many, so that a slow party, or an API that answers now and then, holds nobody else
+	// up. Each takes some 10 KiB, with its stack.
+	parking = 2 * window
 	// minStaged rows may be recorded as about to be sent however few senders there are: as many as a fast API takes while a commit
 	// gathers and is made.
 	minStaged = 512

@@ -11,10 +11,10 @@ import (
 	"billdrop/ingest/ledger"
 )
 
-// Different parties never wait for each other: one whose first bill takes its time, with many times a window of others behind it,
+// Different parties never wait for each other: one whose first bill takes its time, with more than a window of others behind it,
 // holds nobody else up.
 func TestSlowPartyHoldsNobodyUp(t *testing.T) {
-	const slow, others = 4 * window, 300
+	const slow, others = parking, 300
 	var b strings.Builder
 	b.WriteString("bill_reference,amount_due,customer_reference\n")
 	for i := range slow {
