@@ -266,3 +266,26 @@ func TestOpenReadOnly(t *testing.T) {
 		}
 	}
 }
+
+// TestBeforeFirstRelease: a ledger of the form that was never released is refused in words, and left as it is.
+func TestBeforeFirstRelease(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ledger.db")
+	if err := open(t, path).Close(); err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.ExecContext(t.Context(), "DROP TABLE party_filters"); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for name, open := range map[string]func(context.Context, string) (*sqlite.Ledger, error){"Open": sqlite.Open, "OpenReadOnly": sqlite.OpenReadOnly} {
+		if _, err := open(t.Context(), path); !errors.Is(err, ledger.ErrUnusable) || !strings.Contains(err.Error(), "before the first release") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
