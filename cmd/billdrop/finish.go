@@ -131,6 +131,7 @@ func (t *teller) tell() {
 // run runs the command for one file. What goes wrong with it is logged, in words of ours: what it prints may hold anything.
 func (t *teller) run(s report.Summary) {
 	command := t.commands[s.Feed]
+	begun := time.Now() // before its time begins, so that it never seems to have been ended too soon
 	ctx, cancel := context.WithTimeout(t.ctx, t.limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
@@ -139,7 +140,6 @@ func (t *teller) run(s report.Summary) {
 	cmd.WaitDelay = t.grace
 	endGroup := ownGroup(cmd)
 	log := t.log.With("feed", s.Feed, "file", s.File, "file_id", s.FileID, "command", filepath.Base(command[0]))
-	begun := time.Now()
 	err := cmd.Run()
 	var exit *exec.ExitError
 	switch {
