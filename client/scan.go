@@ -133,15 +133,22 @@ func (s *scanner) members(each func(name []byte) bool) bool {
 	if !s.take('{') {
 		return false
 	}
-	if s.take('}') {
+	return s.list('}', func() bool {
+		name, ok := s.text()
+		return ok && s.take(':') && each(name)
+	})
+}
+
+// list reads what is separated by commas, up to end.
+func (s *scanner) list(end byte, item func() bool) bool {
+	if s.take(end) {
 		return true
 	}
 	for {
-		name, ok := s.text()
-		if !ok || !s.take(':') || !each(name) {
+		if !item() {
 			return false
 		}
-		if s.take('}') {
+		if s.take(end) {
 			return true
 		}
 		if !s.take(',') {
@@ -162,7 +169,8 @@ func (s *scanner) skip(depth int) bool {
 	case '{':
 		return s.members(func([]byte) bool { return s.skip(depth - 1) })
 	case '[':
-		return s.items(depth - 1)
+		s.take('[')
+		return s.list(']', func() bool { return s.skip(depth - 1) })
 	case 't':
 		return s.word("true")
 	case 'f':
@@ -178,25 +186,6 @@ func (s *scanner) skip(depth int) bool {
 		return len(s.digits()) > 0
 	}
 	return true
-}
-
-// items reads a list, of values that nest at most depth deep.
-func (s *scanner) items(depth int) bool {
-	s.take('[')
-	if s.take(']') {
-		return true
-	}
-	for {
-		if !s.skip(depth) {
-			return false
-		}
-		if s.take(']') {
-			return true
-		}
-		if !s.take(',') {
-			return false
-		}
-	}
 }
 
 func (s *scanner) word(w string) bool {

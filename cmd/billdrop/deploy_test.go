@@ -1,7 +1,6 @@
 package main
 
 import (
-	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -15,12 +14,7 @@ const unitPath = "/usr/local/bin/billdrop"
 // TestUnits: systemd finds nothing wrong with the units, and nothing that it could shut and they leave open: at most 1.5 of
 // its 10 points of exposure.
 func TestUnits(t *testing.T) {
-	if _, err := exec.LookPath("systemd-analyze"); err != nil {
-		if os.Getenv("BILLDROP_REQUIRE_REAL") != "" {
-			t.Fatal(err)
-		}
-		t.Skip("there is no systemd-analyze here")
-	}
+	needs(t, "systemd-analyze")
 	dir := t.TempDir()
 	paths, err := filepath.Glob("../../docs/deploy/billdrop*.[st]*")
 	if err != nil || len(paths) < 3 {

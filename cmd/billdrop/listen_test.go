@@ -20,7 +20,6 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"billdrop/client/emulator"
-	"billdrop/ingest/inbox/sftpserver/opensshtest"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/report"
 )
@@ -290,13 +289,7 @@ func TestHealthWithoutInbox(t *testing.T) {
 
 // TestPageInABrowser: what Chromium makes of the pages is what people are to see; its console has nothing to complain of.
 func TestPageInABrowser(t *testing.T) {
-	chromium, err := exec.LookPath("chromium")
-	if err != nil {
-		if os.Getenv(opensshtest.RequireEnv) == "1" {
-			t.Fatal("there is no chromium here, and it is required: install it")
-		}
-		t.Skip("there is no chromium here")
-	}
+	chromium := needs(t, "chromium")
 	box := startSite(t, emulator.Config{Seed: 1, Latency: 100 * time.Millisecond})
 	conf, err := os.ReadFile(box.path("config.yaml"))
 	if err != nil {

@@ -24,6 +24,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"billdrop/client/emulator"
+	"billdrop/ingest/inbox/sftpserver/opensshtest"
 	"billdrop/ingest/ledger/sqlite"
 )
 
@@ -303,7 +304,7 @@ func introduced(t *testing.T, stdout io.Reader) map[string]string {
 // dropSample drops the sample file with OpenSSH's client, where there is one. Where real servers are required, so is it.
 func dropSample(t *testing.T, dir, command string) {
 	t.Helper()
-	if _, err := exec.LookPath("sftp"); err != nil && os.Getenv("BILLDROP_REQUIRE_REAL") == "" {
+	if _, err := exec.LookPath("sftp"); err != nil && os.Getenv(opensshtest.RequireEnv) == "" {
 		t.Log("there is no OpenSSH client here: the file is put into the inbox by hand")
 		sample, err := os.ReadFile(filepath.Join(dir, "sample.csv"))
 		if err != nil {
@@ -368,4 +369,18 @@ func await(t *testing.T, holds func() bool) {
 			t.Fatal("waited 2 minutes in vain")
 		}
 	}
+}
+
+// needs finds a program that a test runs for real. Where there is none the test is skipped, and fails where real parts are required.
+func needs(t testing.TB, tool string) (path string) {
+	t.Helper()
+	path, err := exec.LookPath(tool)
+	switch {
+	case err == nil:
+	case os.Getenv(opensshtest.RequireEnv) != "":
+		t.Fatalf("%s is needed, and required: install it (%v)", tool, err)
+	default:
+		t.Skipf("there is no %s here", tool)
+	}
+	return path
 }

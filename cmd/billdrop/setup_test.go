@@ -28,12 +28,7 @@ type step struct {
 func TestSetupDocument(t *testing.T) {
 	t.Parallel()
 	for _, tool := range []string{"bash", "sftp", "ssh-keyscan", "ssh-keygen"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			if os.Getenv("BILLDROP_REQUIRE_REAL") != "" {
-				t.Fatalf("%s is needed: %v", tool, err)
-			}
-			t.Skipf("there is no %s here", tool)
-		}
+		needs(t, tool)
 	}
 	document := string(readAll(t, "../../docs/setup.md"))
 	document, _, _ = strings.Cut(document, "\n## Your server")

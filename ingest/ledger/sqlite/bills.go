@@ -3,9 +3,8 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"errors"
+	"database/sql/driver"
 	"fmt"
-	"io"
 
 	"billdrop/ingest/ledger"
 )
@@ -189,19 +188,12 @@ func (w *writer) replaceBill(key billKey, b *ledger.Bill, begins bool) (int64, e
 
 // findBill returns what is stored of a bill and the number of its send's file; nil where nothing is.
 func (w *writer) findBill(key billKey) (id int64, b *ledger.Bill, file int64, err error) {
-	rows, err := w.s.findBill.query(key.scope, key.reference)
-	if err != nil {
-		return 0, nil, 0, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	row := w.row[:2]
-	if err := rows.Next(row); errors.Is(err, io.EOF) {
-		return 0, nil, 0, nil
-	} else if err != nil {
-		return 0, nil, 0, err
-	}
-	b, file, err = unpackBill(row[1].([]byte))
-	return row[0].(int64), b, file, err
+	err = w.s.findBill.each([]any{key.scope, key.reference}, func(row []driver.Value) (err error) {
+		id = row[0].(int64)
+		b, file, err = unpackBill(row[1].([]byte))
+		return err
+	})
+	return id, b, file, err
 }
 
 // packBill packs a bill into the batch's room.

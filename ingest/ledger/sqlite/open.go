@@ -133,7 +133,7 @@ func (l *Ledger) openReadOnly(ctx context.Context) error {
 	case version < schemaVersion:
 		return fmt.Errorf("its schema is version %d, older than this billdrop's %d; the next run brings it up to date", version, schemaVersion)
 	}
-	return l.lag.load(ctx, l.read)
+	return nil
 }
 
 // checkDirectory tells a missing directory from everything else that may be wrong with path.

@@ -128,7 +128,7 @@ func (p *packer) text(values ...string) {
 
 // key packs an idempotency key: a UUID in its one canonical spelling as 16 bytes, anything else as it is.
 func (p *packer) key(key string) {
-	if u, err := uuid.Parse(key); err == nil && u.String() == key {
+	if u, ok := canonical(key); ok {
 		*p = append(append(*p, 1), u[:]...)
 		return
 	}

@@ -89,7 +89,7 @@ func (b *bloom) add(d ledger.Digest) {
 }
 
 func halves(d ledger.Digest) (h, step uint64) {
-	return binary.LittleEndian.Uint64(d[:8]), binary.LittleEndian.Uint64(d[8:]) | 1
+	return uint64(hashOf(d)), binary.LittleEndian.Uint64(d[8:]) | 1
 }
 
 // load reads the filter that belongs to the index. It fails when one is missing: then the index would hold what it denies.

@@ -28,6 +28,7 @@ const (
 
 // partyLag holds what the index of the parties lacks: the ids of parties by digest. The writer changes it; anybody reads it.
 type partyLag struct {
+	loading sync.Mutex // of loadOnce
 	mu      sync.RWMutex
 	fresh   map[ledger.Digest]int64
 	merging []indexEntry // on their way into the index, in its order
@@ -83,10 +84,20 @@ func (p *partyLag) forget(d ledger.Digest) {
 	}
 }
 
-// load reads what the index lacks, in a ledger that was just opened.
+// loadOnce is load for a ledger that is only read, where few ask for parties: with the first who does.
+func (p *partyLag) loadOnce(ctx context.Context, q querier) error {
+	p.loading.Lock()
+	defer p.loading.Unlock()
+	if p.fresh != nil {
+		return nil
+	}
+	return p.load(ctx, q)
+}
+
+// load reads what the index lacks.
 func (p *partyLag) load(ctx context.Context, q querier) error {
-	p.fresh = make(map[ledger.Digest]int64)
-	return eachRow(ctx, q, "SELECT id, digest FROM parties WHERE id > (SELECT upto FROM party_indexed) ORDER BY id", nil, func(rows *sql.Rows) error {
+	fresh := make(map[ledger.Digest]int64)
+	err := eachRow(ctx, q, "SELECT id, digest FROM parties WHERE id > (SELECT upto FROM party_indexed) ORDER BY id", nil, func(rows *sql.Rows) error {
 		var id int64
 		var digest sql.RawBytes
 		if err := rows.Scan(&id, &digest); err != nil {
@@ -95,9 +106,13 @@ func (p *partyLag) load(ctx context.Context, q querier) error {
 		if len(digest) != len(ledger.Digest{}) {
 			return fmt.Errorf("party %d: %w", id, errRecord)
 		}
-		p.fresh[ledger.Digest(digest)] = id
+		fresh[ledger.Digest(digest)] = id
 		return nil
 	})
+	if err == nil {
+		p.fresh = fresh
+	}
+	return err
 }
 
 // addParties brings the index a step nearer, and appends the batch's parties.
@@ -223,6 +238,11 @@ func (l *Ledger) Parties(ctx context.Context, s ledger.Scope, refs []ledger.Part
 	}
 	if err := l.settle(ctx, keys...); err != nil {
 		return nil, fmt.Errorf("read parties: %w", err)
+	}
+	if l.queue == nil {
+		if err := l.lag.loadOnce(ctx, l.read); err != nil {
+			return nil, readError(ctx, "read parties", err)
+		}
 	}
 	scan := func(rows *sql.Rows) error {
 		var digest sql.RawBytes

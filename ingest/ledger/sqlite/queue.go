@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"hash/maphash"
 	"sync"
@@ -47,7 +46,7 @@ type touch uint64
 var touchSeed = maphash.MakeSeed()
 
 func billTouch(reference string) touch { return touch(maphash.String(touchSeed, reference)) }
-func partyTouch(d ledger.Digest) touch { return touch(binary.LittleEndian.Uint64(d[:])) }
+func partyTouch(d ledger.Digest) touch { return touch(hashOf(d)) }
 
 // touched is what the writes of a batch are about.
 type touched map[touch]struct{}

@@ -5,7 +5,6 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 
 	"billdrop/ingest/ledger"
@@ -95,7 +94,7 @@ func (o *forget) apply(w *writer) error {
 		return err
 	}
 	ids := map[string]bool{o.id: true}
-	err = w.each(w.s.eachBill, []any{scope}, func(row []driver.Value) error {
+	err = w.s.eachBill.each([]any{scope}, func(row []driver.Value) error {
 		b, _, err := unpackBill(row[0].([]byte))
 		if err == nil && b.Seen.CustomerID == o.id && b.Seen.AccountID != "" {
 			ids[b.Seen.AccountID] = true
@@ -126,7 +125,7 @@ func (o *forget) apply(w *writer) error {
 }
 
 func (w *writer) eachParty(do func(row int64, d ledger.Digest, id string)) error {
-	return w.each(w.s.eachParty, nil, func(row []driver.Value) error {
+	return w.s.eachParty.each(nil, func(row []driver.Value) error {
 		digest := row[1].([]byte)
 		if len(digest) != len(ledger.Digest{}) {
 			return errRecord
@@ -152,24 +151,4 @@ func (w *writer) dropParties(rows []int64, digests map[ledger.Digest]bool) error
 		}
 	}
 	return nil
-}
-
-// each hands every row of a query to do.
-func (w *writer) each(s *statement, args []any, do func([]driver.Value) error) (err error) {
-	rows, err := s.query(args...)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	row := make([]driver.Value, len(rows.Columns()))
-	for {
-		if err := rows.Next(row); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		if err := do(row); err != nil {
-			return err
-		}
-	}
 }

@@ -38,10 +38,16 @@ func packKey(key string) any {
 	if key == "" {
 		return nil
 	}
-	if u, err := uuid.Parse(key); err == nil && u.String() == key {
+	if u, ok := canonical(key); ok {
 		return u[:]
 	}
 	return key
+}
+
+// canonical is key as a UUID, if it is one in its canonical spelling: then the bytes give the key back.
+func canonical(key string) (uuid.UUID, bool) {
+	u, err := uuid.Parse(key)
+	return u, err == nil && u.String() == key
 }
 
 func unpackKey(v any) string {

@@ -48,8 +48,7 @@ type writer struct {
 	merged    int   // how many of lag.merging are in the index
 	mergeUpto int64 // once all are, the index holds the parties up to this id
 
-	row  []driver.Value // for what is read
-	room []byte         // for what is packed in this batch
+	room []byte // for what is packed in this batch
 }
 
 // billKey is what bills are unique by.
@@ -102,7 +101,6 @@ func newWriter(ctx context.Context, db *sql.DB, lag *partyLag) (*writer, error) 
 		counts:  map[int64]count{},
 		lag:     lag,
 		maxLag:  maxLag,
-		row:     make([]driver.Value, 2),
 	}
 	insert := func(table string, columns ...string) string {
 		return "INSERT INTO " + table + " (" + strings.Join(columns, ", ") + ") VALUES (?" + strings.Repeat(", ?", len(columns)-1) + ")"
@@ -358,24 +356,31 @@ func (s *statement) changed(args ...any) (bool, error) {
 	return n > 0, err
 }
 
-// query runs a statement that returns rows.
-func (s *statement) query(args ...any) (driver.Rows, error) {
-	return s.queryer.QueryContext(context.Background(), s.bind(args))
-}
-
-// one returns the one integer of the first row, and whether there was one.
-func (s *statement) one(args ...any) (n int64, found bool, err error) {
-	rows, err := s.query(args...)
+// each runs a statement that returns rows, and hands every one of them to do.
+func (s *statement) each(args []any, do func([]driver.Value) error) (err error) {
+	rows, err := s.queryer.QueryContext(context.Background(), s.bind(args))
 	if err != nil {
-		return 0, false, err
+		return err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
-	row := make([]driver.Value, 1)
-	switch err := rows.Next(row); {
-	case errors.Is(err, io.EOF):
-		return 0, false, nil
-	case err != nil:
-		return 0, false, err
+	row := make([]driver.Value, len(rows.Columns()))
+	for {
+		if err := rows.Next(row); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		if err := do(row); err != nil {
+			return err
+		}
 	}
-	return row[0].(int64), true, nil
+}
+
+// one returns the integer of a statement that returns one at most, and whether there was one.
+func (s *statement) one(args ...any) (n int64, found bool, err error) {
+	err = s.each(args, func(row []driver.Value) error {
+		n, found = row[0].(int64), true
+		return nil
+	})
+	return n, found, err
 }
