@@ -196,7 +196,7 @@ func (j *job) refuseHeld(ctx context.Context) error {
 		return err
 	}
 	j.file.Rows, j.file.Lines, j.file.RowsRead = j.survey.Rows, ledger.Lines(j.survey.Lines), true
-	j.file.Format = fingerprint(j.feed.Format)
+	j.file.Format = j.feed.Format.Fingerprint()
 	if err := j.advance(ctx, ledger.Held); err != nil { // so that no crash leaves outcomes by two formats
 		return err
 	}

@@ -3,15 +3,12 @@ package ingest
 import (
 	"bytes"
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
 	"os"
-	"reflect"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -146,25 +143,11 @@ var errFormat = errors.New("the feed's format was changed while this file was un
 func (j *job) sameFormat() error {
 	switch {
 	case j.file.State == ledger.Sending, j.file.State == ledger.Settled, givenUp(j.file):
-		if j.file.Format != "" && j.file.Format != fingerprint(j.feed.Format) {
+		if j.file.Format != "" && j.file.Format != j.feed.Format.Fingerprint() {
 			return errFormat
 		}
 	}
 	return nil
-}
-
-// fingerprint identifies a format by what it sets, so that a newer version with more settings gives the same.
-func fingerprint(f billfile.Format) string {
-	f.MaxFileSize = 0 // says nothing about rows
-	var set strings.Builder
-	v := reflect.ValueOf(f)
-	for i := range v.NumField() {
-		if !v.Field(i).IsZero() {
-			fmt.Fprintf(&set, "%s=%+v\n", v.Type().Field(i).Name, v.Field(i).Interface())
-		}
-	}
-	sum := ledger.DigestOf([]byte(set.String()))
-	return hex.EncodeToString(sum[:])
 }
 
 // errAnother is the kind of ErrStopped that another file met where the claimed one should be.
@@ -239,7 +222,7 @@ func (j *job) judge(ctx context.Context) error {
 		return j.settle(ctx, ledger.FileRejected)
 	}
 	j.file.Rows, j.file.Lines, j.file.RowsRead = j.survey.Rows, ledger.Lines(j.survey.Lines), true
-	j.file.Format = fingerprint(j.feed.Format)
+	j.file.Format = j.feed.Format.Fingerprint()
 	if j.feed.RejectInvalid && j.survey.Invalid > 0 {
 		return j.refuseRows(ctx)
 	}
