@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"time"
 
+	"billdrop/ingest/durable"
 	"billdrop/ingest/ledger"
 )
 
@@ -60,7 +61,7 @@ func LeaveOrder(ctx context.Context, led ledger.Ledger, spoolDir string, o Order
 	}
 	file, err := os.OpenFile(filepath.Join(dir, name), os.O_CREATE|os.O_WRONLY, 0o600)
 	if err == nil {
-		err = errors.Join(file.Close(), syncDir(dir))
+		err = errors.Join(file.Close(), durable.SyncDir(dir))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("leave order: %w", err)

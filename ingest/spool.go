@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"billdrop/ingest/durable"
 	"billdrop/ingest/ledger"
 )
 
@@ -44,28 +45,21 @@ func (s spool) take(ctx context.Context, id string, limit int64, fetch func(cont
 		return "", 0, fmt.Errorf("spool: %w", err)
 	}
 	temporary := s.path(id) + ".part"
-	f, err := os.OpenFile(temporary, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return "", 0, fmt.Errorf("spool: %w", err)
-	}
-	w := &spoolWriter{file: f, hash: sha256.New(), limit: limit}
-	_, err = fetch(ctx, w)
-	if err == nil {
-		err = f.Sync()
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if w.err != nil {
+	w := &spoolWriter{hash: sha256.New(), limit: limit}
+	err = durable.Write(temporary, func(file io.Writer) error {
+		w.file = file
+		_, err := fetch(ctx, w)
+		return err
+	})
+	switch {
+	case w.err != nil:
 		err = fmt.Errorf("%w: spool in %s: %v; free some space and run again", ErrStopped, s.dir, w.err)
-	}
-	if err == nil && !w.over {
-		if err = os.Rename(temporary, s.path(id)); err == nil {
-			err = syncDir(s.dir)
+	case err == nil && w.over:
+		err = os.Remove(temporary)
+	case err == nil:
+		if err = durable.Rename(temporary, s.path(id)); err != nil {
+			os.Remove(temporary)
 		}
-	}
-	if err != nil || w.over {
-		os.Remove(temporary)
 	}
 	if err != nil {
 		return "", 0, err
@@ -75,7 +69,7 @@ func (s spool) take(ctx context.Context, id string, limit int64, fetch func(cont
 
 // spoolWriter hashes everything and keeps what is within the limit.
 type spoolWriter struct {
-	file  *os.File
+	file  io.Writer
 	hash  hash.Hash
 	size  int64
 	limit int64

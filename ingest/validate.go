@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"billdrop/ingest/billfile"
+	"billdrop/ingest/durable"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/report"
 )
@@ -393,7 +394,7 @@ func discard(f *os.File) {
 }
 
 func publishDraft(dir, name string, draft *os.File) error {
-	if err := PublishLocal(dir, name, draft); err != nil {
+	if err := durable.Publish(dir, name, draft); err != nil {
 		return fmt.Errorf("publish report %s: %w", filepath.Join(dir, name), err)
 	}
 	return nil
@@ -414,7 +415,7 @@ func writeValidation(c Check, v *Validation, t report.Tally) error {
 			OutcomeValid: ledger.Completed, OutcomeInvalid: ledger.CompletedWithErrors, OutcomeRejected: ledger.FileRejected,
 		}[v.Outcome],
 	}, t.Totals())
-	if err := PublishLocal(c.Out, report.NamesOf(v.Stem).Summary, bytes.NewReader(s.Bytes())); err != nil {
+	if err := durable.Publish(c.Out, report.NamesOf(v.Stem).Summary, bytes.NewReader(s.Bytes())); err != nil {
 		return fmt.Errorf("publish the summary: %w", err)
 	}
 	return nil

@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+
+	"billdrop/ingest/durable"
 )
 
 // Backup writes the ledger as it is at one moment into a new file, readable by its owner alone, and returns its size in
@@ -50,30 +52,13 @@ func (l *Ledger) backupInto(ctx context.Context, temporary, to string) (size int
 	if err := whole(ctx, temporary); err != nil {
 		return 0, err
 	}
-	if size, err = syncFile(temporary); err != nil {
+	if size, err = durable.SyncFile(temporary); err != nil {
 		return 0, err
 	}
 	if _, err := os.Lstat(to); err == nil {
 		return 0, fs.ErrExist // it came meanwhile
 	}
-	if err := os.Rename(temporary, to); err != nil {
-		return 0, err
-	}
-	return size, syncDirectory(filepath.Dir(to))
-}
-
-// syncFile makes a file durable, and tells its size.
-func syncFile(path string) (size int64, err error) {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	info, err := f.Stat()
-	if err != nil {
-		return 0, err
-	}
-	return info.Size(), f.Sync()
+	return size, durable.Rename(temporary, to)
 }
 
 // vacuumInto copies one consistent state. The ledger is opened read-only once more, for query_only, which the other readers

@@ -17,6 +17,7 @@ import (
 	driver "modernc.org/sqlite"
 	codes "modernc.org/sqlite/lib"
 
+	"billdrop/ingest/durable"
 	"billdrop/ingest/ledger"
 )
 
@@ -166,7 +167,7 @@ func create(path string) error {
 	if err := f.Close(); err != nil {
 		return err
 	}
-	return syncDirectory(filepath.Dir(path))
+	return durable.SyncDir(filepath.Dir(path))
 }
 
 // openWriter opens the one connection that writes.

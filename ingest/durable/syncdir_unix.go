@@ -1,14 +1,14 @@
 //go:build !windows
 
-package sqlite
+package durable
 
 import (
 	"errors"
 	"os"
 )
 
-// syncDirectory makes a new name in dir survive power loss.
-func syncDirectory(dir string) error {
+// SyncDir makes the names in a directory survive power loss.
+func SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err
