@@ -10,8 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"billdrop/client"
 	"billdrop/client/emulator"
+	"billdrop/ingest/delivery"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/ledger/sqlite"
 	"billdrop/ingest/report"
@@ -75,7 +75,7 @@ func TestFirstAnswers(t *testing.T) {
 			bubble(t, content, all, func(t *testing.T, w *world) {
 				summaries, err := w.worker(t, alive()).Poll(t.Context())
 				if c.stopped {
-					if !errors.Is(err, ErrSetup) || len(summaries) != 0 || len(w.files.in("/processing")) != 1 {
+					if !errors.Is(err, delivery.ErrSetup) || len(summaries) != 0 || len(w.files.in("/processing")) != 1 {
 						t.Errorf("err %v, %d summaries, processing %v", err, len(summaries), w.files.in("/processing"))
 					}
 					return
@@ -161,7 +161,7 @@ func TestDownForGood(t *testing.T) {
 		for _, rows := range []int{1, 40} {
 			bubble(t, customerRows(rows), func(emulator.Call) emulator.Fault { return fault }, func(t *testing.T, w *world) {
 				summaries, err := w.worker(t, alive()).Poll(t.Context())
-				if !errors.Is(err, ErrStopped) || len(summaries) != 0 || len(w.files.in("/processing")) != 1 {
+				if !errors.Is(err, delivery.ErrStopped) || len(summaries) != 0 || len(w.files.in("/processing")) != 1 {
 					t.Errorf("%+v, %d rows: err %v, %d summaries", fault, rows, err, len(summaries))
 				}
 			})
@@ -181,7 +181,7 @@ func TestAnotherBill(t *testing.T) {
 	}
 	bubble(t, customerRows(500), script, func(t *testing.T, w *world) {
 		_, err := w.worker(t, alive()).Poll(t.Context())
-		if !errors.Is(err, ErrSetup) || posts > 8 {
+		if !errors.Is(err, delivery.ErrSetup) || posts > 8 {
 			t.Errorf("err %v after %d POSTs", err, posts)
 		}
 	})
@@ -227,7 +227,7 @@ func TestStoredRefusalsOfAMendedSetup(t *testing.T) {
 	}
 	content := strings.NewReplacer("customer_id", "customer_reference").Replace(customerRows(12))
 	bubble(t, content, script, func(t *testing.T, w *world) {
-		if _, err := w.worker(t, alive()).Poll(t.Context()); !errors.Is(err, ErrSetup) {
+		if _, err := w.worker(t, alive()).Poll(t.Context()); !errors.Is(err, delivery.ErrSetup) {
 			t.Fatal(err)
 		}
 		wrong = false
@@ -254,7 +254,7 @@ func TestTwoOutages(t *testing.T) {
 		content := strings.NewReplacer("customer_id", "customer_reference").Replace(customerRows(rows))
 		bubble(t, content, script, func(t *testing.T, w *world) {
 			summaries, err := w.worker(t, alive()).Poll(t.Context())
-			if !errors.Is(err, ErrStopped) || len(summaries) != 0 {
+			if !errors.Is(err, delivery.ErrStopped) || len(summaries) != 0 {
 				t.Errorf("%d rows: err %v, %+v", rows, err, summaries)
 			}
 		})
@@ -285,46 +285,6 @@ func TestRefusedInTwoFeeds(t *testing.T) {
 	})
 }
 
-// A 429 stops all senders, also those that a rate limit paces.
-func TestThrottledWithRateLimit(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p := testPolicy()
-		p.RateLimit = 20
-		g := newGate(p, newLimiter(p))
-		begun := time.Now()
-		var sent []time.Duration
-		done := make(chan struct{})
-		for i := range 40 {
-			go func() {
-				leave, err := g.enter(t.Context())
-				if err != nil {
-					t.Error(err)
-				}
-				sent = append(sent, time.Since(begun)) // one at a time: the limiter spaces them out
-				if len(sent) == 1 {
-					g.leave(leave, "INV-0", throttledFor(3*time.Second))
-				} else {
-					g.leave(leave, fmt.Sprint("INV-", i), goodAnswer)
-				}
-				done <- struct{}{}
-			}()
-		}
-		for range 40 {
-			<-done
-		}
-		for i, at := range sent[1:] {
-			if at < 3*time.Second {
-				t.Errorf("request %d left %v after the 429", i+1, at)
-			}
-		}
-		for i := range sent {
-			if i+20 < len(sent) && sent[i+20]-sent[i] < time.Second {
-				t.Errorf("21 requests within %v", sent[i+20]-sent[i])
-			}
-		}
-	})
-}
-
 // A file that is under way is not read in another way: a row that was sent must not turn into an invalid one.
 func TestFormatChangesMidFile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -336,13 +296,13 @@ func TestFormatChangesMidFile(t *testing.T) {
 			}
 			return emulator.Fault{}
 		}
-		if _, err := w.worker(t, alive()).Poll(t.Context()); !errors.Is(err, ErrSetup) {
+		if _, err := w.worker(t, alive()).Poll(t.Context()); !errors.Is(err, delivery.ErrSetup) {
 			t.Fatal(err)
 		}
 		down = false
 		changed := w.worker(t, alive())
 		changed.Feeds[0].Format.MaxAmountDue = 10
-		if _, err := changed.Poll(t.Context()); err == nil || errors.Is(err, ErrStopped) || !strings.Contains(err.Error(), "format was changed") {
+		if _, err := changed.Poll(t.Context()); err == nil || errors.Is(err, delivery.ErrStopped) || !strings.Contains(err.Error(), "format was changed") {
 			t.Errorf("with another format: %v", err)
 		}
 		if err := w.run(t); err != nil {
@@ -387,7 +347,7 @@ func (r *rig) claimOnly(t *testing.T, content string) {
 	}
 	defer led.Close()
 	f := &ledger.File{
-		ID: newID(time.Now()), Feed: "bills", Scope: r.lane.scope, Origin: ledger.FromInbox, Name: "a.csv", State: ledger.Claiming,
+		ID: newID(time.Now()), Feed: "bills", Scope: r.lane.Scope(), Origin: ledger.FromInbox, Name: "a.csv", State: ledger.Claiming,
 		Path: r.feed.Dirs.Processing + "/a.csv", Results: r.feed.Dirs.Results, Size: info.Size(), ModTime: info.ModTime(), Received: time.Now(),
 	}
 	if err := led.AddFile(t.Context(), f); err != nil {
@@ -397,9 +357,3 @@ func (r *rig) claimOnly(t *testing.T, content string) {
 		t.Fatal(err)
 	}
 }
-
-func throttledFor(d time.Duration) client.Answer {
-	return client.Answer{Kind: client.Throttled, Status: 429, RetryAfter: d}
-}
-
-var goodAnswer = client.Answer{Kind: client.Created, Status: 201}

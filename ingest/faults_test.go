@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"billdrop/client"
+	"billdrop/ingest/delivery"
 	"billdrop/ingest/inbox"
 	"billdrop/ingest/inbox/sftpserver"
 	"billdrop/ingest/inbox/sftpserver/opensshtest"
@@ -159,8 +160,7 @@ func TestRemoteFileChangesAfterClaim(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			onServers(t, func(t *testing.T, r *rig) {
 				r.drop(t, "a.csv", manyBills(0, 20, 5))
-				api := r.feed.Lane.api
-				r.feed.Lane.api = &changingAPI{API: api, change: func() { change(t, filepath.Join(r.root, "processing", "a.csv")) }}
+				r.feed.Lane = newLane(&changingAPI{API: r.client, change: func() { change(t, filepath.Join(r.root, "processing", "a.csv")) }})
 				summaries, err := r.try(t)
 				if err != nil {
 					t.Fatal(err)
@@ -182,7 +182,7 @@ func TestRemoteFileChangesAfterClaim(t *testing.T) {
 
 // changingAPI does something to the world at the first bill.
 type changingAPI struct {
-	API
+	delivery.API
 	once   sync.Once
 	change func()
 }

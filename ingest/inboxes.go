@@ -118,6 +118,9 @@ func (b *board) polled(feed string, now time.Time, err error) {
 	failed := ""
 	if err != nil {
 		failed = strings.ReplaceAll(err.Error(), "\n", "; ")
+		if hint := adviceOn(err); hint != "" {
+			failed += ": " + hint
+		}
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"billdrop/ingest/billfile"
+	"billdrop/ingest/delivery"
 	"billdrop/ingest/inbox"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/report"
@@ -150,8 +151,8 @@ func (j *job) sameFormat() error {
 	return nil
 }
 
-// errAnother is the kind of ErrStopped that another file met where the claimed one should be.
-var errAnother = fmt.Errorf("%w", ErrStopped)
+// errAnother is why a run stops that finds another file where the claimed one should be.
+var errAnother = errors.New("another file")
 
 // respool makes sure that the copy to be read is there: fetched again where it is gone, and then only taken
 // if it is the same, byte for byte.
@@ -174,8 +175,10 @@ func (j *job) respool(ctx context.Context) error {
 		return err
 	}
 	if sum != j.file.SHA256 {
-		return errors.Join(fmt.Errorf("%w: %s is not the file any more that was claimed (its SHA-256 was %s): put that one back, then run again",
-			errAnother, j.file.Path, j.file.SHA256), j.spool.remove(j.file.ID))
+		return errors.Join(&delivery.Stop{
+			Reason: fmt.Sprintf("%s is not the file any more that was claimed (its SHA-256 was %s)", j.file.Path, j.file.SHA256),
+			Hint:   "put that one back", Err: errAnother,
+		}, j.spool.remove(j.file.ID))
 	}
 	return nil
 }
@@ -332,8 +335,12 @@ func (j *job) send(ctx context.Context) error {
 	if err := j.tellStart(ctx); err != nil {
 		return err
 	}
+	var told func(ledger.Status)
+	if j.Progress != nil {
+		told = func(s ledger.Status) { j.Progress.RowDone(j.file.ID, s) }
+	}
 	err := j.decode(ctx, func(recs *billfile.Decoder) error {
-		return j.feed.Lane.deliver(ctx, j.Ledger, j.file, recs, j.Progress)
+		return j.feed.Lane.Deliver(ctx, j.Ledger, j.file, recs, told)
 	})
 	if err != nil {
 		return err

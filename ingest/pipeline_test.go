@@ -15,6 +15,7 @@ import (
 	"billdrop/client"
 	"billdrop/client/emulator"
 	"billdrop/ingest/billfile"
+	"billdrop/ingest/delivery"
 	"billdrop/ingest/inbox"
 	"billdrop/ingest/inbox/sftpserver"
 	"billdrop/ingest/inbox/sftpserver/opensshtest"
@@ -25,12 +26,13 @@ import (
 
 // rig is the pipeline with real parts: an SFTP server over a directory, SQLite, and the API over HTTP.
 type rig struct {
-	root  string // the SFTP server's directory
-	api   *emulator.API
-	lane  *Lane
-	feed  *Feed
-	base  string
-	login inbox.Config
+	root   string // the SFTP server's directory
+	api    *emulator.API
+	lane   *delivery.Lane
+	client delivery.API // of api
+	feed   *Feed
+	base   string
+	login  inbox.Config
 }
 
 var rigDirs = Dirs{Inbox: "/inbox", Processing: "/processing", Archive: "/archive", Rejected: "/rejected", Results: "/results"}
@@ -67,6 +69,13 @@ func write(t testing.TB, name, content string) {
 	}
 }
 
+// newLane makes a lane of the rig's merchant account.
+func newLane(api delivery.API) *delivery.Lane {
+	policy := testPolicy()
+	policy.Concurrency = 32
+	return delivery.NewLane(ledger.Scope{Merchant: "acme", Mode: "test"}, api, policy)
+}
+
 // newRig makes the directories below root; prefix is how the SFTP server calls root ("" = /).
 func newRig(t testing.TB, root, prefix string, login inbox.Config) *rig {
 	r := &rig{root: root, api: emulator.New(emulator.Config{}), base: t.TempDir(), login: login}
@@ -84,9 +93,8 @@ func newRig(t testing.TB, root, prefix string, login inbox.Config) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(api.Close)
-	policy := testPolicy()
-	policy.Concurrency = 32
-	r.lane = NewLane(ledger.Scope{Merchant: "acme", Mode: "test"}, api, policy, slog.New(slog.DiscardHandler))
+	r.client = api
+	r.lane = newLane(api)
 	r.feed = &Feed{
 		Name: "bills", Lane: r.lane, Dirs: dirs,
 		Connect: func(ctx context.Context) (Remote, error) { return inbox.Dial(ctx, r.login) },

@@ -7,9 +7,8 @@ import (
 	"io"
 	"slices"
 
-	"golang.org/x/sync/errgroup"
-
 	"billdrop/ingest/billfile"
+	"billdrop/ingest/delivery"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/report"
 )
@@ -73,7 +72,7 @@ func (p *Planned) Attention() bool {
 // first, and the API for the bills, customers and accounts that the ledger does not know, each at most once but for
 // repetitions after failures. These pass the lane's gate, as a run's would.
 //
-// Errors are those of Validate, of the ledger, and of a run that had to stop (ErrStopped, ErrSetup). Memory grows with the
+// Errors are those of Validate, of the ledger, and of a run that had to stop (*delivery.Stop). Memory grows with the
 // number of customers and accounts that the API has to be asked for.
 func Plan(ctx context.Context, o PlanOptions) (Planned, error) {
 	c := Check{Path: o.Path, In: o.In, Format: o.Feed.Format, RejectInvalid: o.Feed.RejectInvalid, MaxProblems: o.MaxProblems}
@@ -93,98 +92,103 @@ func Plan(ctx context.Context, o PlanOptions) (Planned, error) {
 		return planned, nil
 	}
 	planned.OverLimits = append(planned.OverLimits, o.Feed.Hold.exceeded(survey)...)
-	p := newPlanner(&o, &planned)
-	defer p.close()
+	p := &planner{PlanOptions: &o, planned: &planned, forecast: o.Feed.Lane.Forecast(o.Ledger)}
+	defer p.forecast.Close()
 	err = src.read(survey, func(recs *billfile.Decoder) error { return p.run(ctx, recs) })
 	if err != nil {
 		return Planned{}, fmt.Errorf("plan %s: %w", v.File, err)
 	}
-	planned.Gets, planned.ForeignAnswers = int(p.gets.Load()), p.foreign.Load()
+	planned.Gets, planned.ForeignAnswers = p.forecast.Gets(), p.forecast.Foreign()
 	slices.SortStableFunc(planned.Problems, func(a, b FoundProblem) int { return a.Row - b.Row })
 	return planned, nil
 }
 
-// run plans the valid records chunk by chunk, so that what is asked for waits for nothing but its own chunk, and what
-// is found is told in file order.
+// planner finds out what a run would make of the rows of one file, and enters it into planned.
+type planner struct {
+	*PlanOptions
+	planned  *Planned
+	forecast *delivery.Forecast
+}
+
+// plannedRow is one valid row.
+type plannedRow struct {
+	row, line int
+	bill      billfile.Bill
+}
+
+// planChunk rows are foretold at a time.
+const planChunk = 256
+
+// run plans the valid records chunk by chunk, so that what is found is told in file order.
 func (p *planner) run(ctx context.Context, recs *billfile.Decoder) error {
+	var rowDone func()
 	if p.Progress != nil {
 		p.Progress.FileStarted(Started{ID: p.planned.File, Name: p.planned.File, Rows: p.planned.Validation.Rows.Valid})
 		defer p.Progress.FileFinished(p.planned.File, report.Summary{})
+		rowDone = func() { p.Progress.RowDone(p.planned.File, "") }
 	}
 	for done := false; !done; {
 		chunk, err := p.read(ctx, recs)
 		if done = errors.Is(err, io.EOF); err != nil && !done {
 			return err
 		}
-		if err := p.prepare(ctx, chunk); err != nil {
+		bills := make([]*billfile.Bill, len(chunk))
+		for i := range chunk {
+			bills[i] = &chunk[i].bill
+		}
+		prospects, err := p.forecast.Rows(ctx, bills, rowDone)
+		if err != nil {
 			return err
 		}
-		rows, rctx := errgroup.WithContext(ctx)
-		for _, r := range chunk {
-			rows.Go(func() error {
-				err := p.judge(rctx, r)
-				if p.Progress != nil {
-					p.Progress.RowDone(p.planned.File, "")
-				}
-				return err
-			})
-		}
-		if err := rows.Wait(); err != nil {
-			if stopped := p.gate.err(); stopped != nil {
-				return stopped // says it best
-			}
-			return err
-		}
-		for _, r := range chunk {
-			p.tell(r)
+		for i := range chunk {
+			p.tell(&chunk[i], prospects[i])
 		}
 	}
 	return nil
 }
 
 // read reads the next chunk of valid rows; io.EOF comes with the last.
-func (p *planner) read(ctx context.Context, recs records) ([]*plannedRow, error) {
+func (p *planner) read(ctx context.Context, recs *billfile.Decoder) ([]plannedRow, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	var chunk []*plannedRow
-	for range chunkRows {
+	var chunk []plannedRow
+	for range planChunk {
 		rec, err := recs.Next()
 		if err != nil {
 			return chunk, err
 		}
 		if len(rec.Problems) == 0 {
-			chunk = append(chunk, &plannedRow{row: rec.Row, line: rec.Line, bill: rec.Bill})
+			chunk = append(chunk, plannedRow{row: rec.Row, line: rec.Line, bill: rec.Bill})
 		}
 	}
 	return chunk, nil
 }
 
-// tell enters what was found for a row into the plan. It is called in file order, by one goroutine.
-func (p *planner) tell(r *plannedRow) {
+// tell enters what is foretold of a row into the plan. It is called in file order, by one goroutine.
+func (p *planner) tell(r *plannedRow, would delivery.Prospect) {
 	n := &p.planned.Rows
-	word := ""
-	switch r.fate {
-	case fateCreate:
+	word := string(would.Status)
+	switch would.Status {
+	case ledger.Created:
 		n.Create++
 		word = "create"
-		for _, e := range r.brings {
-			p.count(e)
-		}
-	case fateExisting:
+		p.planned.New.Customers += would.Customers
+		p.planned.New.Accounts += would.Accounts
+	case ledger.Existing:
 		n.Existing++
-		word = string(ledger.Existing)
-	case fateConflict:
+	case ledger.Conflict:
 		n.Conflict++
-		word = string(ledger.Conflict)
-		p.conflict(r)
-	case fateRejected:
+		if p.MaxProblems == 0 || len(p.planned.Conflicts) < p.MaxProblems {
+			p.planned.Conflicts = append(p.planned.Conflicts, FoundConflict{
+				Line: r.line, BillReference: r.bill.Reference, Fields: would.Fields, Detail: would.Detail,
+			})
+		}
+	case ledger.Rejected:
 		n.Rejected++
-		word = string(ledger.Rejected)
-		p.problem(r, r.lacks.wrong())
+		p.problem(r, FoundProblem{Column: would.Column, Code: would.Code, Detail: would.Detail})
 	default:
 		n.Unknown++
-		word = string(ledger.Unknown)
 		p.problem(r, FoundProblem{Code: "no_answer", Detail: "the API gave no answer for this row: plan again when it is well"})
 	}
 	sums := p.planned.Totals[r.bill.Currency]
@@ -193,30 +197,6 @@ func (p *planner) tell(r *plannedRow) {
 		p.planned.Totals[r.bill.Currency] = sums
 	}
 	sums[word] += r.bill.Amount
-}
-
-// count counts a party that would be created, once.
-func (p *planner) count(e *plannedParty) {
-	switch {
-	case e.counted:
-	case e.Kind == ledger.Account:
-		p.planned.New.Accounts++
-	default:
-		p.planned.New.Customers++
-	}
-	e.counted = true
-}
-
-// wrong says what is wrong with a row for lack of this party.
-func (n partyName) wrong() FoundProblem {
-	switch {
-	case !n.byID:
-		return FoundProblem{Column: "account_reference", Code: codeUnknownAccount, Detail: unknownAccount}
-	case n.Kind == ledger.Account:
-		return FoundProblem{Column: "account_id", Code: codeUnknownAccount, Detail: "the API has no account of this id, or not of this merchant; correct it"}
-	default:
-		return FoundProblem{Column: "customer_id", Code: "unknown_customer", Detail: "the API has no customer of this id, or not of this merchant; correct it"}
-	}
 }
 
 // problem enters what is wrong with a row.
@@ -228,33 +208,4 @@ func (p *planner) problem(r *plannedRow, f FoundProblem) {
 	if p.MaxProblems == 0 || len(v.Problems) < p.MaxProblems {
 		v.Problems = append(v.Problems, f)
 	}
-}
-
-func (p *planner) conflict(r *plannedRow) {
-	if p.MaxProblems > 0 && len(p.planned.Conflicts) >= p.MaxProblems {
-		return
-	}
-	f := FoundConflict{Line: r.line, BillReference: r.bill.Reference, Fields: map[string][2]any{}, Detail: describe(r.diffs)}
-	for _, d := range r.diffs {
-		f.Fields[d.field] = d.values(&r.bill, &r.seen)
-	}
-	p.planned.Conflicts = append(p.planned.Conflicts, f)
-}
-
-// values are theirs and yours as JSON tells them.
-func (d difference) values(b *billfile.Bill, s *ledger.Seen) [2]any {
-	if d.field == fieldAmount {
-		return [2]any{s.Amount, b.Amount}
-	}
-	pair := [2]any{d.theirs, d.yours}
-	if d.theirs == "" {
-		pair[0] = nil
-	}
-	switch d.yours {
-	case "":
-		pair[1] = "unknown"
-	case noParty:
-		pair[1] = nil
-	}
-	return pair
 }

@@ -17,6 +17,7 @@ import (
 	"billdrop/client/emulator"
 	"billdrop/fixtures"
 	"billdrop/ingest"
+	"billdrop/ingest/delivery"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/ledger/ledgertest"
 	"billdrop/ingest/report"
@@ -28,7 +29,7 @@ type desk struct {
 	ledger *ledgertest.Memory
 	client *client.Client
 	feed   *ingest.Feed
-	policy ingest.Policy
+	policy delivery.Policy
 }
 
 func newDesk(t *testing.T) *desk {
@@ -39,7 +40,7 @@ func newDesk(t *testing.T) *desk {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.policy = ingest.Policy{
+	d.policy = delivery.Policy{
 		Concurrency: 8, MaxAttempts: 6, BackoffMin: 500 * time.Millisecond, BackoffMax: time.Minute,
 		LookupSettle: time.Minute, GiveUpAfter: 15 * time.Minute,
 	}
@@ -47,8 +48,8 @@ func newDesk(t *testing.T) *desk {
 	return d
 }
 
-func (d *desk) lane(merchant string) *ingest.Lane {
-	return ingest.NewLane(ledger.Scope{Merchant: merchant, Mode: "test"}, d.client, d.policy, slog.New(slog.DiscardHandler))
+func (d *desk) lane(merchant string) *delivery.Lane {
+	return delivery.NewLane(ledger.Scope{Merchant: merchant, Mode: "test"}, d.client, d.policy)
 }
 
 // plan plans a file with a ledger that cannot be written to, and checks that the API was only asked.
@@ -288,9 +289,9 @@ func TestPlanFaults(t *testing.T) {
 			}
 			return emulator.Fault{}
 		}, ingest.PlannedRows{Total: 3, Create: 2, Unknown: 1}, nil},
-		{"a key refused", func(emulator.Call) emulator.Fault { return emulator.Fault{Status: 401} }, ingest.PlannedRows{}, ingest.ErrSetup},
-		{"a redirect", func(emulator.Call) emulator.Fault { return emulator.Fault{Redirect: "http://127.0.0.1:2/"} }, ingest.PlannedRows{}, ingest.ErrSetup},
-		{"an API that is down", func(emulator.Call) emulator.Fault { return emulator.Fault{Unreachable: true} }, ingest.PlannedRows{}, ingest.ErrStopped},
+		{"a key refused", func(emulator.Call) emulator.Fault { return emulator.Fault{Status: 401} }, ingest.PlannedRows{}, delivery.ErrSetup},
+		{"a redirect", func(emulator.Call) emulator.Fault { return emulator.Fault{Redirect: "http://127.0.0.1:2/"} }, ingest.PlannedRows{}, delivery.ErrSetup},
+		{"an API that is down", func(emulator.Call) emulator.Fault { return emulator.Fault{Unreachable: true} }, ingest.PlannedRows{}, delivery.ErrStopped},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -363,37 +364,5 @@ func TestPlanNoFile(t *testing.T) {
 	d := newDesk(t)
 	if _, err := d.plan(t, filepath.Join(t.TempDir(), "none.csv")); err == nil {
 		t.Error("a file that is not there was planned")
-	}
-}
-
-func TestProbe(t *testing.T) {
-	for _, c := range []struct {
-		name  string
-		fault emulator.Fault
-		is    error
-		says  string
-	}{
-		{"the API", emulator.Fault{}, nil, ""},
-		{"another server", emulator.Fault{Status: 404, Body: "<html>not here</html>"}, ingest.ErrSetup, "correct api.base_url"},
-		{"a key that it does not know", emulator.Fault{Status: 401}, ingest.ErrSetup, "refuses the key"},
-		{"a key that may not", emulator.Fault{Status: 403}, ingest.ErrSetup, "refuses the key"},
-		{"a redirect", emulator.Fault{Redirect: "http://127.0.0.1:2/"}, ingest.ErrSetup, "redirect"},
-		{"too many requests", emulator.Fault{Status: 429}, ingest.ErrStopped, "429"},
-		{"not well", emulator.Fault{Status: 503}, ingest.ErrStopped, "not well (503"},
-		{"not there", emulator.Fault{Unreachable: true}, ingest.ErrStopped, "no answer"},
-		{"gone", emulator.Fault{Drop: true}, ingest.ErrStopped, "no answer"},
-		{"odd", emulator.Fault{Status: 418}, ingest.ErrSetup, "418"},
-	} {
-		d := newDesk(t)
-		d.api.Script(func(emulator.Call) emulator.Fault { return c.fault })
-		err := d.feed.Lane.Probe(t.Context(), "nobody-has-it")
-		if !errors.Is(err, c.is) || (err != nil && !strings.Contains(err.Error(), c.says)) {
-			t.Errorf("%s: %v", c.name, err)
-		}
-	}
-	d := newDesk(t)
-	d.carryOutText(t, "bill_reference,amount_due,customer_reference\nTHERE,1,C\n")
-	if err := d.feed.Lane.Probe(t.Context(), "THERE"); !errors.Is(err, ingest.ErrSetup) {
-		t.Errorf("a bill that somebody has: %v", err)
 	}
 }

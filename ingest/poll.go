@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"billdrop/ingest/delivery"
 	"billdrop/ingest/inbox"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/report"
@@ -74,7 +75,7 @@ func (w *Worker) Run(ctx context.Context, interval time.Duration) error {
 			if errors.Is(errs[i], ledger.ErrUnusable) {
 				stop(errs[i])
 			} else if ctx.Err() == nil {
-				w.Log.Error("feed stopped until billdrop is started again", "feed", f.Name, "error", errs[i])
+				w.Log.Error("feed stopped until billdrop is started again", trouble(f, errs[i])...)
 			}
 		})
 	}
@@ -89,10 +90,10 @@ func (w *Worker) follow(ctx context.Context, f *Feed, interval time.Duration) er
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case errors.Is(err, ErrSetup), errors.Is(err, ledger.ErrUnusable):
+		case errors.Is(err, delivery.ErrSetup), errors.Is(err, ErrDirectories), errors.Is(err, ledger.ErrUnusable):
 			return err
 		case err != nil:
-			w.Log.Error("feed stopped; trying again at the next poll", "feed", f.Name, "error", err)
+			w.Log.Error("feed stopped; trying again at the next poll", trouble(f, err)...)
 		}
 		wait := interval
 		if r.nextLook > 0 {
@@ -178,8 +179,10 @@ func (r *round) checkDirs(ctx context.Context) error {
 		}
 	}
 	if len(missing) > 0 {
-		return fmt.Errorf("%w: feed %s: no such directory on the SFTP server: %s; create it there, or correct the feed's configuration",
-			ErrSetup, r.feed.Name, strings.Join(missing, ", "))
+		return &Error{
+			Err:  fmt.Errorf("feed %s: %w: %s", r.feed.Name, ErrDirectories, strings.Join(missing, ", ")),
+			Hint: "create it there, or correct the feed's configuration",
+		}
 	}
 	return nil
 }
@@ -233,7 +236,7 @@ func (r *round) fatal(ctx context.Context) bool {
 		return true
 	}
 	for _, err := range r.errs {
-		if errors.Is(err, ErrStopped) || errors.Is(err, ledger.ErrUnusable) || errors.Is(err, inbox.ErrUnreachable) || errors.Is(err, inbox.ErrFull) {
+		if errors.Is(err, delivery.ErrStopped) || errors.Is(err, ledger.ErrUnusable) || errors.Is(err, inbox.ErrUnreachable) || errors.Is(err, inbox.ErrFull) {
 			return true
 		}
 	}

@@ -83,7 +83,7 @@ func (j *job) compose(ctx context.Context) error {
 	var tally report.Tally
 	err = j.decode(ctx, func(recs *billfile.Decoder) error {
 		ahead := outcomesAhead{fetch: func(from int) ([]ledger.Outcome, error) {
-			return j.Ledger.Outcomes(ctx, j.file.ID, from, 4*chunkRows)
+			return j.Ledger.Outcomes(ctx, j.file.ID, from, outcomesPage)
 		}}
 		defer ahead.wait()
 		tally, err = report.Compose(report.Output{Results: results, Rejects: rejects, Layout: layoutOf(j.survey)}, recs, report.Pages(ahead.page))

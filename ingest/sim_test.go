@@ -19,6 +19,7 @@ import (
 	"billdrop/client"
 	"billdrop/client/emulator"
 	"billdrop/ingest/billfile"
+	"billdrop/ingest/delivery"
 	"billdrop/ingest/inbox"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/ledger/ledgertest"
@@ -69,8 +70,8 @@ type simConfig struct {
 // ledgerAndAPI is what a wrong program would use in another way.
 type ledgerAndAPI struct {
 	Ledger ledger.Ledger
-	API    API
-	Policy *Policy
+	API    delivery.API
+	Policy *delivery.Policy
 }
 
 // world is what outlives processes.
@@ -209,7 +210,7 @@ func (w *world) run(t testing.TB) error {
 			}
 		case err == nil:
 			return nil
-		case errors.Is(err, ErrStopped):
+		case errors.Is(err, delivery.ErrStopped):
 			time.Sleep(time.Hour) // an outage; cron comes again
 		default:
 			return err
@@ -236,6 +237,13 @@ func (w *world) recover(t testing.TB) error {
 	return nil
 }
 
+func testPolicy() delivery.Policy {
+	return delivery.Policy{
+		Concurrency: 8, MaxAttempts: 6, BackoffMin: 500 * time.Millisecond, BackoffMax: time.Minute,
+		LookupSettle: time.Minute, GiveUpAfter: 15 * time.Minute,
+	}
+}
+
 func (w *world) worker(t testing.TB, p *process) *Worker {
 	policy := testPolicy()
 	if w.cfg.Harsh {
@@ -250,7 +258,7 @@ func (w *world) worker(t testing.TB, p *process) *Worker {
 		w.cfg.Break(parts)
 	}
 	feed := &Feed{
-		Name: "bills", Lane: NewLane(ledger.Scope{Merchant: "acme", Mode: "test"}, parts.API, policy, log),
+		Name: "bills", Lane: delivery.NewLane(ledger.Scope{Merchant: "acme", Mode: "test"}, parts.API, policy),
 		Connect: func(context.Context) (Remote, error) { return &simRemote{w.files, p}, nil },
 		Dirs:    Dirs{Inbox: "/inbox", Processing: "/processing", Archive: "/archive", Rejected: "/rejected", Results: "/results"},
 		Watch:   inbox.Watch{Pattern: "*.csv"},

@@ -8,13 +8,14 @@ import (
 	"time"
 
 	"billdrop/client"
+	"billdrop/ingest/delivery"
 	"billdrop/ingest/ledger"
 )
 
 // lyingAPI is an API as a wrong program would use it.
 type lyingAPI struct {
-	API
-	create func(real API, ctx context.Context, key, reference string, body []byte) client.Answer
+	delivery.API
+	create func(real delivery.API, ctx context.Context, key, reference string, body []byte) client.Answer
 	bill   func(client.Answer) client.Answer
 }
 
@@ -68,7 +69,7 @@ var brokenVariants = map[string]func(*ledgerAndAPI){
 	"random key per try": func(p *ledgerAndAPI) {
 		var mu sync.Mutex
 		n := 0
-		p.API = &lyingAPI{API: p.API, create: func(real API, ctx context.Context, key, reference string, body []byte) client.Answer {
+		p.API = &lyingAPI{API: p.API, create: func(real delivery.API, ctx context.Context, key, reference string, body []byte) client.Answer {
 			mu.Lock()
 			n++
 			key = fmt.Sprintf("%s-%d", key[:20], n)
@@ -78,7 +79,7 @@ var brokenVariants = map[string]func(*ledgerAndAPI){
 	},
 	"new key after every restart": func(p *ledgerAndAPI) {
 		life := time.Now().Unix()
-		p.API = &lyingAPI{API: p.API, create: func(real API, ctx context.Context, key, reference string, body []byte) client.Answer {
+		p.API = &lyingAPI{API: p.API, create: func(real delivery.API, ctx context.Context, key, reference string, body []byte) client.Answer {
 			return real.CreateBill(ctx, fmt.Sprintf("%s-%d", key[:20], life), reference, body)
 		}}
 	},
@@ -105,7 +106,7 @@ var brokenVariants = map[string]func(*ledgerAndAPI){
 		}}
 	},
 	"success by default": func(p *ledgerAndAPI) {
-		p.API = &lyingAPI{API: p.API, create: func(real API, ctx context.Context, key, reference string, body []byte) client.Answer {
+		p.API = &lyingAPI{API: p.API, create: func(real delivery.API, ctx context.Context, key, reference string, body []byte) client.Answer {
 			a := real.CreateBill(ctx, key, reference, body)
 			if a.Kind == client.Lost {
 				a = client.Answer{Kind: client.Created, Status: 201, Bill: &client.Bill{ID: "bill_1", ExternalReference: reference}}
@@ -124,7 +125,7 @@ var brokenVariants = map[string]func(*ledgerAndAPI){
 	},
 	"one 404 read as absence": func(p *ledgerAndAPI) { p.Policy.LookupSettle = 0 },
 	"everything found is the same": func(p *ledgerAndAPI) {
-		p.API = &lyingAPI{API: p.API, create: func(real API, ctx context.Context, key, reference string, body []byte) client.Answer {
+		p.API = &lyingAPI{API: p.API, create: func(real delivery.API, ctx context.Context, key, reference string, body []byte) client.Answer {
 			a := real.CreateBill(ctx, key, reference, body)
 			if a.Kind == client.Taken {
 				a = client.Answer{Kind: client.Created, Status: 201, Bill: &client.Bill{ID: "bill_1", ExternalReference: reference}}
@@ -133,7 +134,7 @@ var brokenVariants = map[string]func(*ledgerAndAPI){
 		}}
 	},
 	"refusals taken for final": func(p *ledgerAndAPI) {
-		p.API = &lyingAPI{API: p.API, create: func(real API, ctx context.Context, key, reference string, body []byte) client.Answer {
+		p.API = &lyingAPI{API: p.API, create: func(real delivery.API, ctx context.Context, key, reference string, body []byte) client.Answer {
 			a := real.CreateBill(ctx, key, reference, body)
 			if a.Kind == client.ServerFault {
 				a.Kind, a.Replayed = client.Refused, false
@@ -142,14 +143,14 @@ var brokenVariants = map[string]func(*ledgerAndAPI){
 		}}
 	},
 	"stored failures read as fresh": func(p *ledgerAndAPI) {
-		p.API = &lyingAPI{API: p.API, create: func(real API, ctx context.Context, key, reference string, body []byte) client.Answer {
+		p.API = &lyingAPI{API: p.API, create: func(real delivery.API, ctx context.Context, key, reference string, body []byte) client.Answer {
 			a := real.CreateBill(ctx, key, reference, body)
 			a.Replayed = false
 			return a
 		}}
 	},
 	"hidden re-send": func(p *ledgerAndAPI) {
-		p.API = &lyingAPI{API: p.API, create: func(real API, ctx context.Context, key, reference string, body []byte) client.Answer {
+		p.API = &lyingAPI{API: p.API, create: func(real delivery.API, ctx context.Context, key, reference string, body []byte) client.Answer {
 			a := real.CreateBill(ctx, key, reference, body)
 			if a.Kind == client.Lost || a.Kind == client.ServerFault {
 				a = real.CreateBill(ctx, key+"-2", reference, body)

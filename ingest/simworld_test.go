@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"billdrop/client"
+	"billdrop/ingest/delivery"
 	"billdrop/ingest/inbox"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/ledger/ledgertest"
@@ -121,7 +122,7 @@ func (l *simLedger) Flush(ctx context.Context) error {
 
 // simAPI is the Billing API as a mortal process sees it.
 type simAPI struct {
-	API
+	delivery.API
 	p *process
 }
 

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"billdrop/ingest/delivery"
 	"billdrop/ingest/durable"
 	"billdrop/ingest/ledger"
 )
@@ -53,7 +54,7 @@ func (s spool) take(ctx context.Context, id string, limit int64, fetch func(cont
 	})
 	switch {
 	case w.err != nil:
-		err = fmt.Errorf("%w: spool in %s: %v; free some space and run again", ErrStopped, s.dir, w.err)
+		err = &delivery.Stop{Reason: fmt.Sprintf("spool in %s: %v", s.dir, w.err), Hint: "free some space"}
 	case err == nil && w.over:
 		err = os.Remove(temporary)
 	case err == nil:

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"billdrop/ingest/delivery"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/ledger/ledgertest"
 )
@@ -28,7 +29,7 @@ func TestSpoolFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, _, err := s.take(t.Context(), "x", 0, fetching("a bill file"))
-	if !errors.Is(err, ErrStopped) || !strings.Contains(err.Error(), "free some space and run again") {
+	if !errors.Is(err, delivery.ErrStopped) || adviceOn(err) != "free some space" {
 		t.Errorf("err = %v", err)
 	}
 	if left, _ := os.ReadDir(s.dir); len(left) > 0 {

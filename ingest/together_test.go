@@ -27,7 +27,7 @@ func TestTwoWorkersOneInbox(t *testing.T) {
 		for i := range 2 {
 			// Its own ledger and spool, and its own lane: nothing is shared but the servers.
 			feed := *r.feed
-			feed.Lane = NewLane(r.lane.scope, r.lane.api, r.lane.policy, slog.New(slog.DiscardHandler))
+			feed.Lane = newLane(r.client)
 			base := filepath.Join(r.base, fmt.Sprint(i))
 			led, err := sqlite.Open(t.Context(), filepath.Join(r.base, fmt.Sprintf("%d.db", i)))
 			if err != nil {

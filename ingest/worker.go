@@ -7,44 +7,17 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"sync"
 	"time"
 
-	"billdrop/client"
 	"billdrop/ingest/billfile"
+	"billdrop/ingest/delivery"
 	"billdrop/ingest/inbox"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/report"
 )
-
-// ErrStopped wraps every reason for which a run ends before its work is done though no row is to blame: the
-// API is down or refuses the key, the inbox is out of reach, a disk is full. It is safe to run again.
-var ErrStopped = errors.New("stopped before the work was done")
-
-// ErrSetup is the kind of ErrStopped that no waiting mends: a person has to correct the set-up.
-var ErrSetup = fmt.Errorf("%w", ErrStopped)
-
-// API is the part of the Billing API that the worker needs. *client.Client is one.
-type API interface {
-	CreateBill(ctx context.Context, key, reference string, body []byte) client.Answer
-	GetBill(ctx context.Context, reference string) client.Answer
-	GetCustomer(ctx context.Context, reference string) client.Answer
-	GetAccount(ctx context.Context, reference string) client.Answer
-}
-
-// Policy is how patient and how fast one lane is. Every field must be set; see config.example.yaml.
-type Policy struct {
-	Concurrency  int // requests in flight at most
-	RateLimit    int // requests per second at most; 0 = no limit of ours
-	MaxAttempts  int // sends of one row in one run
-	BackoffMin   time.Duration
-	BackoffMax   time.Duration
-	LookupSettle time.Duration
-	GiveUpAfter  time.Duration
-}
 
 // Remote is one logged-in SFTP account. *inbox.Account is one; its documentation is the contract.
 type Remote interface {
@@ -70,7 +43,7 @@ type Hold struct {
 // Feed is one stream of bill files of one merchant.
 type Feed struct {
 	Name          string
-	Lane          *Lane
+	Lane          *delivery.Lane
 	Connect       func(context.Context) (Remote, error) // nil: the feed only imports
 	Dirs          Dirs
 	Watch         inbox.Watch // pattern, ignore, settle, marker

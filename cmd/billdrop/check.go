@@ -14,7 +14,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"billdrop/cmd/billdrop/config"
-	"billdrop/ingest"
+	"billdrop/ingest/delivery"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/ledger/sqlite"
 )
@@ -154,7 +154,7 @@ func (e *examiner) merchants(ctx context.Context, conf *config.Config) {
 }
 
 // lane is what a feed's bills would go through, and where its key comes from.
-func (e *examiner) lane(conf *config.Config, f *config.Feed) (*ingest.Lane, string, error) {
+func (e *examiner) lane(conf *config.Config, f *config.Feed) (*delivery.Lane, string, error) {
 	if secret, _ := e.env(config.EnvAPIKey); f.API.KeyFile == "" && secret == "" {
 		return nil, "", fmt.Errorf("there is none: write it into a file (mode 0600) and name that in api.key_file, or set %s", config.EnvAPIKey)
 	}
@@ -170,7 +170,7 @@ func (e *examiner) lane(conf *config.Config, f *config.Feed) (*ingest.Lane, stri
 }
 
 // api asks for a bill that cannot be there.
-func (e *examiner) api(ctx context.Context, check, url string, lane *ingest.Lane) {
+func (e *examiner) api(ctx context.Context, check, url string, lane *delivery.Lane) {
 	start := time.Now()
 	err := lane.Probe(ctx, "billdrop-check-"+randomWord())
 	switch took := time.Since(start).Round(time.Millisecond); {
@@ -183,9 +183,13 @@ func (e *examiner) api(ctx context.Context, check, url string, lane *ingest.Lane
 	}
 }
 
-// plain is an error without what it has to say about a run: here there is none.
+// plain is a reason to stop without what it has to say about a run: here there is none.
 func plain(err error) string {
-	return strings.TrimSuffix(strings.TrimPrefix(err.Error(), ingest.ErrStopped.Error()+": "), "; then run again")
+	var stop *delivery.Stop
+	if errors.As(err, &stop) {
+		return stop.Reason + ": " + stop.Hint
+	}
+	return err.Error()
 }
 
 // ledger looks into the ledger, if there is one, and whether its directory can be written.

@@ -38,6 +38,7 @@ func TestArrowsPointOneWay(t *testing.T) {
 		"fixtures":        nil,
 		"ingest/billfile": nil,
 		"ingest/durable":  nil,
+		"ingest/delivery": {"billdrop/ingest/billfile", "billdrop/ingest/ledger", "billdrop/ingest/report", "billdrop/client"},
 		"ingest/ledger":   {"billdrop/ingest/ledger", "billdrop/ingest/durable"},
 		"ingest/inbox":    {"billdrop/ingest/inbox"},
 		"ingest/report":   {"billdrop/ingest/billfile", "billdrop/ingest/ledger"},

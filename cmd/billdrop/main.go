@@ -144,7 +144,7 @@ func exitCode(ctx context.Context, err error) int {
 	case errors.As(context.Cause(ctx), &stop):
 		return exitSignal + int(stop.signal)
 	}
-	return exitStopped // ingest.ErrStopped, ledger.ErrUnusable, inbox errors, and whatever nobody foresaw
+	return exitStopped // delivery.ErrStopped, ledger.ErrUnusable, inbox errors, and whatever nobody foresaw
 }
 
 // message is what a person is told about err: what went wrong, and what to do next.
@@ -160,6 +160,13 @@ func message(err error, code int) string {
 		}
 		return text
 	case exitStopped:
+		var advised interface {
+			error
+			Advice() string
+		}
+		if errors.As(err, &advised) && advised.Advice() != "" {
+			return text + "\nhint: " + advised.Advice() + "; then run again, nothing that was done is done twice"
+		}
 		if !strings.Contains(text, "run again") && !strings.Contains(text, "\nhint:") {
 			text += "\nhint: put that right and run again; nothing that was done is done twice"
 		}

@@ -15,6 +15,7 @@ import (
 
 	"billdrop/cmd/billdrop/config"
 	"billdrop/ingest"
+	"billdrop/ingest/delivery"
 	"billdrop/ingest/inbox"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/report"
@@ -92,7 +93,7 @@ func TestExitCode(t *testing.T) {
 		{"usage", t.Context(), usagef("x"), 2},
 		{"configuration", t.Context(), usageError{&config.Errors{}}, 2},
 		{"secret", t.Context(), fmt.Errorf("x: %w", config.ErrSecret), 2},
-		{"stopped", t.Context(), fmt.Errorf("x: %w", ingest.ErrStopped), 3},
+		{"stopped", t.Context(), fmt.Errorf("x: %w", delivery.ErrStopped), 3},
 		{"ledger", t.Context(), fmt.Errorf("x: %w", ledger.ErrUnusable), 3},
 		{"host key", t.Context(), fmt.Errorf("x: %w", inbox.ErrHostKey), 3},
 		{"unforeseen", t.Context(), errors.New("x"), 3},

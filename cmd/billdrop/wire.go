@@ -12,6 +12,7 @@ import (
 	"billdrop/cmd/billdrop/config"
 	"billdrop/ingest"
 	"billdrop/ingest/billfile"
+	"billdrop/ingest/delivery"
 	"billdrop/ingest/inbox"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/ledger/sqlite"
@@ -113,13 +114,13 @@ func openLedger(ctx context.Context, path string) (ledger.Ledger, error) {
 
 // buildLanes makes a lane for each merchant account and returns each feed's. All that is wrong with any key is
 // told at once.
-func buildLanes(s *session, c *config.Config) ([]*ingest.Lane, error) {
+func buildLanes(s *session, c *config.Config) ([]*delivery.Lane, error) {
 	type account struct {
 		merchant string
 		live     bool
 	}
-	shared := make(map[account]*ingest.Lane)
-	lanes := make([]*ingest.Lane, len(c.Feeds))
+	shared := make(map[account]*delivery.Lane)
+	lanes := make([]*delivery.Lane, len(c.Feeds))
 	var wrong []error
 	for i := range c.Feeds {
 		f := &c.Feeds[i]
@@ -139,7 +140,7 @@ func buildLanes(s *session, c *config.Config) ([]*ingest.Lane, error) {
 	return lanes, nil
 }
 
-func buildLane(s *session, c *config.Config, f *config.Feed) (*ingest.Lane, error) {
+func buildLane(s *session, c *config.Config, f *config.Feed) (*delivery.Lane, error) {
 	key, from, err := readKey(s, c, f)
 	if err != nil {
 		return nil, err
@@ -155,12 +156,12 @@ func buildLane(s *session, c *config.Config, f *config.Feed) (*ingest.Lane, erro
 	if err != nil {
 		return nil, fmt.Errorf("api: %w", err)
 	}
-	policy := ingest.Policy{
+	policy := delivery.Policy{
 		Concurrency: f.API.Concurrency, RateLimit: f.API.RateLimit, MaxAttempts: f.API.MaxAttempts,
 		BackoffMin: f.API.BackoffMin, BackoffMax: f.API.BackoffMax, LookupSettle: f.API.LookupSettle, GiveUpAfter: f.API.GiveUpAfter,
 	}
 	scope := ledger.Scope{Merchant: f.Merchant, Mode: key.Mode()}
-	return ingest.NewLane(scope, s.monitor.API(scope, api), policy, s.log), nil
+	return delivery.NewLane(scope, s.monitor.API(scope, api), policy), nil
 }
 
 // readKey returns a feed's API key and where it was found: the feed's own file, else the environment, else the
@@ -220,7 +221,7 @@ func dial(ctx context.Context, c *config.SFTP) (*inbox.Account, error) {
 	})
 }
 
-func buildFeed(f *config.Feed, lane *ingest.Lane) *ingest.Feed {
+func buildFeed(f *config.Feed, lane *delivery.Lane) *ingest.Feed {
 	return &ingest.Feed{
 		Name: f.Name,
 		Lane: lane,

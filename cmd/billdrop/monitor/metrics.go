@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"billdrop/ingest"
+	"billdrop/ingest/delivery"
 	"billdrop/ingest/ledger"
 )
 
@@ -155,9 +156,9 @@ func (v *view) Collect(to chan<- prometheus.Metric) {
 }
 
 // lanes are the merchant accounts of all feeds, each once.
-func (v *view) lanes() []*ingest.Lane {
-	var lanes []*ingest.Lane
-	seen := make(map[*ingest.Lane]bool)
+func (v *view) lanes() []*delivery.Lane {
+	var lanes []*delivery.Lane
+	seen := make(map[*delivery.Lane]bool)
 	for _, f := range v.Feeds {
 		if !seen[f.Lane] {
 			seen[f.Lane] = true

@@ -21,6 +21,7 @@ import (
 
 	"billdrop/client"
 	"billdrop/ingest"
+	"billdrop/ingest/delivery"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/ledger/ledgertest"
 	"billdrop/ingest/report"
@@ -199,7 +200,7 @@ func (plainTeller) File(ctx context.Context, led ledger.Ledger, f *ledger.File) 
 func newSite(t *testing.T, led ledger.Ledger, worker Worker) (http.Handler, *view) {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	lane := ingest.NewLane(ledger.Scope{Merchant: "acme", Mode: "test"}, fixedAPI{}, ingest.Policy{Concurrency: 7}, log)
+	lane := delivery.NewLane(ledger.Scope{Merchant: "acme", Mode: "test"}, fixedAPI{}, delivery.Policy{Concurrency: 7})
 	feeds := []*ingest.Feed{{Name: "bills", Lane: lane}}
 	m := New("test")
 	if _, err := m.Progress(t.Context(), led, feeds, noProgress{}); err != nil {

@@ -9,12 +9,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"billdrop/client"
-	"billdrop/ingest"
+	"billdrop/ingest/delivery"
 	"billdrop/ingest/ledger"
 )
 
 // API returns api with every request counted and timed.
-func (m *Monitor) API(scope ledger.Scope, api ingest.API) ingest.API {
+func (m *Monitor) API(scope ledger.Scope, api delivery.API) delivery.API {
 	if m == nil {
 		return api
 	}
@@ -28,19 +28,19 @@ func (m *Monitor) API(scope ledger.Scope, api ingest.API) ingest.API {
 	}
 }
 
-// countedAPI is an ingest.API whose requests are counted. What nearly every request needs is found beforehand, for
+// countedAPI is an delivery.API whose requests are counted. What nearly every request needs is found beforehand, for
 // a POST takes some 40 µs of CPU in all.
 type countedAPI struct {
-	api         ingest.API
+	api         delivery.API
 	inFlight    prometheus.Gauge
 	answers     *prometheus.CounterVec // by method and answer
 	created     prometheus.Counter     // of answers: POST, 201
 	posts, gets prometheus.Observer    // seconds
 }
 
-var _ ingest.API = (*countedAPI)(nil)
+var _ delivery.API = (*countedAPI)(nil)
 
-// CreateBill implements ingest.API.
+// CreateBill implements delivery.API.
 func (c *countedAPI) CreateBill(ctx context.Context, key, reference string, body []byte) client.Answer {
 	began := c.begin()
 	a := c.api.CreateBill(ctx, key, reference, body)
@@ -53,17 +53,17 @@ func (c *countedAPI) CreateBill(ctx context.Context, key, reference string, body
 	return a
 }
 
-// GetBill implements ingest.API.
+// GetBill implements delivery.API.
 func (c *countedAPI) GetBill(ctx context.Context, reference string) client.Answer {
 	return c.get(c.api.GetBill, ctx, reference)
 }
 
-// GetCustomer implements ingest.API.
+// GetCustomer implements delivery.API.
 func (c *countedAPI) GetCustomer(ctx context.Context, reference string) client.Answer {
 	return c.get(c.api.GetCustomer, ctx, reference)
 }
 
-// GetAccount implements ingest.API.
+// GetAccount implements delivery.API.
 func (c *countedAPI) GetAccount(ctx context.Context, reference string) client.Answer {
 	return c.get(c.api.GetAccount, ctx, reference)
 }

@@ -1,14 +1,36 @@
-package ingest
+// Package delivery sees to it that every row of a bill file becomes exactly one bill: it fans
+// the rows of a file out to the Billing API, and records what became of each.
+package delivery
 
 import (
 	"context"
-	"log/slog"
 	"sync"
+	"time"
 
 	"golang.org/x/time/rate"
 
+	"billdrop/client"
 	"billdrop/ingest/ledger"
 )
+
+// API is the part of the Billing API that delivery needs. *client.Client is one.
+type API interface {
+	CreateBill(ctx context.Context, key, reference string, body []byte) client.Answer
+	GetBill(ctx context.Context, reference string) client.Answer
+	GetCustomer(ctx context.Context, reference string) client.Answer
+	GetAccount(ctx context.Context, reference string) client.Answer
+}
+
+// Policy is how patient and how fast one lane is. Every field must be set; see config.example.yaml.
+type Policy struct {
+	Concurrency  int // requests in flight at most
+	RateLimit    int // requests per second at most; 0 = no limit of ours
+	MaxAttempts  int // sends of one row in one run
+	BackoffMin   time.Duration
+	BackoffMax   time.Duration
+	LookupSettle time.Duration
+	GiveUpAfter  time.Duration
+}
 
 // Lane is one merchant account at the Billing API and all that its senders share: the gate, the parties in
 // flight, the references in flight. Feeds with the same merchant and API share one lane, so that
@@ -17,7 +39,6 @@ type Lane struct {
 	scope  ledger.Scope
 	api    API
 	policy Policy
-	log    *slog.Logger
 
 	parties *parties
 	refs    *references
@@ -31,8 +52,8 @@ type Lane struct {
 }
 
 // NewLane makes the lane of one merchant account.
-func NewLane(scope ledger.Scope, api API, p Policy, log *slog.Logger) *Lane {
-	return &Lane{scope: scope, api: api, policy: p, log: log, parties: newParties(), refs: newReferences(),
+func NewLane(scope ledger.Scope, api API, p Policy) *Lane {
+	return &Lane{scope: scope, api: api, policy: p, parties: newParties(), refs: newReferences(),
 		limiter: newLimiter(p), opening: newFirstAnswers()}
 }
 

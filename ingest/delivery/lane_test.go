@@ -1,7 +1,6 @@
-package ingest
+package delivery
 
 import (
-	"log/slog"
 	"testing"
 	"testing/synctest"
 
@@ -12,7 +11,7 @@ import (
 // TestWidth: a 429 halves the lane, and with the last file it is as wide as ever.
 func TestWidth(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		lane := NewLane(ledger.Scope{}, nil, testPolicy(), slog.New(slog.DiscardHandler))
+		lane := NewLane(ledger.Scope{}, nil, testPolicy())
 		if got := lane.Width(); got != 8 {
 			t.Errorf("at rest: %d, want 8", got)
 		}

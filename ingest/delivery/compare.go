@@ -1,4 +1,4 @@
-package ingest
+package delivery
 
 import (
 	"cmp"
@@ -89,6 +89,24 @@ func describe(diffs []difference) string {
 			cmp.Or(d.theirs, noParty), cmp.Or(d.yours, "another that the API does not know"))
 	}
 	return strings.Join(texts, "; ")
+}
+
+// values are theirs and yours as JSON tells them.
+func (d difference) values(b *billfile.Bill, s *ledger.Seen) [2]any {
+	if d.field == fieldAmount {
+		return [2]any{s.Amount, b.Amount}
+	}
+	pair := [2]any{d.theirs, d.yours}
+	if d.theirs == "" {
+		pair[0] = nil
+	}
+	switch d.yours {
+	case "":
+		pair[1] = "unknown"
+	case noParty:
+		pair[1] = nil
+	}
+	return pair
 }
 
 // misheard completes what a 201 said of a bill with what was sent, where it said nothing, and tells where it said otherwise: then a bill

@@ -1,4 +1,4 @@
-package ingest
+package delivery
 
 import (
 	"context"
@@ -195,19 +195,48 @@ func TestGateHaltAndCancel(t *testing.T) {
 	})
 }
 
-func TestBackoff(t *testing.T) {
-	p := testPolicy()
-	for n := 1; n < 100; n++ {
-		for _, who := range []string{"", "INV-1", "INV-2"} {
-			if d := p.backoff(who, n); d < p.BackoffMin || d > p.BackoffMax {
-				t.Errorf("backoff(%q, %d) = %v", who, n, d)
+// A 429 stops all senders, also those that a rate limit paces.
+func TestThrottledWithRateLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := testPolicy()
+		p.RateLimit = 20
+		g := newGate(p, newLimiter(p))
+		begun := time.Now()
+		var sent []time.Duration
+		done := make(chan struct{})
+		for i := range 40 {
+			go func() {
+				leave, err := g.enter(t.Context())
+				if err != nil {
+					t.Error(err)
+				}
+				sent = append(sent, time.Since(begun)) // one at a time: the limiter spaces them out
+				if len(sent) == 1 {
+					g.leave(leave, "INV-0", throttledFor(3*time.Second))
+				} else {
+					g.leave(leave, fmt.Sprint("INV-", i), goodAnswer)
+				}
+				done <- struct{}{}
+			}()
+		}
+		for range 40 {
+			<-done
+		}
+		for i, at := range sent[1:] {
+			if at < 3*time.Second {
+				t.Errorf("request %d left %v after the 429", i+1, at)
 			}
 		}
-	}
-	if p.backoff("INV-1", 5) == p.backoff("INV-2", 5) {
-		t.Error("two rows wait equally long: no jitter")
-	}
-	if p.backoff("INV-1", 1) > 2*p.BackoffMin {
-		t.Errorf("first wait is %v", p.backoff("INV-1", 1))
-	}
+		for i := range sent {
+			if i+20 < len(sent) && sent[i+20]-sent[i] < time.Second {
+				t.Errorf("21 requests within %v", sent[i+20]-sent[i])
+			}
+		}
+	})
 }
+
+func throttledFor(d time.Duration) client.Answer {
+	return client.Answer{Kind: client.Throttled, Status: 429, RetryAfter: d}
+}
+
+var goodAnswer = client.Answer{Kind: client.Created, Status: 201}

@@ -1,4 +1,4 @@
-package ingest
+package delivery
 
 import (
 	"context"
@@ -30,12 +30,12 @@ const (
 
 // fanout is the delivery of one file's rows.
 type fanout struct {
-	lane     *Lane
-	ledger   ledger.Ledger
-	file     *ledger.File
-	progress Progress
-	gate     *gate
-	opening  *firstAnswers
+	lane    *Lane
+	ledger  ledger.Ledger
+	file    *ledger.File
+	told    func(ledger.Status) // of each row that gets its outcome; may be nil
+	gate    *gate
+	opening *firstAnswers
 	// staged bounds the rows that are recorded as about to be sent: enough to share syncs and to
 	// keep all senders busy, few enough that a crash leaves few rows in doubt.
 	staged *semaphore.Weighted
@@ -47,19 +47,15 @@ type fanout struct {
 	lasting context.Context
 }
 
-// records are the records of a file in order; io.EOF ends them. *billfile.Decoder is one.
-type records interface {
-	Next() (*billfile.Record, error)
-}
-
-// deliver takes every row of the file that has no outcome yet to its outcome. When it returns nil, all of them are
+// Deliver takes every row of the file that has no outcome yet to its outcome. When it returns nil, all of them are
 // durable. Cancelling ctx is the soft stop: nothing new is sent, answers under way are awaited and
-// recorded, and ctx's cause is returned.
-func (l *Lane) deliver(ctx context.Context, led ledger.Ledger, f *ledger.File, recs records, progress Progress) error {
+// recorded, and ctx's cause is returned. told, if not nil, gets the status of each row that has its outcome; it is called
+// concurrently and must not block. Errors of a run that had to stop are a *Stop.
+func (l *Lane) Deliver(ctx context.Context, led ledger.Ledger, f *ledger.File, recs *billfile.Decoder, told func(ledger.Status)) error {
 	g, first := l.join(), l.opening
 	defer l.part()
 	fan := &fanout{
-		lane: l, ledger: led, file: f, progress: progress, gate: g, opening: first,
+		lane: l, ledger: led, file: f, told: told, gate: g, opening: first,
 		staged:  semaphore.NewWeighted(int64(max(minStaged, 4*l.policy.Concurrency))),
 		slots:   semaphore.NewWeighted(window),
 		places:  semaphore.NewWeighted(window + parking),
@@ -85,7 +81,7 @@ func (l *Lane) deliver(ctx context.Context, led ledger.Ledger, f *ledger.File, r
 }
 
 // feed sets rows going, in file order, chunk by chunk.
-func (f *fanout) feed(ctx context.Context, recs records, rows *errgroup.Group) error {
+func (f *fanout) feed(ctx context.Context, recs *billfile.Decoder, rows *errgroup.Group) error {
 	next := make(chan *delivery)
 	defer close(next)
 	for done := false; !done; {
@@ -145,7 +141,7 @@ func (d *delivery) park() {
 }
 
 // read reads the next chunk and drops the rows that have their outcome. Invalid ones get theirs here.
-func (f *fanout) read(ctx context.Context, recs records) ([]*delivery, error) {
+func (f *fanout) read(ctx context.Context, recs *billfile.Decoder) ([]*delivery, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
 	}
@@ -208,8 +204,8 @@ func (f *fanout) refuse(ctx context.Context, rec *billfile.Record) error {
 
 // tell lets those who watch know of one more row that has its outcome.
 func (f *fanout) tell(s ledger.Status) {
-	if f.progress != nil {
-		f.progress.RowDone(f.file.ID, s)
+	if f.told != nil {
+		f.told(s)
 	}
 }
 

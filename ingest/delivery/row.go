@@ -1,4 +1,4 @@
-package ingest
+package delivery
 
 import (
 	"context"
@@ -276,15 +276,6 @@ func (d *delivery) broken(err error) error {
 	return err
 }
 
-// stopsAll reports whether an answer shows that nothing more is to be sent to this API.
-func stopsAll(a client.Answer) bool {
-	switch a.Kind {
-	case client.Mismatched, client.Redirected, client.KeyRefused, client.Untrusted:
-		return true
-	}
-	return false
-}
-
 // stop ends the run for an answer that is no row's fault.
 func (d *delivery) stop() error {
 	d.gate.halt(stopReason(d.last))
@@ -307,26 +298,4 @@ func (d *delivery) wait(ctx context.Context, ready <-chan struct{}) error {
 	case <-d.gate.closed:
 		return d.gate.err()
 	}
-}
-
-// statusText is what a status means, in words of ours: the API's own may quote a row.
-func statusText(a client.Answer) string { return client.StatusText(a.Status) }
-
-// stopReason says what is wrong with the set-up, and what to do.
-func stopReason(a client.Answer) error {
-	switch a.Kind {
-	case client.KeyRefused:
-		return fmt.Errorf("%w: the API refuses the key (%d %s): check api.key_file and that the key is active; then run again",
-			ErrSetup, a.Status, statusText(a))
-	case client.Redirected:
-		return fmt.Errorf("%w: the API answers with a redirect (%d), which is never followed: correct api.base_url; then run again", ErrSetup, a.Status)
-	case client.Untrusted:
-		return fmt.Errorf("%w: the API's certificate is not trusted (%v): check api.base_url and the machine's certificates; then run again", ErrSetup, a.Err)
-	case client.Mismatched:
-		return fmt.Errorf("%w: the API answered about another bill than was asked for: check what stands between here and api.base_url; then run again", ErrSetup)
-	case client.Refused:
-		return fmt.Errorf("%w: the API refuses the first rows all alike (%d %s), so no row is blamed: check api.base_url and that the merchant may bill; then run again",
-			ErrSetup, a.Status, statusText(a))
-	}
-	return fmt.Errorf("%w: the API answered %s", ErrStopped, a.Label())
 }

@@ -1,0 +1,352 @@
+package delivery
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+
+	"billdrop/client"
+	"billdrop/ingest/billfile"
+	"billdrop/ingest/ledger"
+)
+
+// Prospect is what Deliver would make of a row now.
+type Prospect struct {
+	// Status is Created, Existing, Conflict, Rejected, or Unknown where the API gave no answer.
+	Status ledger.Status
+	// Customers and Accounts would be created with the bill, and with no row before it in this forecast.
+	Customers, Accounts int
+	// Fields are what a bill in Conflict says otherwise than the row: theirs, then yours. Amounts are in minor units, null is
+	// none, "unknown" a party of the row's that the API does not know.
+	Fields map[string][2]any
+	// Detail tells a person what is wrong with a row in Conflict, or one to be Rejected; that has a Column and a Code, too.
+	Column, Code, Detail string
+}
+
+// Forecast foretells what Deliver would make of rows. It reads the ledger and asks the API, each bill and party at most once
+// but for repetitions after failures, and changes neither. It is used by one goroutine. Memory grows with the number of customers
+// and accounts that the API has to be asked for.
+type Forecast struct {
+	lane    *Lane
+	ledger  ledger.Ledger // nil: there is none yet
+	gate    *gate
+	gets    atomic.Int64
+	foreign atomic.Bool // an answer of the API's was not in the form that it documents
+
+	// parties are those of the chunk at hand, and of earlier ones those that the API was asked for. Changed between
+	// chunks alone.
+	parties map[partyName]*foreseenParty
+}
+
+// partyName is how a row names a customer or an account. An id may look like a reference, but is none.
+type partyName struct {
+	ledger.PartyRef
+	byID bool // Reference is the API's id
+}
+
+// foreseen is one row. It is judged by one goroutine, and told about when that has ended.
+type foreseen struct {
+	bill              *billfile.Bill
+	rec               *ledger.Bill   // nil: the ledger never heard of the reference
+	account, customer *foreseenParty // nil: the row names none, or names an account by its id
+
+	status ledger.Status
+	seen   ledger.Seen      // the bill that exists
+	diffs  []difference     // of a conflict
+	brings []*foreseenParty // that would be created with it
+	lacks  *foreseenParty   // of a rejected row: what is not there
+}
+
+// foreseenParty is one customer or account, asked for once however many rows name it.
+type foreseenParty struct {
+	partyName
+	id      string // "" = the API has none; from the ledger, or set by asking
+	known   bool   // from the ledger: nothing is asked
+	counted bool   // as new
+
+	once sync.Once
+	ok   bool // asking gave an answer
+	err  error
+}
+
+// Forecast begins a forecast; led is only read, and nil where there is none yet. Its requests pass the lane's gate, as a run's
+// would. Every forecast must be closed.
+func (l *Lane) Forecast(led ledger.Ledger) *Forecast {
+	f := &Forecast{lane: l, ledger: led, gate: l.join(), parties: make(map[partyName]*foreseenParty)}
+	l.opening.feeding(-1) // nothing is sent that could be refused
+	return f
+}
+
+// Close ends the forecast.
+func (f *Forecast) Close() { f.lane.part() }
+
+// Gets is how many look-ups were sent so far.
+func (f *Forecast) Gets() int { return int(f.gets.Load()) }
+
+// Foreign reports whether the API's answers to look-ups of what it does not have were not in the form that it documents: it
+// may be another server.
+func (f *Forecast) Foreign() bool { return f.foreign.Load() }
+
+// Rows foretells what would become of some valid rows, in their order. They wait for nothing but each other. done, if not nil, is
+// called as each of them is known, concurrently. Errors are the ledger's, ctx's cause, and the *Stop of a run that has to stop.
+func (f *Forecast) Rows(ctx context.Context, bills []*billfile.Bill, done func()) ([]Prospect, error) {
+	chunk := make([]*foreseen, len(bills))
+	for i, b := range bills {
+		chunk[i] = &foreseen{bill: b, status: ledger.Unknown}
+	}
+	if err := f.prepare(ctx, chunk); err != nil {
+		return nil, err
+	}
+	rows, rctx := errgroup.WithContext(ctx)
+	for _, r := range chunk {
+		rows.Go(func() error {
+			err := f.judge(rctx, r)
+			if done != nil {
+				done()
+			}
+			return err
+		})
+	}
+	if err := rows.Wait(); err != nil {
+		if stopped := f.gate.err(); stopped != nil {
+			return nil, stopped // says it best
+		}
+		return nil, err
+	}
+	prospects := make([]Prospect, len(chunk))
+	for i, r := range chunk {
+		prospects[i] = r.prospect()
+	}
+	return prospects, nil
+}
+
+// prospect tells what was found. It is called in the order of the rows, by one goroutine.
+func (r *foreseen) prospect() Prospect {
+	p := Prospect{Status: r.status}
+	switch r.status {
+	case ledger.Created:
+		for _, e := range r.brings {
+			switch {
+			case e.counted:
+			case e.Kind == ledger.Account:
+				p.Accounts++
+			default:
+				p.Customers++
+			}
+			e.counted = true
+		}
+	case ledger.Conflict:
+		p.Fields, p.Detail = make(map[string][2]any), describe(r.diffs)
+		for _, d := range r.diffs {
+			p.Fields[d.field] = d.values(r.bill, &r.seen)
+		}
+	case ledger.Rejected:
+		p.Column, p.Code, p.Detail = r.lacks.wrong()
+	}
+	return p
+}
+
+// wrong says what is wrong with a row for lack of this party.
+func (n partyName) wrong() (column, code, detail string) {
+	switch {
+	case !n.byID:
+		return "account_reference", codeUnknownAccount, unknownAccount
+	case n.Kind == ledger.Account:
+		return "account_id", codeUnknownAccount, "the API has no account of this id, or not of this merchant; correct it"
+	}
+	return "customer_id", "unknown_customer", "the API has no customer of this id, or not of this merchant; correct it"
+}
+
+// prepare reads from the ledger what it knows of a chunk's bills and parties.
+func (f *Forecast) prepare(ctx context.Context, chunk []*foreseen) error {
+	for name, e := range f.parties {
+		if e.known {
+			delete(f.parties, name) // read again where it is needed: memory is for what was asked for
+		}
+	}
+	refs := make([]string, len(chunk))
+	var fresh []ledger.PartyRef
+	refer := func(kind ledger.PartyKind, reference, id string) *foreseenParty {
+		name := partyName{ledger.PartyRef{Kind: kind, Reference: reference}, id != ""}
+		switch {
+		case id != "":
+			name.Reference = id
+		case reference == "":
+			return nil
+		}
+		e := f.parties[name]
+		if e == nil {
+			e = &foreseenParty{partyName: name}
+			f.parties[name] = e
+			if !name.byID {
+				fresh = append(fresh, name.PartyRef)
+			}
+		}
+		return e
+	}
+	for i, r := range chunk {
+		refs[i] = r.bill.Reference
+		r.account = refer(ledger.Account, r.bill.AccountReference, r.bill.AccountID)
+		if r.bill.AccountID == "" { // else whose account it is matters to nobody
+			r.customer = refer(ledger.Customer, r.bill.CustomerReference, r.bill.CustomerID)
+		}
+	}
+	if f.ledger == nil {
+		return nil
+	}
+	bills, err := f.ledger.Bills(ctx, f.lane.scope, refs)
+	if err != nil {
+		return err
+	}
+	known, err := f.ledger.Parties(ctx, f.lane.scope, fresh)
+	if err != nil {
+		return err
+	}
+	for _, r := range chunk {
+		r.rec = bills[r.bill.Reference]
+	}
+	for ref, k := range known {
+		e := f.parties[partyName{PartyRef: ref}]
+		e.id, e.known = k.ID, true
+	}
+	return nil
+}
+
+// judge finds out what a run would make of a row.
+func (f *Forecast) judge(ctx context.Context, r *foreseen) error {
+	if r.rec != nil && r.rec.State == ledger.Exists {
+		r.seen = r.rec.Seen
+		return f.compare(ctx, r)
+	}
+	a, err := f.ask(ctx, f.lane.api.GetBill, r.bill.Reference)
+	switch {
+	case err != nil:
+		return err
+	case a.Kind == client.Found:
+		r.seen = seen(a.Bill)
+		return f.compare(ctx, r)
+	case a.Kind == client.Absent:
+		return f.create(ctx, r)
+	}
+	return nil // it stays unknown
+}
+
+// compare tells a bill that exists from one in conflict.
+func (f *Forecast) compare(ctx context.Context, r *foreseen) error {
+	who := payer{AccountID: r.bill.AccountID, CustomerID: r.bill.CustomerID}
+	ok := true
+	var err error
+	switch { // what is named by its id is compared by it
+	case r.account != nil && !r.account.byID:
+		who.AccountID, ok, err = f.find(ctx, r.account)
+	case r.account == nil && r.customer != nil && !r.customer.byID:
+		who.CustomerID, ok, err = f.find(ctx, r.customer)
+	}
+	if err != nil || !ok {
+		return err
+	}
+	r.status = ledger.Existing
+	if r.diffs = differences(r.bill, r.seen, who); len(r.diffs) > 0 {
+		r.status = ledger.Conflict
+	}
+	return nil
+}
+
+// create finds out which parties the bill would bring with it: what a run would nest in its body.
+func (f *Forecast) create(ctx context.Context, r *foreseen) error {
+	for _, e := range []*foreseenParty{r.account, r.customer} {
+		if e == nil {
+			continue
+		}
+		id, ok, err := f.find(ctx, e)
+		switch {
+		case err != nil || !ok:
+			return err
+		case id == "" && e.byID:
+			r.status, r.lacks = ledger.Rejected, e
+			return nil
+		case id == "":
+			r.brings = append(r.brings, e)
+		case e == r.account:
+			r.status = ledger.Created
+			return nil // an account that is there has its customer
+		}
+	}
+	r.status = ledger.Created
+	if r.account != nil && r.customer == nil { // and the account is not there, or the row would be done with above
+		r.status, r.lacks = ledger.Rejected, r.account
+	}
+	return nil
+}
+
+// find is the id of a party, "" when the API has none such. ok false = no answer could be had.
+func (f *Forecast) find(ctx context.Context, e *foreseenParty) (id string, ok bool, err error) {
+	if e.known {
+		return e.id, true, nil
+	}
+	e.once.Do(func() {
+		get := f.lane.api.GetCustomer
+		if e.Kind == ledger.Account {
+			get = f.lane.api.GetAccount
+		}
+		var a client.Answer
+		a, e.err = f.ask(ctx, get, e.Reference)
+		e.ok = a.Kind == client.Found || a.Kind == client.Absent
+		switch {
+		case a.Account != nil:
+			e.id = a.Account.ID
+		case a.Customer != nil:
+			e.id = a.Customer.ID
+		}
+	})
+	return e.id, e.ok, e.err
+}
+
+// ask sends one GET through the gate.
+func (f *Forecast) ask(ctx context.Context, get lookup, reference string) (client.Answer, error) {
+	return f.gate.ask(ctx, get, reference, func(a client.Answer) error {
+		if a.Kind != client.NotSent {
+			f.gets.Add(1)
+		}
+		if a.Kind == client.Absent && !documented(a) {
+			f.foreign.Store(true)
+		}
+		return nil
+	})
+}
+
+// documented reports whether a refusal came as the problem document in which the API, by its documentation, tells
+// every error. What another server says at a wrong address does not.
+func documented(a client.Answer) bool { return a.Problem.Type != "" || a.Problem.Detail != "" }
+
+// Probe asks the API once, past the gate, for a bill of this reference, which nobody must have. It returns nil when the
+// API denies it in its own words: then the address is right and the key is known. Errors are a
+// *Stop.
+func (l *Lane) Probe(ctx context.Context, reference string) error {
+	a := l.api.GetBill(ctx, reference)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	switch a.Kind {
+	case client.Absent:
+		if documented(a) {
+			return nil
+		}
+		return &Stop{Setup: true, Reason: "what answers there is not the Billing API: its 404 is no problem document", Hint: "correct api.base_url"}
+	case client.KeyRefused, client.Redirected, client.Untrusted, client.Mismatched:
+		return stopReason(a)
+	case client.Throttled:
+		return &Stop{Reason: "the API answers 429, too many requests", Hint: "wait a while, and lower api.rate_limit if it stays"}
+	case client.NotSent, client.Lost, client.Unreadable:
+		return &Stop{Reason: fmt.Sprintf("no answer that could be used (%v)", a.Err), Hint: "check api.base_url, the network and whether the API is up"}
+	case client.ServerFault:
+		if a.Status < 500 {
+			return &Stop{Setup: true, Reason: fmt.Sprintf("what answers there is not the Billing API: it answered %d with a page for people", a.Status), Hint: "correct api.base_url"}
+		}
+		return &Stop{Reason: fmt.Sprintf("the API is not well (%d %s)", a.Status, client.StatusText(a.Status)), Hint: "wait, or ask Moment"}
+	}
+	return &Stop{Setup: true, Reason: "the API answered " + a.Label() + " to a look-up of a bill that nobody has", Hint: "check api.base_url"}
+}

@@ -1,0 +1,70 @@
+package delivery
+
+import (
+	"errors"
+	"fmt"
+
+	"billdrop/client"
+)
+
+var (
+	// ErrStopped is every reason for which a run ends before its work is done though no row is
+	// to blame: the API is down or refuses the key, a disk is full. It is safe to run again.
+	ErrStopped = errors.New("stopped before the work was done")
+	// ErrSetup is an ErrStopped that no waiting mends: a person has to correct the set-up.
+	ErrSetup = errors.New("the set-up has to be corrected")
+)
+
+// Stop is why a run ends before its work is done. errors.Is finds ErrStopped in it, and
+// ErrSetup where Setup is set.
+type Stop struct {
+	Reason string // what is wrong
+	Hint   string // what to do, before the next run
+	Setup  bool   // waiting does not help
+	Err    error  // the error behind it; nil: none
+}
+
+func (s *Stop) Error() string { return ErrStopped.Error() + ": " + s.Reason }
+
+// Advice returns what a person is to do about it.
+func (s *Stop) Advice() string { return s.Hint }
+
+// Is reports whether the stop is of the kind of target.
+func (s *Stop) Is(target error) bool {
+	return target == ErrStopped || target == ErrSetup && s.Setup
+}
+
+func (s *Stop) Unwrap() error { return s.Err }
+
+// stopsAll reports whether an answer shows that nothing more is to be sent to this API.
+func stopsAll(a client.Answer) bool {
+	switch a.Kind {
+	case client.Mismatched, client.Redirected, client.KeyRefused, client.Untrusted:
+		return true
+	}
+	return false
+}
+
+// stopReason is what is wrong with the set-up, and what to do. It quotes nothing of what the API
+// says: that may hold a row's data.
+func stopReason(a client.Answer) error {
+	status := fmt.Sprintf("%d %s", a.Status, client.StatusText(a.Status))
+	switch a.Kind {
+	case client.KeyRefused:
+		return &Stop{Setup: true, Reason: "the API refuses the key (" + status + ")",
+			Hint: "check api.key_file and that the key is active"}
+	case client.Redirected:
+		return &Stop{Setup: true, Reason: fmt.Sprintf("the API answers with a redirect (%d), which is never followed", a.Status),
+			Hint: "correct api.base_url"}
+	case client.Untrusted:
+		return &Stop{Setup: true, Reason: fmt.Sprintf("the API's certificate is not trusted (%v)", a.Err),
+			Hint: "check api.base_url and the machine's certificates"}
+	case client.Mismatched:
+		return &Stop{Setup: true, Reason: "the API answered about another bill than was asked for",
+			Hint: "check what stands between here and api.base_url"}
+	case client.Refused:
+		return &Stop{Setup: true, Reason: "the API refuses the first rows all alike (" + status + "), so no row is blamed",
+			Hint: "check api.base_url and that the merchant may bill"}
+	}
+	return &Stop{Reason: "the API answered " + a.Label()}
+}
