@@ -1,0 +1,61 @@
+package delivery
+
+import (
+	"context"
+	"sync"
+)
+
+// references holds the bill references in flight: one row at a time works on a reference. It may be used concurrently.
+type references struct {
+	mu   sync.Mutex
+	held map[string][]chan struct{} // reference → who waits for it, in order
+}
+
+func newReferences() *references { return &references{held: make(map[string][]chan struct{})} }
+
+// take takes a reference if it is free, and otherwise returns the channel that is closed once it has been handed over.
+func (r *references) take(ref string) <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	waiting, held := r.held[ref]
+	if !held {
+		r.held[ref] = nil
+		return nil
+	}
+	turn := make(chan struct{})
+	r.held[ref] = append(waiting, turn)
+	return turn
+}
+
+// give hands a reference to the next who waits for it, or frees it.
+func (r *references) give(ref string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if waiting := r.held[ref]; len(waiting) > 0 {
+		close(waiting[0])
+		r.held[ref] = waiting[1:]
+		return
+	}
+	delete(r.held, ref)
+}
+
+// await waits for the turn that take returned. Without its turn the reference is not held.
+func (r *references) await(ctx context.Context, ref string, turn <-chan struct{}) error {
+	select {
+	case <-turn:
+		return nil
+	case <-ctx.Done():
+	}
+	r.mu.Lock()
+	waiting := r.held[ref]
+	for i, w := range waiting {
+		if (<-chan struct{})(w) == turn {
+			r.held[ref] = append(waiting[:i:i], waiting[i+1:]...)
+			r.mu.Unlock()
+			return context.Cause(ctx)
+		}
+	}
+	r.mu.Unlock()
+	r.give(ref) // it was handed over in this very moment
+	return context.Cause(ctx)
+}
