@@ -33,7 +33,7 @@ type result struct {
 	// Of an answer; status is 0 when there was none.
 	status  int
 	header  http.Header
-	room    *bytes.Buffer // what body is in
+	buf     *bytes.Buffer // holds body
 	body    []byte
 	bodyErr error     // the body could not be read to its end
 	now     time.Time // for a Retry-After date, should the answer have no Date
@@ -127,7 +127,7 @@ func readObject(o object, body []byte) (identity, func(*Answer), error) {
 	switch o {
 	case bills:
 		v := new(Bill)
-		err = readBill(body, v)
+		err = json.Unmarshal(body, v)
 		id, set = identity{v.ID, v.ExternalReference}, func(a *Answer) { a.Bill = v }
 	case customers:
 		v := new(Customer)
@@ -246,7 +246,7 @@ func describe(err error) error {
 	var timeout net.Error
 	var record tls.RecordHeaderError
 	switch {
-	case errors.Is(err, errTooLarge), errors.Is(err, errHeaderTooLarge):
+	case errors.Is(err, errTooLarge):
 		return err
 	case errors.Is(err, context.Canceled):
 		return &failure{"interrupted", err}
@@ -266,6 +266,8 @@ func describe(err error) error {
 		return &failure{"server speaks plain HTTP where https is asked for", err}
 	case strings.HasPrefix(err.Error(), "tls: "):
 		return &failure{clean(err.Error(), maxDetail), err}
+	case strings.Contains(err.Error(), "response headers exceeded"):
+		return &failure{"answer has a header larger than 64 KiB", err}
 	case strings.Contains(err.Error(), "malformed"):
 		return &failure{"answer is not HTTP", err}
 	}

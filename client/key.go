@@ -1,50 +1,52 @@
 package client
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
 )
 
-// Prefixes of Moment's keys. Public keys (pk_) are for browsers and are no use here.
+// Prefixes of Moment's keys. Public keys (pk_) are for browsers; the Billing API does not accept them.
 const (
 	secretPrefix = "sk_"
 	testPrefix   = "sk_test_"
+	publicPrefix = "pk_"
 	maxKeyBytes  = 512
 )
 
-// Key is a secret key of the API. Whatever prints it (fmt with any verb, slog, JSON, YAML, text) gets a
-// placeholder that tells test from live and nothing more; only this package reads the secret itself. It must not
-// be the key of a JSON object: encoding/json takes strings there as they are.
+// Key is a secret key of the API. Printing one (fmt with any verb, slog, JSON, YAML, text) writes a
+// placeholder that shows only whether it is a test or a live key; this package alone reads the secret. A
+// Key must not be the key of a JSON object, because encoding/json writes strings there as they are.
 type Key string
 
-// ParseKey reads a secret key; space around it, such as a key file's line end, is dropped. The error says what is
-// wrong with it but never quotes it.
+// ParseKey reads a secret key. It drops space around it, such as the line end of a key file. The error is an
+// *Error, which says what is wrong with the key and never quotes it.
 func ParseKey(s string) (Key, error) {
 	s = strings.TrimSpace(s)
+	wrong := func(problem, hint string) (Key, error) { return "", &Error{"key", problem, hint} }
 	switch {
 	case s == "":
-		return "", errors.New("API key is empty: put the secret key (sk_test_… or sk_…) there")
-	case strings.HasPrefix(s, "pk_"):
-		return "", errors.New("API key is a public key (pk_…): use the secret key (sk_test_… or sk_…)")
+		return wrong("is empty", "put the secret key (sk_test_… or sk_…) there")
+	case strings.HasPrefix(s, publicPrefix):
+		return wrong("is a public key (pk_…)", "use the secret key (sk_test_… or sk_…)")
 	case !strings.HasPrefix(s, secretPrefix):
-		return "", errors.New("API key is no secret key: it should start with sk_test_ or sk_")
+		return wrong("is not a secret key", "use the one that begins with sk_test_ or sk_")
 	case s == testPrefix || s == secretPrefix:
-		return "", errors.New("API key is cut off after its prefix: copy the whole key")
+		return wrong("is cut off after its prefix", "copy the whole key")
 	case len(s) > maxKeyBytes:
-		return "", fmt.Errorf("API key is longer than %d bytes: copy the key alone", maxKeyBytes)
+		return wrong(fmt.Sprintf("is longer than %d bytes", maxKeyBytes), "copy the key alone")
 	}
 	for i := range len(s) {
-		// It goes into a header: a space or line end inside is a second line of the file, or a paste gone wrong.
+		// The key is sent in a header (RFC 9110, section 5.5). A space or line end inside it comes from
+		// a second line in the file, or from a paste that went wrong.
 		if s[i] <= ' ' || s[i] > '~' {
-			return "", errors.New("API key has a space, a line end or another odd character inside: copy the key alone")
+			return wrong("has a space, a line end or a character outside ASCII in it", "copy the key alone")
 		}
 	}
 	return Key(s), nil
 }
 
-// Mode is "test" for a key that moves no money, and "live" for every other.
+// Mode returns "test" for a key that moves no money, and "live" for every other.
 func (k Key) Mode() string {
 	if strings.HasPrefix(string(k), testPrefix) {
 		return "test"
@@ -52,7 +54,7 @@ func (k Key) Mode() string {
 	return "live"
 }
 
-// String is the placeholder.
+// String returns the placeholder.
 func (k Key) String() string {
 	if k.Mode() == "test" {
 		return "sk_test_[redacted]"
@@ -60,14 +62,14 @@ func (k Key) String() string {
 	return "sk_[redacted]"
 }
 
-// GoString is the placeholder.
+// GoString returns the placeholder.
 func (k Key) GoString() string { return k.String() }
 
-// Format writes the placeholder for every verb: %x and %d of a string type would bypass String.
+// Format writes the placeholder for every verb. Without it, %x and %d would bypass String.
 func (k Key) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(k.String())) }
 
-// LogValue is the placeholder.
+// LogValue returns the placeholder.
 func (k Key) LogValue() slog.Value { return slog.StringValue(k.String()) }
 
-// MarshalText writes the placeholder; JSON and YAML encoders use it.
+// MarshalText returns the placeholder; encoders of JSON and YAML use it.
 func (k Key) MarshalText() ([]byte, error) { return []byte(k.String()), nil }

@@ -8,15 +8,17 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"sync/atomic"
 	"time"
 )
 
-// maxBody is the most that is read of an answer: 1 MiB, some thousand times a bill.
-const maxBody = 1 << 20
-
-// maxRoom is the largest room for an answer that is kept for another one.
-const maxRoom = 16 << 10
+const (
+	// maxBody bounds what is read of an answer: 1 MiB, some thousand times a bill.
+	maxBody = 1 << 20
+	// maxKeptBuffer is the largest buffer that is kept for another answer.
+	maxKeptBuffer = 16 << 10
+	// maxIdempotencyKey is the API's limit of an idempotency key, in bytes.
+	maxIdempotencyKey = 255
+)
 
 var (
 	errTooLarge     = errors.New("answer is larger than 1 MiB")
@@ -25,28 +27,27 @@ var (
 	errDotReference = errors.New("reference is a dot segment, which would address another resource")
 )
 
-// request is one request, as both kinds of transport send it.
+// request is what one request says.
 type request struct {
 	method string
-	path   string // escaped
-	key    string // idempotency key, with a body
+	url    *url.URL
+	key    string // idempotency key of a POST
 	body   []byte
 }
 
 // post sends body under key.
 func (c *Client) post(ctx context.Context, o object, key, reference string, body []byte) Answer {
 	switch {
-	case !goodKey(key):
+	case !validIdempotencyKey(key):
 		return notBuilt(http.MethodPost, o, errBadKey)
 	case reference == "":
-		// It could not be told whom the answer is about.
-		return notBuilt(http.MethodPost, o, errNoReference)
+		return notBuilt(http.MethodPost, o, errNoReference) // the answer could not be checked
 	}
-	return c.exchange(ctx, &request{http.MethodPost, c.path + o.path(), key, body}, o, reference, &c.sentPosts)
+	return c.exchange(ctx, &request{http.MethodPost, c.url(o, ""), key, body}, o, reference)
 }
 
-// goodKey reports whether the API would take key for an idempotency key.
-func goodKey(key string) bool {
+// validIdempotencyKey reports whether the API accepts key as an idempotency key.
+func validIdempotencyKey(key string) bool {
 	for i := range len(key) {
 		switch c := key[i]; {
 		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-':
@@ -54,7 +55,7 @@ func goodKey(key string) bool {
 			return false
 		}
 	}
-	return 0 < len(key) && len(key) <= 255
+	return 0 < len(key) && len(key) <= maxIdempotencyKey
 }
 
 // get fetches one object.
@@ -65,57 +66,101 @@ func (c *Client) get(ctx context.Context, o object, reference string) Answer {
 	case ".", "..":
 		return notBuilt(http.MethodGet, o, errDotReference) // escaping does not disarm these
 	}
-	path := c.path + o.path() + "/" + url.PathEscape(reference)
-	return c.exchange(ctx, &request{method: http.MethodGet, path: path}, o, reference, &c.sentGets)
+	return c.exchange(ctx, &request{method: http.MethodGet, url: c.url(o, reference)}, o, reference)
 }
 
-// notBuilt is the answer to a request that could not be made at all.
+// notBuilt returns the answer to a request that could not be built.
 func notBuilt(method string, o object, err error) Answer {
 	return Answer{Kind: NotSent, Err: fmt.Errorf("%s %s: %w", method, o.noun(), err)}
 }
 
-// exchange sends req once, reads the whole answer within the client's timeout, and classifies it. It goes
-// straight to a transport: an http.Client would add redirects, cookies, and the URL in its errors.
-func (c *Client) exchange(ctx context.Context, req *request, o object, asked string, count *atomic.Int64) Answer {
-	room, _ := c.rooms.Get().(*bytes.Buffer)
-	if room == nil {
-		room = new(bytes.Buffer)
+// exchange sends req, reads the whole answer within the client's timeout, and classifies it. A
+// connection is used again only when its answer was one to this request.
+func (c *Client) exchange(ctx context.Context, req *request, o object, asked string) Answer {
+	buf, _ := c.buffers.Get().(*bytes.Buffer)
+	if buf == nil {
+		buf = new(bytes.Buffer)
 	}
-	defer c.reuse(room)
-	r := result{method: req.method, object: o, asked: asked, room: room}
+	defer c.keep(buf)
+	r := result{method: req.method, object: o, asked: asked, buf: buf}
 	if err := ctx.Err(); err != nil {
 		r.failure = err
 		return classify(r)
 	}
-	var used *conn
-	if c.own != nil {
-		used = c.own.do(ctx, req, &r, count)
-	} else {
-		c.foreign.do(ctx, req, &r, count)
-	}
+	var w wire
+	c.send(ctx, req, &r, &w)
 	r.now = time.Now()
 	a := classify(r)
-	if used != nil {
-		// After an answer about something else, the next one on this connection may be the one to this request.
-		used.unfit = used.unfit || a.Kind == Mismatched || a.Kind == Lost
-		c.own.give(used)
-	}
+	w.done(a.Err == nil)
 	return a
 }
 
-// reuse keeps the room of an answer for another one, unless it grew out of the usual. Answers hold copies of what they tell.
-func (c *Client) reuse(room *bytes.Buffer) {
-	if room.Cap() <= maxRoom {
-		room.Reset()
-		c.rooms.Put(room)
+// keep keeps the buffer of an answer for another one, unless it grew beyond the usual. An Answer
+// holds copies only.
+func (c *Client) keep(buf *bytes.Buffer) {
+	if buf.Cap() <= maxKeptBuffer {
+		buf.Reset()
+		c.buffers.Put(buf)
 	}
 }
 
-// read reads a body to its end, or to maxBody. Length is what the answer says of it, negative if nothing.
-func (r *result) read(body io.Reader, length int64) {
-	r.room.Grow(int(min(max(length, 0), maxBody)) + bytes.MinRead)
-	_, r.bodyErr = r.room.ReadFrom(io.LimitReader(body, maxBody+1))
-	if r.body = r.room.Bytes(); r.bodyErr == nil && len(r.body) > maxBody {
+// send sends req and fills in what came of it. It calls the transport directly, because an
+// http.Client would add redirects, cookies, and the URL in its errors.
+//
+// The timeout covers everything: waiting for a connection, connecting, sending, and reading the body.
+func (c *Client) send(ctx context.Context, req *request, r *result, w *wire) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	watched := w.watch(ctx)
+	res, err := c.transport.RoundTrip(c.build(watched, req))
+	for w.conn != nil && !w.open {
+		// The connection was closed before the request: nothing was sent, and an answer is to
+		// something else. net/http does not choose this connection again.
+		if err == nil {
+			_ = res.Body.Close()
+		}
+		w.conn = nil
+		if err = ctx.Err(); err == nil {
+			res, err = c.transport.RoundTrip(c.build(watched, req))
+		}
+	}
+	r.maybeSent = w.open
+	if err == nil {
+		r.status, r.header = res.StatusCode, res.Header
+		if r.status >= 200 {
+			r.read(res.Body, res.ContentLength)
+		} // else the body is the connection in another protocol (101), without an end
+		_ = res.Body.Close() // of a body that was not read to its end, this closes the connection
+	}
+	// A call that was given up reports why: the transport wraps that in several ways.
+	if ended := ctx.Err(); ended != nil {
+		if err != nil {
+			err = ended
+		}
+		if r.bodyErr != nil {
+			r.bodyErr = ended
+		}
+	}
+	r.failure = err
+}
+
+// build makes a request of net/http's. It has no GetBody: with one, and with its Idempotency-Key,
+// net/http would regard it as replayable and silently send it again when a kept-alive connection
+// turns out to be dead (see the documentation of http.Transport). The ledger would not know of that
+// second send.
+func (c *Client) build(ctx context.Context, req *request) *http.Request {
+	h := &http.Request{Method: req.method, URL: req.url, Host: req.url.Host, Header: c.header(req.key)}
+	if req.method == http.MethodPost {
+		h.Body, h.ContentLength = io.NopCloser(bytes.NewReader(req.body)), int64(len(req.body))
+	}
+	return h.WithContext(ctx)
+}
+
+// read reads a body to its end, or to maxBody. The announced length is negative when it is not known.
+func (r *result) read(body io.Reader, announced int64) {
+	r.buf.Grow(int(min(max(announced, 0), maxBody)) + bytes.MinRead)
+	_, r.bodyErr = r.buf.ReadFrom(io.LimitReader(body, maxBody+1))
+	if r.body = r.buf.Bytes(); r.bodyErr == nil && len(r.body) > maxBody {
 		r.body, r.bodyErr = nil, errTooLarge
 	}
 }

@@ -2,7 +2,7 @@ package client
 
 import (
 	"bufio"
-	"errors"
+	"context"
 	"io"
 	"net"
 	"net/http"
@@ -15,19 +15,40 @@ import (
 	"time"
 )
 
-// ownClient is a client of w with the transport of its own.
-func ownClient(t *testing.T, w wild) *Client {
+// wildClient returns a client of w that trusts its certificate.
+func wildClient(t *testing.T, w wild, cfg Config) *Client {
 	t.Helper()
-	c := newClient(t, Config{BaseURL: w.url, MaxConns: 4, Timeout: 10 * time.Second})
-	if c.own.tls != nil {
-		c.own.tls.RootCAs = w.pool
-	}
+	cfg.BaseURL = w.url
+	c := newClient(t, cfg)
+	c.transport.TLSClientConfig.RootCAs = w.pool
 	return c
 }
 
-// TestUnaskedAnswer: an answer that comes before its request is not taken for the next request's, wherever it waits: behind the first
-// in one write, in a write (and so a TLS record) of its own but the same segment, or later.
+// noticed returns a Dial that reports each connection which the client closes.
+func noticed() (dial dialFunc, closed chan struct{}) {
+	closed = make(chan struct{}, 100)
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := new(net.Dialer).DialContext(ctx, network, address)
+		return &noticedConn{Conn: c, closed: closed}, err
+	}, closed
+}
+
+type noticedConn struct {
+	net.Conn
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (c *noticedConn) Close() error {
+	defer c.once.Do(func() { c.closed <- struct{}{} })
+	return c.Conn.Close()
+}
+
+// TestUnaskedAnswer: an answer that comes before its request never passes for the answer to the next
+// request, wherever it waits: behind the first answer in one write, in a write (and so a TLS record) of
+// its own but the same segment, or in one that arrives later.
 func TestUnaskedAnswer(t *testing.T) {
+	silenceLog(t)
 	first, second := answer("201 Created", goodBill), answer("201 Created", strings.Replace(goodBill, "B-1", "B-2", 1))
 	write := func(c net.Conn, s string) { _, _ = io.WriteString(c, s) }
 	for name, send := range map[string]func(c net.Conn, later <-chan struct{}){
@@ -38,16 +59,16 @@ func TestUnaskedAnswer(t *testing.T) {
 			<-later
 			write(c, second)
 		},
-		"a timeout's notice": func(c net.Conn, later <-chan struct{}) {
+		"later, the notice of a timeout": func(c net.Conn, later <-chan struct{}) {
 			write(c, first)
 			<-later
 			write(c, "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n")
 		},
 	} {
 		for _, secure := range []bool{false, true} {
-			later, sent := make(chan struct{}), make(chan struct{})
+			later := make(chan struct{})
 			w := startWild(t, secure, func(c net.Conn, in *bufio.Reader, n int) {
-				if !hear(in) {
+				if !readRequest(in) {
 					return
 				}
 				if n > 1 {
@@ -55,22 +76,106 @@ func TestUnaskedAnswer(t *testing.T) {
 					return
 				}
 				send(c, later)
-				close(sent)
-				if hear(in) {
+				if readRequest(in) {
 					t.Errorf("%s, tls %v: the second request came on the same connection", name, secure)
 				}
 			})
-			c := ownClient(t, w)
+			dial, closed := noticed()
+			c := wildClient(t, w, Config{Dial: dial})
 			want(t, c.CreateBill(t.Context(), "k-1", "B-1", []byte("{}")), Created, "201")
 			close(later)
-			<-sent
+			if strings.HasPrefix(name, "later") {
+				<-closed // before that, the bytes may still be on their way
+			}
 			want(t, c.CreateBill(t.Context(), "k-2", "B-2", []byte("{}")), ServerFault, "500")
-			c.Close()
 		}
 	}
 }
 
-// TestClosedWhileIdle: a connection that the server has closed is noticed before anything is sent on it, however it was closed.
+// TestHandedOver: a request that waits for the connection of another does not get it when that one's
+// answer was about another bill, or when something follows the answer. It is then sent on a new
+// connection, and only there.
+func TestHandedOver(t *testing.T) {
+	silenceLog(t)
+	about := func(reference string) string {
+		return answer("201 Created", strings.Replace(goodBill, "B-1", reference, 1))
+	}
+	for _, tc := range []struct {
+		name, reply string
+		first       Kind
+	}{
+		{"an answer about another bill", about("B-9"), Mismatched},
+		{"a second answer", about("B-1") + about("B-2"), Created},
+		{"a second answer, after a bill that does not match", about("B-9") + about("B-2"), Mismatched},
+		{"a second answer, after one without a body", answer("422 Unprocessable Content", "") + about("B-2"), Taken},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			reply, requests := make(chan struct{}), make(chan int, 10)
+			dials := 0
+			c := newClient(t, Config{BaseURL: "http://127.0.0.1:1", MaxConns: 1, Dial: func(context.Context, string, string) (net.Conn, error) {
+				dials++
+				mine, theirs := net.Pipe()
+				go func(n int) {
+					defer func() { _ = theirs.Close() }()
+					in := bufio.NewReader(theirs)
+					for readRequest(in) {
+						requests <- n
+						if n > 1 {
+							_, _ = io.WriteString(theirs, answer("500 Another Connection", ""))
+							continue
+						}
+						<-reply
+						_, _ = io.WriteString(theirs, tc.reply)
+					}
+				}(dials)
+				return mine, nil
+			}})
+			answers := [2]Answer{}
+			var senders sync.WaitGroup
+			for i, reference := range []string{"B-1", "B-2"} {
+				senders.Go(func() { answers[i] = c.CreateBill(t.Context(), "k-"+reference, reference, []byte("{}")) })
+				synctest.Wait() // the second waits for the only connection
+			}
+			close(reply)
+			senders.Wait()
+			c.transport.CloseIdleConnections()
+			synctest.Wait()
+			close(requests)
+			var got []int
+			for n := range requests {
+				got = append(got, n)
+			}
+			if answers[0].Kind != tc.first || answers[1].Status != 500 || len(got) != 2 || got[0] != 1 || got[1] != 2 {
+				t.Errorf("%s: answers %v and %v (%v), requests on connections %v", tc.name, answers[0].Kind, answers[1].Kind, answers[1].Err, got)
+			}
+		})
+	}
+}
+
+// TestOutOfStep: a connection that brought an answer about another bill is not used again: the next
+// answer on it may be that to an earlier request.
+func TestOutOfStep(t *testing.T) {
+	w := startWild(t, false, func(c net.Conn, in *bufio.Reader, n int) {
+		if !readRequest(in) {
+			return
+		}
+		if n > 1 {
+			_, _ = io.WriteString(c, answer("500 Another Connection", ""))
+			return
+		}
+		_, _ = io.WriteString(c, answer("201 Created", goodBill)) // about B-1
+		if readRequest(in) {
+			t.Error("the connection was used again after an answer about another bill")
+			_, _ = io.WriteString(c, answer("400 Bad Request", `{"title":"what the first request got"}`))
+		}
+	})
+	c := wildClient(t, w, Config{})
+	want(t, c.CreateBill(t.Context(), "k-9", "B-9", []byte("{}")), Mismatched, "201 other reference")
+	want(t, c.CreateBill(t.Context(), "k-2", "B-2", []byte("{}")), ServerFault, "500")
+}
+
+// TestClosedWhileIdle: a connection that the server has closed is closed here too, and not used again,
+// however it was closed.
 func TestClosedWhileIdle(t *testing.T) {
 	for name, end := range map[string]func(c net.Conn){
 		"end":   func(net.Conn) {},
@@ -84,29 +189,29 @@ func TestClosedWhileIdle(t *testing.T) {
 		for _, secure := range []bool{false, true} {
 			var posts atomic.Int64
 			w := startWild(t, secure, func(c net.Conn, in *bufio.Reader, _ int) {
-				if hear(in) {
+				if readRequest(in) {
 					posts.Add(1)
 					_, _ = io.WriteString(c, answer("201 Created", goodBill))
 					end(c)
 				}
 			})
-			c := ownClient(t, w)
+			dial, closed := noticed()
+			c := wildClient(t, w, Config{Dial: dial})
 			for i := range 5 {
 				if a := c.CreateBill(t.Context(), "k", "B-1", []byte("{}")); a.Kind != Created {
 					t.Errorf("%s, tls %v, request %d: %v (%v)", name, secure, i, a.Kind, a.Err)
 					break
 				}
-				<-w.closed
+				<-closed
 			}
-			if posts.Load() != 5 || c.Counts().Posts != 5 {
-				t.Errorf("%s, tls %v: %d POSTs arrived, %d counted", name, secure, posts.Load(), c.Counts().Posts)
+			if posts.Load() != 5 {
+				t.Errorf("%s, tls %v: %d POSTs arrived", name, secure, posts.Load())
 			}
-			c.Close()
 		}
 	}
 }
 
-// underneath is the socket of a connection of wild.
+// underneath returns the socket of a connection of wild.
 func underneath(c net.Conn) *net.TCPConn {
 	if secure, ok := c.(interface{ NetConn() net.Conn }); ok {
 		c = secure.NetConn()
@@ -138,18 +243,19 @@ func countingServer(t *testing.T, secure bool, before func()) (w wild, made *ato
 	return w, made
 }
 
-// TestConnectionLimit: no more connections than MaxConns, all of them used again, with and without TLS, whose session tickets are no
-// reason to give one up.
+// TestConnectionLimit: no more connections than MaxConns, all of them used again, with and without TLS,
+// whose session tickets are not a reason to give one up.
 func TestConnectionLimit(t *testing.T) {
 	for _, secure := range []bool{false, true} {
-		var now, most atomic.Int64
+		var now, most, posts atomic.Int64
 		w, made := countingServer(t, secure, func() {
+			posts.Add(1)
 			n := now.Add(1)
 			defer now.Add(-1)
 			for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
 			}
 		})
-		c := ownClient(t, w)
+		c := wildClient(t, w, Config{MaxConns: 4})
 		var senders sync.WaitGroup
 		for range 16 {
 			senders.Go(func() {
@@ -161,74 +267,41 @@ func TestConnectionLimit(t *testing.T) {
 			})
 		}
 		senders.Wait()
-		if most.Load() > 4 || made.Load() > 4 || c.Counts().Posts != 800 {
-			t.Errorf("tls %v: %d requests at a time on %d connections, 4 of each are allowed; %d counted", secure, most.Load(), made.Load(), c.Counts().Posts)
+		if most.Load() > 4 || made.Load() > 4 || posts.Load() != 800 {
+			t.Errorf("tls %v: %d requests at a time on %d connections, 4 of each are allowed; %d arrived", secure, most.Load(), made.Load(), posts.Load())
 		}
-		c.Close()
 	}
 }
 
-// TestIdleConnections: the one that was used last is used next; those that nobody used for a while are closed, and no others; after
-// Close none is kept.
+// TestIdleConnections: a connection is kept for the idle timeout, and no longer.
 func TestIdleConnections(t *testing.T) {
-	w, _ := countingServer(t, false, func() {})
 	synctest.Test(t, func(t *testing.T) {
-		own := ownClient(t, w).own
-		take := func() *conn {
-			c, err := own.take(t.Context(), time.Now().Add(time.Minute))
-			if err != nil {
-				t.Fatal(err)
+		var open, dials atomic.Int64
+		c := newClient(t, Config{BaseURL: "http://127.0.0.1:1", Dial: func(context.Context, string, string) (net.Conn, error) {
+			mine, theirs := net.Pipe()
+			open.Add(1)
+			dials.Add(1)
+			go func() {
+				in := bufio.NewReader(theirs)
+				for readRequest(in) {
+					_, _ = io.WriteString(theirs, answer("201 Created", goodBill))
+				}
+				open.Add(-1)
+			}()
+			return mine, nil
+		}})
+		for range 3 {
+			want(t, c.CreateBill(t.Context(), "k", "B-1", []byte("{}")), Created, "201")
+			time.Sleep(idleTimeout - time.Nanosecond)
+			synctest.Wait()
+			if open.Load() != 1 || dials.Load() != 1 {
+				t.Errorf("%d open of %d connections, 1 was expected to be kept", open.Load(), dials.Load())
 			}
-			return c
 		}
-		first, second := take(), take()
-		own.give(first)
-		time.Sleep(idleTimeout / 2)
-		own.give(second)
-		if again := take(); again != second {
-			t.Error("not the one that was used last")
-		}
-		own.give(second)
-
-		time.Sleep(idleTimeout / 2)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
-		if _, err := first.stream.Write(nil); !errors.Is(err, net.ErrClosed) || !second.quiet() {
-			t.Errorf("after the idle time of one: %v, the other is quiet: %v", err, second.quiet())
-		}
-		time.Sleep(idleTimeout / 2)
-		synctest.Wait()
-		if second.quiet() || own.reaper != nil {
+		if open.Load() != 0 {
 			t.Error("an idle connection stays")
 		}
-
-		third := take()
-		own.close()
-		own.give(third)
-		if third.quiet() || len(own.idle) != 0 {
-			t.Errorf("after Close, %d are kept", len(own.idle))
-		}
 	})
-}
-
-// TestOutOfStep: a connection that brought an answer about another bill is not used again: the next answer on it may be that to
-// an earlier request.
-func TestOutOfStep(t *testing.T) {
-	w := startWild(t, false, func(c net.Conn, in *bufio.Reader, n int) {
-		if !hear(in) {
-			return
-		}
-		if n > 1 {
-			_, _ = io.WriteString(c, answer("500 Another Connection", ""))
-			return
-		}
-		_, _ = io.WriteString(c, answer("201 Created", goodBill)) // about B-1
-		if hear(in) {
-			t.Error("the connection was used again after an answer about another bill")
-			_, _ = io.WriteString(c, answer("400 Bad Request", `{"title":"what the first request got"}`))
-		}
-	})
-	c := ownClient(t, w)
-	defer c.Close()
-	want(t, c.CreateBill(t.Context(), "k-9", "B-9", []byte("{}")), Mismatched, "201 other reference")
-	want(t, c.CreateBill(t.Context(), "k-2", "B-2", []byte("{}")), ServerFault, "500")
 }

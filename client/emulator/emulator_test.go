@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -27,7 +26,6 @@ type answer struct {
 	header   http.Header
 	body     map[string]any
 	raw      string
-	err      error
 }
 
 func (a answer) text(member string) string {
@@ -35,7 +33,7 @@ func (a answer) text(member string) string {
 	return s
 }
 
-// ask sends a raw request without sockets. The fields of header may be overridden; "" takes one away.
+// ask has the API answer a raw request. The fields of header may be overridden; "" takes one away.
 func ask(t *testing.T, api *emulator.API, method, path, body string, header map[string]string) answer {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, "http://api.example"+path, strings.NewReader(body))
@@ -49,13 +47,10 @@ func ask(t *testing.T, api *emulator.API, method, path, body string, header map[
 			req.Header.Set(name, value)
 		}
 	}
-	res, err := api.Transport().RoundTrip(req)
-	if err != nil {
-		return answer{err: err}
-	}
-	raw, err := io.ReadAll(res.Body)
-	a := answer{status: res.StatusCode, replayed: res.Header.Get("Idempotent-Replayed") == "true", header: res.Header, raw: string(raw), err: err}
-	_ = json.Unmarshal(raw, &a.body) // nil when it is no object
+	res := httptest.NewRecorder()
+	api.ServeHTTP(res, req)
+	a := answer{status: res.Code, replayed: res.Header().Get("Idempotent-Replayed") == "true", header: res.Header(), raw: res.Body.String()}
+	_ = json.Unmarshal(res.Body.Bytes(), &a.body) // nil when it is not an object
 	return a
 }
 
@@ -68,7 +63,7 @@ func post(t *testing.T, api *emulator.API, path, key, body string) answer {
 func expect(t *testing.T, a answer, status int, replayed bool) answer {
 	t.Helper()
 	if a.status != status || a.replayed != replayed {
-		t.Fatalf("got %d, replayed %v, %s (%v); want %d, %v", a.status, a.replayed, a.raw, a.err, status, replayed)
+		t.Fatalf("got %d, replayed %v, %s; want %d, %v", a.status, a.replayed, a.raw, status, replayed)
 	}
 	return a
 }
@@ -406,7 +401,6 @@ func TestManyAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(c.Close)
 	body := client.EncodeBill(client.BillRequest{ExternalReference: "B-1", Currency: "ZAR", AmountDue: 1, Customer: &client.CustomerRef{New: &client.Customer{ExternalReference: "C-1"}}})
 	var mu sync.Mutex
 	var fresh, ids []string
@@ -432,8 +426,8 @@ func TestManyAtOnce(t *testing.T) {
 	if len(fresh) != 1 || len(slices.Compact(ids)) != 1 || len(api.Bills("B-1")) != 1 {
 		t.Errorf("created %v, answered %v, held %+v", fresh, ids, api.Bills("B-1"))
 	}
-	if st := api.State(); st.Posts != 40 || st.PostsByReference["B-1"] != 40 || c.Counts().Posts != 40 {
-		t.Errorf("posts %d, %v, counted %d", st.Posts, st.PostsByReference, c.Counts().Posts)
+	if st := api.State(); st.Posts != 40 || st.PostsByReference["B-1"] != 40 {
+		t.Errorf("posts %d, %v", st.Posts, st.PostsByReference)
 	}
 }
 

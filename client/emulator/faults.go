@@ -40,7 +40,6 @@ type Fault struct {
 	StopAfter   string        // nested creation stops after this object and fails; not stored without Store. Nothing when none is nested
 	Drop        bool          // no answer: the connection is cut
 	DropMid     bool          // the connection is cut in the middle of the answer
-	Unreachable bool          // through Transport: the connection is refused and the request never counted. Over HTTP as Drop
 	Reference   string        // a success is answered about this reference instead
 	Redirect    string        // answered as 307 (or Status) to this Location
 	Garbage     bool          // answered as the success status (or Status) with a body that is no JSON
@@ -54,7 +53,7 @@ type rawBody struct {
 
 // answers reports whether the fault has an answer of its own.
 func (f *Fault) answers() bool {
-	return (f.Status != 0 && f.StopAfter == "") || f.Body != "" || f.Redirect != "" || f.Garbage || f.Drop || f.Unreachable
+	return (f.Status != 0 && f.StopAfter == "") || f.Body != "" || f.Redirect != "" || f.Garbage || f.Drop
 }
 
 // keeps reports whether what is answered may be stored under the key.

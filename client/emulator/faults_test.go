@@ -13,22 +13,23 @@ import (
 	"billdrop/client/emulator"
 )
 
-// setup is an API with a client of it, over sockets or without.
-func setup(t *testing.T, cfg emulator.Config, sockets bool) (*emulator.API, *client.Client) {
+// setup returns an API with a client of it, connected in memory.
+func setup(t testing.TB, cfg emulator.Config) (*emulator.API, *client.Client) {
 	t.Helper()
 	api := emulator.New(cfg)
-	to := client.Config{BaseURL: "https://api.example.com", Key: key, Timeout: 30 * time.Second, Transport: api.Transport()}
-	if sockets {
-		s := httptest.NewServer(api)
-		t.Cleanup(s.Close)
-		to.BaseURL, to.Transport = s.URL, nil
-	}
-	c, err := client.New(to)
+	pipes := api.ServePipes()
+	t.Cleanup(pipes.Close)
+	return api, connect(t, client.Config{BaseURL: "http://127.0.0.1:1", Timeout: 30 * time.Second, Dial: pipes.Dial})
+}
+
+func connect(t testing.TB, cfg client.Config) *client.Client {
+	t.Helper()
+	cfg.Key = key
+	c, err := client.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(c.Close)
-	return api, c
+	return c
 }
 
 // nested is a bill of a new account of a new customer.
@@ -48,7 +49,7 @@ func once(f emulator.Fault) func(emulator.Call) emulator.Fault {
 }
 
 // TestFaults plays every fault on one bill: what the client makes of the first answer, of the same request sent again,
-// and what there is then. Over sockets and without, for the two must not differ.
+// and what there is then.
 func TestFaults(t *testing.T) {
 	for _, tc := range []struct {
 		name                        string
@@ -83,31 +84,29 @@ func TestFaults(t *testing.T) {
 		{"garbage after", emulator.Fault{Garbage: true, Apply: true}, "201 unreadable", "201 replayed", 1, 1, 1, 1, 2},
 		{"no content", emulator.Fault{Status: 204, Apply: true}, "204 unreadable", "201 replayed", 1, 1, 1, 1, 2},
 	} {
-		for _, sockets := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s/sockets=%v", tc.name, sockets), func(t *testing.T) {
-				api, c := setup(t, emulator.Config{}, sockets)
-				api.Script(once(tc.fault))
-				a := c.CreateBill(t.Context(), "k", "B-1", nested("B-1"))
-				if a.Label() != tc.first {
-					t.Fatalf("first: %s (%v)", a.Label(), a.Err)
-				}
-				if tc.fault.RetryAfter == "7" && a.RetryAfter != 7*time.Second {
-					t.Errorf("retry after %v", a.RetryAfter)
-				}
-				if s := api.State(); len(s.Bills) != tc.bills || len(s.Accounts) != tc.accounts || len(s.Customers) != tc.parties {
-					t.Errorf("after the first: %+v", s)
-				}
-				if b := c.CreateBill(t.Context(), "k", "B-1", nested("B-1")); b.Label() != tc.second {
-					t.Errorf("second: %s (%v)", b.Label(), b.Err)
-				}
-				if n := len(api.Bills("B-1")); n != tc.billsInTheEnd {
-					t.Errorf("%d bills in the end", n)
-				}
-				if s := api.State(); s.Posts != int64(tc.countedPosts) || c.Counts().Posts != s.Posts || (a.Status == 429) != (s.Throttled == 1) {
-					t.Errorf("state %+v, counted %+v", s, c.Counts())
-				}
-			})
-		}
+		t.Run(tc.name, func(t *testing.T) {
+			api, c := setup(t, emulator.Config{})
+			api.Script(once(tc.fault))
+			a := c.CreateBill(t.Context(), "k", "B-1", nested("B-1"))
+			if a.Label() != tc.first {
+				t.Fatalf("first: %s (%v)", a.Label(), a.Err)
+			}
+			if tc.fault.RetryAfter == "7" && a.RetryAfter != 7*time.Second {
+				t.Errorf("retry after %v", a.RetryAfter)
+			}
+			if s := api.State(); len(s.Bills) != tc.bills || len(s.Accounts) != tc.accounts || len(s.Customers) != tc.parties {
+				t.Errorf("after the first: %+v", s)
+			}
+			if b := c.CreateBill(t.Context(), "k", "B-1", nested("B-1")); b.Label() != tc.second {
+				t.Errorf("second: %s (%v)", b.Label(), b.Err)
+			}
+			if n := len(api.Bills("B-1")); n != tc.billsInTheEnd {
+				t.Errorf("%d bills in the end", n)
+			}
+			if s := api.State(); s.Posts != int64(tc.countedPosts) || (a.Status == 429) != (s.Throttled == 1) {
+				t.Errorf("state %+v", s)
+			}
+		})
 	}
 }
 
@@ -125,31 +124,26 @@ func TestLookupFaults(t *testing.T) {
 		{emulator.Fault{Reference: "B-9"}, "200 other reference"},
 		{emulator.Fault{Redirect: "/x"}, "307"},
 	} {
-		for _, sockets := range []bool{false, true} {
-			api, c := setup(t, emulator.Config{}, sockets)
-			if a := c.CreateBill(t.Context(), "k", "B-1", nested("B-1")); a.Kind != client.Created {
-				t.Fatal(a.Label())
+		api, c := setup(t, emulator.Config{})
+		if a := c.CreateBill(t.Context(), "k", "B-1", nested("B-1")); a.Kind != client.Created {
+			t.Fatal(a.Label())
+		}
+		// net/http asks once more by itself when a connection that was used before is cut under a GET.
+		api.Script(func(call emulator.Call) emulator.Fault {
+			if call.NthRef <= 2 {
+				return tc.fault
 			}
-			// net/http asks once more by itself when a connection that was used before is cut under a GET.
-			api.Script(func(call emulator.Call) emulator.Fault {
-				if call.NthRef <= 2 {
-					return tc.fault
-				}
-				return emulator.Fault{}
-			})
-			if a := c.GetBill(t.Context(), "B-1"); a.Label() != tc.label {
-				t.Errorf("%+v, sockets %v: %s (%v)", tc.fault, sockets, a.Label(), a.Err)
-			}
-			if s := api.State(); c.Counts().Gets != s.Gets {
-				t.Errorf("%d GETs arrived, %d were counted", s.Gets, c.Counts().Gets)
-			}
+			return emulator.Fault{}
+		})
+		if a := c.GetBill(t.Context(), "B-1"); a.Label() != tc.label {
+			t.Errorf("%+v: %s (%v)", tc.fault, a.Label(), a.Err)
 		}
 	}
 }
 
 // TestCallNumbers: what a script is told.
 func TestCallNumbers(t *testing.T) {
-	api, c := setup(t, emulator.Config{}, false)
+	api, c := setup(t, emulator.Config{})
 	var seen []string
 	api.Script(func(call emulator.Call) emulator.Fault {
 		seen = append(seen, fmt.Sprintf("%s %s %s %s %d %d %t", call.Method, call.Path, call.Reference, call.Key, call.Nth, call.NthRef, len(call.Body) > 0))
@@ -177,16 +171,20 @@ func TestCallNumbers(t *testing.T) {
 	}
 }
 
-// TestUnreachable: the one fault in which nothing was sent.
-func TestUnreachable(t *testing.T) {
-	api, c := setup(t, emulator.Config{}, false)
-	api.Script(once(emulator.Fault{Unreachable: true}))
+// TestRefusedConnection: nothing is sent to an API that cannot be connected to.
+func TestRefusedConnection(t *testing.T) {
+	api := emulator.New(emulator.Config{})
+	pipes := api.ServePipes()
+	t.Cleanup(pipes.Close)
+	c := connect(t, client.Config{BaseURL: "http://127.0.0.1:1", Dial: pipes.Dial})
+	pipes.Refuse(true)
 	if a := c.CreateBill(t.Context(), "k", "B-1", nested("B-1")); a.Kind != client.NotSent {
 		t.Errorf("%v (%v)", a.Kind, a.Err)
 	}
-	if s := api.State(); s.Posts != 0 || len(s.PostsByReference) != 0 || c.Counts().Posts != 0 {
-		t.Errorf("state %+v, counted %+v", s, c.Counts())
+	if s := api.State(); s.Posts != 0 || len(s.PostsByReference) != 0 {
+		t.Errorf("state %+v", s)
 	}
+	pipes.Refuse(false)
 	if a := c.CreateBill(t.Context(), "k", "B-1", nested("B-1")); a.Label() != "201" {
 		t.Errorf("then %s", a.Label())
 	}
@@ -194,7 +192,7 @@ func TestUnreachable(t *testing.T) {
 
 // TestKeyOfAnotherRequest: same key, other body.
 func TestKeyOfAnotherRequest(t *testing.T) {
-	_, c := setup(t, emulator.Config{}, false)
+	_, c := setup(t, emulator.Config{})
 	c.CreateBill(t.Context(), "k", "B-1", nested("B-1"))
 	if a := c.CreateBill(t.Context(), "k", "B-2", nested("B-2")); a.Label() != "422 key reused" {
 		t.Error(a.Label())
@@ -207,7 +205,7 @@ func TestKeyOfAnotherRequest(t *testing.T) {
 // TestKeyInFlight: while the first request runs, its key is answered 409; afterwards it is replayed.
 func TestKeyInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		_, c := setup(t, emulator.Config{Latency: 10 * time.Second}, false)
+		_, c := setup(t, emulator.Config{Latency: 10 * time.Second})
 		start := time.Now()
 		done := make(chan string)
 		go func() { done <- c.CreateBill(t.Context(), "k", "B-1", nested("B-1")).Label() }()
@@ -235,7 +233,7 @@ func TestKeyInFlight(t *testing.T) {
 // TestLateWork: a client that gives up does not stop the server: the bill comes to be later.
 func TestLateWork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		api, c := setup(t, emulator.Config{}, false)
+		api, c := setup(t, emulator.Config{})
 		api.Script(once(emulator.Fault{Delay: 50 * time.Second}))
 		start := time.Now()
 		if a := c.CreateBill(t.Context(), "k", "B-1", nested("B-1")); a.Label() != "timeout" || time.Since(start) != 30*time.Second {
@@ -266,7 +264,7 @@ func TestLateWork(t *testing.T) {
 func TestHang(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, apply := range []bool{false, true} {
-			api, c := setup(t, emulator.Config{}, false)
+			api, c := setup(t, emulator.Config{})
 			api.Script(once(emulator.Fault{Delay: 24 * time.Hour, Drop: true, Apply: apply}))
 			if a := c.CreateBill(t.Context(), "k", "B-1", nested("B-1")); a.Label() != "timeout" {
 				t.Errorf("%s", a.Label())
@@ -284,7 +282,10 @@ func TestHang(t *testing.T) {
 
 // TestHangOverSockets: a client that goes away frees the server's goroutine, or closing the server would wait for it.
 func TestHangOverSockets(t *testing.T) {
-	api, c := setup(t, emulator.Config{}, true)
+	api := emulator.New(emulator.Config{})
+	s := httptest.NewServer(api)
+	t.Cleanup(s.Close)
+	c := connect(t, client.Config{BaseURL: s.URL})
 	ctx, cancel := context.WithCancel(t.Context())
 	api.Script(func(emulator.Call) emulator.Fault {
 		cancel() // it has arrived
@@ -298,7 +299,7 @@ func TestHangOverSockets(t *testing.T) {
 // TestKeysExpire: 24 hours after its first use a key is new again.
 func TestKeysExpire(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		api, c := setup(t, emulator.Config{Weak: true, ExistingParty: emulator.Reuse}, false)
+		api, c := setup(t, emulator.Config{Weak: true, ExistingParty: emulator.Reuse})
 		send := func() string { return c.CreateBill(t.Context(), "k", "B-1", nested("B-1")).Label() }
 		for _, step := range []struct {
 			after time.Duration
@@ -323,7 +324,7 @@ func TestKeysExpire(t *testing.T) {
 // TestRateLimit: so many a second, and 429 for the rest, which leave nothing behind.
 func TestRateLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		api, c := setup(t, emulator.Config{RateLimit: 3}, false)
+		api, c := setup(t, emulator.Config{RateLimit: 3})
 		labels := make(map[string]int)
 		for range 2 {
 			for i := range 5 {
@@ -347,7 +348,7 @@ func TestFaultRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 400
 		run := func(seed uint64, backwards bool) (labels [n]string, faults int) {
-			_, c := setup(t, emulator.Config{FaultRate: 0.25, Seed: seed, Latency: time.Millisecond}, false)
+			_, c := setup(t, emulator.Config{FaultRate: 0.25, Seed: seed, Latency: time.Millisecond})
 			for i := range n {
 				if backwards {
 					i = n - 1 - i
@@ -377,11 +378,7 @@ func TestFaultRate(t *testing.T) {
 
 // BenchmarkPosts is the pace that a client can be measured against.
 func BenchmarkPosts(b *testing.B) {
-	api := emulator.New(emulator.Config{})
-	c, err := client.New(client.Config{BaseURL: "https://api.example.com", Key: key, Transport: api.Transport()})
-	if err != nil {
-		b.Fatal(err)
-	}
+	_, c := setup(b, emulator.Config{})
 	i := 0
 	for b.Loop() {
 		ref := fmt.Sprintf("B-%d", i)

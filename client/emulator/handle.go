@@ -18,14 +18,13 @@ type incoming struct {
 // reply is an answer without its transport.
 type reply struct {
 	outcome
-	path        string // for instance
-	replayed    bool
-	retryAfter  string
-	location    string
-	reference   string // to answer about instead
-	drop        bool
-	dropMid     bool
-	unreachable bool
+	path       string // for instance
+	replayed   bool
+	retryAfter string
+	location   string
+	reference  string // to answer about instead
+	drop       bool
+	dropMid    bool
 }
 
 // handle sees one request through: count, key, script, limit, idempotency, execution. The error is ctx's, when the
@@ -39,9 +38,6 @@ func (a *API) handle(ctx context.Context, in incoming) (reply, error) {
 		return reply{outcome: *refused, path: in.path}, nil
 	}
 	f := a.fault(call)
-	if f.Unreachable {
-		return reply{unreachable: true, drop: true}, wait(ctx, f.Delay)
-	}
 	if a.count(in.method, t) {
 		a.throttled.Add(1)
 		return reply{outcome: refusal(429, "Slow down."), path: in.path, retryAfter: "1"}, nil

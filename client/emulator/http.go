@@ -1,17 +1,11 @@
 package emulator
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"net/http/httptrace"
 	"strconv"
-	"syscall"
-	"time"
 )
 
 // maxBody is the most that is read of a request.
@@ -118,100 +112,3 @@ func mustEncode(v any) []byte {
 	}
 	return b
 }
-
-// errDropped is what a client sees of a cut connection.
-var errDropped = &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
-
-// errRefused is what a client sees where nothing listens.
-var errRefused = &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
-
-// Transport is the API without sockets: requests are answered on the goroutine that sends them, so that they work on the
-// fake clock of a testing/synctest bubble. It reports through net/http/httptrace as net/http does, and may be used
-// concurrently.
-func (a *API) Transport() http.RoundTripper { return transport{a} }
-
-type transport struct{ api *API }
-
-// RoundTrip implements http.RoundTripper.
-func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	ctx := req.Context()
-	trace := httptrace.ContextClientTrace(ctx)
-	if trace != nil && trace.GetConn != nil {
-		trace.GetConn(req.URL.Host)
-	}
-	body, err := takeBody(req)
-	if err == nil {
-		err = ctx.Err()
-	}
-	if err != nil {
-		return nil, err
-	}
-	if req.URL.Path == StatePath {
-		return t.state(req)
-	}
-	in := incoming{method: req.Method, path: req.URL.EscapedPath(), header: req.Header, body: body}
-	rep, err := t.api.handle(ctx, in)
-	if !rep.unreachable {
-		traceSent(trace)
-	}
-	switch {
-	case err != nil:
-		return nil, err
-	case rep.unreachable:
-		return nil, errRefused
-	case rep.drop:
-		return nil, errDropped
-	}
-	res := &http.Response{
-		StatusCode: rep.status, Status: strconv.Itoa(rep.status) + " " + http.StatusText(rep.status),
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: make(http.Header), Request: req,
-	}
-	res.Header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
-	content := rep.render(res.Header)
-	res.ContentLength = int64(len(content))
-	res.Body = io.NopCloser(bytes.NewReader(content))
-	if rep.dropMid {
-		res.Body = io.NopCloser(io.MultiReader(bytes.NewReader(content[:len(content)/2]), cut{}))
-	}
-	return res, nil
-}
-
-// takeBody reads and closes a request's body.
-func takeBody(req *http.Request) ([]byte, error) {
-	if req.Body == nil {
-		return nil, nil
-	}
-	body, err := io.ReadAll(req.Body)
-	return body, errors.Join(err, req.Body.Close())
-}
-
-// traceSent reports that a connection was had and the request written to it.
-func traceSent(trace *httptrace.ClientTrace) {
-	if trace == nil {
-		return
-	}
-	if trace.GotConn != nil {
-		trace.GotConn(httptrace.GotConnInfo{})
-	}
-	if trace.WroteHeaders != nil {
-		trace.WroteHeaders()
-	}
-	if trace.WroteRequest != nil {
-		trace.WroteRequest(httptrace.WroteRequestInfo{})
-	}
-}
-
-// state answers StatePath.
-func (t transport) state(req *http.Request) (*http.Response, error) {
-	content := mustEncode(t.api.State())
-	return &http.Response{
-		StatusCode: http.StatusOK, Status: "200 OK", Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header:        http.Header{"Content-Type": {"application/json"}},
-		ContentLength: int64(len(content)), Body: io.NopCloser(bytes.NewReader(content)), Request: req,
-	}, nil
-}
-
-// cut is the end of a body whose connection is cut.
-type cut struct{}
-
-func (cut) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
