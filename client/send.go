@@ -144,14 +144,14 @@ func (c *Client) send(ctx context.Context, req *request, r *result, w *wire) {
 	r.failure = err
 }
 
-// build makes a request of net/http's. It has no GetBody: with one, and with its Idempotency-Key,
-// net/http would regard it as replayable and silently send it again when a kept-alive connection
-// turns out to be dead (see the documentation of http.Transport). The ledger would not know of that
-// second send.
+// build makes a request of net/http's that its transport never repeats. The transport repeats a request
+// when a kept-alive connection turns out to be dead, if the request has no body or a GetBody and is
+// either a GET or has an Idempotency-Key (see the documentation of http.Transport). The ledger would
+// not know of that second send. So there is never a GetBody, and a GET has an empty body.
 func (c *Client) build(ctx context.Context, req *request) *http.Request {
-	h := &http.Request{Method: req.method, URL: req.url, Host: req.url.Host, Header: c.header(req.key)}
-	if req.method == http.MethodPost {
-		h.Body, h.ContentLength = io.NopCloser(bytes.NewReader(req.body)), int64(len(req.body))
+	h := &http.Request{
+		Method: req.method, URL: req.url, Host: req.url.Host, Header: c.header(req.key),
+		Body: io.NopCloser(bytes.NewReader(req.body)), ContentLength: int64(len(req.body)),
 	}
 	return h.WithContext(ctx)
 }

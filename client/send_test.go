@@ -121,8 +121,9 @@ func TestRequestOnTheWire(t *testing.T) {
 		if h.Get("Authorization") != "Bearer "+secret || h.Get("User-Agent") != "billdrop/1" || h.Get("Idempotency-Key") != key || h.Get("Accept-Encoding") != "identity" {
 			t.Errorf("header %v", h)
 		}
-		if isPost := method == http.MethodPost; isPost != (h.Get("Content-Type") == "application/json") || (isPost && got.ContentLength != int64(len(content))) {
-			t.Errorf("header %v, length %d", h, got.ContentLength)
+		if isPost := method == http.MethodPost; isPost != (h.Get("Content-Type") == "application/json") ||
+			got.ContentLength != int64(len(content)) || isPost != (h.Get("Content-Length") != "") || got.TransferEncoding != nil {
+			t.Errorf("header %v, length %d, encoding %v", h, got.ContentLength, got.TransferEncoding)
 		}
 	}
 	ctx := t.Context()
@@ -161,82 +162,70 @@ func TestUnsendable(t *testing.T) {
 	}
 }
 
-// deadServer answers the first request of each connection, and closes the connection when it has read the second. It counts
-// the POSTs that it read.
-func deadServer(t *testing.T, posts *atomic.Int64) string {
+// deadServer answers the first request of each connection, and closes the connection when it has read
+// the second. It counts the requests that it read.
+func deadServer(t *testing.T, requests *atomic.Int64) wild {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			conn, err := l.Accept()
+	return startWild(t, false, func(c net.Conn, in *bufio.Reader, _ int) {
+		for i := range 2 {
+			req, err := http.ReadRequest(in)
 			if err != nil {
 				return
 			}
-			serveOnce(conn, posts)
+			_, _ = io.Copy(io.Discard, req.Body)
+			requests.Add(1)
+			switch {
+			case i > 0:
+			case req.Method == http.MethodPost:
+				_, _ = io.WriteString(c, answer("201 Created", goodBill))
+			default:
+				_, _ = io.WriteString(c, answer("200 OK", goodBill))
+			}
 		}
-	}()
-	t.Cleanup(func() {
-		_ = l.Close()
-		<-done
 	})
-	return "http://" + l.Addr().String()
 }
 
-func serveOnce(conn net.Conn, posts *atomic.Int64) {
-	defer func() { _ = conn.Close() }()
-	r := bufio.NewReader(conn)
-	for i := range 2 {
-		req, err := http.ReadRequest(r)
-		if err != nil {
-			return
-		}
-		_, _ = io.Copy(io.Discard, req.Body)
-		if req.Method == http.MethodPost {
-			posts.Add(1)
-		}
-		if i == 0 {
-			fmt.Fprintf(conn, "HTTP/1.1 201 Created\r\nContent-Length: %d\r\n\r\n%s", len(goodBill), goodBill)
-		}
-	}
-}
-
-// TestNoHiddenResend: a kept-alive connection that dies under a POST is reported, not papered over. The control shows that
-// net/http does send such a request again when it may, so that the test would see it.
+// TestNoHiddenResend: a kept-alive connection that dies under a request is reported, and the request is
+// not silently sent again. The controls show that net/http does send such requests again when it may, so
+// that the test would see it.
 func TestNoHiddenResend(t *testing.T) {
-	var posts atomic.Int64
-	c := newClient(t, Config{BaseURL: deadServer(t, &posts), MaxConns: 1})
+	var posts, gets atomic.Int64
+	c := wildClient(t, deadServer(t, &posts), Config{MaxConns: 1})
 	want(t, c.CreateBill(t.Context(), "k-1", "B-1", []byte("{}")), Created, "201")
 	want(t, c.CreateBill(t.Context(), "k-2", "B-1", []byte("{}")), Lost, "connection lost")
 	if n := posts.Load(); n != 2 {
 		t.Errorf("%d POSTs arrived, 2 were sent", n)
 	}
-
-	var control atomic.Int64
-	url := deadServer(t, &control)
-	transport := newTransport(1, nil)
-	t.Cleanup(transport.CloseIdleConnections)
-	for range 2 {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader("{}")) // has GetBody
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.Header.Set("Idempotency-Key", "k")
-		res, err := transport.RoundTrip(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r := result{buf: new(bytes.Buffer)}
-		if r.read(res.Body, -1); r.bodyErr != nil {
-			t.Fatal(r.bodyErr)
-		}
+	c = wildClient(t, deadServer(t, &gets), Config{MaxConns: 1})
+	want(t, c.GetBill(t.Context(), "B-1"), Found, "200")
+	want(t, c.GetBill(t.Context(), "B-1"), Lost, "connection lost")
+	if n := gets.Load(); n != 2 {
+		t.Errorf("%d GETs arrived, 2 were sent", n)
 	}
-	if n := control.Load(); n != 3 {
-		t.Errorf("control: %d POSTs for 2 requests, 3 were expected: the test no longer shows anything", n)
+
+	for method, body := range map[string]string{http.MethodPost: "{}", http.MethodGet: ""} {
+		var control atomic.Int64
+		w := deadServer(t, &control)
+		transport := newTransport(1, nil)
+		t.Cleanup(transport.CloseIdleConnections)
+		for range 2 {
+			req, err := http.NewRequestWithContext(t.Context(), method, w.url, strings.NewReader(body)) // has GetBody, or no body
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("Idempotency-Key", "k")
+			res, err := transport.RoundTrip(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := result{buf: new(bytes.Buffer)}
+			if r.read(res.Body, -1); r.bodyErr != nil {
+				t.Fatal(r.bodyErr)
+			}
+		}
+		if n := control.Load(); n != 3 {
+			t.Errorf("control: %d of %s for 2 requests, 3 were expected: the test no longer shows anything", n, method)
+		}
 	}
 }
 

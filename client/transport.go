@@ -127,11 +127,10 @@ type wire struct {
 	open bool  // conn was acquired: from now on bytes may have been sent
 }
 
-// watch returns ctx with the hook in it. net/http calls the hook on the goroutine of RoundTrip, before
-// it writes, and once more when it repeats a GET on another connection.
+// watch returns ctx with the hook in it. net/http calls the hook on the goroutine of RoundTrip, once it
+// has a connection and before it writes.
 func (w *wire) watch(ctx context.Context) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
-		w.done(false)
 		w.conn = connOf(info.Conn)
 		w.open = w.conn.acquire()
 	}})
