@@ -19,37 +19,37 @@ import (
 var (
 	errNotObject  = errors.New("answer is not the JSON object it should be")
 	errIncomplete = errors.New("answer lacks an id or an external reference")
-	errNoProof    = errors.New("answer has a success status that proves nothing here")
+	errNoProof    = errors.New("answer has a success status that proves nothing for this request")
 	errOther      = errors.New("answer is about another reference")
 	errOddStatus  = errors.New("answer has a status below 200")
 )
 
-// result is everything that is known of one request once it is over: the input of classify.
+// result is everything that is known about one request once it is over: the input of classify.
 type result struct {
 	method string
 	object object
-	asked  string // external reference, or with GET perhaps an id
+	asked  string // external reference, or for a GET perhaps an id
 
-	// Of an answer; status is 0 when there was none.
+	// What arrived; status is 0 when no answer did.
 	status  int
 	header  http.Header
 	buf     *bytes.Buffer // holds body
 	body    []byte
-	bodyErr error     // the body could not be read to its end
-	now     time.Time // for a Retry-After date, should the answer have no Date
+	bodyErr error     // why the body could not be read to its end
+	now     time.Time // for a Retry-After that is a date, in an answer without Date
 
-	// Of no answer.
+	// When no answer arrived.
 	failure   error
-	maybeSent bool
+	maybeSent bool // a byte of the request may have been sent
 }
 
-// fail words why there is no usable answer.
+// fail returns the error of an answer that is not usable.
 func (r *result) fail(err error) error {
 	return fmt.Errorf("%s %s: %w", r.method, r.object.noun(), err)
 }
 
-// classify is the verdict on one request, a pure function of its result. The comments of Kind are its
-// specification; what it cannot place, it places where somebody will look the bill up.
+// classify returns the verdict on one request. It is a pure function, and the comments of Kind are its
+// specification. An answer that fits nowhere gets a verdict after which the bill is looked up.
 func classify(r result) Answer {
 	if r.status == 0 {
 		return classifyFailure(r)
@@ -72,7 +72,7 @@ func classify(r result) Answer {
 	return a
 }
 
-// classifyFailure is for a request without an answer.
+// classifyFailure classifies a request without an answer.
 func classifyFailure(r result) Answer {
 	a := Answer{Err: r.fail(describe(r.failure))}
 	switch {
@@ -86,8 +86,8 @@ func classifyFailure(r result) Answer {
 	return a
 }
 
-// classifySuccess is for a 2xx: proof only when it is the status that the API documents, with the object in it,
-// about the reference that was asked for.
+// classifySuccess classifies a 2xx. It is proof only with the status that the API documents, and with the
+// object in it, about the reference that was asked for.
 func classifySuccess(r result, a *Answer) {
 	a.Kind = Unreadable
 	if r.bodyErr != nil {
@@ -116,10 +116,11 @@ func classifySuccess(r result, a *Answer) {
 	set(a)
 }
 
-// identity is what every object has.
+// identity is what every object of the API has.
 type identity struct{ ID, Reference string }
 
-// readObject reads body as an object of the kind, and gives its identity and how to put it into an answer.
+// readObject reads body as an object of the kind. It returns the object's identity, and a function that
+// puts the object into an Answer.
 func readObject(o object, body []byte) (identity, func(*Answer), error) {
 	var id identity
 	var set func(*Answer)
@@ -140,23 +141,23 @@ func readObject(o object, body []byte) (identity, func(*Answer), error) {
 	}
 	switch {
 	case err != nil:
-		return identity{}, nil, errNotObject // a decoder's error may quote what it read
+		return identity{}, nil, errNotObject // a decoder's own error may quote what it read
 	case id.ID == "" || id.Reference == "":
 		return identity{}, nil, errIncomplete
 	}
 	return id, set, nil
 }
 
-// classifyProblem is for a 4xx or 5xx.
+// classifyProblem classifies a 4xx or 5xx.
 func classifyProblem(r result, a *Answer) {
-	p, said := readProblem(r.status, r.body)
+	p, text := readProblem(r.status, r.body)
 	a.Problem = p
 	post := r.method == http.MethodPost
 	switch {
 	case r.status >= 500, r.status == http.StatusRequestTimeout, r.status == http.StatusTooEarly, r.status == http.StatusLocked:
 		a.Kind = ServerFault
-	case isPage(r) && !slices.Contains(spoken[:], r.status):
-		a.Kind = ServerFault // a gateway's page for people, not the API's word on a row
+	case isPage(r) && !slices.Contains(plainStatuses[:], r.status):
+		a.Kind = ServerFault // from a gateway, not the API
 	case r.status == http.StatusUnauthorized, r.status == http.StatusForbidden:
 		a.Kind = KeyRefused
 	case r.status == http.StatusTooManyRequests:
@@ -164,9 +165,9 @@ func classifyProblem(r result, a *Answer) {
 	case !post && r.status == http.StatusNotFound:
 		a.Kind = Absent
 	case post && r.status == http.StatusConflict:
-		a.Kind = classifyConflict(said)
+		a.Kind = classifyConflict(text)
 	case post && r.status == http.StatusUnprocessableEntity:
-		a.Kind = classifyUnprocessable(said)
+		a.Kind = classifyUnprocessable(text)
 	default:
 		a.Kind = Refused
 	}
@@ -176,51 +177,53 @@ func classifyProblem(r result, a *Answer) {
 	}
 }
 
-// spoken are the statuses that say enough by themselves, whatever comes with them.
-var spoken = [...]int{http.StatusUnauthorized, http.StatusForbidden, http.StatusConflict, http.StatusUnprocessableEntity, http.StatusTooManyRequests}
+// plainStatuses are the statuses that mean the same whether the body is a page or not.
+var plainStatuses = [...]int{http.StatusUnauthorized, http.StatusForbidden, http.StatusConflict, http.StatusUnprocessableEntity, http.StatusTooManyRequests}
 
-// isPage reports whether a body is HTML: the API itself answers JSON.
+// isPage reports whether the body is HTML.
 func isPage(r result) bool {
 	return strings.Contains(strings.ToLower(r.header.Get("Content-Type")), "html") || bytes.HasPrefix(bytes.TrimSpace(r.body), []byte("<"))
 }
 
-// classifyConflict tells a key in flight from a reference that is taken. Said is lower case.
-func classifyConflict(said string) Kind {
-	waiting := speaksOf(said, "in flight", "in-flight", "inflight", "in progress", "in-progress", "in_progress", "being processed",
+// classifyConflict tells apart the two meanings of a 409 (RFC 9110, section 15.5.10): a key in flight, and
+// a reference that is taken. The text of the answer is in lower case.
+func classifyConflict(text string) Kind {
+	waiting := containsAny(text, "in flight", "in-flight", "inflight", "in progress", "in-progress", "in_progress", "being processed",
 		"still processing", "concurrent request", "outstanding", "still running", "still executing", "not finished", "not completed")
-	taken := speaksOf(said, "taken", "exists", "duplicate", "unique", "been used", "in use")
-	if waiting && (speaksOf(said, "idempoten") || speaksOf(said, "request") && !taken) {
+	taken := containsAny(text, "taken", "exists", "duplicate", "unique", "been used", "in use")
+	if waiting && (containsAny(text, "idempoten") || containsAny(text, "request") && !taken) {
 		return InFlight
 	}
 	return Taken
 }
 
-// classifyUnprocessable tells a key with another body, and a reference that is taken, from a plain refusal.
-// When in doubt it says Taken, for that costs a look-up, while Refused is final.
-func classifyUnprocessable(said string) Kind {
+// classifyUnprocessable tells apart the three meanings of a 422 (RFC 9110, section 15.5.21): a key that came
+// with another body, a reference that is taken, and a plain refusal. In doubt it returns Taken, because
+// that costs one look-up, whereas Refused is final.
+func classifyUnprocessable(text string) Kind {
 	switch {
-	case speaksOf(said, "idempoten") && speaksOf(said, "differ", "another", "other ", "match", "reuse", "re-use", "already",
+	case containsAny(text, "idempoten") && containsAny(text, "differ", "another", "other ", "match", "reuse", "re-use", "already",
 		"body", "payload", "parameter"):
 		return KeyReused
-	case speaksOf(said, "taken", "already", "exists", "duplicate", "unique", "in use", "in_use", "in-use"):
+	case containsAny(text, "taken", "already", "exists", "duplicate", "unique", "in use", "in_use", "in-use"):
 		return Taken
-	case strings.TrimSpace(said) == "":
+	case strings.TrimSpace(text) == "":
 		return Taken
 	}
 	return Refused
 }
 
-// speaksOf reports whether said, in lower case, has one of the words in it.
-func speaksOf(said string, words ...string) bool {
+// containsAny reports whether text contains one of the words.
+func containsAny(text string, words ...string) bool {
 	for _, w := range words {
-		if strings.Contains(said, w) {
+		if strings.Contains(text, w) {
 			return true
 		}
 	}
 	return false
 }
 
-// untrusted reports whether err is the refusal of the server's certificate by this side.
+// untrusted reports whether err means that this side refused the server's certificate.
 func untrusted(err error) bool {
 	var verify *tls.CertificateVerificationError
 	var authority x509.UnknownAuthorityError
@@ -229,7 +232,7 @@ func untrusted(err error) bool {
 	return errors.As(err, &verify) || errors.As(err, &authority) || errors.As(err, &host) || errors.As(err, &invalid)
 }
 
-// failure is a transport's error under a text that is known to quote nothing.
+// failure gives a transport's error a text that quotes nothing.
 type failure struct {
 	text  string
 	cause error
@@ -238,8 +241,9 @@ type failure struct {
 func (f *failure) Error() string { return f.text }
 func (f *failure) Unwrap() error { return f.cause }
 
-// describe gives err a text that is safe to log. Errors of net, tls and x509 name addresses and reasons and
-// stay; others of net/http may quote a malformed answer, and an answer may repeat a request.
+// describe returns err under a text that is safe to log. Errors of net, tls and x509 keep their texts,
+// which name addresses and reasons. Others of net/http may quote a malformed answer, and an answer may
+// repeat a request, with people's data in it.
 func describe(err error) error {
 	var op *net.OpError
 	var dns *net.DNSError
@@ -263,7 +267,7 @@ func describe(err error) error {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return &failure{"connection closed before the answer was complete", err}
 	case errors.As(err, &record) && string(record.RecordHeader[:]) == "HTTP/":
-		return &failure{"server speaks plain HTTP where https is asked for", err}
+		return &failure{"server answers plain HTTP to https", err}
 	case strings.HasPrefix(err.Error(), "tls: "):
 		return &failure{clean(err.Error(), maxDetail), err}
 	case strings.Contains(err.Error(), "response headers exceeded"):

@@ -8,13 +8,16 @@ import (
 	"unicode/utf8"
 )
 
-// EncodeBill is the body of POST /billing/bills for r: compact JSON, members in a fixed order, metadata sorted by
-// key, no HTML escaping and no line end. Equal requests give equal bytes, so a body can be built again after
-// a crash and sent under the key of the first. The bytes are those of encoding/json; written by hand, for every row
-// pays for it.
+// EncodeBill returns the body of POST /billing/bills for r: compact JSON, members in a fixed order,
+// metadata sorted by key, no HTML escaping and no line end. Equal requests give equal bytes.
+//
+// It is written by hand because those bytes must outlive releases of Go. An idempotency key stands for one
+// body, byte for byte: the ledger keeps a body's digest, and after a crash the body is built again, perhaps
+// by another version of billdrop, and sent under the same key. encoding/json promises valid JSON, not the
+// same JSON for ever. A test pins the bytes, and another holds their meaning to encoding/json.
 func EncodeBill(r BillRequest) []byte {
-	var room [1024]byte // most bills fit, and then the clone is the only allocation
-	return bytes.Clone(appendBill(room[:0], &r))
+	var buf [1024]byte // most bills fit, and then the clone is the only allocation
+	return bytes.Clone(appendBill(buf[:0], &r))
 }
 
 func appendBill(b []byte, r *BillRequest) []byte {
@@ -36,7 +39,7 @@ func appendBill(b []byte, r *BillRequest) []byte {
 	return append(b, '}')
 }
 
-// appendAccount writes a new account. It has no id yet, and what is for answers only is left out.
+// appendAccount appends a new account. It has no id yet, and members of answers are left out.
 func appendAccount(b []byte, a *Account) []byte {
 	b = appendText(append(b, `{"external_reference":`...), a.ExternalReference)
 	b = appendGiven(b, `,"name":`, a.Name)
@@ -44,7 +47,7 @@ func appendAccount(b []byte, a *Account) []byte {
 	return append(b, '}')
 }
 
-// appendCustomerRef writes the member customer, if there is one: an id as a string, or a new customer.
+// appendCustomerRef appends the member customer, if there is one: an id as a string, or a new customer.
 func appendCustomerRef(b []byte, c *CustomerRef) []byte {
 	if c == nil {
 		return b
@@ -64,7 +67,7 @@ func appendCustomerRef(b []byte, c *CustomerRef) []byte {
 	return append(b, '}')
 }
 
-// appendMetadata writes the member metadata, if there is any, sorted by key.
+// appendMetadata appends the member metadata, if there is any, sorted by key.
 func appendMetadata(b []byte, m map[string]string) []byte {
 	if len(m) == 0 {
 		return b
@@ -84,7 +87,8 @@ func appendMetadata(b []byte, m map[string]string) []byte {
 	return append(b, '}')
 }
 
-// appendGiven writes a member that is left out when it is empty. Name comes with its comma, quotes and colon.
+// appendGiven appends a member that is left out when it is empty. The name comes with its comma, quotes and
+// colon.
 func appendGiven(b []byte, name, value string) []byte {
 	if value == "" {
 		return b
@@ -92,20 +96,20 @@ func appendGiven(b []byte, name, value string) []byte {
 	return appendText(append(b, name...), value)
 }
 
-// appendText writes s as a JSON string. One that needs an escape is rare, and encoding/json's own business.
+// appendText appends s as a JSON string. encoding/json writes the rare one that needs an escape.
 func appendText(b []byte, s string) []byte {
 	if verbatim(s) {
 		return append(append(append(b, '"'), s...), '"')
 	}
 	quoted, err := encode(s)
 	if err != nil {
-		panic("client: encode string: " + err.Error()) // every string has a JSON form
+		panic("client: encode string: " + err.Error()) // cannot happen: every string has a JSON form
 	}
 	return append(b, quoted...)
 }
 
-// verbatim reports whether encoding/json writes s as it is: no quote, backslash or control character, valid
-// UTF-8, and neither of the two line ends that JavaScript stumbles over.
+// verbatim reports whether encoding/json writes s as it is: valid UTF-8 without a quote, a backslash, a
+// control character, or one of the line separators U+2028 and U+2029, which JavaScript did not accept.
 func verbatim(s string) bool {
 	for i := range len(s) {
 		switch c := s[i]; {

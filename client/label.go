@@ -9,8 +9,8 @@ import (
 	"strconv"
 )
 
-// Label is the answer in a few fixed words, for the ledger and for logs: "201", "409 taken", "500 replayed", "timeout".
-// It never holds text of the API or of a request.
+// Label returns the answer in a few fixed words, for the ledger and for logs: "201", "409 taken",
+// "500 replayed", "timeout". It never contains text of the API or of a request.
 func (a Answer) Label() string {
 	label := a.label()
 	if a.Replayed {
@@ -44,7 +44,7 @@ func (a Answer) label() string {
 	return status // Created, Found, Absent, Redirected, Refused, KeyRefused, Throttled, ServerFault
 }
 
-// lostLabel says how a request was lost.
+// lostLabel returns how a request was lost.
 func lostLabel(err error) string {
 	var timeout net.Error
 	switch {
@@ -59,7 +59,7 @@ func lostLabel(err error) string {
 var kindNames = [...]string{"unknown", "created", "found", "absent", "mismatched", "unreadable", "redirected", "refused",
 	"key refused", "in flight", "key reused", "taken", "throttled", "server fault", "not sent", "untrusted", "lost"}
 
-// String is the verdict's name.
+// String returns the verdict's name.
 func (k Kind) String() string {
 	if int(k) < len(kindNames) {
 		return kindNames[k]
@@ -67,5 +67,5 @@ func (k Kind) String() string {
 	return fmt.Sprintf("kind %d", uint8(k))
 }
 
-// StatusText is what an HTTP status means, in a few fixed words.
+// StatusText returns what an HTTP status means, in the words of RFC 9110.
 func StatusText(status int) string { return http.StatusText(status) }

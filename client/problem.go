@@ -16,10 +16,9 @@ import (
 )
 
 const (
-	maxTitle  = 200 // bytes
-	maxDetail = 500 // bytes
-	// maxSaid is how much text of a problem is listened to, in bytes.
-	maxSaid = 16 << 10
+	maxTitle  = 200      // bytes of a title that are kept
+	maxDetail = 500      // bytes of a detail that are kept
+	maxText   = 16 << 10 // bytes of a problem's texts that are classified
 	// maxNesting is how deep the texts of a problem's extension members are looked for.
 	maxNesting = 4
 
@@ -27,15 +26,15 @@ const (
 	maxRetryAfter = 15 * time.Minute
 )
 
-// sayings are the members in which APIs put what went wrong: those of RFC 9457, and the usual extensions. Others,
-// instance and echoes of the request above all, are not listened to.
-var sayings = [...]string{"type", "title", "detail", "code", "error", "errors", "message", "messages", "reason",
+// textMembers are the members in which APIs put what went wrong: those of RFC 9457, section 3.1, and usual
+// extensions. Others are ignored, above all instance and echoes of the request.
+var textMembers = [...]string{"type", "title", "detail", "code", "error", "errors", "message", "messages", "reason",
 	"violations", "invalid_params", "invalid-params", "invalidParams"}
 
-// readProblem makes a Problem of an error body, whatever it is: strings bounded and cleaned, members of a wrong
-// type passed over, Status the one of HTTP. Said is everything that the body says, in lower case, for
-// classification only: it is not cleaned, and is never shown.
-func readProblem(status int, body []byte) (p Problem, said string) {
+// readProblem makes a Problem of any error body. Strings are bounded and cleaned, members of another type
+// are ignored (RFC 9457, section 3.1), and Status is that of HTTP. The text is everything that the body
+// says, in lower case. It is for classification only: it is not cleaned, and must not be shown.
+func readProblem(status int, body []byte) (p Problem, text string) {
 	p.Status = status
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(body, &members); err == nil {
@@ -43,12 +42,12 @@ func readProblem(status int, body []byte) (p Problem, said string) {
 		p.Title = clean(withoutKeys(textOf(members["title"])), maxTitle)
 		p.Detail = clean(withoutKeys(textOf(members["detail"])), maxDetail)
 		var b strings.Builder
-		for _, name := range sayings {
+		for _, name := range textMembers {
 			collect(&b, members[name], maxNesting)
 		}
-		said = b.String()
+		text = b.String()
 	} else {
-		said = string(body[:min(len(body), maxSaid)])
+		text = string(body[:min(len(body), maxText)])
 	}
 	if p.Title == "" {
 		p.Title = http.StatusText(status)
@@ -56,21 +55,21 @@ func readProblem(status int, body []byte) (p Problem, said string) {
 	if p.Title == "" {
 		p.Title = fmt.Sprintf("status %d", status)
 	}
-	return p, strings.ToLower(said)
+	return p, strings.ToLower(text)
 }
 
 var (
-	// aKey is what a key of the API looks like: after its prefix, all that ParseKey takes.
-	aKey = regexp.MustCompile(`\b[sp]k_[!-~]+`)
-	// halfSaid is the end of a text that was cut off: the last word, of which part may be gone, and the parts of a number
-	// before it, as people space phone numbers out.
-	halfSaid = regexp.MustCompile(`(?:^| )(?:[+0-9()./-]+ +)*[^ ]*$`)
+	// keyPattern matches what looks like a key of the API: after its prefix, all that ParseKey accepts.
+	keyPattern = regexp.MustCompile(`\b[sp]k_[!-~]+`)
+	// lastWord matches the end of a text that was cut off: the last word, of which part may be missing, and
+	// the parts of a number before it, because people write phone numbers with spaces.
+	lastWord = regexp.MustCompile(`(?:^| )(?:[+0-9()./-]+ +)*[^ ]*$`)
 )
 
-// withoutKeys takes keys out of a text: an API may quote the one that it refuses, and problems are shown.
-func withoutKeys(s string) string { return aKey.ReplaceAllLiteralString(s, "[key]") }
+// withoutKeys removes keys from a text. An API may quote the key that it refuses, and problems are shown.
+func withoutKeys(s string) string { return keyPattern.ReplaceAllLiteralString(s, "[key]") }
 
-// textOf is raw as a string, "" when it is none.
+// textOf returns the string that raw holds, or "" if it is not a string.
 func textOf(raw json.RawMessage) string {
 	var s string
 	if len(raw) == 0 || raw[0] != '"' || json.Unmarshal(raw, &s) != nil {
@@ -79,9 +78,9 @@ func textOf(raw json.RawMessage) string {
 	return s
 }
 
-// collect appends the texts in raw: a string, the strings of a list, and of an object those under a sayings name.
+// collect appends the texts in raw: a string, the strings of a list, and those of an object's textMembers.
 func collect(b *strings.Builder, raw json.RawMessage, depth int) {
-	if len(raw) == 0 || depth == 0 || b.Len() >= maxSaid {
+	if len(raw) == 0 || depth == 0 || b.Len() >= maxText {
 		return
 	}
 	switch raw[0] {
@@ -102,17 +101,17 @@ func collect(b *strings.Builder, raw json.RawMessage, depth int) {
 		}
 		for _, name := range slices.Sorted(maps.Keys(members)) {
 			value := members[name]
-			// {"errors": {"external_reference": ["has already been taken"]}} has its texts under field names.
-			if slices.Contains(sayings[:], name) || (len(value) > 0 && value[0] == '[') {
+			// In {"errors": {"external_reference": ["has already been taken"]}} texts are under field names.
+			if slices.Contains(textMembers[:], name) || (len(value) > 0 && value[0] == '[') {
 				collect(b, value, depth-1)
 			}
 		}
 	}
 }
 
-// clean is s as one line of valid UTF-8 of at most limit bytes, cut between words: half a name would not be found by who
-// looks for the whole of it, to take it out. Control and format characters (bidirectional overrides, zero-width) are gone,
-// for the text ends up on terminals and in reports.
+// clean returns s as one line of valid UTF-8 of at most limit bytes. It cuts between words, because code
+// that redacts names could not find half of one. It drops control and format characters (bidirectional
+// overrides, zero-width), because the text is shown on terminals and in reports.
 func clean(s string, limit int) string {
 	var b strings.Builder
 	for _, r := range strings.ToValidUTF8(s, "\uFFFD") {
@@ -123,15 +122,16 @@ func clean(s string, limit int) string {
 			continue
 		}
 		if b.Len()+utf8.RuneLen(r) > limit {
-			return strings.TrimSpace(halfSaid.ReplaceAllLiteralString(b.String(), ""))
+			return strings.TrimSpace(lastWord.ReplaceAllLiteralString(b.String(), ""))
 		}
 		b.WriteRune(r)
 	}
 	return strings.TrimSpace(b.String())
 }
 
-// retryAfter reads Retry-After, in seconds or as an HTTP date, clamped to 1 s…15 min; 0 when it is not there or cannot be
-// read. A date is taken against the answer's own Date, so that a clock that is off does no harm.
+// retryAfter reads Retry-After (RFC 9110, section 10.2.3), in seconds or as a date, and clamps it to
+// 1 s…15 min. It returns 0 when there is none or it cannot be read. A date is compared with the answer's own
+// Date, so that a wrong clock does no harm.
 func retryAfter(h http.Header, now time.Time) time.Duration {
 	value := strings.TrimSpace(h.Get("Retry-After"))
 	if value == "" {
@@ -140,7 +140,7 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 	if strings.Trim(value, "0123456789") == "" {
 		seconds, err := strconv.ParseInt(value, 10, 64)
 		if err != nil || seconds > math.MaxInt64/int64(time.Second) {
-			return maxRetryAfter // more than fits is more than the limit
+			return maxRetryAfter // what overflows is above the limit
 		}
 		return clampRetry(time.Duration(seconds) * time.Second)
 	}

@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 )
 
-// Customer is a Billing API customer: as it nests in a request (ID empty) and as it comes back.
+// Customer is a customer of the API: as a request nests it (ID empty), and as it comes back.
 type Customer struct {
 	ID                string `json:"id,omitempty"`
 	ExternalReference string `json:"external_reference"`
@@ -14,7 +14,7 @@ type Customer struct {
 	Phone             string `json:"phone,omitempty"` // E.164
 }
 
-// Account is a Billing API account: as it nests in a request (ID empty) and as it comes back.
+// Account is an account of the API: as a request nests it (ID empty), and as it comes back.
 type Account struct {
 	ID                string       `json:"id,omitempty"`
 	ExternalReference string       `json:"external_reference"`
@@ -23,8 +23,8 @@ type Account struct {
 	CustomerID        string       `json:"customer_id,omitempty"` // answers only
 }
 
-// CustomerRef names a customer in a request: an existing one by its id or a new one as an object.
-// Exactly one of the two is set; on the wire it is a string or an object.
+// CustomerRef names a customer in a request: an existing one by its id, or a new one as an object. Exactly
+// one of the two is set.
 type CustomerRef struct {
 	ID  string
 	New *Customer
@@ -38,7 +38,8 @@ func (c CustomerRef) MarshalJSON() ([]byte, error) {
 	return encode(c.ID)
 }
 
-// AccountRef names an account in a request: an existing one by its id or a new one as an object.
+// AccountRef names an account in a request: an existing one by its id, or a new one as an object. Exactly
+// one of the two is set.
 type AccountRef struct {
 	ID  string
 	New *Account
@@ -52,8 +53,8 @@ func (a AccountRef) MarshalJSON() ([]byte, error) {
 	return encode(a.ID)
 }
 
-// BillRequest is the body of POST /billing/bills. Exactly one of Account and Customer is set.
-// Encoding is deterministic: the same request gives the same bytes on every machine.
+// BillRequest is the body of POST /billing/bills; see EncodeBill. Exactly one of Account and Customer is
+// set.
 type BillRequest struct {
 	ExternalReference string            `json:"external_reference"`
 	Currency          string            `json:"currency"`
@@ -65,7 +66,7 @@ type BillRequest struct {
 	Metadata          map[string]string `json:"metadata,omitempty"`
 }
 
-// encode is json.Marshal without HTML escaping: "R&D" stays "R&D" in what the API stores.
+// encode is json.Marshal without HTML escaping, so that the API stores "R&D" as "R&D".
 func encode(v any) ([]byte, error) {
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)
@@ -76,7 +77,7 @@ func encode(v any) ([]byte, error) {
 	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
 }
 
-// Bill is a bill as the API tells it.
+// Bill is a bill as it comes back.
 type Bill struct {
 	ID                string `json:"id"`
 	ExternalReference string `json:"external_reference"`
@@ -89,8 +90,8 @@ type Bill struct {
 	DueDate           string `json:"due_date,omitempty"`
 }
 
-// Problem is an RFC 9457 problem document, or what could be made of an error body that is none:
-// then Title is the HTTP status text and Detail is empty, for an unstructured body may hold anything.
+// Problem is a problem document (RFC 9457). Of an error body that is not one, Title is the HTTP status text
+// and Detail is empty, because an unstructured body may contain anything.
 type Problem struct {
 	Type   string `json:"type"`
 	Title  string `json:"title"`
