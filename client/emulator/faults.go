@@ -1,6 +1,7 @@
 package emulator
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"math/rand/v2"
@@ -18,31 +19,32 @@ const (
 // Call is one request, as a script sees it.
 type Call struct {
 	Method, Path string
-	Reference    string // external_reference of a POST's body; of any other request what the path names
+	Reference    string // external_reference in the body of a POST; of any other request what the path names
 	Key          string // Idempotency-Key
 	Nth          int    // how often this key was sent, this time included; 0 without a key
-	NthRef       int    // how often this reference was asked in this way (method and kind of path), this time included
-	Body         []byte // not to be changed
+	NthRef       int    // how often this method and kind of path came with this reference, this time included
+	Body         []byte // must not be changed
 }
 
-// Fault is what is to go wrong with one request; the zero value is nothing. A fault that answers by itself
-// (Status, Body, Redirect, Garbage, Drop) stands for a gateway in front of the API, which executes nothing and stores
-// nothing, unless Apply or Store say so. The others bend the answer of a request that is executed.
+// Fault says what goes wrong with one request; the zero value is nothing. A fault that answers by itself
+// (Status, Body, Redirect, Garbage, Drop) stands for a gateway in front of the API: unless Apply or Store is
+// set, the request is not executed, and nothing is stored. The others bend the answer to a request that is
+// executed.
 type Fault struct {
 	Status      int     // answered instead; with StopAfter, the status of the failure (500 by default)
-	Problem     Problem // of Status; zero = a plain one. Its own Status is set
+	Problem     Problem // of Status; zero = a plain one. Its own Status is ignored
 	Body        string  // answered instead, with Status (500 by default) and ContentType (text/html by default)
 	ContentType string
 	RetryAfter  string        // header of whatever is answered
-	Delay       time.Duration // before it is executed, or with Apply before the answer. A client that goes away does not stop the work
+	Delay       time.Duration // before the execution, or with Apply before the answer; goes on when the client closes the connection
 	Apply       bool          // the request is executed, then the answer is replaced or lost
-	Store       bool          // what is answered is stored under the key, as the API's own failure. Never 401, 403, 429
-	StopAfter   string        // nested creation stops after this object and fails; not stored without Store. Nothing when none is nested
+	Store       bool          // the answer is stored under the key, as a failure of the API; never 401, 403, 429
+	StopAfter   string        // nested creation fails after this object; stored only with Store. No effect when none is nested
 	Drop        bool          // no answer: the connection is cut
 	DropMid     bool          // the connection is cut in the middle of the answer
 	Reference   string        // a success is answered about this reference instead
 	Redirect    string        // answered as 307 (or Status) to this Location
-	Garbage     bool          // answered as the success status (or Status) with a body that is no JSON
+	Garbage     bool          // answered with the success status (or Status) and a body that is not JSON
 }
 
 // rawBody is a scripted body.
@@ -56,7 +58,7 @@ func (f *Fault) answers() bool {
 	return (f.Status != 0 && f.StopAfter == "") || f.Body != "" || f.Redirect != "" || f.Garbage || f.Drop
 }
 
-// keeps reports whether what is answered may be stored under the key.
+// keeps reports whether the answer is stored under the key.
 func (f *Fault) keeps() bool {
 	switch f.Status {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests:
@@ -65,7 +67,7 @@ func (f *Fault) keeps() bool {
 	return f.Store
 }
 
-// outcome is the fault's own answer.
+// outcome returns the fault's own answer.
 func (f *Fault) outcome(method string) outcome {
 	switch {
 	case f.Garbage:
@@ -73,49 +75,39 @@ func (f *Fault) outcome(method string) outcome {
 		if method != http.MethodPost {
 			status = http.StatusOK
 		}
-		return outcome{status: firstOf(f.Status, status), raw: &rawBody{"application/json", `{"id": "bill_`}}
+		return outcome{status: cmp.Or(f.Status, status), raw: &rawBody{"application/json", `{"id": "bill_`}}
 	case f.Body != "":
-		contentType := f.ContentType
-		if contentType == "" {
-			contentType = "text/html"
-		}
-		return outcome{status: firstOf(f.Status, 500), raw: &rawBody{contentType, f.Body}}
+		return outcome{status: cmp.Or(f.Status, 500), raw: &rawBody{cmp.Or(f.ContentType, "text/html"), f.Body}}
 	case f.Redirect != "":
-		return outcome{status: firstOf(f.Status, http.StatusTemporaryRedirect), raw: &rawBody{"text/plain", ""}}
+		return outcome{status: cmp.Or(f.Status, http.StatusTemporaryRedirect), raw: &rawBody{"text/plain", ""}}
 	}
 	p := f.Problem
 	if p == (Problem{}) {
-		p = problemFor(firstOf(f.Status, 500))
+		p = problemFor(cmp.Or(f.Status, 500))
 	}
-	p.Status = firstOf(f.Status, 500)
+	p.Status = cmp.Or(f.Status, 500)
 	return outcome{status: p.Status, problem: &p}
 }
 
-// stopOutcome is the failure of nested creation that was stopped.
+// stopOutcome returns the failure of nested creation that was stopped.
 func (f *Fault) stopOutcome() outcome {
 	only := Fault{Status: f.Status, Problem: f.Problem}
 	return only.outcome(http.MethodPost)
 }
 
-// stopped marks nested creation that a script stopped.
+// stopped returns the mark of nested creation that a script stopped.
 func stopped() *outcome { return &outcome{stopped: true} }
 
-func firstOf(a, b int) int {
-	if a != 0 {
-		return a
-	}
-	return b
-}
-
-// Script sets what goes wrong from now on: it is asked for every request that has a good key, one at a time.
-// Where it says nothing, FaultRate may. It must not call the API. Nil ends it.
+// Script sets what goes wrong from now on. The script is called for every request that has a good key, one at
+// a time, and must not call the API. Where it returns the zero value, FaultRate applies. Nil removes the
+// script.
 func (a *API) Script(script func(Call) Fault) {
 	a.scriptMu.Lock()
 	defer a.scriptMu.Unlock()
 	a.script = script
 }
 
-// fault is what is to go wrong with a call.
+// fault returns what goes wrong with a call.
 func (a *API) fault(c Call) Fault {
 	a.scriptMu.Lock()
 	var f Fault
@@ -146,8 +138,8 @@ func (a *API) draw(c Call) Fault {
 	return postFaults[rng.IntN(len(postFaults))]
 }
 
-// lookupFaults and postFaults are what FaultRate draws from. Redirects and answers about another bill are not among
-// them: they end a client's run for good, and a share of requests is meant to be survived.
+// FaultRate draws from lookupFaults and postFaults. They contain no redirects and no answers about another
+// bill, because a client must survive them, and those stop it for good.
 var (
 	lookupFaults = [...]Fault{
 		{Status: 500},

@@ -18,17 +18,17 @@ type incoming struct {
 // reply is an answer without its transport.
 type reply struct {
 	outcome
-	path       string // for instance
+	path       string // for the member instance of a problem
 	replayed   bool
 	retryAfter string
 	location   string
-	reference  string // to answer about instead
+	reference  string // answered in place of the object's own; "" = its own
 	drop       bool
 	dropMid    bool
 }
 
-// handle sees one request through: count, key, script, limit, idempotency, execution. The error is ctx's, when the
-// client went away before the answer.
+// handle answers one request: count, key, script, limit, idempotency, execution. The error is ctx's, when the
+// client closed the connection before the answer.
 func (a *API) handle(ctx context.Context, in incoming) (reply, error) {
 	t := read(in)
 	call := Call{Method: in.method, Path: in.path, Reference: t.reference, Key: in.header.Get("Idempotency-Key"), Body: in.body}
@@ -50,7 +50,7 @@ func (a *API) handle(ctx context.Context, in incoming) (reply, error) {
 	return rep, err
 }
 
-// number counts how often the same was asked, in the two ways that a script can see.
+// number sets how often the same was asked, in the two ways that a script can see.
 func (a *API) number(c *Call, scope string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -64,7 +64,7 @@ func (a *API) number(c *Call, scope string) {
 	c.NthRef = a.asked[k]
 }
 
-// count notes that a request arrived, and reports whether it is one too many for this second.
+// count counts a request that arrived, and reports whether it exceeds the limit of this second.
 func (a *API) count(method string, t *task) (tooMany bool) {
 	switch method {
 	case http.MethodPost:
@@ -82,7 +82,7 @@ func (a *API) count(method string, t *task) (tooMany bool) {
 	return a.throttle(time.Now())
 }
 
-// authorise checks the bearer key; nil lets the request pass.
+// authorise checks the bearer key (RFC 6750). It returns nil, or the refusal.
 func (a *API) authorise(h http.Header) *outcome {
 	refuse := func(status int, detail string) *outcome {
 		out := refusal(status, "%s", detail)
@@ -103,10 +103,10 @@ func (a *API) authorise(h http.Header) *outcome {
 	return nil
 }
 
-// DeletedKey is how keys begin that the API knows to be deleted: they are answered 403.
+// DeletedKey begins the keys that count as deleted. They are answered 403.
 const DeletedKey = "sk_test_deleted"
 
-// perform executes a request that was let in, or lets its fault answer.
+// perform executes an authorised request, or answers with its fault.
 func (a *API) perform(ctx context.Context, in incoming, t *task, key string, f *Fault) (reply, error) {
 	post := in.method == http.MethodPost
 	delay := a.cfg.Latency + f.Delay
@@ -134,16 +134,16 @@ func (a *API) execute(t *task, stop string) outcome {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := time.Now()
-	a.settle(now)
+	a.doLateWork(now)
 	return t.do(&a.objects, stop, now)
 }
 
-// once executes a POST under its idempotency key, or answers what the key already stands for.
+// once executes a POST under its idempotency key, or answers what is stored under the key.
 func (a *API) once(ctx context.Context, in incoming, t *task, key string, f *Fault, delay time.Duration) (reply, error) {
 	request := fingerprint(in.method, in.path, in.body)
 	start := time.Now()
 	a.mu.Lock()
-	a.settle(start)
+	a.doLateWork(start)
 	rec, out, replayed := a.keys.begin(key, request, start)
 	a.mu.Unlock()
 	if rec == nil {
@@ -163,19 +163,19 @@ func (a *API) once(ctx context.Context, in incoming, t *task, key string, f *Fau
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if err != nil {
-		// The client has gone; the server does not know, and goes on.
-		a.later(start.Add(delay), work)
+		// The client has closed the connection, and the server finishes its work all the same.
+		a.schedule(start.Add(delay), work)
 		return reply{}, err
 	}
 	now := time.Now()
-	a.settle(now)
+	a.doLateWork(now)
 	work(now)
 	return f.mask(in.method, reply{outcome: out}), nil
 }
 
-// work executes a task whose key is running, and stores what the key is to answer from now on. a.mu is held.
+// work executes a task whose key is running, and stores what the key answers from now on. a.mu is held.
 func (a *API) work(rec *keyRecord, method string, t *task, f *Fault, now time.Time) outcome {
-	if f.answers() && !f.Apply { // and Store: the API itself failed before it did anything
+	if f.answers() && !f.Apply { // and Store: the API failed before it did anything
 		out := f.outcome(method)
 		a.keys.finish(rec, out)
 		return out
@@ -202,7 +202,7 @@ func (a *API) work(rec *keyRecord, method string, t *task, f *Fault, now time.Ti
 	return out
 }
 
-// mask replaces the answer of a request that was executed, where the fault has one of its own, and bends it.
+// mask replaces the answer to a request that was executed, if the fault has one of its own, and bends it.
 func (f *Fault) mask(method string, rep reply) reply {
 	if f.answers() && f.Apply {
 		rep.outcome, rep.replayed = f.outcome(method), false
@@ -217,7 +217,7 @@ func (f *Fault) bend(rep reply) reply {
 	return rep
 }
 
-// wait waits for d, or for the end of ctx, whose error it returns.
+// wait waits for d, or until ctx ends. It returns the error of ctx.
 func wait(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
 		return nil

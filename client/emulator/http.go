@@ -11,11 +11,10 @@ import (
 // maxBody is the most that is read of a request.
 const maxBody = 1 << 20
 
-// StatePath is where State is served as JSON, without a key and without being counted.
+// StatePath serves State as JSON. Requests of it need no key and are not counted.
 const StatePath = "/_sandbox/state"
 
-// ServeHTTP answers one request. A connection that is to be cut is cut with http.ErrAbortHandler, which
-// net/http understands; a server of another make has to as well.
+// ServeHTTP implements http.Handler. It panics with http.ErrAbortHandler to cut the connection.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == StatePath {
 		a.serveState(w, r)
@@ -23,7 +22,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
-		panic(http.ErrAbortHandler) // cut off, or far too large: not a request
+		panic(http.ErrAbortHandler) // the request was cut off, or is far too large
 	}
 	rep, err := a.handle(r.Context(), incoming{method: r.Method, path: r.URL.EscapedPath(), header: r.Header, body: body})
 	if err != nil || rep.drop {
@@ -32,11 +31,11 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	content := rep.render(w.Header())
 	w.WriteHeader(rep.status)
 	if rep.dropMid {
-		_, _ = w.Write(content[:len(content)/2]) // whatever becomes of these, the connection is cut
+		_, _ = w.Write(content[:len(content)/2]) // the connection is cut in any case
 		_ = http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler)
 	}
-	_, _ = w.Write(content) // a client that has gone is no concern of the API's
+	_, _ = w.Write(content) // fails only if the client has closed the connection
 }
 
 func (a *API) serveState(w http.ResponseWriter, r *http.Request) {
@@ -48,10 +47,10 @@ func (a *API) serveState(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
-	_ = enc.Encode(a.State()) // of plain structs it can only fail because the reader has gone
+	_ = enc.Encode(a.State()) // fails only if the client has closed the connection
 }
 
-// render fills in the header and makes the body.
+// render sets the header and returns the body.
 func (rep *reply) render(h http.Header) []byte {
 	contentType := "application/json"
 	var content []byte
@@ -66,7 +65,7 @@ func (rep *reply) render(h http.Header) []byte {
 		content = mustEncode(renamed(rep.object, rep.reference))
 	}
 	if rep.status == http.StatusNoContent || rep.status == http.StatusNotModified {
-		content = nil // HTTP allows none with these
+		content = nil // these have no content (RFC 9110, section 6.4.1)
 	} else {
 		h.Set("Content-Type", contentType)
 		h.Set("Content-Length", strconv.Itoa(len(content)))
@@ -83,7 +82,7 @@ func (rep *reply) render(h http.Header) []byte {
 	return content
 }
 
-// renamed is object under another reference, where there is one.
+// renamed returns a copy of object under another reference, or object itself if that is "".
 func renamed(object any, reference string) any {
 	if reference == "" {
 		return object
@@ -108,7 +107,7 @@ func renamed(object any, reference string) any {
 func mustEncode(v any) []byte {
 	b, err := json.Marshal(v)
 	if err != nil {
-		panic(fmt.Sprintf("emulator: encode %T: %v", v, err)) // plain structs of strings and integers always encode
+		panic(fmt.Sprintf("emulator: encode %T: %v", v, err)) // cannot happen: plain structs always encode
 	}
 	return b
 }

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// keyRecord is what the API remembers of one idempotency key.
+// keyRecord is what is stored under one idempotency key.
 type keyRecord struct {
 	key     string
 	used    time.Time // first use
@@ -14,23 +14,25 @@ type keyRecord struct {
 	outcome outcome // of the first request, once it is over
 }
 
-// keyStore remembers keys from their first use until they expire. The API's lock guards it.
+// keyStore keeps idempotency keys from their first use until they expire, as the draft of the IETF
+// (draft-ietf-httpapi-idempotency-key-header) describes it. The API's lock guards it.
 type keyStore struct {
 	ttl     time.Duration
 	records map[string]*keyRecord
-	queue   []*keyRecord // by first use, for expiry
+	queue   []*keyRecord // in order of first use, for expiry
 }
 
-// fingerprint tells requests apart that came with the same key.
+// fingerprint identifies a request among those with the same key.
 func fingerprint(method, path string, body []byte) [sha256.Size]byte {
 	h := sha256.New()
-	_, _ = h.Write([]byte(method + " " + path + "\n")) // a hash never fails
+	_, _ = h.Write([]byte(method + " " + path + "\n")) // writing to a hash never fails
 	_, _ = h.Write(body)
 	return [sha256.Size]byte(h.Sum(nil))
 }
 
-// begin looks a key up. A new one is noted as running and returned, for finish or forget. Otherwise the record is nil
-// and the outcome is the answer: the stored one (replayed), 409 while it is running, 422 for another request.
+// begin looks up a key. A new one is stored as running and returned, for finish or forget. Otherwise the
+// record is nil and the outcome is the answer: the stored one (replayed), 409 while the first request is
+// running, 422 for another request.
 func (s *keyStore) begin(key string, request [sha256.Size]byte, now time.Time) (rec *keyRecord, out outcome, replayed bool) {
 	s.expire(now)
 	held := s.records[key]
@@ -53,14 +55,14 @@ func (s *keyStore) finish(rec *keyRecord, out outcome) {
 	rec.outcome, rec.running = out, false
 }
 
-// forget drops a record, as though the key had never been used.
+// forget removes a record, as though the key had never been used.
 func (s *keyStore) forget(rec *keyRecord) {
 	if s.records[rec.key] == rec {
 		delete(s.records, rec.key)
 	}
 }
 
-// expire drops the keys whose time is over.
+// expire removes the keys whose time is over.
 func (s *keyStore) expire(now time.Time) {
 	for len(s.queue) > 0 && now.Sub(s.queue[0].used) >= s.ttl {
 		s.forget(s.queue[0])

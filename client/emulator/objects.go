@@ -66,26 +66,26 @@ type Bill struct {
 	Metadata          map[string]string `json:"metadata,omitempty"`
 }
 
-// shelf holds the objects of one kind. An object on it is never changed but replaced, so that pointers to it can be
-// answered, and kept under idempotency keys, without a lock.
-type shelf[T any] struct {
+// collection holds the objects of one kind. An object in it is never changed, only replaced. So pointers to
+// it can be answered, and stored under idempotency keys, without a lock.
+type collection[T any] struct {
 	list  []*T
 	byID  map[string]int
 	byRef map[string][]int // more than one only where duplicates are let in
 }
 
-func newShelf[T any]() shelf[T] {
-	return shelf[T]{byID: make(map[string]int), byRef: make(map[string][]int)}
+func newCollection[T any]() collection[T] {
+	return collection[T]{byID: make(map[string]int), byRef: make(map[string][]int)}
 }
 
-func (s *shelf[T]) add(id, reference string, v *T) {
+func (s *collection[T]) add(id, reference string, v *T) {
 	s.byID[id] = len(s.list)
 	s.byRef[reference] = append(s.byRef[reference], len(s.list))
 	s.list = append(s.list, v)
 }
 
-// find looks up an id first, then a reference (the oldest object with it).
-func (s *shelf[T]) find(name string) *T {
+// find returns the object with an id, or else the oldest one with a reference, or nil.
+func (s *collection[T]) find(name string) *T {
 	if at, ok := s.byID[name]; ok {
 		return s.list[at]
 	}
@@ -95,14 +95,14 @@ func (s *shelf[T]) find(name string) *T {
 	return nil
 }
 
-func (s *shelf[T]) withID(id string) *T {
+func (s *collection[T]) withID(id string) *T {
 	if at, ok := s.byID[id]; ok {
 		return s.list[at]
 	}
 	return nil
 }
 
-func (s *shelf[T]) named(reference string) []*T {
+func (s *collection[T]) withReference(reference string) []*T {
 	var found []*T
 	for _, at := range s.byRef[reference] {
 		found = append(found, s.list[at])
@@ -110,27 +110,28 @@ func (s *shelf[T]) named(reference string) []*T {
 	return found
 }
 
-func (s *shelf[T]) replace(id string, v *T) { s.list[s.byID[id]] = v }
+func (s *collection[T]) replace(id string, v *T) { s.list[s.byID[id]] = v }
 
-// objects are a merchant's customers, accounts and bills, and the rules between them. The API's lock guards it.
+// objects are a merchant's customers, accounts and bills, with the rules between them. The API's lock guards
+// them.
 type objects struct {
 	seed        uint64
 	reuse, weak bool
 	taken       int // status
-	customers   shelf[Customer]
-	accounts    shelf[Account]
-	bills       shelf[Bill]
+	customers   collection[Customer]
+	accounts    collection[Account]
+	bills       collection[Bill]
 }
 
 func newObjects(cfg Config) objects {
 	return objects{
 		seed: cfg.Seed, reuse: cfg.ExistingParty == Reuse, weak: cfg.Weak, taken: cfg.TakenStatus,
-		customers: newShelf[Customer](), accounts: newShelf[Account](), bills: newShelf[Bill](),
+		customers: newCollection[Customer](), accounts: newCollection[Account](), bills: newCollection[Bill](),
 	}
 }
 
-// id makes the id of the nth object (from 0) with a reference. It follows from the seed and these alone, so that
-// the same bills get the same ids in whatever order they arrive.
+// id returns the id of the nth object (from 0) with a reference. It depends on these and the seed alone, so
+// that the same bills get the same ids in whatever order they arrive.
 func (o *objects) id(prefix, reference string, nth int) string {
 	head := binary.BigEndian.AppendUint64(nil, o.seed)
 	head = binary.BigEndian.AppendUint64(head, uint64(nth))
@@ -138,7 +139,7 @@ func (o *objects) id(prefix, reference string, nth int) string {
 	return prefix + strings.ToLower(base32.StdEncoding.EncodeToString(sum[:10])) // 16 letters and digits
 }
 
-// outcome is what executing a request came to. Object, a *Bill, *Customer or *Account, is never changed any more.
+// outcome is the result of a request. The object is a *Bill, *Customer or *Account, and never changes.
 type outcome struct {
 	status  int
 	object  any
@@ -155,14 +156,14 @@ func refusal(status int, format string, args ...any) outcome {
 	return outcome{status: status, problem: &p}
 }
 
-// alreadyTaken never echoes the reference: it may be somebody's identity number.
+// alreadyTaken does not echo the reference, because it may be a person's identity number.
 func (o *objects) alreadyTaken(noun string) outcome {
 	return refusal(o.taken, "A %s with this external_reference already exists.", noun)
 }
 
-// createCustomer creates a customer, or finds it where the API reuses nested ones.
+// createCustomer creates a customer, or returns one that exists if the API reuses nested ones.
 func (o *objects) createCustomer(r *customerRequest, nested bool) (*Customer, *outcome) {
-	if held := o.customers.named(r.reference); len(held) > 0 {
+	if held := o.customers.withReference(r.reference); len(held) > 0 {
 		if nested && o.reuse {
 			return held[0], nil
 		}
@@ -178,7 +179,7 @@ func (o *objects) createCustomer(r *customerRequest, nested bool) (*Customer, *o
 	return c, nil
 }
 
-// resolveCustomer is the customer that a request names, creating it where it is sent as an object.
+// resolveCustomer returns the customer that a request names, and creates one that is sent as an object.
 func (o *objects) resolveCustomer(r customerParty, byReference bool, stop string) (*Customer, *outcome) {
 	if r.object != nil {
 		c, refused := o.createCustomer(r.object, true)
@@ -198,13 +199,13 @@ func (o *objects) resolveCustomer(r customerParty, byReference bool, stop string
 	return c, nil
 }
 
-// createAccount creates an account, after its customer where that is sent as an object.
+// createAccount creates an account, after its customer if that is sent as an object.
 func (o *objects) createAccount(r *accountRequest, nested bool, stop string) (*Account, *outcome) {
 	c, refused := o.resolveCustomer(r.customer, !nested, stop)
 	if refused != nil {
 		return nil, refused
 	}
-	if held := o.accounts.named(r.reference); len(held) > 0 {
+	if held := o.accounts.withReference(r.reference); len(held) > 0 {
 		if nested && o.reuse {
 			return held[0], nil
 		}
@@ -220,8 +221,8 @@ func (o *objects) createAccount(r *accountRequest, nested bool, stop string) (*A
 	return acc, nil
 }
 
-// createBill creates what is nested, one after the other, and then the bill. It is no transaction: when a later step is
-// refused, the objects of the earlier ones stay.
+// createBill creates nested objects, one after the other, and then the bill. It is not a transaction: when a
+// later step is refused, the objects of the earlier steps stay.
 func (o *objects) createBill(r *billRequest, stop string, now time.Time) outcome {
 	var customerID, accountID string
 	switch {
@@ -247,7 +248,7 @@ func (o *objects) createBill(r *billRequest, stop string, now time.Time) outcome
 		}
 		customerID = c.ID
 	}
-	held := o.bills.named(r.reference)
+	held := o.bills.withReference(r.reference)
 	if len(held) > 0 && !o.weak {
 		return o.alreadyTaken("bill")
 	}
@@ -264,7 +265,7 @@ func (o *objects) createBill(r *billRequest, stop string, now time.Time) outcome
 	return ok(201, b)
 }
 
-// patchBill notes a payment, or replaces metadata.
+// patchBill records a payment, or replaces metadata.
 func (o *objects) patchBill(name string, r *patchRequest) outcome {
 	b := o.bills.find(name)
 	switch {
@@ -289,7 +290,7 @@ func (o *objects) patchBill(name string, r *patchRequest) outcome {
 	return ok(200, &changed)
 }
 
-// voidBill makes a bill void for good; its reference stays taken.
+// voidBill voids a bill for good. Its reference stays taken.
 func (o *objects) voidBill(name string) outcome {
 	b := o.bills.find(name)
 	switch {
@@ -307,7 +308,7 @@ func (o *objects) voidBill(name string) outcome {
 	return ok(200, &changed)
 }
 
-// get finds one object by id or reference.
+// get answers with the object that has an id or reference.
 func (o *objects) get(kind, name string) outcome {
 	switch kind {
 	case kindBill:

@@ -15,14 +15,14 @@ const (
 	kindAccount  = "accounts"
 )
 
-// createBillScope is where the references of bills to be created are counted.
+// createBillScope is the scope of requests that create bills.
 const createBillScope = "POST bills"
 
-// task is what a request asks for, read and checked.
+// task is a request that was read and checked.
 type task struct {
-	scope     string   // what is asked of which kind: references are counted within it
-	reference string   // of the body of a POST, or else what the path names
-	finding   *outcome // what is wrong with the request; nothing is done then
+	scope     string   // method and kind of object: references are counted within it
+	reference string   // external_reference in the body of a POST, or else what the path names
+	finding   *outcome // the refusal of a request that is wrong; do is not called then
 	do        func(o *objects, stop string, now time.Time) outcome
 }
 
@@ -31,7 +31,7 @@ func (t *task) refuse(out outcome) *task {
 	return t
 }
 
-// read makes a task of a request.
+// read returns the task of a request.
 func read(in incoming) *task {
 	t := &task{scope: in.method}
 	rest, found := strings.CutPrefix(in.path, "/billing/")
@@ -109,7 +109,7 @@ func (t *task) readPatch(in incoming, name string) *task {
 	return t
 }
 
-// readVoid takes an empty body, or an empty object.
+// readVoid accepts an empty body, or an empty object.
 func (t *task) readVoid(in incoming, name string) *task {
 	if len(in.body) > 0 {
 		t.finding = openForm("", in.body).close()

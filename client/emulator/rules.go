@@ -22,7 +22,7 @@ const (
 
 var defaultRules = PaymentRules{MinAmount: 1, MaxAmount: maxAmount, UnderpaymentAllowed: true, OverpaymentAllowed: false}
 
-// phonePattern is E.164 as the API words it.
+// phonePattern is the API's pattern of an E.164 number.
 var phonePattern = regexp.MustCompile(`^\+[1-9]\d{1,14}$`)
 
 // customerRequest is a new customer.
@@ -32,7 +32,7 @@ type customerRequest struct {
 	metadata                                map[string]string
 }
 
-// customerParty names a customer: by name (an id, or where allowed a reference) or as a new object.
+// customerParty names a customer: by an id, where allowed by a reference, or as a new object.
 type customerParty struct {
 	name   string
 	object *customerRequest
@@ -61,21 +61,21 @@ type billRequest struct {
 	metadata                               map[string]string
 }
 
-// patchRequest changes a bill; nil leaves alone.
+// patchRequest changes a bill. A nil member stays as it is.
 type patchRequest struct {
 	paid     *int64
 	metadata map[string]string
 }
 
-// form reads the members of one JSON object, exactly: a member that is not asked for, has the wrong type or breaks a
-// rule is a finding. It keeps the first.
+// form reads the members of one JSON object strictly. A member that is unknown, has the wrong type or breaks a
+// rule is a finding, and the first finding counts.
 type form struct {
-	path    string // of the object within the body, for findings: "", "account.", "account.customer."
+	path    string // of the object within the body: "", "account.", "account.customer."
 	members map[string]json.RawMessage
 	finding *outcome
 }
 
-// refuse keeps the first finding. Details name members and rules, never values.
+// refuse records a finding, unless there is one. Details name members and rules, never values.
 func (f *form) refuse(status int, format string, args ...any) {
 	if f.finding == nil {
 		out := refusal(status, format, args...)
@@ -91,7 +91,7 @@ func openForm(path string, body []byte) *form {
 	return f
 }
 
-// nameOf is what a finding calls the object at path.
+// nameOf returns what a finding calls the object at path.
 func nameOf(path string) string {
 	if path == "" {
 		return "The body"
@@ -99,14 +99,14 @@ func nameOf(path string) string {
 	return strings.TrimSuffix(path, ".")
 }
 
-// take removes a member; null counts as absent.
+// take removes and returns a member; null counts as absent.
 func (f *form) take(name string) (json.RawMessage, bool) {
 	raw, there := f.members[name]
 	delete(f.members, name)
 	return raw, there && string(raw) != "null"
 }
 
-// close refuses whatever was not taken, and gives the finding.
+// close refuses what was not taken, and returns the finding.
 func (f *form) close() *outcome {
 	if len(f.members) > 0 {
 		f.refuse(400, "%s has an unknown member.", nameOf(f.path))
@@ -121,7 +121,7 @@ func (f *form) adopt(nested *outcome) {
 	}
 }
 
-// text reads a string of 1 to limit characters; "" when it is absent.
+// text returns a string of 1 to limit characters, or "" when it is absent.
 func (f *form) text(name string, limit int) string {
 	raw, there := f.take(name)
 	if !there {
@@ -168,7 +168,7 @@ func (f *form) currency(required bool) string {
 	return s
 }
 
-// integer reads a whole number written as one: no fraction, no exponent, no string.
+// integer returns a whole number that is written as one, without fraction, exponent or quotes.
 func (f *form) integer(name string, low, high int64) *int64 {
 	raw, there := f.take(name)
 	if !there {
@@ -218,7 +218,7 @@ func (f *form) metadata() map[string]string {
 	return out
 }
 
-// customer reads the member "customer": an id (or a reference, where byReference), or a new customer.
+// customer reads the member customer: an id, with byReference also a reference, or a new customer.
 func (f *form) customer(byReference bool) *customerParty {
 	raw, there := f.take("customer")
 	if !there {
@@ -236,7 +236,7 @@ func (f *form) customer(byReference bool) *customerParty {
 	return &customerParty{name: name}
 }
 
-// account reads the member "account": an id, or a new account.
+// account reads the member account: an id, or a new account.
 func (f *form) account() *accountParty {
 	raw, there := f.take("account")
 	if !there {
@@ -328,10 +328,10 @@ func validID(prefix, s string) bool {
 	return found && rest != "" && len(s) <= maxReference && plain(rest, "")
 }
 
-// validKey reports whether s is 1 to 255 characters of [a-zA-Z0-9-], as an idempotency key has to be.
+// validKey reports whether s can be an idempotency key: 1 to 255 characters of [a-zA-Z0-9-].
 func validKey(s string) bool { return 0 < len(s) && len(s) <= 255 && plain(s, "-") }
 
-// plain reports whether s has nothing but ASCII letters, digits and the characters in more.
+// plain reports whether s consists of ASCII letters, digits and the characters in more.
 func plain(s, more string) bool {
 	for i := range len(s) {
 		c := s[i]
@@ -342,7 +342,7 @@ func plain(s, more string) bool {
 	return true
 }
 
-// Problem is the RFC 9457 document of a refusal.
+// Problem is the document of a refusal (RFC 9457).
 type Problem struct {
 	Type     string `json:"type"`
 	Title    string `json:"title"`
@@ -351,7 +351,7 @@ type Problem struct {
 	Instance string `json:"instance,omitempty"`
 }
 
-// problemFor is the plain problem of a status.
+// problemFor returns the plain problem of a status.
 func problemFor(status int) Problem {
 	slug, title := "about:blank", fmt.Sprintf("Status %d", status)
 	for _, known := range [...]struct {
