@@ -15,9 +15,9 @@ import (
 	"time"
 )
 
-// BenchmarkExchange is a POST of a bill and the verdict on it, from 32 senders to a server in another
-// process. The figure that counts is cpu-µs/op, the processor time of this process, because the server
-// takes its own share of the machine.
+// BenchmarkExchange is a POST of a bill and the verdict on it, from 32 senders to a
+// server in another process. The figure that counts is cpu-µs/op, the processor time of
+// this process, because the server takes its own share of the machine.
 func BenchmarkExchange(b *testing.B) {
 	c, err := New(Config{BaseURL: "http://" + startFastServer(b), Key: secret, MaxConns: 32})
 	if err != nil {

@@ -24,7 +24,8 @@ var (
 	errOddStatus  = errors.New("answer has a status below 200")
 )
 
-// result is everything that is known about one request once it is over: the input of classify.
+// result is everything that is known about one request once it is over: the input of
+// classify.
 type result struct {
 	method string
 	object object
@@ -48,8 +49,9 @@ func (r *result) fail(err error) error {
 	return fmt.Errorf("%s %s: %w", r.method, r.object.noun(), err)
 }
 
-// classify returns the verdict on one request. It is a pure function, and the comments of Kind are its
-// specification. An answer that fits nowhere gets a verdict after which the bill is looked up.
+// classify returns the verdict on one request. It is a pure function, and the comments of
+// Kind are its specification. An answer that fits nowhere gets a verdict after which the
+// bill is looked up.
 func classify(r result) Answer {
 	if r.status == 0 {
 		return classifyFailure(r)
@@ -86,8 +88,8 @@ func classifyFailure(r result) Answer {
 	return a
 }
 
-// classifySuccess classifies a 2xx. It is proof only with the status that the API documents, and with the
-// object in it, about the reference that was asked for.
+// classifySuccess classifies a 2xx. It is proof only with the status that the API
+// documents, and with the object in it, about the reference that was asked for.
 func classifySuccess(r result, a *Answer) {
 	a.Kind = Unreadable
 	if r.bodyErr != nil {
@@ -119,8 +121,8 @@ func classifySuccess(r result, a *Answer) {
 // identity is what every object of the API has.
 type identity struct{ ID, Reference string }
 
-// readObject reads body as an object of the kind. It returns the object's identity, and a function that
-// puts the object into an Answer.
+// readObject reads body as an object of the kind. It returns the object's identity, and a
+// function that puts the object into an Answer.
 func readObject(o object, body []byte) (identity, func(*Answer), error) {
 	var id identity
 	var set func(*Answer)
@@ -185,8 +187,8 @@ func isPage(r result) bool {
 	return strings.Contains(strings.ToLower(r.header.Get("Content-Type")), "html") || bytes.HasPrefix(bytes.TrimSpace(r.body), []byte("<"))
 }
 
-// classifyConflict tells apart the two meanings of a 409 (RFC 9110, section 15.5.10): a key in flight, and
-// a reference that is taken. The text of the answer is in lower case.
+// classifyConflict tells apart the two meanings of a 409 (RFC 9110, section 15.5.10): a
+// key in flight, and a reference that is taken. The text of the answer is in lower case.
 func classifyConflict(text string) Kind {
 	waiting := containsAny(text, "in flight", "in-flight", "inflight", "in progress", "in-progress", "in_progress", "being processed",
 		"still processing", "concurrent request", "outstanding", "still running", "still executing", "not finished", "not completed")
@@ -197,9 +199,10 @@ func classifyConflict(text string) Kind {
 	return Taken
 }
 
-// classifyUnprocessable tells apart the three meanings of a 422 (RFC 9110, section 15.5.21): a key that came
-// with another body, a reference that is taken, and a plain refusal. In doubt it returns Taken, because
-// that costs one look-up, whereas Refused is final.
+// classifyUnprocessable tells apart the three meanings of a 422 (RFC 9110, section
+// 15.5.21): a key that came with another body, a reference that is taken, and a plain
+// refusal. In doubt it returns Taken, because that costs one look-up, whereas Refused is
+// final.
 func classifyUnprocessable(text string) Kind {
 	switch {
 	case containsAny(text, "idempoten") && containsAny(text, "differ", "another", "other ", "match", "reuse", "re-use", "already",
@@ -241,9 +244,9 @@ type failure struct {
 func (f *failure) Error() string { return f.text }
 func (f *failure) Unwrap() error { return f.cause }
 
-// describe returns err under a text that is safe to log. Errors of net, tls and x509 keep their texts,
-// which name addresses and reasons. Others of net/http may quote a malformed answer, and an answer may
-// repeat a request, with people's data in it.
+// describe returns err under a text that is safe to log. Errors of net, tls and x509 keep
+// their texts, which name addresses and reasons. Others of net/http may quote a malformed
+// answer, and an answer may repeat a request, with people's data in it.
 func describe(err error) error {
 	var op *net.OpError
 	var dns *net.DNSError

@@ -89,7 +89,7 @@ func TestClassifyAnswers(t *testing.T) {
 		{"413", post, bills, "B-1", 413, "", nil, Refused, "413"},
 		{"400 whose body broke off", post, bills, "B-1", 400, "", broken, Refused, "400"},
 		{"422 about the amount", post, bills, "B-1", 422, problemBody("Unprocessable", "amount_due is too large"), nil, Refused, "422"},
-		{"422 that knows no such customer", post, bills, "B-1", 422, problemBody("Unprocessable", "customer does not exist"), nil, Refused, "422"},
+		{"422 without such a customer", post, bills, "B-1", 422, problemBody("Unprocessable", "customer does not exist"), nil, Refused, "422"},
 		{"422 about the key alone", post, bills, "B-1", 422, problemBody("Unprocessable", "Idempotency-Key is too short"), nil, Refused, "422"},
 		{"422 that echoes a request", post, bills, "B-1", 422, `{"title":"Unprocessable","detail":"no","instance":"/billing/taken","request":{"name":"Unique Ltd"}}`, nil, Refused, "422"},
 		{"422 on a GET", get, bills, "B-1", 422, "", nil, Refused, "422"},
@@ -191,7 +191,8 @@ func TestClassifyFailures(t *testing.T) {
 	}
 }
 
-// TestKindNames: every kind has a name of its own, and a kind that does not exist has none.
+// TestKindNames: every kind has a name of its own, and a kind that does not exist has
+// none.
 func TestKindNames(t *testing.T) {
 	seen := make(map[string]Kind)
 	for k := Unknown; k <= Lost; k++ {
@@ -257,7 +258,8 @@ func checkAnswer(t *testing.T, r result, a Answer) {
 	}
 }
 
-// FuzzClassify: no answer makes it panic, claim what is not there, or give text unbounded or uncleaned.
+// FuzzClassify: no answer makes it panic, claim what is not there, or give text unbounded
+// or uncleaned.
 func FuzzClassify(f *testing.F) {
 	for _, body := range []string{goodBill, goodCustomer, goodAccount, "", "null", "[]", "{", problemBody("Conflict", "in progress"),
 		`{"title":1,"detail":{"a":[]},"errors":[[["taken"]]]}`, "{\"title\":\"a\\u0000\\u202e\xff\"}"} {

@@ -1,9 +1,10 @@
-// Package client speaks Moment's Billing API. It creates and fetches bills, customers and accounts, and
-// turns whatever comes back into one Answer.
+// Package client speaks Moment's Billing API. It creates and fetches bills, customers and
+// accounts, and turns whatever comes back into one Answer.
 //
-// Each call is one request. The package retries nothing and follows no redirect, and no request with a
-// body is sent twice without the caller's knowledge: the package that knows the history of a bill
-// decides what to do next. What an Answer proves is in the comments of Kind.
+// Each call is one request. The package retries nothing and follows no redirect, and no
+// request with a body is sent twice without the caller's knowledge. The caller has the
+// history of a bill, and decides what to do next. What an Answer proves is in the
+// comments of Kind.
 package client
 
 import (
@@ -23,20 +24,21 @@ const (
 	defaultUserAgent = "billdrop"
 )
 
-// Config says how to reach the API. BaseURL and Key are required; the zero value of every other field is
-// its default.
+// Config says how to reach the API. BaseURL and Key are required; the zero value of every
+// other field is its default.
 type Config struct {
 	BaseURL   string        // see CheckBaseURL
 	Key       Key           // secret key
 	Timeout   time.Duration // of one request, connecting and reading the answer included; 0 = 30 s
-	MaxConns  int           // connections at most, all kept alive; 0 = 32. Further requests wait, within Timeout
+	MaxConns  int           // connections at most; 0 = 32. Further requests wait, within Timeout
 	UserAgent string        // "" = billdrop
-	// Dial makes the connections; nil = a net.Dialer. It is given 10 s. TLS is added above it.
+	// Dial makes the connections; nil = a net.Dialer. It is given 10 s. TLS is added
+	// above it.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
-// Client sends requests to the API. All methods may be called concurrently. A Client needs no closing:
-// a connection that was idle for 30 s is closed.
+// Client sends requests to the API. All methods may be called concurrently. A Client
+// needs no closing: a connection that was idle for 30 s is closed.
 type Client struct {
 	transport *http.Transport
 	timeout   time.Duration
@@ -45,8 +47,8 @@ type Client struct {
 	buffers   sync.Pool                    // of *bytes.Buffer: what answers are read into
 }
 
-// New checks cfg and makes a client. It sends nothing and makes no connection. The error is an *Error,
-// which names the setting that is wrong and never quotes the key.
+// New checks cfg and makes a client. It sends nothing and makes no connection. The error
+// is an *Error, which names the setting that is wrong and never quotes the key.
 func New(cfg Config) (*Client, error) {
 	base, err := parseBaseURL(cfg.BaseURL)
 	if err != nil {
@@ -72,8 +74,9 @@ func New(cfg Config) (*Client, error) {
 	}, nil
 }
 
-// headers returns a function that makes the header of a request: with an idempotency key that of a POST,
-// without one that of a GET. Nothing changes the header of a GET, so that all of them share one.
+// headers returns a function that makes the header of a request: with an idempotency key
+// that of a POST, without one that of a GET. Nothing changes the header of a GET, so that
+// all of them share one.
 func headers(key Key, userAgent string) func(string) http.Header {
 	common := func() http.Header {
 		h := make(http.Header, 8)
@@ -95,13 +98,15 @@ func headers(key Key, userAgent string) func(string) http.Header {
 	}
 }
 
-// CreateBill sends body, which EncodeBill made for reference, under the idempotency key. The body must
-// not be changed afterwards, because it may still be on its way out when CreateBill returns.
+// CreateBill sends body, which EncodeBill made for reference, under the idempotency key.
+// The body must not be changed afterwards, because it may still be on its way out when
+// CreateBill returns.
 func (c *Client) CreateBill(ctx context.Context, key, reference string, body []byte) Answer {
 	return c.post(ctx, bills, key, reference, body)
 }
 
-// CreateCustomer creates a customer by itself. It needs an ExternalReference and must have no ID.
+// CreateCustomer creates a customer by itself. It needs an ExternalReference and must
+// have no ID.
 func (c *Client) CreateCustomer(ctx context.Context, key string, customer Customer) Answer {
 	body, err := encode(customer)
 	if err != nil {
@@ -110,8 +115,8 @@ func (c *Client) CreateCustomer(ctx context.Context, key string, customer Custom
 	return c.post(ctx, customers, key, customer.ExternalReference, body)
 }
 
-// CreateAccount creates an account by itself. It needs an ExternalReference and a Customer, and must have
-// no ID.
+// CreateAccount creates an account by itself. It needs an ExternalReference and a
+// Customer, and must have no ID.
 func (c *Client) CreateAccount(ctx context.Context, key string, account Account) Answer {
 	body, err := encode(account)
 	if err != nil {
@@ -173,7 +178,8 @@ func (o object) idPrefix() string {
 	panic("client: not a kind of object")
 }
 
-// url returns the address of one object, or with an empty reference that of all objects of the kind.
+// url returns the address of one object, or with an empty reference that of all objects
+// of the kind.
 func (c *Client) url(o object, reference string) *url.URL {
 	u := *c.base
 	path, escaped := u.Path+"/billing/"+o.collection(), u.EscapedPath()+"/billing/"+o.collection()

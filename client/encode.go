@@ -8,13 +8,15 @@ import (
 	"unicode/utf8"
 )
 
-// EncodeBill returns the body of POST /billing/bills for r: compact JSON, members in a fixed order,
-// metadata sorted by key, no HTML escaping and no line end. Equal requests give equal bytes.
+// EncodeBill returns the body of POST /billing/bills for r: compact JSON, members in a
+// fixed order, metadata sorted by key, no HTML escaping and no line end. Equal requests
+// give equal bytes.
 //
-// It is written by hand because those bytes must outlive releases of Go. An idempotency key stands for one
-// body, byte for byte: the ledger keeps a body's digest, and after a crash the body is built again, perhaps
-// by another version of billdrop, and sent under the same key. encoding/json promises valid JSON, not the
-// same JSON for ever. A test pins the bytes, and another holds their meaning to encoding/json.
+// It is written by hand because those bytes must outlive releases of Go. An idempotency
+// key stands for one body: the API refuses a key that comes with other bytes. After a
+// crash the body is built again, perhaps by another version of billdrop, and sent under
+// the key of the first. encoding/json promises valid JSON, not the same JSON for ever. A
+// test pins the bytes, and another compares them with those of encoding/json.
 func EncodeBill(r BillRequest) []byte {
 	var buf [1024]byte // most bills fit, and then the clone is the only allocation
 	return bytes.Clone(appendBill(buf[:0], &r))
@@ -39,7 +41,8 @@ func appendBill(b []byte, r *BillRequest) []byte {
 	return append(b, '}')
 }
 
-// appendAccount appends a new account. It has no id yet, and members of answers are left out.
+// appendAccount appends a new account. It has no id yet, and members of answers are left
+// out.
 func appendAccount(b []byte, a *Account) []byte {
 	b = appendText(append(b, `{"external_reference":`...), a.ExternalReference)
 	b = appendGiven(b, `,"name":`, a.Name)
@@ -47,7 +50,8 @@ func appendAccount(b []byte, a *Account) []byte {
 	return append(b, '}')
 }
 
-// appendCustomerRef appends the member customer, if there is one: an id as a string, or a new customer.
+// appendCustomerRef appends the member customer, if there is one: an id as a string, or a
+// new customer.
 func appendCustomerRef(b []byte, c *CustomerRef) []byte {
 	if c == nil {
 		return b
@@ -87,8 +91,8 @@ func appendMetadata(b []byte, m map[string]string) []byte {
 	return append(b, '}')
 }
 
-// appendGiven appends a member that is left out when it is empty. The name comes with its comma, quotes and
-// colon.
+// appendGiven appends a member that is left out when it is empty. The name comes with its
+// comma, quotes and colon.
 func appendGiven(b []byte, name, value string) []byte {
 	if value == "" {
 		return b
@@ -96,7 +100,8 @@ func appendGiven(b []byte, name, value string) []byte {
 	return appendText(append(b, name...), value)
 }
 
-// appendText appends s as a JSON string. encoding/json writes the rare one that needs an escape.
+// appendText appends s as a JSON string. encoding/json writes the rare one that needs an
+// escape.
 func appendText(b []byte, s string) []byte {
 	if verbatim(s) {
 		return append(append(append(b, '"'), s...), '"')
@@ -108,8 +113,9 @@ func appendText(b []byte, s string) []byte {
 	return append(b, quoted...)
 }
 
-// verbatim reports whether encoding/json writes s as it is: valid UTF-8 without a quote, a backslash, a
-// control character, or one of the line separators U+2028 and U+2029, which JavaScript did not accept.
+// verbatim reports whether encoding/json writes s as it is: valid UTF-8 without a quote,
+// a backslash, a control character, or one of the line separators U+2028 and U+2029,
+// which JavaScript did not accept.
 func verbatim(s string) bool {
 	for i := range len(s) {
 		switch c := s[i]; {

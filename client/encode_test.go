@@ -7,8 +7,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestEncodeBill pins the bytes: bodies are built again after a restart, perhaps by another version, and have to be the
-// ones that were sent first.
+// TestEncodeBill pins the bytes: bodies are built again after a restart, perhaps by
+// another version, and have to be the ones that were sent first.
 func TestEncodeBill(t *testing.T) {
 	customer := Customer{ExternalReference: "C-1", Name: `R&D <Süd> "x"`, Email: "a@b.example", Phone: "+27821234567"}
 	for _, tc := range []struct {
@@ -40,7 +40,8 @@ func TestEncodeBill(t *testing.T) {
 	}
 }
 
-// plainBill and plainAccount are a bill request as encoding/json has to see it to write what EncodeBill writes.
+// plainBill and plainAccount are a bill request in the form in which encoding/json writes
+// what EncodeBill writes.
 type (
 	plainBill struct {
 		ExternalReference string            `json:"external_reference"`
@@ -97,7 +98,8 @@ func drawCustomer(t *rapid.T) *CustomerRef {
 	}}}).Draw(t, "customer")
 }
 
-// TestEncodeBillIsJSON holds the bytes to those of encoding/json, whatever is in the strings.
+// TestEncodeBillIsJSON holds the bytes to those of encoding/json, whatever is in the
+// strings.
 func TestEncodeBillIsJSON(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := texts()

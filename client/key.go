@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// Prefixes of Moment's keys. Public keys (pk_) are for browsers; the Billing API does not accept them.
+// Prefixes of Moment's keys. Public keys (pk_) are for browsers; the Billing API does not
+// accept them.
 const (
 	secretPrefix = "sk_"
 	testPrefix   = "sk_test_"
@@ -14,13 +15,15 @@ const (
 	maxKeyBytes  = 512
 )
 
-// Key is a secret key of the API. Printing one (fmt with any verb, slog, JSON, YAML, text) writes a
-// placeholder that shows only whether it is a test or a live key; this package alone reads the secret. A
-// Key must not be the key of a JSON object, because encoding/json writes strings there as they are.
+// Key is a secret key of the API. Printing one (fmt with any verb, slog, JSON, YAML,
+// text) writes a placeholder that shows only whether it is a test or a live key; this
+// package alone reads the secret. A Key must not be the key of a JSON object, because
+// encoding/json writes strings there as they are.
 type Key string
 
-// ParseKey reads a secret key. It drops space around it, such as the line end of a key file. The error is an
-// *Error, which says what is wrong with the key and never quotes it.
+// ParseKey reads a secret key. It drops space around it, such as the line end of a key
+// file. The error is an *Error, which says what is wrong with the key and never quotes
+// it.
 func ParseKey(s string) (Key, error) {
 	s = strings.TrimSpace(s)
 	wrong := func(problem, hint string) (Key, error) { return "", &Error{"key", problem, hint} }
@@ -37,8 +40,8 @@ func ParseKey(s string) (Key, error) {
 		return wrong(fmt.Sprintf("is longer than %d bytes", maxKeyBytes), "copy the key alone")
 	}
 	for i := range len(s) {
-		// The key is sent in a header (RFC 9110, section 5.5). A space or line end inside it comes from
-		// a second line in the file, or from a paste that went wrong.
+		// The key is sent in a header (RFC 9110, section 5.5). A space or line end inside
+		// it comes from a second line in the file, or from a paste that went wrong.
 		if s[i] <= ' ' || s[i] > '~' {
 			return wrong("has a space, a line end or a character outside ASCII in it", "copy the key alone")
 		}
@@ -65,7 +68,8 @@ func (k Key) String() string {
 // GoString returns the placeholder.
 func (k Key) GoString() string { return k.String() }
 
-// Format writes the placeholder for every verb. Without it, %x and %d would bypass String.
+// Format writes the placeholder for every verb. Without it, %x and %d would bypass
+// String.
 func (k Key) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(k.String())) }
 
 // LogValue returns the placeholder.

@@ -9,8 +9,8 @@ import (
 	"strconv"
 )
 
-// Label returns the answer in a few fixed words, for the ledger and for logs: "201", "409 taken",
-// "500 replayed", "timeout". It never contains text of the API or of a request.
+// Label returns the answer in a few fixed words, for the ledger and for logs: "201", "409
+// taken", "500 replayed", "timeout". It never contains text of the API or of a request.
 func (a Answer) Label() string {
 	label := a.label()
 	if a.Replayed {

@@ -13,7 +13,8 @@ import (
 	"go.uber.org/goleak"
 )
 
-// serveFast, in the environment, makes the test binary a server for benchmarks, so that what they measure is the client alone.
+// serveFast, in the environment, makes the test binary a server for benchmarks, so that
+// what they measure is the client alone.
 const serveFast = "BILLDROP_TEST_SERVE_FAST"
 
 func TestMain(m *testing.M) {
@@ -27,7 +28,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// fastServer answers every POST with its bill until standard input ends. It prints its address.
+// fastServer answers every POST with its bill until standard input ends. It prints its
+// address.
 func fastServer() error {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -26,14 +26,16 @@ const (
 	maxRetryAfter = 15 * time.Minute
 )
 
-// textMembers are the members in which APIs put what went wrong: those of RFC 9457, section 3.1, and usual
-// extensions. Others are ignored, above all instance and echoes of the request.
+// textMembers are the members in which APIs put what went wrong: those of RFC 9457,
+// section 3.1, and usual extensions. Others are ignored, above all instance and echoes of
+// the request.
 var textMembers = [...]string{"type", "title", "detail", "code", "error", "errors", "message", "messages", "reason",
 	"violations", "invalid_params", "invalid-params", "invalidParams"}
 
-// readProblem makes a Problem of any error body. Strings are bounded and cleaned, members of another type
-// are ignored (RFC 9457, section 3.1), and Status is that of HTTP. The text is everything that the body
-// says, in lower case. It is for classification only: it is not cleaned, and must not be shown.
+// readProblem makes a Problem of any error body. Strings are bounded and cleaned, members
+// of another type are ignored (RFC 9457, section 3.1), and Status is that of HTTP. The
+// text is everything that the body says, in lower case. It is for classification only: it
+// is not cleaned, and must not be shown.
 func readProblem(status int, body []byte) (p Problem, text string) {
 	p.Status = status
 	var members map[string]json.RawMessage
@@ -59,14 +61,17 @@ func readProblem(status int, body []byte) (p Problem, text string) {
 }
 
 var (
-	// keyPattern matches what looks like a key of the API: after its prefix, all that ParseKey accepts.
+	// keyPattern matches what looks like a key of the API: after its prefix, all that
+	// ParseKey accepts.
 	keyPattern = regexp.MustCompile(`\b[sp]k_[!-~]+`)
-	// lastWord matches the end of a text that was cut off: the last word, of which part may be missing, and
-	// the parts of a number before it, because people write phone numbers with spaces.
+	// lastWord matches the end of a text that was cut off: the last word, of which part
+	// may be missing, and the parts of a number before it, because people write phone
+	// numbers with spaces.
 	lastWord = regexp.MustCompile(`(?:^| )(?:[+0-9()./-]+ +)*[^ ]*$`)
 )
 
-// withoutKeys removes keys from a text. An API may quote the key that it refuses, and problems are shown.
+// withoutKeys removes keys from a text. An API may quote the key that it refuses, and
+// problems are shown.
 func withoutKeys(s string) string { return keyPattern.ReplaceAllLiteralString(s, "[key]") }
 
 // textOf returns the string that raw holds, or "" if it is not a string.
@@ -78,7 +83,8 @@ func textOf(raw json.RawMessage) string {
 	return s
 }
 
-// collect appends the texts in raw: a string, the strings of a list, and those of an object's textMembers.
+// collect appends the texts in raw: a string, the strings of a list, and those of an
+// object's textMembers.
 func collect(b *strings.Builder, raw json.RawMessage, depth int) {
 	if len(raw) == 0 || depth == 0 || b.Len() >= maxText {
 		return
@@ -101,7 +107,8 @@ func collect(b *strings.Builder, raw json.RawMessage, depth int) {
 		}
 		for _, name := range slices.Sorted(maps.Keys(members)) {
 			value := members[name]
-			// In {"errors": {"external_reference": ["has already been taken"]}} texts are under field names.
+			// In {"errors": {"external_reference": ["has already been taken"]}} texts are
+			// under field names.
 			if slices.Contains(textMembers[:], name) || (len(value) > 0 && value[0] == '[') {
 				collect(b, value, depth-1)
 			}
@@ -109,9 +116,10 @@ func collect(b *strings.Builder, raw json.RawMessage, depth int) {
 	}
 }
 
-// clean returns s as one line of valid UTF-8 of at most limit bytes. It cuts between words, because code
-// that redacts names could not find half of one. It drops control and format characters (bidirectional
-// overrides, zero-width), because the text is shown on terminals and in reports.
+// clean returns s as one line of valid UTF-8 of at most limit bytes. It cuts between
+// words, because code that redacts names could not find half of one. It drops control and
+// format characters (bidirectional overrides, zero-width), because the text is shown on
+// terminals and in reports.
 func clean(s string, limit int) string {
 	var b strings.Builder
 	for _, r := range strings.ToValidUTF8(s, "\uFFFD") {
@@ -129,9 +137,9 @@ func clean(s string, limit int) string {
 	return strings.TrimSpace(b.String())
 }
 
-// retryAfter reads Retry-After (RFC 9110, section 10.2.3), in seconds or as a date, and clamps it to
-// 1 s…15 min. It returns 0 when there is none or it cannot be read. A date is compared with the answer's own
-// Date, so that a wrong clock does no harm.
+// retryAfter reads Retry-After (RFC 9110, section 10.2.3), in seconds or as a date, and
+// clamps it to 1 s…15 min. It returns 0 when there is none or it cannot be read. A date
+// is compared with the answer's own Date, so that a wrong clock does no harm.
 func retryAfter(h http.Header, now time.Time) time.Duration {
 	value := strings.TrimSpace(h.Get("Retry-After"))
 	if value == "" {

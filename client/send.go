@@ -74,8 +74,8 @@ func notBuilt(method string, o object, err error) Answer {
 	return Answer{Kind: NotSent, Err: fmt.Errorf("%s %s: %w", method, o.noun(), err)}
 }
 
-// exchange sends req, reads the whole answer within the client's timeout, and classifies it. A
-// connection is used again only when its answer was one to this request.
+// exchange sends req, reads the whole answer within the client's timeout, and classifies
+// it. A connection is used again only when its answer was one to this request.
 func (c *Client) exchange(ctx context.Context, req *request, o object, asked string) Answer {
 	buf, _ := c.buffers.Get().(*bytes.Buffer)
 	if buf == nil {
@@ -95,8 +95,8 @@ func (c *Client) exchange(ctx context.Context, req *request, o object, asked str
 	return a
 }
 
-// keep keeps the buffer of an answer for another one, unless it grew beyond the usual. An Answer
-// holds copies only.
+// keep keeps the buffer of an answer for another one, unless it grew beyond the usual. An
+// Answer holds copies only.
 func (c *Client) keep(buf *bytes.Buffer) {
 	if buf.Cap() <= maxKeptBuffer {
 		buf.Reset()
@@ -104,18 +104,19 @@ func (c *Client) keep(buf *bytes.Buffer) {
 	}
 }
 
-// send sends req and fills in what came of it. It calls the transport directly, because an
-// http.Client would add redirects, cookies, and the URL in its errors.
+// send sends req and fills in what came of it. It calls the transport directly, because
+// an http.Client would add redirects, cookies, and the URL in its errors.
 //
-// The timeout covers everything: waiting for a connection, connecting, sending, and reading the body.
+// The timeout covers everything: waiting for a connection, connecting, sending, and
+// reading the body.
 func (c *Client) send(ctx context.Context, req *request, r *result, w *wire) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	watched := w.watch(ctx)
 	res, err := c.transport.RoundTrip(c.build(watched, req))
 	for w.conn != nil && !w.open {
-		// The connection was closed before the request: nothing was sent, and an answer is to
-		// something else. net/http does not choose this connection again.
+		// The connection was closed before the request: nothing was sent, and an answer
+		// is to something else. net/http does not choose this connection again.
 		if err == nil {
 			_ = res.Body.Close()
 		}
@@ -144,10 +145,11 @@ func (c *Client) send(ctx context.Context, req *request, r *result, w *wire) {
 	r.failure = err
 }
 
-// build makes a request of net/http's that its transport never repeats. The transport repeats a request
-// when a kept-alive connection turns out to be dead, if the request has no body or a GetBody and is
-// either a GET or has an Idempotency-Key (see the documentation of http.Transport). The ledger would
-// not know of that second send. So there is never a GetBody, and a GET has an empty body.
+// build makes a request of net/http's that its transport never repeats. The transport
+// repeats a request when a kept-alive connection turns out to be dead, if the request has
+// no body or a GetBody and is either a GET or has an Idempotency-Key (see the
+// documentation of http.Transport). The ledger would not know of that second send. So
+// there is never a GetBody, and a GET has an empty body.
 func (c *Client) build(ctx context.Context, req *request) *http.Request {
 	h := &http.Request{
 		Method: req.method, URL: req.url, Host: req.url.Host, Header: c.header(req.key),
@@ -156,7 +158,8 @@ func (c *Client) build(ctx context.Context, req *request) *http.Request {
 	return h.WithContext(ctx)
 }
 
-// read reads a body to its end, or to maxBody. The announced length is negative when it is not known.
+// read reads a body to its end, or to maxBody. The announced length is negative when it
+// is not known.
 func (r *result) read(body io.Reader, announced int64) {
 	r.buf.Grow(int(min(max(announced, 0), maxBody)) + bytes.MinRead)
 	_, r.bodyErr = r.buf.ReadFrom(io.LimitReader(body, maxBody+1))

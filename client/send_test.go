@@ -28,7 +28,10 @@ func TestNewChecksConfig(t *testing.T) {
 		{"https://api.example.com", true},
 		{"https://api.example.com:8443/base/path/", true},
 		{"http://localhost:8080", true},
+		{"http://LocalHost:8080", true},
 		{"http://127.0.0.1:8080", true},
+		{"https://api.example.com:0", false},
+		{"https://api.example.com:65536", false},
 		{"http://127.9.8.7", true},
 		{"http://[::1]:8080", true},
 		{"http://[::ffff:127.0.0.1]:8080", true},
@@ -56,8 +59,11 @@ func TestNewChecksConfig(t *testing.T) {
 		if (err == nil) != tc.ok || (c != nil) != tc.ok {
 			t.Errorf("%q: %v", tc.url, err)
 		}
-		if err != nil && (strings.Contains(err.Error(), "CANARY") || !strings.HasPrefix(err.Error(), "API base URL")) {
-			t.Errorf("%q: error %q", tc.url, err)
+		if checked := CheckBaseURL(tc.url); fmt.Sprint(checked) != fmt.Sprint(err) {
+			t.Errorf("%q: CheckBaseURL returns %v, New %v", tc.url, checked, err)
+		}
+		if err != nil {
+			checkError(t, tc.url, err, "API base URL ")
 		}
 	}
 	for name, cfg := range map[string]Config{
@@ -69,7 +75,24 @@ func TestNewChecksConfig(t *testing.T) {
 	} {
 		if _, err := New(cfg); err == nil {
 			t.Errorf("%s: accepted", name)
+		} else {
+			checkError(t, name, err, "API ")
 		}
+	}
+}
+
+// checkError checks the error about a setting: what is wrong and what to do about it are
+// apart, and neither quotes a secret.
+func checkError(t *testing.T, name string, err error, prefix string) {
+	t.Helper()
+	var wrong *Error
+	if !errors.As(err, &wrong) {
+		t.Errorf("%s: a %T", name, err)
+		return
+	}
+	advice := wrong.Advice()
+	if !strings.HasPrefix(err.Error(), prefix) || advice == "" || strings.Contains(err.Error(), advice) || strings.Contains(err.Error()+advice, "CANARY") {
+		t.Errorf("%s: error %q, advice %q", name, err, advice)
 	}
 }
 
@@ -162,8 +185,8 @@ func TestUnsendable(t *testing.T) {
 	}
 }
 
-// deadServer answers the first request of each connection, and closes the connection when it has read
-// the second. It counts the requests that it read.
+// deadServer answers the first request of each connection, and closes the connection when
+// it has read the second. It counts the requests that it read.
 func deadServer(t *testing.T, requests *atomic.Int64) wild {
 	t.Helper()
 	return startWild(t, false, func(c net.Conn, in *bufio.Reader, _ int) {
@@ -185,9 +208,9 @@ func deadServer(t *testing.T, requests *atomic.Int64) wild {
 	})
 }
 
-// TestNoHiddenResend: a kept-alive connection that dies under a request is reported, and the request is
-// not silently sent again. The controls show that net/http does send such requests again when it may, so
-// that the test would see it.
+// TestNoHiddenResend: a kept-alive connection that dies under a request is reported, and
+// the request is not silently sent again. The controls show that net/http does send such
+// requests again when it may, so that the test would see it.
 func TestNoHiddenResend(t *testing.T) {
 	var posts, gets atomic.Int64
 	c := wildClient(t, deadServer(t, &posts), Config{MaxConns: 1})
@@ -229,7 +252,8 @@ func TestNoHiddenResend(t *testing.T) {
 	}
 }
 
-// TestRedirectIsNotFollowed: neither the key nor the body goes to where a redirect points.
+// TestRedirectIsNotFollowed: neither the key nor the body goes to where a redirect
+// points.
 func TestRedirectIsNotFollowed(t *testing.T) {
 	elsewhere := serve(t, func(http.ResponseWriter, *http.Request) { t.Error("followed") })
 	for _, status := range []int{301, 302, 303, 307, 308} {
@@ -243,13 +267,13 @@ func TestRedirectIsNotFollowed(t *testing.T) {
 	}
 }
 
-// TestNoProxyOfTheEnvironment: the key does not go to a proxy that nobody configured.
+// TestNoProxyOfTheEnvironment: the key does not go to a proxy that was not configured.
 func TestNoProxyOfTheEnvironment(t *testing.T) {
 	proxy := serve(t, func(http.ResponseWriter, *http.Request) { t.Error("the proxy was asked") })
 	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"} {
 		t.Setenv(name, proxy.URL)
 	}
-	// An address for documents: nobody answers there, except through a proxy.
+	// An address for documentation (RFC 5737): only a proxy could answer for it.
 	c := newClient(t, Config{BaseURL: "https://192.0.2.1", Timeout: 50 * time.Millisecond})
 	want(t, c.CreateBill(t.Context(), "k", "B-1", []byte("{}")), NotSent, "not sent")
 }
@@ -307,7 +331,8 @@ func TestNothingListens(t *testing.T) {
 	want(t, c.CreateBill(t.Context(), "k", "B-1", []byte("{}")), NotSent, "not sent")
 }
 
-// TestTimeouts: a request is bounded as a whole, and what is known of it then depends on how far it was.
+// TestTimeouts: a request is bounded as a whole, and what is known of it then depends on
+// how far it was.
 func TestTimeouts(t *testing.T) {
 	arrived, release := make(chan string, 8), make(chan struct{})
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {

@@ -21,8 +21,9 @@ func (e *Error) Error() string { return "API " + e.Setting + " " + e.Problem }
 // Advice returns what to do about it.
 func (e *Error) Advice() string { return e.Hint }
 
-// CheckBaseURL returns an *Error unless s may carry an API key and personal data: https to any host, or
-// http to this machine. A path is kept, and a user, query or fragment is refused.
+// CheckBaseURL returns an *Error unless s may carry an API key and personal data: https
+// to any host, or http to this machine. A path is kept, and a user, query or fragment is
+// refused.
 func CheckBaseURL(s string) error {
 	_, err := parseBaseURL(s)
 	return err
@@ -66,8 +67,9 @@ func validPort(s string) bool {
 	return err == nil && n > 0
 }
 
-// isLoopback reports whether host means this machine, without asking a name server. The name localhost is
-// case-insensitive (RFC 4343) and reserved for loopback (RFC 6761, section 6.3).
+// isLoopback reports whether host means this machine, without asking a name server. The
+// name localhost is case-insensitive (RFC 4343) and reserved for loopback (RFC 6761,
+// section 6.3).
 func isLoopback(host string) bool {
 	if strings.EqualFold(host, "localhost") {
 		return true

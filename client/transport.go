@@ -11,11 +11,12 @@ import (
 )
 
 const (
-	// connectTimeout bounds the name look-up with the connect, and again the TLS handshake. It is
-	// shorter than a request's own timeout, so that a dead address differs from a slow answer.
+	// connectTimeout bounds the name look-up with the connect, and again the TLS
+	// handshake. It is shorter than a request's own timeout, so that a dead address
+	// differs from a slow answer.
 	connectTimeout = 10 * time.Second
-	// idleTimeout is shorter than the 60 s after which common load balancers silently drop an idle
-	// connection.
+	// idleTimeout is shorter than the 60 s after which common load balancers silently
+	// drop an idle connection.
 	idleTimeout = 30 * time.Second
 	// maxHeaderBytes bounds the header of an answer, interim (1xx) answers included.
 	maxHeaderBytes = 64 << 10
@@ -24,8 +25,9 @@ const (
 // dialFunc makes a network connection, as net.Dialer.DialContext does.
 type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
 
-// newTransport returns the transport that all requests of a client use: HTTP/1.1 over at most conns
-// kept-alive connections. It asks no proxy and decompresses nothing. RoundTrip follows no redirect.
+// newTransport returns the transport that all requests of a client use: HTTP/1.1 over at
+// most conns kept-alive connections. It asks no proxy and decompresses nothing. RoundTrip
+// follows no redirect.
 func newTransport(conns int, dial dialFunc) *http.Transport {
 	if dial == nil {
 		dial = (&net.Dialer{KeepAlive: 15 * time.Second}).DialContext
@@ -55,13 +57,14 @@ func newTransport(conns int, dial dialFunc) *http.Transport {
 	}
 }
 
-// conn is a network connection whose answers stay in step with its requests. An answer that the
-// server sends unasked, or an answer about another bill, must never pass for the answer to a later
-// request. net/http alone leaves a gap: it reuses a connection as soon as a body was read to its end,
-// before it looks for further bytes and before the client has judged the answer. So a request waits
-// in acquire until both have happened.
+// conn is a network connection whose answers stay in step with its requests. An answer
+// that the server sends unasked, or an answer about another bill, must never pass for the
+// answer to a later request. net/http alone leaves a gap: it reuses a connection as soon
+// as a body was read to its end, before it looks for further bytes and before the client
+// has judged the answer. So a request waits in acquire until both have happened.
 //
-// conn lies below TLS: Read is called only when neither net/http nor crypto/tls holds unread bytes.
+// conn lies below TLS: Read is called only when neither net/http nor crypto/tls holds
+// unread bytes.
 type conn struct {
 	net.Conn
 
@@ -79,7 +82,8 @@ func newConn(raw net.Conn) *conn {
 }
 
 // acquire waits until the previous answer was judged and consumed. It reports whether the
-// connection may carry a request; false means that it is closed, so nothing can be sent on it.
+// connection may carry a request; false means that it is closed, so nothing can be sent
+// on it.
 func (c *conn) acquire() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -106,8 +110,8 @@ func (c *conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Close implements net.Conn. The order matters: acquire must not return false while bytes can still
-// be written.
+// Close implements net.Conn. The order matters: acquire must not return false while bytes
+// can still be written.
 func (c *conn) Close() error {
 	err := c.Conn.Close()
 	c.set(&c.closed, true)
@@ -127,8 +131,8 @@ type wire struct {
 	open bool  // conn was acquired: from now on bytes may have been sent
 }
 
-// watch returns ctx with the hook in it. net/http calls the hook on the goroutine of RoundTrip, once it
-// has a connection and before it writes.
+// watch returns ctx with the hook in it. net/http calls the hook on the goroutine of
+// RoundTrip, once it has a connection and before it writes.
 func (w *wire) watch(ctx context.Context) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
 		w.conn = connOf(info.Conn)

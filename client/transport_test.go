@@ -44,9 +44,10 @@ func (c *noticedConn) Close() error {
 	return c.Conn.Close()
 }
 
-// TestUnaskedAnswer: an answer that comes before its request never passes for the answer to the next
-// request, wherever it waits: behind the first answer in one write, in a write (and so a TLS record) of
-// its own but the same segment, or in one that arrives later.
+// TestUnaskedAnswer: an answer that comes before its request never passes for the answer
+// to the next request, wherever it waits: behind the first answer in one write, in a
+// write (and so a TLS record) of its own but the same segment, or in one that arrives
+// later.
 func TestUnaskedAnswer(t *testing.T) {
 	silenceLog(t)
 	first, second := answer("201 Created", goodBill), answer("201 Created", strings.Replace(goodBill, "B-1", "B-2", 1))
@@ -92,9 +93,9 @@ func TestUnaskedAnswer(t *testing.T) {
 	}
 }
 
-// TestHandedOver: a request that waits for the connection of another does not get it when that one's
-// answer was about another bill, or when something follows the answer. It is then sent on a new
-// connection, and only there.
+// TestHandedOver: a request that waits for the connection of another does not get it when
+// that one's answer was about another bill, or when something follows the answer. It is
+// then sent on a new connection, and only there.
 func TestHandedOver(t *testing.T) {
 	silenceLog(t)
 	about := func(reference string) string {
@@ -152,8 +153,8 @@ func TestHandedOver(t *testing.T) {
 	}
 }
 
-// TestOutOfStep: a connection that brought an answer about another bill is not used again: the next
-// answer on it may be that to an earlier request.
+// TestOutOfStep: a connection that brought an answer about another bill is not used
+// again: the next answer on it may be that to an earlier request.
 func TestOutOfStep(t *testing.T) {
 	w := startWild(t, false, func(c net.Conn, in *bufio.Reader, n int) {
 		if !readRequest(in) {
@@ -174,8 +175,8 @@ func TestOutOfStep(t *testing.T) {
 	want(t, c.CreateBill(t.Context(), "k-2", "B-2", []byte("{}")), ServerFault, "500")
 }
 
-// TestClosedWhileIdle: a connection that the server has closed is closed here too, and not used again,
-// however it was closed.
+// TestClosedWhileIdle: a connection that the server has closed is closed here too, and
+// not used again, however it was closed.
 func TestClosedWhileIdle(t *testing.T) {
 	for name, end := range map[string]func(c net.Conn){
 		"end":   func(net.Conn) {},
@@ -243,8 +244,8 @@ func countingServer(t *testing.T, secure bool, before func()) (w wild, made *ato
 	return w, made
 }
 
-// TestConnectionLimit: no more connections than MaxConns, all of them used again, with and without TLS,
-// whose session tickets are not a reason to give one up.
+// TestConnectionLimit: no more connections than MaxConns, all of them used again, with
+// and without TLS, whose session tickets are not a reason to give one up.
 func TestConnectionLimit(t *testing.T) {
 	for _, secure := range []bool{false, true} {
 		var now, most, posts atomic.Int64

@@ -20,8 +20,8 @@ import (
 	"time"
 )
 
-// wild is a server of raw bytes: behave is called for each connection with its number, 1 first, and the connection is closed
-// when it returns.
+// wild is a server of raw bytes: behave is called for each connection with its number, 1
+// first, and the connection is closed when it returns.
 type wild struct {
 	url  string
 	pool *x509.CertPool // nil = plain HTTP
@@ -117,7 +117,8 @@ func answer(head, body string) string {
 	return fmt.Sprintf("HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s", head, len(body), body)
 }
 
-// TestWildServers: the verdict on whatever a server does, with and without TLS, and on the same once more.
+// TestWildServers: the verdict on whatever a server does, with and without TLS, and on
+// the same once more.
 func TestWildServers(t *testing.T) {
 	silenceLog(t)
 	type tc struct {
@@ -201,7 +202,8 @@ func TestWildServers(t *testing.T) {
 	}
 }
 
-// TestSlowAnswers: an answer that drips keeps nobody longer than the timeout, and an end of the context ends it at once.
+// TestSlowAnswers: an answer that drips takes no longer than the timeout, and ends at
+// once with its context.
 func TestSlowAnswers(t *testing.T) {
 	for _, secure := range []bool{false, true} {
 		for _, tc := range []struct {
@@ -212,13 +214,13 @@ func TestSlowAnswers(t *testing.T) {
 			{"head", "HTTP/1.1 201 Created\r\nX: ", Lost},
 			{"body", "HTTP/1.1 201 Created\r\nContent-Length: 100000\r\n\r\n", Unreadable},
 		} {
-			heard := make(chan struct{}, 4)
+			arrived := make(chan struct{}, 4)
 			w := startWild(t, secure, func(c net.Conn, in *bufio.Reader, _ int) {
 				if !readRequest(in) {
 					return
 				}
 				_, _ = io.WriteString(c, tc.start)
-				heard <- struct{}{}
+				arrived <- struct{}{}
 				drip := time.NewTicker(time.Millisecond)
 				defer drip.Stop()
 				for range drip.C {
@@ -231,11 +233,11 @@ func TestSlowAnswers(t *testing.T) {
 			if a := c.CreateBill(t.Context(), "k", "B-1", []byte("{}")); a.Kind != tc.kind || !errors.Is(a.Err, context.DeadlineExceeded) {
 				t.Errorf("%s: %v (%v)", tc.name, a.Kind, a.Err)
 			}
-			<-heard
+			<-arrived
 			c = wildClient(t, w, Config{Timeout: time.Minute})
 			ctx, cancel := context.WithCancel(t.Context())
 			go func() {
-				<-heard
+				<-arrived
 				cancel()
 			}()
 			if a := c.CreateBill(ctx, "k", "B-1", []byte("{}")); a.Kind == Created || a.Kind == NotSent || !errors.Is(a.Err, context.Canceled) {
@@ -246,7 +248,8 @@ func TestSlowAnswers(t *testing.T) {
 	}
 }
 
-// TestEarlyAnswer: a server that has heard enough answers a large request, and reads no further.
+// TestEarlyAnswer: a server may answer a large request before it has read all of it, and
+// read no further.
 func TestEarlyAnswer(t *testing.T) {
 	for _, secure := range []bool{false, true} {
 		done := make(chan struct{})

@@ -5,7 +5,8 @@ import (
 	"encoding/json"
 )
 
-// Customer is a customer of the API: as a request nests it (ID empty), and as it comes back.
+// Customer is a customer of the API: as a request nests it (ID empty), and as it comes
+// back.
 type Customer struct {
 	ID                string `json:"id,omitempty"`
 	ExternalReference string `json:"external_reference"`
@@ -14,7 +15,8 @@ type Customer struct {
 	Phone             string `json:"phone,omitempty"` // E.164
 }
 
-// Account is an account of the API: as a request nests it (ID empty), and as it comes back.
+// Account is an account of the API: as a request nests it (ID empty), and as it comes
+// back.
 type Account struct {
 	ID                string       `json:"id,omitempty"`
 	ExternalReference string       `json:"external_reference"`
@@ -23,8 +25,8 @@ type Account struct {
 	CustomerID        string       `json:"customer_id,omitempty"` // answers only
 }
 
-// CustomerRef names a customer in a request: an existing one by its id, or a new one as an object. Exactly
-// one of the two is set.
+// CustomerRef names a customer in a request: an existing one by its id, or a new one as
+// an object. Exactly one of the two is set.
 type CustomerRef struct {
 	ID  string
 	New *Customer
@@ -38,8 +40,8 @@ func (c CustomerRef) MarshalJSON() ([]byte, error) {
 	return encode(c.ID)
 }
 
-// AccountRef names an account in a request: an existing one by its id, or a new one as an object. Exactly
-// one of the two is set.
+// AccountRef names an account in a request: an existing one by its id, or a new one as an
+// object. Exactly one of the two is set.
 type AccountRef struct {
 	ID  string
 	New *Account
@@ -53,8 +55,8 @@ func (a AccountRef) MarshalJSON() ([]byte, error) {
 	return encode(a.ID)
 }
 
-// BillRequest is the body of POST /billing/bills; see EncodeBill. Exactly one of Account and Customer is
-// set.
+// BillRequest is the body of POST /billing/bills; see EncodeBill. Exactly one of Account
+// and Customer is set.
 type BillRequest struct {
 	ExternalReference string            `json:"external_reference"`
 	Currency          string            `json:"currency"`
@@ -90,8 +92,9 @@ type Bill struct {
 	DueDate           string `json:"due_date,omitempty"`
 }
 
-// Problem is a problem document (RFC 9457). Of an error body that is not one, Title is the HTTP status text
-// and Detail is empty, because an unstructured body may contain anything.
+// Problem is a problem document (RFC 9457). Of an error body that is not one, Title is
+// the HTTP status text and Detail is empty, because an unstructured body may contain
+// anything.
 type Problem struct {
 	Type   string `json:"type"`
 	Title  string `json:"title"`

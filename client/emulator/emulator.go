@@ -1,10 +1,11 @@
-// Package emulator is Moment's Billing API in memory, as documented: its idempotency store, its rules, its
-// creation of nested objects in sequence. It is strict and refuses what the API would refuse. A script can
-// make it fail in every way that a client has to survive.
+// Package emulator is Moment's Billing API in memory, as documented: its idempotency
+// store, its rules, its creation of nested objects in sequence. It is strict and refuses
+// what the API would refuse. A script can make it fail in every way that a client has to
+// survive.
 //
-// It serves the sandbox, the demo and the tests: as an http.Handler, or without sockets through ServePipes,
-// which also works on the fake clock of a testing/synctest bubble. It shares no code with the client, so that
-// a mistake in one is not repeated in the other.
+// It serves the sandbox, the demo and the tests: as an http.Handler, or without sockets
+// through ServePipes, which also works on the fake clock of a testing/synctest bubble. It
+// shares no code with the client, so that a mistake in one is not repeated in the other.
 package emulator
 
 import (
@@ -24,11 +25,13 @@ const (
 // defaultKeyTTL is how long the API keeps an idempotency key, from its first use.
 const defaultKeyTTL = 24 * time.Hour
 
-// Config configures an API. The zero value is a strict one without latency, faults or limits.
+// Config configures an API. The zero value is a strict one without latency, faults or
+// limits.
 type Config struct {
 	Latency time.Duration // of every request; POSTs are executed at its end
-	// FaultRate is the share of requests, 0 to 1, that meet a fault. Faults are drawn from Seed and from what
-	// is asked (key or path, and how often it was asked before), not from the order of requests.
+	// FaultRate is the share of requests, 0 to 1, that meet a fault. Faults are drawn
+	// from Seed and from what is asked (key or path, and how often it was asked before),
+	// not from the order of requests.
 	FaultRate float64
 	Seed      uint64 // of faults and ids
 	RateLimit int    // requests per second, counted by the clock's second; 0 = no limit
@@ -40,7 +43,8 @@ type Config struct {
 	Key           string        // the secret key to accept; "" = any well-formed test key
 }
 
-// API is the Billing API of one merchant. All methods may be called concurrently. Its clock is time.Now.
+// API is the Billing API of one merchant. All methods may be called concurrently. Its
+// clock is time.Now.
 type API struct {
 	cfg Config
 
@@ -52,7 +56,8 @@ type API struct {
 	objects objects
 	keys    keyStore
 	late    []lateWork // in order of due time
-	// asked counts what scripts see as Nth and NthRef. postsByRef counts the POSTs of bills that arrived.
+	// asked counts what scripts see as Nth and NthRef. postsByRef counts the POSTs of
+	// bills that arrived.
 	asked      map[askedKey]int
 	postsByRef map[string]int
 	window     int64 // Unix second that inWindow counts
@@ -61,11 +66,13 @@ type API struct {
 	posts, gets, patches, throttled, replayed atomic.Int64
 }
 
-// askedKey counts how often the same was asked: by idempotency key, or by method, path and reference.
+// askedKey counts how often the same was asked: by idempotency key, or by method, path
+// and reference.
 type askedKey struct{ scope, name string }
 
-// lateWork is a request whose client has closed the connection. The server finishes it all the same, at due.
-// The first call that looks at the API after that does the work, so no goroutine waits for it.
+// lateWork is a request whose client has closed the connection. The server finishes it
+// all the same, at due. The first call that looks at the API after that does the work, so
+// no goroutine waits for it.
 type lateWork struct {
 	due time.Time
 	do  func(now time.Time)
@@ -122,7 +129,8 @@ func (a *API) State() State {
 	}
 }
 
-// Bills returns the bills with the reference, oldest first. Only a Weak API has more than one.
+// Bills returns the bills with the reference, oldest first. Only a Weak API has more than
+// one.
 func (a *API) Bills(reference string) []Bill {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -130,7 +138,8 @@ func (a *API) Bills(reference string) []Bill {
 	return values(a.objects.bills.withReference(reference))
 }
 
-// values copies what the pointers point to. It never returns nil, so that JSON shows an empty list.
+// values copies what the pointers point to. It never returns nil, so that JSON shows an
+// empty list.
 func values[T any](list []*T) []T {
 	out := make([]T, 0, len(list))
 	for _, p := range list {
@@ -157,7 +166,8 @@ func (a *API) schedule(due time.Time, do func(time.Time)) {
 	a.late = slices.Insert(a.late, at, lateWork{due, do})
 }
 
-// throttle counts a request, and reports whether it exceeds the limit of this second. a.mu is held.
+// throttle counts a request, and reports whether it exceeds the limit of this second.
+// a.mu is held.
 func (a *API) throttle(now time.Time) bool {
 	if a.cfg.RateLimit <= 0 {
 		return false

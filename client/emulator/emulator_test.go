@@ -33,7 +33,8 @@ func (a answer) text(member string) string {
 	return s
 }
 
-// ask has the API answer a raw request. The fields of header may be overridden; "" takes one away.
+// ask has the API answer a raw request. The fields of header may be overridden; "" takes
+// one away.
 func ask(t *testing.T, api *emulator.API, method, path, body string, header map[string]string) answer {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, "http://api.example"+path, strings.NewReader(body))
@@ -77,7 +78,8 @@ func bill(reference, party string) string {
 	return fmt.Sprintf(`{"external_reference":%q,"currency":"ZAR","amount_due":2000,%s}`, reference, party)
 }
 
-// TestObjects: what each object is answered with, made alone and nested, and found again by id and reference.
+// TestObjects: what each object is answered with, made alone and nested, and found again
+// by id and reference.
 func TestObjects(t *testing.T) {
 	api := emulator.New(emulator.Config{})
 	c := expect(t, post(t, api, "/billing/customers", "k1", `{"external_reference":"C-0","name":"N","currency":"ZAR","balance":-5,"metadata":{"a":"b"}}`), 201, false)
@@ -222,7 +224,8 @@ func TestStrict(t *testing.T) {
 	}
 }
 
-// TestKeys: who is let in, and that nobody else leaves a trace under an idempotency key.
+// TestKeys: which API keys are accepted, and that a refused request stores nothing under
+// its idempotency key.
 func TestKeys(t *testing.T) {
 	for _, tc := range []struct {
 		accepted, authorization string
@@ -335,7 +338,8 @@ func TestTaken(t *testing.T) {
 	}
 }
 
-// TestReuse: nested parties that exist are used as they are; those on their own are refused all the same.
+// TestReuse: nested parties that exist are used as they are; those on their own are
+// refused all the same.
 func TestReuse(t *testing.T) {
 	api := emulator.New(emulator.Config{ExistingParty: emulator.Reuse})
 	first := expect(t, post(t, api, "/billing/bills", "k1", bill("B-1", `"account":`+accountA)), 201, false)
@@ -368,7 +372,8 @@ func TestWeak(t *testing.T) {
 	}
 }
 
-// TestIDs: they follow from seed and reference, whatever the order, and are letters and digits.
+// TestIDs: they follow from seed and reference, whatever the order, and are letters and
+// digits.
 func TestIDs(t *testing.T) {
 	ids := func(seed uint64, refs ...string) map[string]string {
 		api := emulator.New(emulator.Config{Seed: seed})
@@ -392,7 +397,8 @@ func TestIDs(t *testing.T) {
 	}
 }
 
-// TestManyAtOnce: however many send the same, there is one bill, and everybody else is told so.
+// TestManyAtOnce: however many send the same, there is one bill, and the others are
+// answered that it is taken.
 func TestManyAtOnce(t *testing.T) {
 	api := emulator.New(emulator.Config{})
 	s := httptest.NewServer(api)

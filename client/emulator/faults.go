@@ -26,10 +26,10 @@ type Call struct {
 	Body         []byte // must not be changed
 }
 
-// Fault says what goes wrong with one request; the zero value is nothing. A fault that answers by itself
-// (Status, Body, Redirect, Garbage, Drop) stands for a gateway in front of the API: unless Apply or Store is
-// set, the request is not executed, and nothing is stored. The others bend the answer to a request that is
-// executed.
+// Fault says what goes wrong with one request; the zero value is nothing. A fault that
+// answers by itself (Status, Body, Redirect, Garbage, Drop) stands for a gateway in front
+// of the API: unless Apply or Store is set, the request is not executed, and nothing is
+// stored. The others bend the answer to a request that is executed.
 type Fault struct {
 	Status      int     // answered instead; with StopAfter, the status of the failure (500 by default)
 	Problem     Problem // of Status; zero = a plain one. Its own Status is ignored
@@ -98,9 +98,9 @@ func (f *Fault) stopOutcome() outcome {
 // stopped returns the mark of nested creation that a script stopped.
 func stopped() *outcome { return &outcome{stopped: true} }
 
-// Script sets what goes wrong from now on. The script is called for every request that has a good key, one at
-// a time, and must not call the API. Where it returns the zero value, FaultRate applies. Nil removes the
-// script.
+// Script sets what goes wrong from now on. The script is called for every request that
+// has a good key, one at a time, and must not call the API. Where it returns the zero
+// value, FaultRate applies. Nil removes the script.
 func (a *API) Script(script func(Call) Fault) {
 	a.scriptMu.Lock()
 	defer a.scriptMu.Unlock()
@@ -138,8 +138,9 @@ func (a *API) draw(c Call) Fault {
 	return postFaults[rng.IntN(len(postFaults))]
 }
 
-// FaultRate draws from lookupFaults and postFaults. They contain no redirects and no answers about another
-// bill, because a client must survive them, and those stop it for good.
+// FaultRate draws from lookupFaults and postFaults. They contain no redirects and no
+// answers about another bill, because a client must survive them, and those stop it for
+// good.
 var (
 	lookupFaults = [...]Fault{
 		{Status: 500},

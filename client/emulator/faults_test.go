@@ -48,8 +48,8 @@ func once(f emulator.Fault) func(emulator.Call) emulator.Fault {
 	}
 }
 
-// TestFaults plays every fault on one bill: what the client makes of the first answer, of the same request sent again,
-// and what there is then.
+// TestFaults plays every fault on one bill: what the client makes of the first answer, of
+// the same request sent again, and what there is then.
 func TestFaults(t *testing.T) {
 	for _, tc := range []struct {
 		name                        string
@@ -135,7 +135,7 @@ func TestLookupFaults(t *testing.T) {
 	}
 }
 
-// TestCallNumbers: what a script is told.
+// TestCallNumbers: what a script sees.
 func TestCallNumbers(t *testing.T) {
 	api, c := setup(t, emulator.Config{})
 	var seen []string
@@ -196,7 +196,8 @@ func TestKeyOfAnotherRequest(t *testing.T) {
 	}
 }
 
-// TestKeyInFlight: while the first request runs, its key is answered 409; afterwards it is replayed.
+// TestKeyInFlight: while the first request runs, its key is answered 409; afterwards it
+// is replayed.
 func TestKeyInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, c := setup(t, emulator.Config{Latency: 10 * time.Second})
@@ -224,7 +225,8 @@ func TestKeyInFlight(t *testing.T) {
 	})
 }
 
-// TestLateWork: a client that gives up does not stop the server: the bill comes to be later.
+// TestLateWork: a client that gives up does not stop the server: the bill comes to be
+// later.
 func TestLateWork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api, c := setup(t, emulator.Config{})
@@ -274,7 +276,8 @@ func TestHang(t *testing.T) {
 	})
 }
 
-// TestHangOverSockets: a client that goes away frees the server's goroutine, or closing the server would wait for it.
+// TestHangOverSockets: a client that goes away frees the server's goroutine, or closing
+// the server would wait for it.
 func TestHangOverSockets(t *testing.T) {
 	api := emulator.New(emulator.Config{})
 	s := httptest.NewServer(api)
@@ -336,8 +339,8 @@ func TestRateLimit(t *testing.T) {
 	})
 }
 
-// TestFaultRate: the same seed gives the same faults to the same requests, in whatever order they come; another gives
-// others; and the share is about what was asked for.
+// TestFaultRate: the same seed gives the same faults to the same requests, in whatever
+// order they come; another gives others; and the share is about what was asked for.
 func TestFaultRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 400

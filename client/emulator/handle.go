@@ -27,8 +27,8 @@ type reply struct {
 	dropMid    bool
 }
 
-// handle answers one request: count, key, script, limit, idempotency, execution. The error is ctx's, when the
-// client closed the connection before the answer.
+// handle answers one request: count, key, script, limit, idempotency, execution. The
+// error is ctx's, when the client closed the connection before the answer.
 func (a *API) handle(ctx context.Context, in incoming) (reply, error) {
 	t := read(in)
 	call := Call{Method: in.method, Path: in.path, Reference: t.reference, Key: in.header.Get("Idempotency-Key"), Body: in.body}
@@ -64,7 +64,8 @@ func (a *API) number(c *Call, scope string) {
 	c.NthRef = a.asked[k]
 }
 
-// count counts a request that arrived, and reports whether it exceeds the limit of this second.
+// count counts a request that arrived, and reports whether it exceeds the limit of this
+// second.
 func (a *API) count(method string, t *task) (tooMany bool) {
 	switch method {
 	case http.MethodPost:
@@ -138,7 +139,8 @@ func (a *API) execute(t *task, stop string) outcome {
 	return t.do(&a.objects, stop, now)
 }
 
-// once executes a POST under its idempotency key, or answers what is stored under the key.
+// once executes a POST under its idempotency key, or answers what is stored under the
+// key.
 func (a *API) once(ctx context.Context, in incoming, t *task, key string, f *Fault, delay time.Duration) (reply, error) {
 	request := fingerprint(in.method, in.path, in.body)
 	start := time.Now()
@@ -163,7 +165,8 @@ func (a *API) once(ctx context.Context, in incoming, t *task, key string, f *Fau
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if err != nil {
-		// The client has closed the connection, and the server finishes its work all the same.
+		// The client has closed the connection, and the server finishes its work all the
+		// same.
 		a.schedule(start.Add(delay), work)
 		return reply{}, err
 	}
@@ -173,7 +176,8 @@ func (a *API) once(ctx context.Context, in incoming, t *task, key string, f *Fau
 	return f.mask(in.method, reply{outcome: out}), nil
 }
 
-// work executes a task whose key is running, and stores what the key answers from now on. a.mu is held.
+// work executes a task whose key is running, and stores what the key answers from now on.
+// a.mu is held.
 func (a *API) work(rec *keyRecord, method string, t *task, f *Fault, now time.Time) outcome {
 	if f.answers() && !f.Apply { // and Store: the API failed before it did anything
 		out := f.outcome(method)
@@ -202,7 +206,8 @@ func (a *API) work(rec *keyRecord, method string, t *task, f *Fault, now time.Ti
 	return out
 }
 
-// mask replaces the answer to a request that was executed, if the fault has one of its own, and bends it.
+// mask replaces the answer to a request that was executed, if the fault has one of its
+// own, and bends it.
 func (f *Fault) mask(method string, rep reply) reply {
 	if f.answers() && f.Apply {
 		rep.outcome, rep.replayed = f.outcome(method), false

@@ -14,7 +14,8 @@ const maxBody = 1 << 20
 // StatePath serves State as JSON. Requests of it need no key and are not counted.
 const StatePath = "/_sandbox/state"
 
-// ServeHTTP implements http.Handler. It panics with http.ErrAbortHandler to cut the connection.
+// ServeHTTP implements http.Handler. It panics with http.ErrAbortHandler to cut the
+// connection.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == StatePath {
 		a.serveState(w, r)
@@ -82,7 +83,8 @@ func (rep *reply) render(h http.Header) []byte {
 	return content
 }
 
-// renamed returns a copy of object under another reference, or object itself if that is "".
+// renamed returns a copy of object under another reference, or object itself if that is
+// "".
 func renamed(object any, reference string) any {
 	if reference == "" {
 		return object

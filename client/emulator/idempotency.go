@@ -14,8 +14,9 @@ type keyRecord struct {
 	outcome outcome // of the first request, once it is over
 }
 
-// keyStore keeps idempotency keys from their first use until they expire, as the draft of the IETF
-// (draft-ietf-httpapi-idempotency-key-header) describes it. The API's lock guards it.
+// keyStore keeps idempotency keys from their first use until they expire, as the draft of
+// the IETF (draft-ietf-httpapi-idempotency-key-header) describes it. The API's lock
+// guards it.
 type keyStore struct {
 	ttl     time.Duration
 	records map[string]*keyRecord
@@ -30,9 +31,9 @@ func fingerprint(method, path string, body []byte) [sha256.Size]byte {
 	return [sha256.Size]byte(h.Sum(nil))
 }
 
-// begin looks up a key. A new one is stored as running and returned, for finish or forget. Otherwise the
-// record is nil and the outcome is the answer: the stored one (replayed), 409 while the first request is
-// running, 422 for another request.
+// begin looks up a key. A new one is stored as running and returned, for finish or
+// forget. Otherwise the record is nil and the outcome is the answer: the stored one
+// (replayed), 409 while the first request is running, 422 for another request.
 func (s *keyStore) begin(key string, request [sha256.Size]byte, now time.Time) (rec *keyRecord, out outcome, replayed bool) {
 	s.expire(now)
 	held := s.records[key]

@@ -66,8 +66,9 @@ type Bill struct {
 	Metadata          map[string]string `json:"metadata,omitempty"`
 }
 
-// collection holds the objects of one kind. An object in it is never changed, only replaced. So pointers to
-// it can be answered, and stored under idempotency keys, without a lock.
+// collection holds the objects of one kind. An object in it is never changed, only
+// replaced. So pointers to it can be answered, and stored under idempotency keys, without
+// a lock.
 type collection[T any] struct {
 	list  []*T
 	byID  map[string]int
@@ -112,8 +113,8 @@ func (s *collection[T]) withReference(reference string) []*T {
 
 func (s *collection[T]) replace(id string, v *T) { s.list[s.byID[id]] = v }
 
-// objects are a merchant's customers, accounts and bills, with the rules between them. The API's lock guards
-// them.
+// objects are a merchant's customers, accounts and bills, with the rules between them.
+// The API's lock guards them.
 type objects struct {
 	seed        uint64
 	reuse, weak bool
@@ -130,8 +131,8 @@ func newObjects(cfg Config) objects {
 	}
 }
 
-// id returns the id of the nth object (from 0) with a reference. It depends on these and the seed alone, so
-// that the same bills get the same ids in whatever order they arrive.
+// id returns the id of the nth object (from 0) with a reference. It depends on these and
+// the seed alone, so that the same bills get the same ids in whatever order they arrive.
 func (o *objects) id(prefix, reference string, nth int) string {
 	head := binary.BigEndian.AppendUint64(nil, o.seed)
 	head = binary.BigEndian.AppendUint64(head, uint64(nth))
@@ -139,7 +140,8 @@ func (o *objects) id(prefix, reference string, nth int) string {
 	return prefix + strings.ToLower(base32.StdEncoding.EncodeToString(sum[:10])) // 16 letters and digits
 }
 
-// outcome is the result of a request. The object is a *Bill, *Customer or *Account, and never changes.
+// outcome is the result of a request. The object is a *Bill, *Customer or *Account, and
+// never changes.
 type outcome struct {
 	status  int
 	object  any
@@ -161,7 +163,8 @@ func (o *objects) alreadyTaken(noun string) outcome {
 	return refusal(o.taken, "A %s with this external_reference already exists.", noun)
 }
 
-// createCustomer creates a customer, or returns one that exists if the API reuses nested ones.
+// createCustomer creates a customer, or returns one that exists if the API reuses nested
+// ones.
 func (o *objects) createCustomer(r *customerRequest, nested bool) (*Customer, *outcome) {
 	if held := o.customers.withReference(r.reference); len(held) > 0 {
 		if nested && o.reuse {
@@ -179,7 +182,8 @@ func (o *objects) createCustomer(r *customerRequest, nested bool) (*Customer, *o
 	return c, nil
 }
 
-// resolveCustomer returns the customer that a request names, and creates one that is sent as an object.
+// resolveCustomer returns the customer that a request names, and creates one that is sent
+// as an object.
 func (o *objects) resolveCustomer(r customerParty, byReference bool, stop string) (*Customer, *outcome) {
 	if r.object != nil {
 		c, refused := o.createCustomer(r.object, true)
@@ -221,8 +225,8 @@ func (o *objects) createAccount(r *accountRequest, nested bool, stop string) (*A
 	return acc, nil
 }
 
-// createBill creates nested objects, one after the other, and then the bill. It is not a transaction: when a
-// later step is refused, the objects of the earlier steps stay.
+// createBill creates nested objects, one after the other, and then the bill. It is not a
+// transaction: when a later step is refused, the objects of the earlier steps stay.
 func (o *objects) createBill(r *billRequest, stop string, now time.Time) outcome {
 	var customerID, accountID string
 	switch {

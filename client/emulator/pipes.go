@@ -8,8 +8,9 @@ import (
 	"syscall"
 )
 
-// Pipes serves an API over connections in memory. A client reaches it through Dial, with its real
-// transport and over real HTTP, and all of it runs on the fake clock of a testing/synctest bubble.
+// Pipes serves an API over connections in memory. A client reaches it through Dial, with
+// its real transport and over real HTTP, and all of it runs on the fake clock of a
+// testing/synctest bubble.
 type Pipes struct {
 	server  *http.Server
 	dialled chan net.Conn
@@ -48,7 +49,8 @@ func (p *Pipes) Dial(ctx context.Context, network, _ string) (net.Conn, error) {
 	}
 }
 
-// Refuse sets whether Dial fails from now on, as where nothing listens. Connections that are open stay.
+// Refuse sets whether Dial fails from now on, as where nothing listens. Connections that
+// are open stay.
 func (p *Pipes) Refuse(refused bool) { p.refused.Store(refused) }
 
 // Close closes all connections, and waits until the server has returned.

@@ -32,7 +32,8 @@ type customerRequest struct {
 	metadata                                map[string]string
 }
 
-// customerParty names a customer: by an id, where allowed by a reference, or as a new object.
+// customerParty names a customer: by an id, where allowed by a reference, or as a new
+// object.
 type customerParty struct {
 	name   string
 	object *customerRequest
@@ -67,15 +68,16 @@ type patchRequest struct {
 	metadata map[string]string
 }
 
-// form reads the members of one JSON object strictly. A member that is unknown, has the wrong type or breaks a
-// rule is a finding, and the first finding counts.
+// form reads the members of one JSON object strictly. A member that is unknown, has the
+// wrong type or breaks a rule is a finding, and the first finding counts.
 type form struct {
 	path    string // of the object within the body: "", "account.", "account.customer."
 	members map[string]json.RawMessage
 	finding *outcome
 }
 
-// refuse records a finding, unless there is one. Details name members and rules, never values.
+// refuse records a finding, unless there is one. Details name members and rules, never
+// values.
 func (f *form) refuse(status int, format string, args ...any) {
 	if f.finding == nil {
 		out := refusal(status, format, args...)
@@ -168,7 +170,8 @@ func (f *form) currency(required bool) string {
 	return s
 }
 
-// integer returns a whole number that is written as one, without fraction, exponent or quotes.
+// integer returns a whole number that is written as one, without fraction, exponent or
+// quotes.
 func (f *form) integer(name string, low, high int64) *int64 {
 	raw, there := f.take(name)
 	if !there {
@@ -218,7 +221,8 @@ func (f *form) metadata() map[string]string {
 	return out
 }
 
-// customer reads the member customer: an id, with byReference also a reference, or a new customer.
+// customer reads the member customer: an id, with byReference also a reference, or a new
+// customer.
 func (f *form) customer(byReference bool) *customerParty {
 	raw, there := f.take("customer")
 	if !there {
@@ -328,7 +332,8 @@ func validID(prefix, s string) bool {
 	return found && rest != "" && len(s) <= maxReference && plain(rest, "")
 }
 
-// validKey reports whether s can be an idempotency key: 1 to 255 characters of [a-zA-Z0-9-].
+// validKey reports whether s can be an idempotency key: 1 to 255 characters of
+// [a-zA-Z0-9-].
 func validKey(s string) bool { return 0 < len(s) && len(s) <= 255 && plain(s, "-") }
 
 // plain reports whether s consists of ASCII letters, digits and the characters in more.
