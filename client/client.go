@@ -10,6 +10,7 @@ package client
 import (
 	"cmp"
 	"context"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -40,11 +41,11 @@ type Config struct {
 // Client sends requests to the API. All methods may be called concurrently. A Client
 // needs no closing: a connection that was idle for 30 s is closed.
 type Client struct {
-	transport *http.Transport
-	timeout   time.Duration
-	base      *url.URL                     // its path has no trailing slash
-	header    func(key string) http.Header // a closure, so that printing a Client cannot show the API key
-	buffers   sync.Pool                    // of *bytes.Buffer: what answers are read into
+	transport   *http.Transport
+	timeout     time.Duration
+	collections [accounts + 1]*url.URL
+	header      func(idempotencyKey string) http.Header // a closure, so that printing a Client cannot show the API key
+	buffers     sync.Pool                               // of *bytes.Buffer: what answers are read into
 }
 
 // New checks cfg and makes a client. It sends nothing and makes no connection. The error
@@ -67,34 +68,32 @@ func New(cfg Config) (*Client, error) {
 		return nil, &Error{"user agent", "has a character outside printable ASCII", "use ASCII letters"}
 	}
 	return &Client{
-		transport: newTransport(cmp.Or(cfg.MaxConns, defaultMaxConns), cfg.Dial),
-		timeout:   cmp.Or(cfg.Timeout, defaultTimeout),
-		base:      base,
-		header:    headers(key, cmp.Or(cfg.UserAgent, defaultUserAgent)),
+		transport:   newTransport(cmp.Or(cfg.MaxConns, defaultMaxConns), cfg.Dial),
+		timeout:     cmp.Or(cfg.Timeout, defaultTimeout),
+		collections: collectionURLs(base),
+		header:      headers(key, cmp.Or(cfg.UserAgent, defaultUserAgent)),
 	}, nil
 }
 
 // headers returns a function that makes the header of a request: with an idempotency key
-// that of a POST, without one that of a GET. Nothing changes the header of a GET, so that
-// all of them share one.
+// that of a POST, without one that of a GET. Requests share what is the same in all of
+// them, because neither this package nor net/http changes it.
 func headers(key Key, userAgent string) func(string) http.Header {
-	common := func() http.Header {
-		h := make(http.Header, 8)
-		h.Set("Accept", "application/json, application/problem+json")
-		h.Set("Accept-Encoding", "identity")
-		h.Set("User-Agent", userAgent)
-		h.Set("Authorization", "Bearer "+string(key))
-		return h
+	get := http.Header{
+		"Accept":          {"application/json, application/problem+json"},
+		"Accept-Encoding": {"identity"},
+		"Authorization":   {"Bearer " + string(key)},
+		"User-Agent":      {userAgent},
 	}
-	get := common()
+	post := maps.Clone(get)
+	post["Content-Type"] = []string{"application/json"}
 	return func(idempotencyKey string) http.Header {
 		if idempotencyKey == "" {
 			return get
 		}
-		post := common()
-		post.Set("Content-Type", "application/json")
-		post.Set("Idempotency-Key", idempotencyKey)
-		return post
+		h := maps.Clone(post)
+		h["Idempotency-Key"] = []string{idempotencyKey}
+		return h
 	}
 }
 
@@ -178,14 +177,20 @@ func (o object) idPrefix() string {
 	panic("client: not a kind of object")
 }
 
-// url returns the address of one object, or with an empty reference that of all objects
-// of the kind.
-func (c *Client) url(o object, reference string) *url.URL {
-	u := *c.base
-	path, escaped := u.Path+"/billing/"+o.collection(), u.EscapedPath()+"/billing/"+o.collection()
-	if reference != "" {
-		path, escaped = path+"/"+reference, escaped+"/"+url.PathEscape(reference)
+// collectionURLs returns the addresses of all objects of a kind, by kind.
+func collectionURLs(base *url.URL) (all [accounts + 1]*url.URL) {
+	for o := bills; o <= accounts; o++ {
+		path := "/billing/" + o.collection()
+		u := *base
+		u.Path, u.RawPath = base.Path+path, base.EscapedPath()+path
+		all[o] = &u
 	}
-	u.Path, u.RawPath = path, escaped
+	return all
+}
+
+// objectURL returns the address of one object.
+func (c *Client) objectURL(o object, reference string) *url.URL {
+	u := *c.collections[o]
+	u.Path, u.RawPath = u.Path+"/"+reference, u.RawPath+"/"+url.PathEscape(reference)
 	return &u
 }

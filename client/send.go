@@ -43,7 +43,7 @@ func (c *Client) post(ctx context.Context, o object, key, reference string, body
 	case reference == "":
 		return notBuilt(http.MethodPost, o, errNoReference) // the answer could not be checked
 	}
-	return c.exchange(ctx, &request{http.MethodPost, c.url(o, ""), key, body}, o, reference)
+	return c.exchange(ctx, &request{http.MethodPost, c.collections[o], key, body}, o, reference)
 }
 
 // validIdempotencyKey reports whether the API accepts key as an idempotency key.
@@ -66,7 +66,7 @@ func (c *Client) get(ctx context.Context, o object, reference string) Answer {
 	case ".", "..":
 		return notBuilt(http.MethodGet, o, errDotReference) // escaping does not disarm these
 	}
-	return c.exchange(ctx, &request{method: http.MethodGet, url: c.url(o, reference)}, o, reference)
+	return c.exchange(ctx, &request{method: http.MethodGet, url: c.objectURL(o, reference)}, o, reference)
 }
 
 // notBuilt returns the answer to a request that could not be built.
