@@ -40,7 +40,7 @@ func canaryFile() string {
 		cells[column] = cell
 		return cells
 	}
-	for _, answer := range []string{"201", "422", "400", "409", "402", "500", "html", "garbage", "cut", "long"} {
+	for _, answer := range []string{"201", "422", "400", "409", "402", "500", "html", "garbage", "cut", "long", "twice"} {
 		row("A-"+answer, "1000", good...)
 	}
 	row("A-422", "1000", good...) // again: a duplicate
@@ -92,6 +92,15 @@ func echoing(t *testing.T) *httptest.Server {
 			fmt.Fprint(w, echo)
 		case reference == "cut":
 			panic(http.ErrAbortHandler)
+		case reference == "twice": // a second answer that was not asked for
+			c, _, err := w.(http.Hijacker).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			fmt.Fprintf(c, "HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\nHTTP/1.1 500 No\r\nContent-Length: %d\r\n\r\n%s", len(echo), echo)
+			_, _ = io.Copy(io.Discard, c) // until the client closes it
+			c.Close()
 		case reference == "long": // the name stands where the text is cut off
 			w.Header().Set("Content-Type", "application/problem+json")
 			w.WriteHeader(http.StatusUnprocessableEntity)

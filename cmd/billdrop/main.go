@@ -11,6 +11,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -65,6 +67,9 @@ func (e *signalError) Error() string {
 func (e *signalError) Is(target error) bool { return target == context.Canceled }
 
 func main() {
+	// net/http logs answers that it did not expect, through package log. They may contain
+	// the key and personal data.
+	log.SetOutput(io.Discard)
 	// Memory stays flat whatever the size of a file: garbage may pile up to twice the little that lives, but not beyond
 	// what a small machine can spare. GOGC and GOMEMLIMIT in the environment say otherwise.
 	if os.Getenv("GOGC") == "" {
