@@ -87,11 +87,13 @@ func (c *Client) exchange(ctx context.Context, req *request, o object, asked str
 		r.failure = err
 		return classify(r)
 	}
-	var w wire
-	c.send(ctx, req, &r, &w)
+	var on reservation
+	good := false
+	defer func() { on.release(good) }()
+	c.send(ctx, req, &r, &on)
 	r.now = time.Now()
 	a := classify(r)
-	w.done(a.Err == nil)
+	good = a.Err == nil
 	return a
 }
 
@@ -109,23 +111,23 @@ func (c *Client) keep(buf *bytes.Buffer) {
 //
 // The timeout covers everything: waiting for a connection, connecting, sending, and
 // reading the body.
-func (c *Client) send(ctx context.Context, req *request, r *result, w *wire) {
+func (c *Client) send(ctx context.Context, req *request, r *result, on *reservation) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	watched := w.watch(ctx)
+	watched := on.watch(ctx)
 	res, err := c.transport.RoundTrip(c.build(watched, req))
-	for w.conn != nil && !w.open {
+	for on.refused() {
 		// The connection was closed before the request: nothing was sent, and an answer
 		// is to something else. net/http does not choose this connection again.
 		if err == nil {
 			_ = res.Body.Close()
 		}
-		w.conn = nil
+		on.conn = nil
 		if err = ctx.Err(); err == nil {
 			res, err = c.transport.RoundTrip(c.build(watched, req))
 		}
 	}
-	r.maybeSent = w.open
+	r.maybeSent = on.held
 	if err == nil {
 		r.status, r.header = res.StatusCode, res.Header
 		if r.status >= 200 {

@@ -125,26 +125,28 @@ func (c *conn) set(flag *bool, value bool) {
 	c.changed.Broadcast()
 }
 
-// wire follows one request to the connection that carries it.
-type wire struct {
-	conn *conn // the last one that net/http chose; nil: none, so nothing was sent
-	open bool  // conn was acquired: from now on bytes may have been sent
+// reservation is one request's hold on the connection that carries it.
+type reservation struct {
+	conn *conn // the one that net/http chose last; nil: none, so nothing was sent
+	held bool  // conn was acquired: from now on bytes may have been sent
 }
 
-// watch returns ctx with the hook in it. net/http calls the hook on the goroutine of
-// RoundTrip, once it has a connection and before it writes.
-func (w *wire) watch(ctx context.Context) context.Context {
+// watch returns ctx with the hook in it that makes the reservation. net/http calls the hook
+// on the goroutine of RoundTrip, once it has a connection and before it writes.
+func (r *reservation) watch(ctx context.Context) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
-		w.conn = connOf(info.Conn)
-		w.open = w.conn.acquire()
+		r.conn = connOf(info.Conn)
+		r.held = r.conn.acquire()
 	}})
 }
 
-// done releases the connection.
-func (w *wire) done(good bool) {
-	if w.open {
-		w.conn.release(good)
-		w.open = false
+// refused reports whether the connection was closed before the request was written.
+func (r *reservation) refused() bool { return r.conn != nil && !r.held }
+
+// release ends the reservation. The connection is closed unless its answer was good.
+func (r *reservation) release(good bool) {
+	if r.held {
+		r.conn.release(good)
 	}
 }
 
@@ -156,6 +158,8 @@ func connOf(c net.Conn) *conn {
 			return layer
 		case *tls.Conn:
 			c = layer.NetConn()
+		default:
+			panic("client: a connection that was not dialled here")
 		}
 	}
 }
