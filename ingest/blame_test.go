@@ -157,9 +157,12 @@ func TestStubbornRows(t *testing.T) {
 
 // An API that fails for everybody stops the run, however few rows there are, and none is blamed.
 func TestDownForGood(t *testing.T) {
-	for _, fault := range []emulator.Fault{{Status: 503}, {Drop: true}, {Unreachable: true}, {Status: 404, Body: "<html>gone</html>"}} {
+	for _, fault := range []emulator.Fault{{Status: 503}, {Drop: true}, {}, {Status: 404, Body: "<html>gone</html>"}} {
 		for _, rows := range []int{1, 40} {
 			bubble(t, customerRows(rows), func(emulator.Call) emulator.Fault { return fault }, func(t *testing.T, w *world) {
+				if fault == (emulator.Fault{}) {
+					w.client = w.severed // nobody listens
+				}
 				summaries, err := w.worker(t, alive()).Poll(t.Context())
 				if !errors.Is(err, delivery.ErrStopped) || len(summaries) != 0 || len(w.files.in("/processing")) != 1 {
 					t.Errorf("%+v, %d rows: err %v, %d summaries", fault, rows, err, len(summaries))

@@ -92,7 +92,6 @@ func newRig(t testing.TB, root, prefix string, login inbox.Config) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(api.Close)
 	r.client = api
 	r.lane = newLane(api)
 	r.feed = &Feed{

@@ -26,6 +26,7 @@ import (
 // desk is a place at which files are planned and imported: an API and a ledger in memory.
 type desk struct {
 	api    *emulator.API
+	pipes  *emulator.Pipes
 	ledger *ledgertest.Memory
 	client *client.Client
 	feed   *ingest.Feed
@@ -36,7 +37,9 @@ func newDesk(t *testing.T) *desk {
 	t.Helper()
 	d := &desk{api: emulator.New(emulator.Config{}), ledger: ledgertest.NewMemory()}
 	var err error
-	d.client, err = client.New(client.Config{BaseURL: "http://127.0.0.1:1", Key: "sk_test_desk", MaxConns: 8, Transport: d.api.Transport()})
+	d.pipes = d.api.ServePipes()
+	t.Cleanup(d.pipes.Close)
+	d.client, err = client.New(client.Config{BaseURL: "http://127.0.0.1:1", Key: "sk_test_desk", MaxConns: 8, Dial: d.pipes.Dial})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -291,12 +294,13 @@ func TestPlanFaults(t *testing.T) {
 		}, ingest.PlannedRows{Total: 3, Create: 2, Unknown: 1}, nil},
 		{"a key refused", func(emulator.Call) emulator.Fault { return emulator.Fault{Status: 401} }, ingest.PlannedRows{}, delivery.ErrSetup},
 		{"a redirect", func(emulator.Call) emulator.Fault { return emulator.Fault{Redirect: "http://127.0.0.1:2/"} }, ingest.PlannedRows{}, delivery.ErrSetup},
-		{"an API that is down", func(emulator.Call) emulator.Fault { return emulator.Fault{Unreachable: true} }, ingest.PlannedRows{}, delivery.ErrStopped},
+		{"an API that is down", nil, ingest.PlannedRows{}, delivery.ErrStopped},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				d := newDesk(t)
 				d.api.Script(c.fault)
+				d.pipes.Refuse(c.fault == nil)
 				p, err := d.plan(t, drop(t, "bills.csv", []byte(bills)))
 				if !errors.Is(err, c.err) || p.Rows != c.want {
 					t.Fatalf("rows %+v, error %v; want %+v, %v", p.Rows, err, c.want, c.err)
@@ -313,7 +317,7 @@ func TestPlanFaults(t *testing.T) {
 func TestPlanInterrupted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDesk(t)
-		d.api.Script(func(emulator.Call) emulator.Fault { return emulator.Fault{Unreachable: true} })
+		d.pipes.Refuse(true)
 		enough := errors.New("somebody has had enough")
 		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Minute, enough)
 		defer cancel()

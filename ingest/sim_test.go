@@ -8,10 +8,13 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -79,15 +82,19 @@ type world struct {
 	dice
 	cfg    simConfig
 	api    *emulator.API
-	client *client.Client
-	ledger *ledgertest.Memory
-	files  *simFiles
-	spool  string
-	deaths int
+	client *client.Client // with the transport of every client, over connections in memory
+	// severed is a client like it that finds nobody listening.
+	severed *client.Client
+	ledger  *ledgertest.Memory
+	files   *simFiles
+	spool   string
+	deaths  int
 	// firstUse of every key, by the API's clock.
 	firstUse map[string]time.Time
-	wrong    []string // violations seen on the way
-	well     bool     // no more faults
+	asked    map[string]int // how often each request was made, those that found nobody listening included
+	wrong    []string       // violations seen on the way
+	well     bool           // no more faults
+	mu       sync.Mutex     // guards asked
 	// script, if set, decides on faults instead of the dice.
 	script func(emulator.Call) emulator.Fault
 }
@@ -101,15 +108,14 @@ func newWorld(t testing.TB, cfg simConfig) *world {
 		dice: dice{cfg.Seed}, cfg: cfg,
 		api:    emulator.New(emulator.Config{Seed: cfg.Seed, ExistingParty: existing, Weak: cfg.Weak, Latency: 20 * time.Millisecond}),
 		ledger: ledgertest.NewMemory(), files: &simFiles{files: make(map[string]simFile)},
-		spool: memoryDir(t), firstUse: make(map[string]time.Time),
+		spool: memoryDir(t), firstUse: make(map[string]time.Time), asked: make(map[string]int),
 	}
-	var err error
-	w.client, err = client.New(client.Config{
-		BaseURL: "http://127.0.0.1:1", Key: "sk_test_simulation", Timeout: 30 * time.Second, MaxConns: 8, Transport: w.api.Transport(),
+	pipes := w.api.ServePipes()
+	t.Cleanup(pipes.Close)
+	w.client = simClient(t, pipes.Dial)
+	w.severed = simClient(t, func(context.Context, string, string) (net.Conn, error) {
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	if !cfg.Weak { // what others did before
 		w.others(t, `{"external_reference":"OLD-SAME","currency":"ZAR","amount_due":9000,"due_date":"2026-12-01","customer":{"external_reference":"CUS-OLD"}}`, "OLD-SAME")
 		w.others(t, `{"external_reference":"OLD-OTHER","currency":"ZAR","amount_due":777,"customer":{"external_reference":"CUS-ELSE"}}`, "OLD-OTHER")
@@ -120,6 +126,17 @@ func newWorld(t testing.TB, cfg simConfig) *world {
 		w.files.put("/inbox/b.csv", []byte(simMore))
 	}
 	return w
+}
+
+// simClient returns a client that connects by dial.
+func simClient(t testing.TB, dial func(ctx context.Context, network, address string) (net.Conn, error)) *client.Client {
+	c, err := client.New(client.Config{
+		BaseURL: "http://127.0.0.1:1", Key: "sk_test_simulation", Timeout: 30 * time.Second, MaxConns: 8, Dial: dial,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
 
 // memoryDir is a temporary directory, in memory where there is such a place: no simulation waits for a disk.
@@ -155,14 +172,13 @@ func (w *world) fault(c emulator.Call) (f emulator.Fault) {
 	if w.script != nil {
 		return w.script(c)
 	}
-	if w.well || (c.NthRef > 4 && !w.cfg.Harsh) || c.NthRef > 12 || !w.oneIn(w.cfg.Faulty, "fault", c.Method, c.Path, c.Reference, c.NthRef) {
+	if !w.faulty(c.NthRef, w.cfg.Faulty, "fault", c.Method, c.Path, c.Reference) {
 		return emulator.Fault{}
 	}
 	faults := []emulator.Fault{
 		{Drop: true},
 		{Status: 503},
 		{Status: 429, RetryAfter: "2"},
-		{Unreachable: true},
 		{Garbage: true},
 	}
 	if c.Method == "POST" {
@@ -183,10 +199,22 @@ func (w *world) fault(c emulator.Call) (f emulator.Fault) {
 			{StopAfter: emulator.StopAccount, Store: true},
 			// Longer than the client waits, but not than a look-up settles.
 			{Delay: 31*time.Second + time.Duration(w.roll("delay", c.Reference, c.NthRef)%54)*time.Second},
-			{Unreachable: true},
 		}
 	}
 	return faults[w.roll("kind", c.Method, c.Path, c.Reference, c.NthRef)%uint64(len(faults))]
+}
+
+// faulty reports whether the dice let something go wrong with what was asked for the nth time, once in so many.
+func (w *world) faulty(nth int, once uint64, words ...any) bool {
+	return !w.well && (nth <= 4 || w.cfg.Harsh && nth <= 12) && w.oneIn(once, append(words, nth)...)
+}
+
+// unreachable reports whether a request finds nobody listening.
+func (w *world) unreachable(request string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.asked[request]++
+	return w.script == nil && w.faulty(w.asked[request], 10*w.cfg.Faulty, "unreachable", request)
 }
 
 // run lets processes live until one has nothing left to do, and returns why it does not come to that.
@@ -253,7 +281,7 @@ func (w *world) worker(t testing.TB, p *process) *Worker {
 	if *simSeed != 0 {
 		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
-	parts := &ledgerAndAPI{&simLedger{w.ledger, p}, &simAPI{w.client, p}, &policy}
+	parts := &ledgerAndAPI{&simLedger{w.ledger, p}, &simAPI{w.client, p, w}, &policy}
 	if w.cfg.Break != nil {
 		w.cfg.Break(parts)
 	}

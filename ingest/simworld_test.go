@@ -124,11 +124,16 @@ func (l *simLedger) Flush(ctx context.Context) error {
 type simAPI struct {
 	delivery.API
 	p *process
+	w *world
 }
 
-func (a *simAPI) ask(name string, do func() client.Answer) client.Answer {
+func (a *simAPI) ask(name string, do func(delivery.API) client.Answer) client.Answer {
+	api := a.API
+	if a.w.unreachable(name) {
+		api = a.w.severed
+	}
 	var answer client.Answer
-	if err := a.p.step(name, func() error { answer = do(); return nil }); err != nil {
+	if err := a.p.step(name, func() error { answer = do(api); return nil }); err != nil {
 		return client.Answer{Kind: client.Lost, Err: err}
 	}
 	if *simSeed != 0 {
@@ -138,22 +143,22 @@ func (a *simAPI) ask(name string, do func() client.Answer) client.Answer {
 }
 
 func (a *simAPI) CreateBill(ctx context.Context, key, reference string, body []byte) client.Answer {
-	return a.ask("post "+reference, func() client.Answer { return a.API.CreateBill(ctx, key, reference, body) })
+	return a.ask("post "+reference, func(api delivery.API) client.Answer { return api.CreateBill(ctx, key, reference, body) })
 }
 
 func (a *simAPI) GetBill(ctx context.Context, reference string) client.Answer {
 	a.p.pause("get", reference)
-	return a.ask("get "+reference, func() client.Answer { return a.API.GetBill(ctx, reference) })
+	return a.ask("get "+reference, func(api delivery.API) client.Answer { return api.GetBill(ctx, reference) })
 }
 
 func (a *simAPI) GetCustomer(ctx context.Context, reference string) client.Answer {
 	a.p.pause("customer", reference)
-	return a.ask("get customer "+reference, func() client.Answer { return a.API.GetCustomer(ctx, reference) })
+	return a.ask("get customer "+reference, func(api delivery.API) client.Answer { return api.GetCustomer(ctx, reference) })
 }
 
 func (a *simAPI) GetAccount(ctx context.Context, reference string) client.Answer {
 	a.p.pause("account", reference)
-	return a.ask("get account "+reference, func() client.Answer { return a.API.GetAccount(ctx, reference) })
+	return a.ask("get account "+reference, func(api delivery.API) client.Answer { return api.GetAccount(ctx, reference) })
 }
 
 // simFiles is an SFTP account that outlives the processes that use it.

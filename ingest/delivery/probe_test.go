@@ -11,17 +11,20 @@ import (
 )
 
 // newLane makes a lane to an API in memory.
-func newLane(t *testing.T) (*emulator.API, *Lane) {
+func newLane(t *testing.T) (*emulator.API, *emulator.Pipes, *Lane) {
 	t.Helper()
 	api := emulator.New(emulator.Config{})
-	c, err := client.New(client.Config{BaseURL: "http://127.0.0.1:1", Key: "sk_test_lane", MaxConns: 8, Transport: api.Transport()})
+	pipes := api.ServePipes()
+	t.Cleanup(pipes.Close)
+	c, err := client.New(client.Config{BaseURL: "http://127.0.0.1:1", Key: "sk_test_lane", MaxConns: 8, Dial: pipes.Dial})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return api, NewLane(ledger.Scope{Merchant: "acme", Mode: "test"}, c, testPolicy())
+	return api, pipes, NewLane(ledger.Scope{Merchant: "acme", Mode: "test"}, c, testPolicy())
 }
 
 func TestProbe(t *testing.T) {
+	unreachable := emulator.Fault{Delay: -1} // not a fault of the API: nothing listens
 	for _, c := range []struct {
 		name  string
 		fault emulator.Fault
@@ -35,19 +38,20 @@ func TestProbe(t *testing.T) {
 		{"a redirect", emulator.Fault{Redirect: "http://127.0.0.1:2/"}, ErrSetup, "redirect"},
 		{"too many requests", emulator.Fault{Status: 429}, ErrStopped, "429"},
 		{"not well", emulator.Fault{Status: 503}, ErrStopped, "not well (503"},
-		{"not there", emulator.Fault{Unreachable: true}, ErrStopped, "no answer"},
+		{"not there", unreachable, ErrStopped, "no answer"},
 		{"gone", emulator.Fault{Drop: true}, ErrStopped, "no answer"},
 		{"odd", emulator.Fault{Status: 418}, ErrSetup, "418"},
 	} {
-		api, lane := newLane(t)
+		api, pipes, lane := newLane(t)
 		api.Script(func(emulator.Call) emulator.Fault { return c.fault })
+		pipes.Refuse(c.fault == unreachable)
 		err := lane.Probe(t.Context(), "nobody-has-it")
 		var stop *Stop
 		if !errors.Is(err, c.is) || err != nil && (!errors.As(err, &stop) || !strings.Contains(stop.Reason+": "+stop.Hint, c.says)) {
 			t.Errorf("%s: %v", c.name, err)
 		}
 	}
-	_, lane := newLane(t)
+	_, _, lane := newLane(t)
 	body := []byte(`{"external_reference":"THERE","currency":"ZAR","amount_due":1,"customer":{"external_reference":"C"}}`)
 	if a := lane.api.CreateBill(t.Context(), "key", "THERE", body); a.Kind != client.Created {
 		t.Fatal(a.Label())
