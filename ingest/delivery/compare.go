@@ -109,9 +109,9 @@ func (d difference) values(b *billfile.Bill, s *ledger.Seen) [2]any {
 	return pair
 }
 
-// misheard completes what a 201 said of a bill with what was sent, where it said nothing, and tells where it said otherwise: then a bill
+// contradictions completes what a 201 said of a bill with what was sent, where it said nothing, and tells where it said otherwise: then a bill
 // exists, but another than the row's.
-func misheard(b *billfile.Bill, s *ledger.Seen) string {
+func contradictions(b *billfile.Bill, s *ledger.Seen) string {
 	s.Currency = cmp.Or(s.Currency, b.Currency)
 	s.Amount = cmp.Or(s.Amount, b.Amount)
 	s.BillDate = cmp.Or(s.BillDate, b.BillDate)

@@ -64,7 +64,7 @@ type history struct {
 }
 
 // next is the table of answers: what to do after one answer to a create-bill request.
-func next(a client.Answer, h history) decision {
+func afterAnswer(a client.Answer, h history) decision {
 	if a.Replayed && failure(a.Kind) {
 		return burned(a)
 	}
@@ -190,7 +190,7 @@ func afterParties(learnt, final bool, h history, generations int) decision {
 
 // opening decides how a row begins, from what the ledger holds of its reference. content and body are the
 // digests of this row's content and of the recorded generation's body rebuilt from this row.
-func opening(rec *ledger.Bill, content, body ledger.Digest, now time.Time) decision {
+func firstStep(rec *ledger.Bill, content, body ledger.Digest, now time.Time) decision {
 	switch {
 	case rec == nil:
 		return decision{Do: stepSend}

@@ -9,7 +9,7 @@ import (
 )
 
 // The table "Answers" of the delivery rules, line by line.
-func TestNext(t *testing.T) {
+func TestAfterAnswer(t *testing.T) {
 	fresh := history{MaxAttempts: 6}
 	last := history{Charged: 5, MaxAttempts: 6}
 	for _, tt := range []struct {
@@ -44,18 +44,18 @@ func TestNext(t *testing.T) {
 		{"lost", client.Answer{Kind: client.Lost}, fresh, decision{Do: stepResend, Charged: true, Inconclusive: true}},
 		{"lost, no attempts left", client.Answer{Kind: client.Lost}, last, decision{Do: stepLookUp, Cause: causeExhausted, Charged: true, Inconclusive: true}},
 	} {
-		if got := next(tt.a, tt.h); got != tt.want {
+		if got := afterAnswer(tt.a, tt.h); got != tt.want {
 			t.Errorf("%s: got %+v, want %+v", tt.name, got, tt.want)
 		}
 	}
 }
 
 // Only one kind of answer is success: whatever else the API says, no row ends as created by it.
-func TestNextSucceedsOnCreatedAlone(t *testing.T) {
+func TestAfterAnswerSucceedsOnCreatedAlone(t *testing.T) {
 	for kind := client.Unknown; kind <= client.Lost; kind++ {
 		for _, replayed := range []bool{false, true} {
 			for charged := range 7 {
-				d := next(client.Answer{Kind: kind, Status: 201, Replayed: replayed}, history{Charged: charged, MaxAttempts: 6})
+				d := afterAnswer(client.Answer{Kind: kind, Status: 201, Replayed: replayed}, history{Charged: charged, MaxAttempts: 6})
 				if (d.Do == stepFinish) != (kind == client.Created) {
 					t.Errorf("kind %d, replayed %v: %+v", kind, replayed, d)
 				}
@@ -121,7 +121,7 @@ func TestAfterParties(t *testing.T) {
 	}
 }
 
-func TestOpening(t *testing.T) {
+func TestFirstStep(t *testing.T) {
 	now := time.Date(2026, 11, 23, 5, 0, 0, 0, time.UTC)
 	content, other := ledger.Digest{1}, ledger.Digest{2}
 	body := ledger.Digest{3}
@@ -139,7 +139,7 @@ func TestOpening(t *testing.T) {
 		rec  *ledger.Bill
 		want decision
 	}{
-		{"never heard of", nil, decision{Do: stepSend}},
+		{"never onAnswer of", nil, decision{Do: stepSend}},
 		{"known", pending(0, func(b *ledger.Bill) { b.State = ledger.Exists }), decision{Do: stepCompare}},
 		{"gone", pending(0, func(b *ledger.Bill) { b.State = ledger.Gone }), decision{Do: stepLookUp, Cause: causeChanged}},
 		{"in doubt", pending(time.Minute, nil), decision{Do: stepResend}},
@@ -150,7 +150,7 @@ func TestOpening(t *testing.T) {
 		{"in doubt, content edited", pending(0, func(b *ledger.Bill) { b.Send.Content = other }), decision{Do: stepLookUp, Cause: causeChanged}},
 		{"in doubt, other bytes", pending(0, func(b *ledger.Bill) { b.Send.Body = other }), decision{Do: stepLookUp, Cause: causeChanged}},
 	} {
-		if got := opening(tt.rec, content, body, now); got != tt.want {
+		if got := firstStep(tt.rec, content, body, now); got != tt.want {
 			t.Errorf("%s: got %+v, want %+v", tt.name, got, tt.want)
 		}
 	}

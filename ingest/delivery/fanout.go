@@ -17,53 +17,53 @@ import (
 const (
 	// chunkRows are read, and looked up in the ledger, at a time.
 	chunkRows = 256
-	// window bounds the rows of one file that are under way, but for those that are parked: that wait for their party, for
+	// maxActive bounds the rows of one file that are under way, but for those that are waiting: that wait for their party, for
 	// another row with their reference, for a look-up, or to be sent again. It bounds memory.
-	window = 4 * chunkRows
-	// parking bounds the parked ones: twice as many, so that a slow party, or an API that answers now and then, holds nobody else
+	maxActive = 4 * chunkRows
+	// maxWaiting bounds the waiting ones: twice as many, so that a slow party, or an API that answers now and then, holds nobody else
 	// up. Each takes some 10 KiB, with its stack.
-	parking = 2 * window
-	// minStaged rows may be recorded as about to be sent however few senders there are: as many as a fast API takes while a commit
+	maxWaiting = 2 * maxActive
+	// minRecorded rows may be recorded as about to be sent however few senders there are: as many as a fast API takes while a commit
 	// gathers and is made.
-	minStaged = 512
+	minRecorded = 512
 )
 
 // fanout is the delivery of one file's rows.
 type fanout struct {
-	lane    *Lane
-	ledger  ledger.Ledger
-	file    *ledger.File
-	told    func(ledger.Status) // of each row that gets its outcome; may be nil
-	gate    *gate
-	opening *firstAnswers
-	// staged bounds the rows that are recorded as about to be sent: enough to share syncs and to
+	lane     *Lane
+	ledger   ledger.Ledger
+	file     *ledger.File
+	onStatus func(ledger.Status) // of each row that gets its outcome; may be nil
+	gate     *gate
+	setup    *setupCheck
+	// recorded bounds the rows that are recorded as about to be sent: enough to share syncs and to
 	// keep all senders busy, few enough that a crash leaves few rows in doubt.
-	staged *semaphore.Weighted
-	slots  *semaphore.Weighted // of window
-	places *semaphore.Weighted // of window and parking
-	// begun: an earlier run, or a retry's first, has recorded outcomes of this file.
-	begun bool
-	// lasting is ctx without its end: answers are recorded, and requests that are out are awaited, whatever stops the run.
-	lasting context.Context
+	recorded *semaphore.Weighted
+	active   *semaphore.Weighted // of maxActive
+	admitted *semaphore.Weighted // of maxActive and maxWaiting
+	// resumed: an earlier run, or a retry's first, has recorded outcomes of this file.
+	resumed bool
+	// recordCtx is ctx without its end: answers are recorded, and requests that are out are awaited, whatever stops the run.
+	recordCtx context.Context
 }
 
 // Deliver takes every row of the file that has no outcome yet to its outcome. When it returns nil, all of them are
 // durable. Cancelling ctx is the soft stop: nothing new is sent, answers under way are awaited and
-// recorded, and ctx's cause is returned. told, if not nil, gets the status of each row that has its outcome; it is called
+// recorded, and ctx's cause is returned. onStatus, if not nil, gets the status of each row that has its outcome; it is called
 // concurrently and must not block. Errors of a run that had to stop are a *Stop.
-func (l *Lane) Deliver(ctx context.Context, led ledger.Ledger, f *ledger.File, recs *billfile.Decoder, told func(ledger.Status)) error {
-	g, first := l.join(), l.opening
-	defer l.part()
+func (l *Lane) Deliver(ctx context.Context, led ledger.Ledger, f *ledger.File, recs *billfile.Decoder, onStatus func(ledger.Status)) error {
+	g, first := l.join(), l.setup
+	defer l.leave()
 	fan := &fanout{
-		lane: l, ledger: led, file: f, told: told, gate: g, opening: first,
-		staged:  semaphore.NewWeighted(int64(max(minStaged, 4*l.policy.Concurrency))),
-		slots:   semaphore.NewWeighted(window),
-		places:  semaphore.NewWeighted(window + parking),
-		lasting: context.WithoutCancel(ctx),
+		lane: l, ledger: led, file: f, onStatus: onStatus, gate: g, setup: first,
+		recorded:  semaphore.NewWeighted(int64(max(minRecorded, 4*l.policy.Concurrency))),
+		active:    semaphore.NewWeighted(maxActive),
+		admitted:  semaphore.NewWeighted(maxActive + maxWaiting),
+		recordCtx: context.WithoutCancel(ctx),
 	}
 	var rows errgroup.Group
 	earlier, err := led.Outcomes(ctx, f.ID, 0, 1)
-	if fan.begun = len(earlier) > 0; err == nil {
+	if fan.resumed = len(earlier) > 0; err == nil {
 		err = fan.feed(ctx, recs, &rows)
 	}
 	first.feeding(-1)
@@ -74,7 +74,7 @@ func (l *Lane) Deliver(ctx context.Context, led ledger.Ledger, f *ledger.File, r
 	if e := g.err(); e != nil {
 		err = e
 	}
-	if e := led.Flush(fan.lasting); e != nil {
+	if e := led.Flush(fan.recordCtx); e != nil {
 		return fmt.Errorf("record outcomes of %s: %w", f.Name, e)
 	}
 	return err
@@ -93,7 +93,7 @@ func (f *fanout) feed(ctx context.Context, recs *billfile.Decoder, rows *errgrou
 		}
 		// Slots come first: a row that holds its reference is always under way, so two files that share
 		// references never wait for each other.
-		for _, bound := range []*semaphore.Weighted{f.places, f.slots} {
+		for _, bound := range []*semaphore.Weighted{f.admitted, f.active} {
 			if err := bound.Acquire(ctx, int64(len(chunk))); err != nil {
 				return context.Cause(ctx)
 			}
@@ -104,7 +104,7 @@ func (f *fanout) feed(ctx context.Context, recs *billfile.Decoder, rows *errgrou
 		if err := f.prepare(ctx, chunk); err != nil {
 			return err
 		}
-		f.opening.working(len(chunk))
+		f.setup.working(len(chunk))
 		for _, d := range chunk {
 			select {
 			case next <- d:
@@ -122,9 +122,9 @@ func (f *fanout) work(ctx context.Context, d *delivery, next <-chan *delivery) e
 	var first error
 	for ok := true; ok; d, ok = <-next {
 		err := d.run(ctx)
-		f.opening.working(-1)
+		f.setup.working(-1)
 		d.park()
-		f.places.Release(1)
+		f.admitted.Release(1)
 		if first == nil {
 			first = err
 		}
@@ -134,9 +134,9 @@ func (f *fanout) work(ctx context.Context, d *delivery, next <-chan *delivery) e
 
 // park gives up the row's slot, for another row to be read: this one has to wait for something that may take long, or is done.
 func (d *delivery) park() {
-	if !d.parked {
-		d.parked = true
-		d.slots.Release(1)
+	if !d.waiting {
+		d.waiting = true
+		d.active.Release(1)
 	}
 }
 
@@ -152,7 +152,7 @@ func (f *fanout) read(ctx context.Context, recs *billfile.Decoder) ([]*delivery,
 		if err != nil {
 			return chunk, err // io.EOF among them
 		}
-		if settled == nil && f.begun {
+		if settled == nil && f.resumed {
 			if settled, err = f.settled(ctx, rec.Row); err != nil {
 				return chunk, err
 			}
@@ -204,8 +204,8 @@ func (f *fanout) refuse(ctx context.Context, rec *billfile.Record) error {
 
 // tell lets those who watch know of one more row that has its outcome.
 func (f *fanout) tell(s ledger.Status) {
-	if f.told != nil {
-		f.told(s)
+	if f.onStatus != nil {
+		f.onStatus(s)
 	}
 }
 
@@ -213,20 +213,20 @@ func (f *fanout) tell(s ledger.Status) {
 // what is looked up without being held may be out of date when it is used.
 func (f *fanout) prepare(ctx context.Context, chunk []*delivery) error {
 	refs := make([]string, 0, len(chunk))
-	claims := make([]*claim, 0, len(chunk))
+	leases := make([]*lease, 0, len(chunk))
 	for _, d := range chunk {
 		if d.turn = f.lane.refs.take(d.bill.Reference); d.turn == nil {
 			refs = append(refs, d.bill.Reference)
 		}
-		d.claim = f.lane.parties.refer(&d.bill)
-		claims = append(claims, d.claim)
+		d.lease = f.lane.parties.lease(&d.bill)
+		leases = append(leases, d.lease)
 	}
 	known, err := f.ledger.Bills(ctx, f.lane.scope, refs)
 	if err == nil {
-		unloaded := f.lane.parties.unloaded(claims)
+		notLoaded := f.lane.parties.notLoaded(leases)
 		var parties map[ledger.PartyRef]ledger.Party
-		if parties, err = f.ledger.Parties(ctx, f.lane.scope, unloaded); err == nil {
-			f.lane.parties.load(unloaded, parties)
+		if parties, err = f.ledger.Parties(ctx, f.lane.scope, notLoaded); err == nil {
+			f.lane.parties.load(notLoaded, parties)
 		}
 	}
 	if err != nil {
@@ -238,7 +238,7 @@ func (f *fanout) prepare(ctx context.Context, chunk []*delivery) error {
 			continue
 		}
 		if d.rec = known[d.bill.Reference]; d.rec == nil {
-			d.sought = f.lane.parties.seek(d.claim) // in file order: the first row of a party leads
+			d.partiesReady = f.lane.parties.acquire(d.lease) // in file order: the first row of a party leads
 		}
 	}
 	return nil
@@ -252,6 +252,6 @@ func (f *fanout) drop(chunk []*delivery) {
 		if d.turn == nil || f.lane.refs.await(gone, d.bill.Reference, d.turn) == nil {
 			f.lane.refs.give(d.bill.Reference)
 		}
-		f.lane.parties.release(d.claim)
+		f.lane.parties.release(d.lease)
 	}
 }

@@ -37,7 +37,7 @@ type Forecast struct {
 
 	// parties are those of the chunk at hand, and of earlier ones those that the API was asked for. Changed between
 	// chunks alone.
-	parties map[partyName]*foreseenParty
+	parties map[partyName]*forecastParty
 }
 
 // partyName is how a row names a customer or an account. An id may look like a reference, but is none.
@@ -46,21 +46,21 @@ type partyName struct {
 	byID bool // Reference is the API's id
 }
 
-// foreseen is one row. It is judged by one goroutine, and told about when that has ended.
-type foreseen struct {
+// forecastRow is one row. It is judged by one goroutine, and told about when that has ended.
+type forecastRow struct {
 	bill              *billfile.Bill
-	rec               *ledger.Bill   // nil: the ledger never heard of the reference
-	account, customer *foreseenParty // nil: the row names none, or names an account by its id
+	rec               *ledger.Bill   // nil: the ledger never onAnswer of the reference
+	account, customer *forecastParty // nil: the row names none, or names an account by its id
 
 	status ledger.Status
 	seen   ledger.Seen      // the bill that exists
 	diffs  []difference     // of a conflict
-	brings []*foreseenParty // that would be created with it
-	lacks  *foreseenParty   // of a rejected row: what is not there
+	brings []*forecastParty // that would be created with it
+	lacks  *forecastParty   // of a rejected row: what is not there
 }
 
-// foreseenParty is one customer or account, asked for once however many rows name it.
-type foreseenParty struct {
+// forecastParty is one customer or account, asked for once however many rows name it.
+type forecastParty struct {
 	partyName
 	id      string // "" = the API has none; from the ledger, or set by asking
 	known   bool   // from the ledger: nothing is asked
@@ -74,13 +74,13 @@ type foreseenParty struct {
 // Forecast begins a forecast; led is only read, and nil where there is none yet. Its requests pass the lane's gate, as a run's
 // would. Every forecast must be closed.
 func (l *Lane) Forecast(led ledger.Ledger) *Forecast {
-	f := &Forecast{lane: l, ledger: led, gate: l.join(), parties: make(map[partyName]*foreseenParty)}
-	l.opening.feeding(-1) // nothing is sent that could be refused
+	f := &Forecast{lane: l, ledger: led, gate: l.join(), parties: make(map[partyName]*forecastParty)}
+	l.setup.feeding(-1) // nothing is sent that could be refused
 	return f
 }
 
 // Close ends the forecast.
-func (f *Forecast) Close() { f.lane.part() }
+func (f *Forecast) Close() { f.lane.leave() }
 
 // Gets is how many look-ups were sent so far.
 func (f *Forecast) Gets() int { return int(f.gets.Load()) }
@@ -92,9 +92,9 @@ func (f *Forecast) Foreign() bool { return f.foreign.Load() }
 // Rows foretells what would become of some valid rows, in their order. They wait for nothing but each other. done, if not nil, is
 // called as each of them is known, concurrently. Errors are the ledger's, ctx's cause, and the *Stop of a run that has to stop.
 func (f *Forecast) Rows(ctx context.Context, bills []*billfile.Bill, done func()) ([]Prospect, error) {
-	chunk := make([]*foreseen, len(bills))
+	chunk := make([]*forecastRow, len(bills))
 	for i, b := range bills {
-		chunk[i] = &foreseen{bill: b, status: ledger.Unknown}
+		chunk[i] = &forecastRow{bill: b, status: ledger.Unknown}
 	}
 	if err := f.prepare(ctx, chunk); err != nil {
 		return nil, err
@@ -123,7 +123,7 @@ func (f *Forecast) Rows(ctx context.Context, bills []*billfile.Bill, done func()
 }
 
 // prospect tells what was found. It is called in the order of the rows, by one goroutine.
-func (r *foreseen) prospect() Prospect {
+func (r *forecastRow) prospect() Prospect {
 	p := Prospect{Status: r.status}
 	switch r.status {
 	case ledger.Created:
@@ -160,7 +160,7 @@ func (n partyName) wrong() (column, code, detail string) {
 }
 
 // prepare reads from the ledger what it knows of a chunk's bills and parties.
-func (f *Forecast) prepare(ctx context.Context, chunk []*foreseen) error {
+func (f *Forecast) prepare(ctx context.Context, chunk []*forecastRow) error {
 	for name, e := range f.parties {
 		if e.known {
 			delete(f.parties, name) // read again where it is needed: memory is for what was asked for
@@ -168,7 +168,7 @@ func (f *Forecast) prepare(ctx context.Context, chunk []*foreseen) error {
 	}
 	refs := make([]string, len(chunk))
 	var fresh []ledger.PartyRef
-	refer := func(kind ledger.PartyKind, reference, id string) *foreseenParty {
+	refer := func(kind ledger.PartyKind, reference, id string) *forecastParty {
 		name := partyName{ledger.PartyRef{Kind: kind, Reference: reference}, id != ""}
 		switch {
 		case id != "":
@@ -178,7 +178,7 @@ func (f *Forecast) prepare(ctx context.Context, chunk []*foreseen) error {
 		}
 		e := f.parties[name]
 		if e == nil {
-			e = &foreseenParty{partyName: name}
+			e = &forecastParty{partyName: name}
 			f.parties[name] = e
 			if !name.byID {
 				fresh = append(fresh, name.PartyRef)
@@ -215,7 +215,7 @@ func (f *Forecast) prepare(ctx context.Context, chunk []*foreseen) error {
 }
 
 // judge finds out what a run would make of a row.
-func (f *Forecast) judge(ctx context.Context, r *foreseen) error {
+func (f *Forecast) judge(ctx context.Context, r *forecastRow) error {
 	if r.rec != nil && r.rec.State == ledger.Exists {
 		r.seen = r.rec.Seen
 		return f.compare(ctx, r)
@@ -234,7 +234,7 @@ func (f *Forecast) judge(ctx context.Context, r *foreseen) error {
 }
 
 // compare tells a bill that exists from one in conflict.
-func (f *Forecast) compare(ctx context.Context, r *foreseen) error {
+func (f *Forecast) compare(ctx context.Context, r *forecastRow) error {
 	who := payer{AccountID: r.bill.AccountID, CustomerID: r.bill.CustomerID}
 	ok := true
 	var err error
@@ -255,8 +255,8 @@ func (f *Forecast) compare(ctx context.Context, r *foreseen) error {
 }
 
 // create finds out which parties the bill would bring with it: what a run would nest in its body.
-func (f *Forecast) create(ctx context.Context, r *foreseen) error {
-	for _, e := range []*foreseenParty{r.account, r.customer} {
+func (f *Forecast) create(ctx context.Context, r *forecastRow) error {
+	for _, e := range []*forecastParty{r.account, r.customer} {
 		if e == nil {
 			continue
 		}
@@ -282,7 +282,7 @@ func (f *Forecast) create(ctx context.Context, r *foreseen) error {
 }
 
 // find is the id of a party, "" when the API has none such. ok false = no answer could be had.
-func (f *Forecast) find(ctx context.Context, e *foreseenParty) (id string, ok bool, err error) {
+func (f *Forecast) find(ctx context.Context, e *forecastParty) (id string, ok bool, err error) {
 	if e.known {
 		return e.id, true, nil
 	}
@@ -305,7 +305,7 @@ func (f *Forecast) find(ctx context.Context, e *foreseenParty) (id string, ok bo
 }
 
 // ask sends one GET through the gate.
-func (f *Forecast) ask(ctx context.Context, get lookup, reference string) (client.Answer, error) {
+func (f *Forecast) ask(ctx context.Context, get getter, reference string) (client.Answer, error) {
 	return f.gate.ask(ctx, get, reference, func(a client.Answer) error {
 		if a.Kind != client.NotSent {
 			f.gets.Add(1)

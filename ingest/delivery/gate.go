@@ -27,10 +27,10 @@ type gate struct {
 	throttles int       // 429s since the last good answer
 	cuts      int       // how often the limit was cut for a 429
 	streak    streak
-	goods     uint64           // good answers so far
+	answered  uint64           // good answers so far
 	faulted   map[string]fault // by reference: when it first failed for the server's fault
-	epoch     int              // outages survived
-	pacing    bool             // a wake-up for the limiter's next leave is set
+	outages   int              // outages survived
+	waking    bool             // a wake-up for the limiter's next leave is set
 	idle      chan struct{}    // while quiet: closed once nothing is in flight
 	stopped   error
 	closed    chan struct{} // closed with stopped
@@ -63,13 +63,13 @@ type waiter struct {
 }
 
 // enter waits until one more request may leave. Every ticket must be given back to leave or abandon.
-func (g *gate) enter(ctx context.Context) (ticket, error) {
+func (g *gate) acquire(ctx context.Context) (ticket, error) {
 	if err := ctx.Err(); err != nil {
 		return ticket{}, context.Cause(ctx)
 	}
 	g.mu.Lock()
 	if len(g.waiters) == 0 && g.free(time.Now()) {
-		t := g.let()
+		t := g.issue()
 		g.mu.Unlock()
 		return t, nil
 	}
@@ -112,7 +112,7 @@ func (g *gate) admit() {
 	for len(g.waiters) > 0 && g.free(time.Now()) {
 		w := g.waiters[0]
 		g.waiters = g.waiters[1:]
-		w.ticket = g.let()
+		w.ticket = g.issue()
 		close(w.turn)
 	}
 }
@@ -125,11 +125,11 @@ func (g *gate) free(now time.Time) bool {
 	if g.streak.outage && (g.streak.probing || now.Before(g.streak.probeAt)) {
 		return false
 	}
-	return g.paced(now)
+	return g.rateAllows(now)
 }
 
 // let gives one request leave. g.mu is held.
-func (g *gate) let() ticket {
+func (g *gate) issue() ticket {
 	g.inFlight++
 	g.streak.probing = g.streak.probing || g.streak.outage
 	return ticket{cuts: g.cuts, probe: g.streak.outage}
@@ -137,7 +137,7 @@ func (g *gate) let() ticket {
 
 // paced takes the limiter's leave for one request, or comes back when there is one. It is the last that a request
 // waits for, so that none is let through by a pause or a stop that came meanwhile. g.mu is held.
-func (g *gate) paced(now time.Time) bool {
+func (g *gate) rateAllows(now time.Time) bool {
 	if g.limiter == nil {
 		return true
 	}
@@ -147,12 +147,12 @@ func (g *gate) paced(now time.Time) bool {
 		return true
 	}
 	r.CancelAt(now)
-	if !g.pacing { // one for all: each that fires early would set the next
-		g.pacing = true
+	if !g.waking { // one for all: each that fires early would set the next
+		g.waking = true
 		time.AfterFunc(wait, func() {
 			g.mu.Lock()
 			defer g.mu.Unlock()
-			g.pacing = false
+			g.waking = false
 			g.admit()
 		})
 	}
@@ -165,13 +165,13 @@ func (g *gate) quiesce() <-chan struct{} {
 	defer g.mu.Unlock()
 	if g.idle == nil {
 		g.idle = make(chan struct{})
-		g.hush()
+		g.signalIdle()
 	}
 	return g.idle
 }
 
-// hush is called with g.mu held, when a request has come back.
-func (g *gate) hush() {
+// signalIdle is called with g.mu held, when a request has come back.
+func (g *gate) signalIdle() {
 	if g.idle != nil && g.inFlight == 0 {
 		select {
 		case <-g.idle:
@@ -195,19 +195,19 @@ func (g *gate) giveBack(t ticket) {
 	if t.probe {
 		g.streak.probing = false
 	}
-	g.hush()
+	g.signalIdle()
 	g.admit()
 }
 
 // abandon gives back a ticket whose request was not made.
-func (g *gate) abandon(t ticket) {
+func (g *gate) cancel(t ticket) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.giveBack(t)
 }
 
 // leave takes note of the answer that a request for reference got.
-func (g *gate) leave(t ticket, reference string, a client.Answer) {
+func (g *gate) done(t ticket, reference string, a client.Answer) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.inFlight--
@@ -226,18 +226,18 @@ func (g *gate) leave(t ticket, reference string, a client.Answer) {
 	if t.probe {
 		g.streak.probing = false
 	}
-	g.hush()
+	g.signalIdle()
 	g.admit()
 }
 
 // halt closes the gate for good: err is what every later enter returns.
-func (g *gate) halt(err error) {
+func (g *gate) close(err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.stop(err)
+	g.closeLocked(err)
 }
 
-func (g *gate) stop(err error) {
+func (g *gate) closeLocked(err error) {
 	if g.stopped == nil {
 		g.stopped = err
 		close(g.closed)

@@ -27,9 +27,9 @@ func crowd(t *testing.T, g *gate, n int, answer func(i int) client.Answer) []err
 	for i := range n {
 		go func() {
 			defer func() { done <- struct{}{} }()
-			leave, err := g.enter(t.Context())
+			tk, err := g.acquire(t.Context())
 			if errs[i] = err; err == nil {
-				g.leave(leave, fmt.Sprint("INV-", i), answer(i))
+				g.done(tk, fmt.Sprint("INV-", i), answer(i))
 			}
 		}()
 	}
@@ -74,24 +74,24 @@ func TestGateThrottled(t *testing.T) {
 		g := newGate(testPolicy(), nil)
 		var tickets []ticket
 		for range 8 {
-			leave, err := g.enter(t.Context())
+			tk, err := g.acquire(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
-			tickets = append(tickets, leave)
+			tickets = append(tickets, tk)
 		}
-		for _, leave := range tickets {
-			g.leave(leave, "INV-1", client.Answer{Kind: client.Throttled, RetryAfter: 30 * time.Second})
+		for _, tk := range tickets {
+			g.done(tk, "INV-1", client.Answer{Kind: client.Throttled, RetryAfter: 30 * time.Second})
 		}
 		if g.limit != 4 {
 			t.Errorf("limit = %d after one volley of 429s, want 4", g.limit)
 		}
 		begun := time.Now()
-		leave, err := g.enter(t.Context())
+		tk, err := g.acquire(t.Context())
 		if err != nil || time.Since(begun) != 30*time.Second {
 			t.Errorf("passed after %v (%v), want 30s", time.Since(begun), err)
 		}
-		g.leave(leave, "INV-1", client.Answer{Kind: client.Created})
+		g.done(tk, "INV-1", client.Answer{Kind: client.Created})
 		crowd(t, g, 100, func(int) client.Answer { return client.Answer{Kind: client.Created} })
 		if g.limit != 8 {
 			t.Errorf("limit = %d after 100 good answers, want 8", g.limit)
@@ -110,7 +110,7 @@ func TestGateOutageAndResume(t *testing.T) {
 		for i := range 500 {
 			go func() {
 				for {
-					leave, err := g.enter(t.Context())
+					tk, err := g.acquire(t.Context())
 					if err != nil {
 						errs <- err
 						return
@@ -120,7 +120,7 @@ func TestGateOutageAndResume(t *testing.T) {
 					if down() {
 						a.Kind = client.ServerFault
 					}
-					g.leave(leave, fmt.Sprint("INV-", i), a)
+					g.done(tk, fmt.Sprint("INV-", i), a)
 					if a.Kind == client.Created {
 						errs <- nil
 						return
@@ -137,8 +137,8 @@ func TestGateOutageAndResume(t *testing.T) {
 		if n := requests.Load(); n > 600 {
 			t.Errorf("%d requests for 500 rows through an outage of 10 minutes", n)
 		}
-		if _, epoch := g.state(); epoch != 1 {
-			t.Errorf("%d outages counted", epoch)
+		if _, outages := g.state(); outages != 1 {
+			t.Errorf("%d outages counted", outages)
 		}
 	})
 }
@@ -148,14 +148,14 @@ func TestGateGivesUp(t *testing.T) {
 		g := newGate(testPolicy(), nil)
 		begun := time.Now()
 		for {
-			leave, err := g.enter(t.Context())
+			tk, err := g.acquire(t.Context())
 			if err != nil {
 				if !errors.Is(err, ErrStopped) {
 					t.Errorf("err = %v", err)
 				}
 				break
 			}
-			g.leave(leave, "INV-1", client.Answer{Kind: client.NotSent})
+			g.done(tk, "INV-1", client.Answer{Kind: client.NotSent})
 		}
 		if took := time.Since(begun); took < 15*time.Minute || took > 17*time.Minute {
 			t.Errorf("gave up after %v", took)
@@ -167,24 +167,24 @@ func TestGateGivesUp(t *testing.T) {
 func TestGateHaltAndCancel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGate(Policy{Concurrency: 1, BackoffMin: time.Second, BackoffMax: time.Second, GiveUpAfter: time.Hour}, nil)
-		leave, _ := g.enter(t.Context())
+		tk, _ := g.acquire(t.Context())
 		ctx, cancel := context.WithCancelCause(t.Context())
 		stop := errors.New("stopped by a person")
 		got := make(chan error)
-		go func() { _, err := g.enter(ctx); got <- err }()
+		go func() { _, err := g.acquire(ctx); got <- err }()
 		synctest.Wait()
 		cancel(stop)
 		if err := <-got; !errors.Is(err, stop) {
 			t.Errorf("cancelled: %v", err)
 		}
-		g.leave(leave, "INV-1", client.Answer{Kind: client.Created})
-		if leave, err := g.enter(t.Context()); err != nil {
+		g.done(tk, "INV-1", client.Answer{Kind: client.Created})
+		if tk, err := g.acquire(t.Context()); err != nil {
 			t.Errorf("the slot is gone: %v", err)
 		} else {
-			go func() { _, err := g.enter(t.Context()); got <- err }()
+			go func() { _, err := g.acquire(t.Context()); got <- err }()
 			synctest.Wait()
-			g.halt(stop)
-			g.leave(leave, "INV-1", client.Answer{Kind: client.Created})
+			g.close(stop)
+			g.done(tk, "INV-1", client.Answer{Kind: client.Created})
 		}
 		if err := <-got; !errors.Is(err, stop) {
 			t.Errorf("halted: %v", err)
@@ -206,15 +206,15 @@ func TestThrottledWithRateLimit(t *testing.T) {
 		done := make(chan struct{})
 		for i := range 40 {
 			go func() {
-				leave, err := g.enter(t.Context())
+				tk, err := g.acquire(t.Context())
 				if err != nil {
 					t.Error(err)
 				}
 				sent = append(sent, time.Since(begun)) // one at a time: the limiter spaces them out
 				if len(sent) == 1 {
-					g.leave(leave, "INV-0", throttledFor(3*time.Second))
+					g.done(tk, "INV-0", throttledFor(3*time.Second))
 				} else {
-					g.leave(leave, fmt.Sprint("INV-", i), goodAnswer)
+					g.done(tk, fmt.Sprint("INV-", i), goodAnswer)
 				}
 				done <- struct{}{}
 			}()

@@ -44,7 +44,7 @@ type Lane struct {
 	refs    *references
 
 	limiter *rate.Limiter
-	opening *firstAnswers
+	setup   *setupCheck
 
 	mu    sync.Mutex
 	gate  *gate
@@ -54,7 +54,7 @@ type Lane struct {
 // NewLane makes the lane of one merchant account.
 func NewLane(scope ledger.Scope, api API, p Policy) *Lane {
 	return &Lane{scope: scope, api: api, policy: p, parties: newParties(), refs: newReferences(),
-		limiter: newLimiter(p), opening: newFirstAnswers()}
+		limiter: newLimiter(p), setup: newSetupCheck()}
 }
 
 // Scope is what bill references are unique in on this lane.
@@ -84,11 +84,11 @@ func (l *Lane) join() *gate {
 		l.gate = newGate(l.policy, l.limiter)
 	}
 	l.users++
-	l.opening.feeding(1)
+	l.setup.feeding(1)
 	return l.gate
 }
 
-func (l *Lane) part() {
+func (l *Lane) leave() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.users--

@@ -20,7 +20,7 @@ func TestWidth(t *testing.T) {
 		if got := lane.Width(); got != 4 {
 			t.Errorf("after a 429: %d, want 4", got)
 		}
-		lane.part()
+		lane.leave()
 		if got := lane.Width(); got != 8 {
 			t.Errorf("at rest again: %d, want 8", got)
 		}

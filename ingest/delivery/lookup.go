@@ -32,7 +32,7 @@ func (d *delivery) lookUp(ctx context.Context, c cause) (decision, error) {
 // lastLook looks a bill up once more while the run stops, past the closed gate: if it is there and the same, the row is
 // settled; otherwise the next run goes on with it.
 func (d *delivery) lastLook(ctx context.Context) (decision, error) {
-	a := d.lane.api.GetBill(d.lasting, d.bill.Reference)
+	a := d.lane.api.GetBill(d.recordCtx, d.bill.Reference)
 	if err := d.record(ctx, ledger.Entry{File: d.file.ID, Gets: 1}); err != nil {
 		return decision{}, err
 	}
@@ -85,7 +85,7 @@ func (d *delivery) compare(ctx context.Context) (decision, error) {
 
 // sameOrNot compares the row with the bill that exists, asking the API for the row's party where nobody knows it yet.
 func (d *delivery) sameOrNot(ctx context.Context) (finding, error) {
-	p := d.lane.parties.known(d.claim)
+	p := d.lane.parties.known(d.lease)
 	var err error
 	var ok bool
 	switch {
@@ -147,7 +147,7 @@ func (d *delivery) resolveAccount(ctx context.Context) (string, decision, error)
 	case id == "":
 		return "", decision{Do: stepFinish, Status: ledger.Rejected}, nil
 	}
-	d.lane.parties.yield(d.claim)
+	d.lane.parties.handOver(d.lease)
 	return id, decision{}, nil
 }
 
@@ -157,8 +157,8 @@ func (d *delivery) askAccount(ctx context.Context) (id string, ok bool, err erro
 	if err != nil || a.Kind != client.Found {
 		return "", a.Kind == client.Absent, err
 	}
-	p := ledger.Party{PartyRef: d.claim.account.ref, ID: a.Account.ID}
-	return p.ID, true, d.met(ctx, p)
+	p := ledger.Party{PartyRef: d.lease.account.ref, ID: a.Account.ID}
+	return p.ID, true, d.recordParty(ctx, p)
 }
 
 // askCustomer asks for the row's customer by reference.
@@ -167,45 +167,45 @@ func (d *delivery) askCustomer(ctx context.Context) (id string, ok bool, err err
 	if err != nil || a.Kind != client.Found {
 		return "", a.Kind == client.Absent, err
 	}
-	p := ledger.Party{PartyRef: d.claim.customer.ref, ID: a.Customer.ID}
-	return p.ID, true, d.met(ctx, p)
+	p := ledger.Party{PartyRef: d.lease.customer.ref, ID: a.Customer.ID}
+	return p.ID, true, d.recordParty(ctx, p)
 }
 
 // met records a party that the API holds, and only then tells the other rows.
-func (d *delivery) met(ctx context.Context, p ledger.Party) error {
+func (d *delivery) recordParty(ctx context.Context, p ledger.Party) error {
 	if err := d.record(ctx, ledger.Entry{Scope: d.lane.scope, Parties: []ledger.Party{p}}); err != nil {
 		return err
 	}
-	known := d.lane.parties.known(d.claim)
+	known := d.lane.parties.known(d.lease)
 	made := 0
-	if d.halfMade() {
+	if d.madeByLostSend() {
 		made = 1
 	}
 	if p.Kind == ledger.Account {
 		if known.AccountID == "" {
 			d.accounts += made
 		}
-		d.lane.parties.learn(d.claim, p.ID, "")
+		d.lane.parties.learn(d.lease, p.ID, "")
 		return nil
 	}
 	if known.CustomerID == "" {
 		d.customers += made
 	}
-	d.lane.parties.learn(d.claim, "", p.ID)
+	d.lane.parties.learn(d.lease, "", p.ID)
 	return nil
 }
 
-// halfMade reports whether a party that is found now is put down to this row: a send of it that nested the party got
+// madeByLostSend reports whether a party that is found now is put down to this row: a send of it that nested the party got
 // no conclusive answer.
-func (d *delivery) halfMade() bool {
+func (d *delivery) madeByLostSend() bool {
 	return d.rec != nil && d.rec.Send.File == d.file.ID && d.rec.Send.Unanswered && d.rec.Send.Form.Nested()
 }
 
 // lookup asks the API for one object by its reference.
-type lookup func(ctx context.Context, reference string) client.Answer
+type getter func(ctx context.Context, reference string) client.Answer
 
 // ask sends one GET, as gate.ask does, and counts what went out for the file.
-func (d *delivery) ask(ctx context.Context, get lookup, reference string) (client.Answer, error) {
+func (d *delivery) ask(ctx context.Context, get getter, reference string) (client.Answer, error) {
 	d.park()
 	return d.gate.ask(ctx, get, reference, func(a client.Answer) error {
 		e := ledger.Entry{File: d.file.ID, Gets: 1}
@@ -219,21 +219,21 @@ func (d *delivery) ask(ctx context.Context, get lookup, reference string) (clien
 	})
 }
 
-// ask sends one GET, again while there is hope of an answer; each of its answers is told to heard. Found and Absent are
+// ask sends one GET, again while there is hope of an answer; each of its answers is onStatus to onAnswer. Found and Absent are
 // answers; any other kind that comes back means that none could be had. An error means that the run stops.
-func (g *gate) ask(ctx context.Context, get lookup, reference string, heard func(client.Answer) error) (client.Answer, error) {
+func (g *gate) ask(ctx context.Context, get getter, reference string, onAnswer func(client.Answer) error) (client.Answer, error) {
 	for tries := 0; ; {
-		leave, err := g.enter(ctx)
+		tk, err := g.acquire(ctx)
 		if err != nil {
 			return client.Answer{}, err
 		}
 		a := get(context.WithoutCancel(ctx), reference)
-		g.leave(leave, reference, a)
-		if err := heard(a); err != nil {
+		g.done(tk, reference, a)
+		if err := onAnswer(a); err != nil {
 			return client.Answer{}, err
 		}
 		if stopsAll(a) {
-			g.halt(stopReason(a))
+			g.close(stopReason(a))
 			return a, g.err()
 		}
 		switch a.Kind {

@@ -27,18 +27,18 @@ type streak struct {
 
 // fault is when something failed, in good answers and in outages survived.
 type fault struct {
-	goods uint64
-	epoch int
+	answered uint64
+	outages  int
 }
 
 // good: the API answers. The limit grows by one for every limit's worth of good answers.
 func (g *gate) good() {
 	if g.streak.outage {
-		g.epoch++
+		g.outages++
 		g.limit = max(1, g.limit/2)
 	}
 	g.streak = streak{}
-	g.goods++
+	g.answered++
 	g.throttles = 0
 	g.grown++
 	if g.grown >= g.limit && g.limit < g.policy.Concurrency {
@@ -82,13 +82,13 @@ func (g *gate) failed(t ticket, reference string, a client.Answer) {
 	}
 	first, again := g.faulted[reference]
 	if !again {
-		first = fault{g.goods, g.epoch}
+		first = fault{g.answered, g.outages}
 		g.faulted[reference] = first
 	}
 	// A row that keeps failing while the API answers others speaks against itself, not against the API. A few answers
 	// between two outages do not make that of every row that met both.
-	since := g.goods - first.goods
-	if (since == 0 || first.epoch != g.epoch && since < outageRows) && len(s.rows) < outageRows {
+	since := g.answered - first.answered
+	if (since == 0 || first.outages != g.outages && since < outageRows) && len(s.rows) < outageRows {
 		s.rows[reference] = struct{}{}
 	}
 	if a.Kind == client.NotSent {
@@ -103,7 +103,7 @@ func (g *gate) failed(t ticket, reference string, a client.Answer) {
 		s.probeAt = now.Add(pause)
 		g.wake(pause)
 	}
-	if s.outage || g.goods == 0 {
+	if s.outage || g.answered == 0 {
 		g.giveUp(now, "the API does not answer ("+a.Label()+")")
 	}
 }
@@ -139,7 +139,7 @@ func (g *gate) suspect() bool {
 	if g.streak.outage {
 		return true
 	}
-	if g.goods > 0 || g.streak.since.IsZero() {
+	if g.answered > 0 || g.streak.since.IsZero() {
 		return false
 	}
 	g.declareOutage(time.Now())
@@ -149,14 +149,14 @@ func (g *gate) suspect() bool {
 // giveUp stops the run when the API has been gone for too long. g.mu is held.
 func (g *gate) giveUp(now time.Time, what string) {
 	if down := now.Sub(g.streak.since); !g.streak.since.IsZero() && down >= g.policy.GiveUpAfter {
-		g.stop(&Stop{Reason: what + " since " + g.streak.since.UTC().Format(time.RFC3339),
+		g.closeLocked(&Stop{Reason: what + " since " + g.streak.since.UTC().Format(time.RFC3339),
 			Hint: "wait until it is back; nothing is lost"})
 	}
 }
 
 // state tells whether an outage is on and how many were survived: a row's attempts begin anew after one.
-func (g *gate) state() (outage bool, epoch int) {
+func (g *gate) state() (outage bool, outages int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.streak.outage, g.epoch
+	return g.streak.outage, g.outages
 }

@@ -24,10 +24,10 @@ func (d *delivery) finish(ctx context.Context, status ledger.Status) error {
 		o.Code, o.Detail = codeUnknownAccount, "account_reference: "+unknownAccount
 	case ledger.Failed:
 		o.Code = "attempts_exhausted"
-		o.Detail = fmt.Sprintf("not created: %d sends, the last answer was %s, and the API holds no such bill; run: billdrop retry %s", o.Attempts, d.lastWord(), d.file.ID)
+		o.Detail = fmt.Sprintf("not created: %d sends, the last answer was %s, and the API holds no such bill; run: billdrop retry %s", o.Attempts, d.lastAnswer(), d.file.ID)
 	case ledger.Unknown:
 		o.Code = "no_answer"
-		o.Detail = fmt.Sprintf("sent %d times, the last answer was %s, and a look-up gave none: the bill may or may not exist; run: billdrop retry %s", o.Attempts, d.lastWord(), d.file.ID)
+		o.Detail = fmt.Sprintf("sent %d times, the last answer was %s, and a look-up gave none: the bill may or may not exist; run: billdrop retry %s", o.Attempts, d.lastAnswer(), d.file.ID)
 	}
 	return d.close(ctx, o)
 }
@@ -41,11 +41,11 @@ func (d *delivery) refuse(ctx context.Context) error {
 	if detail := d.last.Problem.Detail; detail != "" {
 		o.Detail += ": " + detail
 	}
-	o.Detail = discreet(o.Detail, &d.bill)
+	o.Detail = redact(o.Detail, &d.bill)
 	return d.close(ctx, o)
 }
 
-func (d *delivery) lastWord() string {
+func (d *delivery) lastAnswer() string {
 	if d.rec == nil || d.rec.Send.Answer == "" {
 		return "none"
 	}
@@ -80,7 +80,7 @@ func (d *delivery) close(ctx context.Context, o ledger.Outcome) error {
 	if err := d.record(ctx, e); err != nil {
 		return err
 	}
-	d.lane.parties.learn(d.claim, p.AccountID, p.CustomerID)
+	d.lane.parties.learn(d.lease, p.AccountID, p.CustomerID)
 	d.gate.forget(d.bill.Reference)
 	d.tell(o.Status)
 	return nil
@@ -91,13 +91,13 @@ func (d *delivery) created() (payer, []ledger.Party) {
 	var p payer
 	var news []ledger.Party
 	s, b := &d.rec.Send, &d.rec.Seen
-	known := d.lane.parties.known(d.claim)
-	if c := d.claim.account; c != nil && s.Form.NestsAccount() && known.AccountID == "" && b.AccountID != "" {
+	known := d.lane.parties.known(d.lease)
+	if c := d.lease.account; c != nil && s.Form.NestsAccount() && known.AccountID == "" && b.AccountID != "" {
 		p.AccountID = b.AccountID
 		news = append(news, ledger.Party{PartyRef: c.ref, ID: b.AccountID})
 		d.accounts++
 	}
-	if c := d.claim.customer; c != nil && s.Form.NestsCustomer() && known.CustomerID == "" && b.CustomerID != "" {
+	if c := d.lease.customer; c != nil && s.Form.NestsCustomer() && known.CustomerID == "" && b.CustomerID != "" {
 		p.CustomerID = b.CustomerID
 		news = append(news, ledger.Party{PartyRef: c.ref, ID: b.CustomerID})
 		d.customers++

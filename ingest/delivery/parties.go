@@ -23,13 +23,13 @@ type party struct {
 	ref     ledger.PartyRef
 	id      string // "" = not known
 	loaded  bool   // the ledger was asked
-	leader  *claim
-	waiting []*claim // in the order in which they came
-	rows    int      // claims that refer to it
+	leader  *lease
+	waiting []*lease // in the order in which they came
+	rows    int      // leases that refer to it
 }
 
-// claim is one row's hold on its parties.
-type claim struct {
+// lease is one row's hold on its parties.
+type lease struct {
 	bill     *billfile.Bill
 	account  *party // of AccountReference; nil = none
 	customer *party // of CustomerReference; nil = none
@@ -42,9 +42,9 @@ type claim struct {
 
 func newParties() *parties { return &parties{entries: make(map[ledger.PartyRef]*party)} }
 
-// refer enters a row's parties into the table. Every claim must be let go with release.
-func (p *parties) refer(b *billfile.Bill) *claim {
-	c := &claim{bill: b}
+// refer enters a row's parties into the table. Every lease must be let go with release.
+func (p *parties) lease(b *billfile.Bill) *lease {
+	c := &lease{bill: b}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if b.AccountID != "" {
@@ -69,12 +69,12 @@ func (p *parties) entry(ref ledger.PartyRef) *party {
 	return e
 }
 
-// unloaded lists the parties of these claims that the ledger has not been asked for.
-func (p *parties) unloaded(claims []*claim) []ledger.PartyRef {
+// notLoaded lists the parties of these leases that the ledger has not been asked for.
+func (p *parties) notLoaded(leases []*lease) []ledger.PartyRef {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var refs []ledger.PartyRef
-	for _, c := range claims {
+	for _, c := range leases {
 		for _, e := range []*party{c.account, c.customer} {
 			if e != nil && !e.loaded {
 				refs = append(refs, e.ref)
@@ -98,17 +98,17 @@ func (p *parties) load(refs []ledger.PartyRef, known map[ledger.PartyRef]ledger.
 	}
 }
 
-// seek asks for the parties that a new body of this row needs. When the returned channel is closed, the claim's form and ids are set.
-func (p *parties) seek(c *claim) <-chan struct{} {
+// seek asks for the parties that a new body of this row needs. When the returned channel is closed, the lease's form and ids are set.
+func (p *parties) acquire(c *lease) <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	c.ready, c.again = make(chan struct{}), false
-	p.try(c)
+	p.choose(c)
 	return c.ready
 }
 
-// try lets the claim through, or has it wait for the one party that is in its way. p.mu is held.
-func (p *parties) try(c *claim) {
+// try lets the lease through, or has it wait for the one party that is in its way. p.mu is held.
+func (p *parties) choose(c *lease) {
 	b := c.bill
 	pass := func(form ledger.Form, accountID, customerID string, leads ...*party) {
 		c.form, c.accountID, c.customerID = form, accountID, customerID
@@ -143,20 +143,20 @@ func (p *parties) try(c *claim) {
 	}
 }
 
-// ledBy reports whether another claim leads the party.
-func (e *party) ledBy(c *claim) bool { return e.leader != nil && e.leader != c }
+// ledBy reports whether another lease leads the party.
+func (e *party) ledBy(c *lease) bool { return e.leader != nil && e.leader != c }
 
 // lead asks for the leads that sending a recorded nested body again takes: its form is not to be chosen
 // anew. A party that is known by now needs no leader.
-func (p *parties) lead(c *claim, form ledger.Form) <-chan struct{} {
+func (p *parties) reacquire(c *lease, form ledger.Form) <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	c.ready, c.again, c.form = make(chan struct{}), true, form
-	p.tryLead(c)
+	p.tryAcquire(c)
 	return c.ready
 }
 
-func (p *parties) tryLead(c *claim) {
+func (p *parties) tryAcquire(c *lease) {
 	var leads []*party
 	for _, e := range []*party{c.account, c.customer} {
 		if e == nil || e.id != "" || (e == c.account && !c.form.NestsAccount()) || (e == c.customer && !c.form.NestsCustomer()) {
@@ -175,7 +175,7 @@ func (p *parties) tryLead(c *claim) {
 }
 
 // learn enters ids that the API told for this row's parties; "" teaches nothing.
-func (p *parties) learn(c *claim, accountID, customerID string) {
+func (p *parties) learn(c *lease, accountID, customerID string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if c.account != nil && accountID != "" {
@@ -187,7 +187,7 @@ func (p *parties) learn(c *claim, accountID, customerID string) {
 }
 
 // known returns the ids of the row's parties as far as they are known.
-func (p *parties) known(c *claim) payer {
+func (p *parties) known(c *lease) payer {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	k := payer{AccountID: c.bill.AccountID, CustomerID: c.bill.CustomerID}
@@ -200,15 +200,15 @@ func (p *parties) known(c *claim) payer {
 	return k
 }
 
-// yield gives up the claim's leads, so that the next row of the party can go on.
-func (p *parties) yield(c *claim) {
+// yield gives up the lease's leads, so that the next row of the party can go on.
+func (p *parties) handOver(c *lease) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.abdicate(c)
+	p.handOverLocked(c)
 }
 
-func (p *parties) abdicate(c *claim) {
-	var waiting []*claim
+func (p *parties) handOverLocked(c *lease) {
+	var waiting []*lease
 	for _, e := range []*party{c.account, c.customer} {
 		if e == nil {
 			continue
@@ -226,15 +226,15 @@ func (p *parties) abdicate(c *claim) {
 			continue // it gave up waiting
 		}
 		if w.again {
-			p.tryLead(w)
+			p.tryAcquire(w)
 		} else {
-			p.try(w)
+			p.choose(w)
 		}
 	}
 }
 
 // release lets go of the row's parties for good.
-func (p *parties) release(c *claim) {
+func (p *parties) release(c *lease) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, e := range []*party{c.account, c.customer} {
@@ -248,7 +248,7 @@ func (p *parties) release(c *claim) {
 			}
 		}
 	}
-	p.abdicate(c)
+	p.handOverLocked(c)
 	for _, e := range []*party{c.account, c.customer} {
 		if e == nil {
 			continue

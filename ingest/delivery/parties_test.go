@@ -7,7 +7,7 @@ import (
 	"billdrop/ingest/ledger"
 )
 
-// through reports whether a claim may go on.
+// through reports whether a lease may go on.
 func through(ready <-chan struct{}) bool {
 	select {
 	case <-ready:
@@ -23,16 +23,16 @@ func bill(account, customer string) *billfile.Bill {
 
 func TestPartiesFirstRowLeads(t *testing.T) {
 	p := newParties()
-	first, second, third := p.refer(bill("A1", "C1")), p.refer(bill("A1", "C1")), p.refer(bill("A2", "C1"))
-	if r := p.seek(first); !through(r) || first.form != ledger.FormNewAccountCustomer {
+	first, second, third := p.lease(bill("A1", "C1")), p.lease(bill("A1", "C1")), p.lease(bill("A2", "C1"))
+	if r := p.acquire(first); !through(r) || first.form != ledger.FormNewAccountCustomer {
 		t.Fatalf("first row: form %d, through %v", first.form, through(r))
 	}
-	r2, r3 := p.seek(second), p.seek(third)
+	r2, r3 := p.acquire(second), p.acquire(third)
 	if through(r2) || through(r3) {
 		t.Fatal("a row of the leader's party went on before its answer")
 	}
 	// Another party is never in the way.
-	if r := p.seek(p.refer(bill("B1", "D1"))); !through(r) {
+	if r := p.acquire(p.lease(bill("B1", "D1"))); !through(r) {
 		t.Fatal("a row of another party waits")
 	}
 	p.learn(first, "bacc_1", "bcus_1")
@@ -47,9 +47,9 @@ func TestPartiesFirstRowLeads(t *testing.T) {
 
 func TestPartiesFailedLeaderIsFollowed(t *testing.T) {
 	p := newParties()
-	first, second, third := p.refer(bill("", "C1")), p.refer(bill("", "C1")), p.refer(bill("", "C1"))
-	p.seek(first)
-	r2, r3 := p.seek(second), p.seek(third)
+	first, second, third := p.lease(bill("", "C1")), p.lease(bill("", "C1")), p.lease(bill("", "C1"))
+	p.acquire(first)
+	r2, r3 := p.acquire(second), p.acquire(third)
 	p.release(first) // failed: nothing learnt
 	if !through(r2) || second.form != ledger.FormNewCustomer {
 		t.Fatalf("second row does not lead: form %d", second.form)
@@ -66,10 +66,10 @@ func TestPartiesFailedLeaderIsFollowed(t *testing.T) {
 
 func TestPartiesWaiterThatGivesUp(t *testing.T) {
 	p := newParties()
-	first, second, third := p.refer(bill("A1", "C1")), p.refer(bill("A1", "C1")), p.refer(bill("A1", "C1"))
-	p.seek(first)
-	p.seek(second)
-	r3 := p.seek(third)
+	first, second, third := p.lease(bill("A1", "C1")), p.lease(bill("A1", "C1")), p.lease(bill("A1", "C1"))
+	p.acquire(first)
+	p.acquire(second)
+	r3 := p.acquire(third)
 	p.release(second) // its run stopped
 	p.release(first)
 	if !through(r3) {
@@ -78,11 +78,11 @@ func TestPartiesWaiterThatGivesUp(t *testing.T) {
 }
 
 // A recorded nested body is sent again as it was, also where its parties are known by now.
-func TestPartiesLeadAgain(t *testing.T) {
+func TestPartiesReacquire(t *testing.T) {
 	p := newParties()
-	first, again := p.refer(bill("A1", "C1")), p.refer(bill("A1", "C1"))
-	p.seek(first)
-	r := p.lead(again, ledger.FormNewAccountCustomer)
+	first, again := p.lease(bill("A1", "C1")), p.lease(bill("A1", "C1"))
+	p.acquire(first)
+	r := p.reacquire(again, ledger.FormNewAccountCustomer)
 	if through(r) {
 		t.Fatal("two nested bodies of one party at a time")
 	}
@@ -115,9 +115,9 @@ func TestPartiesForms(t *testing.T) {
 			{Kind: ledger.Customer, Reference: "X"}: {ID: "bcus_1"}}, ledger.FormNone, "", ""},
 	} {
 		p := newParties()
-		c := p.refer(&tt.bill)
-		p.load(p.unloaded([]*claim{c}), tt.known)
-		if r := p.seek(c); !through(r) {
+		c := p.lease(&tt.bill)
+		p.load(p.notLoaded([]*lease{c}), tt.known)
+		if r := p.acquire(c); !through(r) {
 			t.Errorf("%s: waits", tt.name)
 		}
 		if c.form != tt.form || c.accountID != tt.account || c.customerID != tt.cus {

@@ -8,8 +8,8 @@ import (
 	"billdrop/ingest/billfile"
 )
 
-// withheld stands for what was taken out of a text.
-const withheld = "[withheld]"
+// redacted stands for what was taken out of a text.
+const redacted = "[withheld]"
 
 var (
 	anyMail = regexp.MustCompile(`[^\s<>"'(),;:]+@[^\s<>"'(),;:]+`)
@@ -17,14 +17,14 @@ var (
 	anyPhone = regexp.MustCompile(`\+?\d(?:[ ()./-]*\d){6,}`)
 )
 
-// discreet takes out of an API's text what a row says of people, in whatever spelling: the API may quote what it
+// redact takes out of an API's text what a row says of people, in whatever spelling: the API may quote what it
 // was sent. References, amounts and dates stay.
-func discreet(text string, b *billfile.Bill) string {
-	text = anyMail.ReplaceAllString(text, withheld)
+func redact(text string, b *billfile.Bill) string {
+	text = anyMail.ReplaceAllString(text, redacted)
 	if phone := digits(b.CustomerPhone); phone != "" {
 		text = anyPhone.ReplaceAllStringFunc(text, func(found string) string {
 			if d := digits(found); strings.HasSuffix(d, phone[max(0, len(phone)-7):]) {
-				return withheld
+				return redacted
 			}
 			return found
 		})
@@ -38,11 +38,11 @@ func discreet(text string, b *billfile.Bill) string {
 		private = append(private, local)
 	}
 	for _, whole := range private {
-		text = withhold(text, whole, 3)
+		text = redactText(text, whole, 3)
 	}
 	for _, name := range private {
 		for _, word := range strings.FieldsFunc(name, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }) {
-			text = withhold(text, word, 4)
+			text = redactText(text, word, 4)
 		}
 	}
 	return text
@@ -50,11 +50,11 @@ func discreet(text string, b *billfile.Bill) string {
 
 // withhold takes a text out in any case, where it has so many characters: a shorter one identifies nobody, and would tear
 // other words apart.
-func withhold(text, private string, least int) string {
+func redactText(text, private string, least int) string {
 	if len([]rune(private)) < least {
 		return text
 	}
-	return regexp.MustCompile(`(?i)`+regexp.QuoteMeta(private)).ReplaceAllLiteralString(text, withheld)
+	return regexp.MustCompile(`(?i)`+regexp.QuoteMeta(private)).ReplaceAllLiteralString(text, redacted)
 }
 
 func digits(s string) string {

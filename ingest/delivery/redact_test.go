@@ -6,7 +6,7 @@ import (
 	"billdrop/ingest/billfile"
 )
 
-func TestDiscreet(t *testing.T) {
+func TestRedact(t *testing.T) {
 	b := &billfile.Bill{
 		Reference: "INV-0821234567", CustomerName: "Zoë van der Merwe", AccountName: "Shop 12", CustomerEmail: "zoe.merwe@example.co.za",
 		CustomerPhone: "+27821234567", Metadata: []billfile.Pair{{Key: "meter", Value: "M-4711"}},
@@ -21,7 +21,7 @@ func TestDiscreet(t *testing.T) {
 		"metadata m-4711":                                    "metadata [withheld]",
 		"the amount is too large":                            "the amount is too large",
 	} {
-		if got := discreet(text, b); got != want {
+		if got := redact(text, b); got != want {
 			t.Errorf("%q\n got %q\nwant %q", text, got, want)
 		}
 	}

@@ -13,35 +13,35 @@ import (
 // delivery is one row on its way to becoming a bill. It is worked on by one goroutine.
 type delivery struct {
 	*fanout
-	row, line int
-	bill      billfile.Bill
-	content   [32]byte
-	turn      <-chan struct{} // nil: the reference is ours already
-	claim     *claim
-	sought    <-chan struct{} // set where the feeder has asked for the parties already
+	row, line    int
+	bill         billfile.Bill
+	content      [32]byte
+	turn         <-chan struct{} // nil: the reference is ours already
+	lease        *lease
+	partiesReady <-chan struct{} // set where the feeder has asked for the parties already
 
-	rec         *ledger.Bill // the ledger's record of the reference; nil: never heard of
+	rec         *ledger.Bill // the ledger's record of the reference; nil: never onAnswer of
 	body        []byte       // of rec.Send's generation; nil until built
 	last        client.Answer
 	charged     int // sends of this run that count against the row
-	epoch       int // outages of the gate when charged was last begun anew
+	outages     int // outages of the gate when charged was last resumed anew
 	generations int // keys used up in this run
 	customers   int // created by sends of this row, runs before a retry included
 	accounts    int
 	waits       int    // look-ups in this run for a request that stayed in flight
 	diff        string // what the bill that exists says otherwise
-	parked      bool   // it has no slot any more
+	waiting     bool   // it has no slot any more
 }
 
 // run takes the row to its outcome and records it. It returns an error when the run stops before that: then the row has
 // no outcome, and the next run goes on with what the ledger holds.
 func (d *delivery) run(ctx context.Context) error {
-	defer d.lane.parties.release(d.claim)
+	defer d.lane.parties.release(d.lease)
 	if d.turn != nil {
 		d.park()
-		d.opening.working(-1) // it waits for another row, so it cannot tell anything
+		d.setup.working(-1) // it waits for another row, so it cannot tell anything
 		err := d.lane.refs.await(ctx, d.bill.Reference, d.turn)
-		d.opening.working(1)
+		d.setup.working(1)
 		if err != nil {
 			return err
 		}
@@ -52,7 +52,7 @@ func (d *delivery) run(ctx context.Context) error {
 	} else {
 		defer d.lane.refs.give(d.bill.Reference)
 	}
-	todo := d.open()
+	todo := d.start()
 	for {
 		var err error
 		switch todo.Do {
@@ -90,7 +90,7 @@ func (d *delivery) reload(ctx context.Context) error {
 }
 
 // open decides how to begin, from the record of the reference.
-func (d *delivery) open() decision {
+func (d *delivery) start() decision {
 	var digest ledger.Digest
 	if d.rec != nil && d.rec.Send.Key != "" {
 		if d.rec.InDoubt() { // a crash, or a run that was stopped hard: the answer is lost
@@ -102,20 +102,20 @@ func (d *delivery) open() decision {
 		d.body = body(&d.bill, d.rec.Send.Form, d.rec.Send.CustomerID, d.rec.Send.AccountID)
 		digest = ledger.DigestOf(d.body)
 	}
-	return opening(d.rec, ledger.Digest(d.content[:16]), digest, time.Now())
+	return firstStep(d.rec, ledger.Digest(d.content[:16]), digest, time.Now())
 }
 
 // sendNew begins a generation: chooses the form that today's knowledge of the parties allows, and sends it.
 func (d *delivery) sendNew(ctx context.Context) (decision, error) {
-	sought := d.sought
-	d.sought = nil
-	if sought == nil {
-		sought = d.lane.parties.seek(d.claim)
+	partiesReady := d.partiesReady
+	d.partiesReady = nil
+	if partiesReady == nil {
+		partiesReady = d.lane.parties.acquire(d.lease)
 	}
-	if err := d.wait(ctx, sought); err != nil {
+	if err := d.wait(ctx, partiesReady); err != nil {
 		return decision{}, err
 	}
-	form, accountID, customerID := d.claim.form, d.claim.accountID, d.claim.customerID
+	form, accountID, customerID := d.lease.form, d.lease.accountID, d.lease.customerID
 	if form == ledger.FormNone {
 		id, todo, err := d.resolveAccount(ctx)
 		if id == "" {
@@ -152,7 +152,7 @@ func (d *delivery) ownSend() *ledger.Send {
 func (d *delivery) sendAgain(ctx context.Context) (decision, error) {
 	switch d.last.Kind {
 	case client.Unknown: // nothing was sent in this run yet
-		if err := d.wait(ctx, d.lane.parties.lead(d.claim, d.rec.Send.Form)); err != nil {
+		if err := d.wait(ctx, d.lane.parties.reacquire(d.lease, d.rec.Send.Form)); err != nil {
 			return decision{}, err
 		}
 	case client.Throttled: // the gate keeps everybody waiting
@@ -169,16 +169,16 @@ func (d *delivery) sendAgain(ctx context.Context) (decision, error) {
 // send records the send, waits for leave, sends, and judges the answer. In this order: no request without its
 // record, and no key that grew too old while waiting.
 func (d *delivery) send(ctx context.Context) (decision, error) {
-	if err := d.staged.Acquire(ctx, 1); err != nil {
+	if err := d.recorded.Acquire(ctx, 1); err != nil {
 		return decision{}, context.Cause(ctx)
 	}
-	defer d.staged.Release(1)
+	defer d.recorded.Release(1)
 	s := &d.rec.Send
 	before := s.Answer
 	s.At, s.Answer = time.Now(), ""
 	s.Count++
 	d.rec.State = ledger.Pending
-	if err := d.ledger.Begin(d.lasting, d.lane.scope, d.rec); err != nil {
+	if err := d.ledger.Begin(d.recordCtx, d.lane.scope, d.rec); err != nil {
 		return decision{}, d.broken(err)
 	}
 	takeBack := func() error {
@@ -188,7 +188,7 @@ func (d *delivery) send(ctx context.Context) (decision, error) {
 		}
 		return d.note(ctx)
 	}
-	leave, err := d.gate.enter(ctx)
+	tk, err := d.gate.acquire(ctx)
 	if err != nil {
 		if e := takeBack(); e != nil {
 			return decision{}, e
@@ -196,26 +196,26 @@ func (d *delivery) send(ctx context.Context) (decision, error) {
 		return decision{}, err
 	}
 	if !keyUsable(s.KeyFirstUsed, time.Now()) {
-		d.gate.abandon(leave)
+		d.gate.cancel(tk)
 		return decision{Do: stepLookUp, Cause: causeExpired}, takeBack()
 	}
-	d.last = d.lane.api.CreateBill(d.lasting, s.Key, d.bill.Reference, d.body)
-	d.opening.hear(d.last)
+	d.last = d.lane.api.CreateBill(d.recordCtx, s.Key, d.bill.Reference, d.body)
+	d.setup.observe(d.last)
 	if stopsAll(d.last) { // before the gate lets the next one through
-		d.gate.halt(stopReason(d.last))
+		d.gate.close(stopReason(d.last))
 	}
-	d.gate.leave(leave, d.bill.Reference, d.last)
+	d.gate.done(tk, d.bill.Reference, d.last)
 	return d.judge(ctx)
 }
 
 // judge decides by the last answer, and notes it.
 func (d *delivery) judge(ctx context.Context) (decision, error) {
 	a, s := d.last, &d.rec.Send
-	outage, epoch := d.gate.state()
-	if outage || epoch != d.epoch { // an outage does not use rows up
-		d.charged, d.epoch = 0, epoch
+	outage, outages := d.gate.state()
+	if outage || outages != d.outages { // an outage does not use rows up
+		d.charged, d.outages = 0, outages
 	}
-	todo := next(a, history{Charged: d.charged, MaxAttempts: d.lane.policy.MaxAttempts})
+	todo := afterAnswer(a, history{Charged: d.charged, MaxAttempts: d.lane.policy.MaxAttempts})
 	if todo.Charged && !outage {
 		d.charged++
 	}
@@ -230,7 +230,7 @@ func (d *delivery) judge(ctx context.Context) (decision, error) {
 	}
 	if todo.Do == stepFinish { // created: the one place where success comes from an answer
 		d.rec.State, d.rec.Doubt, d.rec.Seen = ledger.Exists, false, seen(a.Bill)
-		if d.diff = misheard(&d.bill, &d.rec.Seen); d.diff != "" {
+		if d.diff = contradictions(&d.bill, &d.rec.Seen); d.diff != "" {
 			todo.Status = ledger.Conflict
 		}
 		return todo, nil
@@ -244,10 +244,10 @@ func (d *delivery) judge(ctx context.Context) (decision, error) {
 	if !suspicious(a) {
 		return todo, nil
 	}
-	d.lane.parties.yield(d.claim)
+	d.lane.parties.handOver(d.lease)
 	byID := s.AccountID != "" || s.CustomerID != ""
-	guilty, err := d.opening.hold(ctx, d.gate, a, byID)
-	if guilty {
+	atFault, err := d.setup.hold(ctx, d.gate, a, byID)
+	if atFault {
 		todo = decision{Do: stepStop}
 	}
 	return todo, err
@@ -263,7 +263,7 @@ func (d *delivery) note(ctx context.Context) error {
 }
 
 func (d *delivery) record(ctx context.Context, e ledger.Entry) error {
-	if err := d.ledger.Record(d.lasting, e); err != nil {
+	if err := d.ledger.Record(d.recordCtx, e); err != nil {
 		return d.broken(err)
 	}
 	return nil
@@ -272,13 +272,13 @@ func (d *delivery) record(ctx context.Context, e ledger.Entry) error {
 // broken stops everything: without a ledger nothing may be sent.
 func (d *delivery) broken(err error) error {
 	err = fmt.Errorf("line %d of %s: %w", d.line, d.file.Name, err)
-	d.gate.halt(err)
+	d.gate.close(err)
 	return err
 }
 
 // stop ends the run for an answer that is no row's fault.
 func (d *delivery) stop() error {
-	d.gate.halt(stopReason(d.last))
+	d.gate.close(stopReason(d.last))
 	return d.gate.err()
 }
 

@@ -11,20 +11,20 @@ import (
 // blamed rather than the rows.
 const setupRefusals = 5
 
-// firstAnswers tells a wrong set-up from wrong rows. A wrong base URL or a merchant without billing makes the API
+// setupCheck tells a wrong set-up from wrong rows. A wrong base URL or a merchant without billing makes the API
 // refuse every row alike. So the first such refusals of a run are not put down to their rows at once: they wait until
 // another answer shows that the set-up is right, until enough of them show that it is wrong, or until no row is left
-// that could tell. Once another answer was heard, the set-up is right for the rest of the run. It may be used
+// that could tell. Once another answer was onAnswer, the set-up is right for the rest of the run. It may be used
 // concurrently.
-type firstAnswers struct {
-	mu      sync.Mutex
-	right   bool // the set-up has shown itself to be right
-	feeders int  // files that may still bring rows
-	rows    int  // rows under way that wait for nobody else, held ones included
-	held    int
-	alike   int // refusals so far, all alike, held or not
-	kind    refusal
-	verdict *verdict // on those that are held now
+type setupCheck struct {
+	mu        sync.Mutex
+	confirmed bool // the set-up has shown itself to be right
+	feeders   int  // files that may still bring rows
+	rows      int  // rows under way that wait for nobody else, held ones included
+	held      int
+	alike     int // refusals so far, all alike, held or not
+	kind      refusal
+	verdict   *verdict // on those that are held now
 }
 
 // refusal is what makes two refusals the same one.
@@ -35,23 +35,23 @@ type refusal struct {
 
 // verdict is what some held rows wait for.
 type verdict struct {
-	known  chan struct{} // closed when guilty is set
-	guilty bool          // the set-up is
+	known   chan struct{} // closed when atFault is set
+	atFault bool          // the set-up is
 	// sure: what is held cannot be the rows' fault, however few they are.
 	sure bool
 }
 
-func newFirstAnswers() *firstAnswers {
-	return &firstAnswers{verdict: &verdict{known: make(chan struct{})}}
+func newSetupCheck() *setupCheck {
+	return &setupCheck{verdict: &verdict{known: make(chan struct{})}}
 }
 
 // feeding counts files that may still bring rows: +1 when one begins, -1 when all its rows are under way.
-func (f *firstAnswers) feeding(n int) { f.count(&f.feeders, n) }
+func (f *setupCheck) feeding(n int) { f.count(&f.feeders, n) }
 
 // working counts rows under way. A row that waits for another one is not counted meanwhile.
-func (f *firstAnswers) working(n int) { f.count(&f.rows, n) }
+func (f *setupCheck) working(n int) { f.count(&f.rows, n) }
 
-func (f *firstAnswers) count(what *int, n int) {
+func (f *setupCheck) count(what *int, n int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	*what += n
@@ -61,8 +61,8 @@ func (f *firstAnswers) count(what *int, n int) {
 }
 
 // decide lets the held rows know. f.mu is held.
-func (f *firstAnswers) decide(guilty bool) {
-	f.verdict.guilty = guilty
+func (f *setupCheck) decide(atFault bool) {
+	f.verdict.atFault = atFault
 	close(f.verdict.known)
 	f.verdict = &verdict{known: make(chan struct{})}
 	f.held = 0
@@ -70,31 +70,31 @@ func (f *firstAnswers) decide(guilty bool) {
 
 // hear takes note of what an answer says of the set-up. It is called before the gate learns that the request came back: silence
 // is what follows the last word.
-func (f *firstAnswers) hear(a client.Answer) {
+func (f *setupCheck) observe(a client.Answer) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !suspicious(a) {
 		switch a.Kind {
 		case client.Created, client.Taken, client.InFlight, client.KeyReused, client.Refused:
 			if !a.Replayed || a.Kind == client.Created {
-				f.isRight()
+				f.confirm()
 			}
 		}
 		return
 	}
 	this := refusal{a.Status, a.Problem.Type, a.Problem.Title}
 	switch {
-	case f.right:
+	case f.confirmed:
 	case f.alike > 0 && f.kind != this:
-		f.isRight() // rows are refused for different reasons
+		f.confirm() // rows are refused for different reasons
 	default:
 		f.kind = this
 		f.alike++
 	}
 }
 
-func (f *firstAnswers) isRight() {
-	if f.right = true; f.held > 0 {
+func (f *setupCheck) confirm() {
+	if f.confirmed = true; f.held > 0 {
 		f.decide(false)
 	}
 }
@@ -105,11 +105,11 @@ func suspicious(a client.Answer) bool {
 	return a.Kind == client.Refused && !a.Replayed && a.Status != 402 && a.Status != 422
 }
 
-// hold waits until it is known whose fault a suspicious refusal is that was heard. It returns true when it is the set-up's, or when g
+// hold waits until it is known whose fault a suspicious refusal is that was onAnswer. It returns true when it is the set-up's, or when g
 // closes. byID: the refused body named something by an id, which may be what was not found.
-func (f *firstAnswers) hold(ctx context.Context, g *gate, a client.Answer, byID bool) (bool, error) {
+func (f *setupCheck) hold(ctx context.Context, g *gate, a client.Answer, byID bool) (bool, error) {
 	f.mu.Lock()
-	if f.right {
+	if f.confirmed {
 		f.mu.Unlock()
 		return false, nil
 	}
@@ -121,30 +121,30 @@ func (f *firstAnswers) hold(ctx context.Context, g *gate, a client.Answer, byID 
 	f.mu.Unlock()
 	f.working(0)
 	if enough {
-		return f.listen(ctx, g, v)
+		return f.awaitSilence(ctx, g, v)
 	}
 	return f.await(ctx, g, v, nil)
 }
 
 // listen waits, with enough rows refused alike, for the answers that are still on their way: any of them may speak for the
 // set-up. Nothing more is sent meanwhile.
-func (f *firstAnswers) listen(ctx context.Context, g *gate, v *verdict) (bool, error) {
-	guilty, err := f.await(ctx, g, v, g.quiesce())
-	if !guilty {
+func (f *setupCheck) awaitSilence(ctx context.Context, g *gate, v *verdict) (bool, error) {
+	atFault, err := f.await(ctx, g, v, g.quiesce())
+	if !atFault {
 		g.resume()
 	}
-	return guilty, err
+	return atFault, err
 }
 
 // await waits for the verdict, or for silence, which is one.
-func (f *firstAnswers) await(ctx context.Context, g *gate, v *verdict, silence <-chan struct{}) (bool, error) {
+func (f *setupCheck) await(ctx context.Context, g *gate, v *verdict, silence <-chan struct{}) (bool, error) {
 	select {
 	case <-v.known:
-		return v.guilty, nil
+		return v.atFault, nil
 	case <-silence:
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		return !f.right, nil
+		return !f.confirmed, nil
 	case <-g.closed:
 		return true, nil
 	case <-ctx.Done():
