@@ -7,9 +7,10 @@ import (
 	"time"
 )
 
-// backoff is the wait before try n+1 (n from 1): full jitter between BackoffMin and the n-th exponential step,
-// at most BackoffMax. The jitter comes from who waits, not from a source of randomness, so that a
-// run can be repeated exactly while different rows still spread out.
+// backoff returns the wait before try n+1 (n from 1). It lies between BackoffMin and the n-th
+// exponential step, at most BackoffMax, with full jitter. The jitter is computed from who waits
+// and from n, not from a source of randomness: a run can be repeated exactly, and different rows
+// still spread out.
 func (p Policy) backoff(who string, n int) time.Duration {
 	top := p.BackoffMin
 	for range min(n, 64) {

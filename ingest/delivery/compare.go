@@ -11,7 +11,7 @@ import (
 	"billdrop/ingest/ledger"
 )
 
-// seen is a bill of the API in the ledger's terms.
+// seen returns a bill of the API in the ledger's terms.
 func seen(b *client.Bill) ledger.Seen {
 	return ledger.Seen{
 		BillID: b.ID, CustomerID: b.CustomerID, AccountID: b.AccountID,
@@ -20,20 +20,20 @@ func seen(b *client.Bill) ledger.Seen {
 	}
 }
 
-// payer is who a row bills, as far as it could be resolved: ids where they are known, "" where nobody
-// knows the row's reference. By the API's rule a bill is raised against the account when there is one.
+// payer is whom a row bills, as ids where they are known; "" = not known. The API raises a bill
+// against the account if there is one.
 type payer struct {
 	AccountID  string
 	CustomerID string
 }
 
-// difference is one thing that the bill that exists says otherwise than the row. "" = it says nothing of it, or
-// nobody knows.
+// difference is one field in which the bill that exists and the row disagree. An empty value is
+// missing or not known.
 type difference struct{ field, theirs, yours string }
 
-// differences is what the bill that exists says otherwise than the row: nothing when it is the same bill.
-// Only what the row gives is compared: a bill without dates in the file takes the API's. Names and metadata
-// are no part of a bill's identity, for an existing party is used as it is.
+// differences returns in what the bill that exists disagrees with the row; none if it is the
+// same bill. Only what the row gives is compared: without dates in the file, a bill has the
+// API's. Names and metadata do not count, because an existing party is used as it is.
 func differences(b *billfile.Bill, s ledger.Seen, p payer) []difference {
 	var diffs []difference
 	differ := func(field, theirs, yours string) {
@@ -67,17 +67,17 @@ func differences(b *billfile.Bill, s ledger.Seen, p payer) []difference {
 	return diffs
 }
 
-// Fields of a difference that are not told like the others.
+// Fields of a difference that are shown in a way of their own.
 const (
 	fieldStatus  = "status"
 	fieldAmount  = "amount_due" // minor units
 	fieldAccount = "account"
 )
 
-// noParty is what a row says that names none.
+// noParty stands for a party that is not named.
 const noParty = "none"
 
-// describe tells differences to a person; "" when there are none.
+// describe returns differences in words; "" if there are none.
 func describe(diffs []difference) string {
 	texts := make([]string, len(diffs))
 	for i, d := range diffs {
@@ -91,7 +91,7 @@ func describe(diffs []difference) string {
 	return strings.Join(texts, "; ")
 }
 
-// values are theirs and yours as JSON tells them.
+// values returns theirs and yours as they stand in JSON.
 func (d difference) values(b *billfile.Bill, s *ledger.Seen) [2]any {
 	if d.field == fieldAmount {
 		return [2]any{s.Amount, b.Amount}
@@ -109,13 +109,17 @@ func (d difference) values(b *billfile.Bill, s *ledger.Seen) [2]any {
 	return pair
 }
 
-// contradictions completes what a 201 said of a bill with what was sent, where it said nothing, and tells where it said otherwise: then a bill
-// exists, but another than the row's.
-func contradictions(b *billfile.Bill, s *ledger.Seen) string {
+// fillFromSent completes what a 201 says of a bill with what was sent, where it says nothing.
+func fillFromSent(s *ledger.Seen, b *billfile.Bill) {
 	s.Currency = cmp.Or(s.Currency, b.Currency)
 	s.Amount = cmp.Or(s.Amount, b.Amount)
 	s.BillDate = cmp.Or(s.BillDate, b.BillDate)
 	s.DueDate = cmp.Or(s.DueDate, b.DueDate)
+}
+
+// contradictions returns in what a 201 contradicts the row: then a bill exists, but not the
+// row's.
+func contradictions(b *billfile.Bill, s ledger.Seen) []difference {
 	var diffs []difference
 	if s.Amount != b.Amount {
 		diffs = append(diffs, difference{fieldAmount, strconv.FormatInt(s.Amount, 10), strconv.FormatInt(b.Amount, 10)})
@@ -126,5 +130,5 @@ func contradictions(b *billfile.Bill, s *ledger.Seen) string {
 	if s.Voided {
 		diffs = append(diffs, difference{fieldStatus, "voided", "unpaid"})
 	}
-	return describe(diffs)
+	return diffs
 }

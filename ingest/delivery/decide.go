@@ -7,63 +7,63 @@ import (
 	"billdrop/ingest/ledger"
 )
 
-// keyLifetime is how long an idempotency key is used after its first use. The API forgets a key after 24 h and
-// would then execute the request as new; four hours are left for clocks that disagree.
+// keyLifetime is how long an idempotency key is used after its first use. The API forgets a key
+// after 24 h and would then execute the request as new; four hours allow for clocks that differ.
 const keyLifetime = 20 * time.Hour
 
 // maxGenerations is how many keys one row may use up in one run.
 const maxGenerations = 5
 
-// step is what is to be done next for one row.
+// step is what to do next for one row.
 type step uint8
 
 const (
-	stepNone    step = iota // the zero value does nothing and ends nothing
+	stepNone    step = iota // the zero value: no decision
 	stepCompare             // the bill is known: compare with it, without asking the API
-	stepSend                // a new generation: choose a form, new key, send
+	stepSend                // begin a generation: choose a form, new key, send
 	stepResend              // same key, same bytes, after a wait
 	stepLookUp              // ask the API for the bill
 	stepParties             // ask the API for the nested customer and account
 	stepRefuse              // the API's refusal is final for this row
 	stepFinish              // the row has its status
-	stepStop                // no row's fault: the run ends
+	stepStop                // the run ends; no row is to blame
 )
 
-// cause is why the API is asked for a bill: it decides what its absence means.
+// cause is why the API is asked for a bill. It decides what the bill's absence means.
 type cause uint8
 
 const (
 	causeNone      cause = iota
-	causeBurned          // the key can give nothing but the stored failure
-	causeExpired         // the key may have been forgotten by the API
+	causeBurned          // the key gives nothing but the stored failure
+	causeExpired         // the API may have forgotten the key
 	causeChanged         // the recorded bytes cannot be sent again, or an earlier delivery ended without a bill
 	causeUnclear         // a success that could not be read
 	causeTaken           // some reference is taken
-	causeRefused         // refused by a 422, which may mean taken in words we do not know
+	causeRefused         // a 422, which may mean "taken" in unfamiliar words
 	causeExhausted       // attempts used up
-	causeInFlight        // attempts used up while the API was still at the first request
+	causeInFlight        // attempts used up while the first request was still running
 )
 
-// decision is the outcome of the pure functions below.
+// decision is what the pure functions below return.
 type decision struct {
 	Do     step
 	Cause  cause         // of stepLookUp
 	Status ledger.Status // of stepFinish
 	// Inconclusive: this send may or may not have created the bill.
 	Inconclusive bool
-	// Doubtful: a request of somebody else's may be at work on the bill.
+	// Doubtful: a request that is not ours may be at work on the bill.
 	Doubtful bool
 	// Charged: this send counts against the row's attempts.
 	Charged bool
 }
 
-// history is what next needs to know of a row besides the answer.
+// history is what afterAnswer needs to know of a row besides the answer.
 type history struct {
 	Charged     int // sends of this run that counted against the row, without this one
 	MaxAttempts int
 }
 
-// next is the table of answers: what to do after one answer to a create-bill request.
+// afterAnswer is the table of answers: what to do after one answer to a create-bill request.
 func afterAnswer(a client.Answer, h history) decision {
 	if a.Replayed && failure(a.Kind) {
 		return burned(a)
@@ -93,11 +93,11 @@ func afterAnswer(a client.Answer, h history) decision {
 	case client.ServerFault, client.Lost:
 		return again(h, decision{Do: stepResend, Charged: true, Inconclusive: true}, causeExhausted)
 	}
-	// Whatever this was, it proves nothing.
+	// Any other kind proves nothing.
 	return decision{Do: stepLookUp, Cause: causeUnclear, Inconclusive: true}
 }
 
-// failure reports whether a replay of this kind means that its key is of no more use.
+// failure reports whether a replay of this kind means that its key is used up.
 func failure(k client.Kind) bool {
 	switch k {
 	case client.Refused, client.KeyReused, client.Taken, client.InFlight, client.ServerFault, client.Unreadable, client.Throttled:
@@ -106,7 +106,7 @@ func failure(k client.Kind) bool {
 	return false
 }
 
-// burned: the API keeps answering this key with a failure of old.
+// burned is for a key that the API keeps answering with a stored failure.
 func burned(a client.Answer) decision {
 	if a.Kind == client.Taken {
 		return decision{Do: stepLookUp, Cause: causeTaken}
@@ -114,7 +114,7 @@ func burned(a client.Answer) decision {
 	return decision{Do: stepLookUp, Cause: causeBurned, Inconclusive: a.Kind == client.ServerFault}
 }
 
-// again is d while the row has attempts left, and a look-up afterwards.
+// again returns d while the row has attempts left, and a look-up when they are used up.
 func again(h history, d decision, spent cause) decision {
 	if h.Charged+1 >= h.MaxAttempts {
 		d.Do, d.Cause = stepLookUp, spent
@@ -126,15 +126,17 @@ func again(h history, d decision, spent cause) decision {
 type finding uint8
 
 const (
-	foundNothing   finding = iota // the look-up could not be had; it proves nothing
-	foundSame                     // the bill is there and says the same
+	foundNothing   finding = iota // the API gave no usable answer, which proves nothing
+	foundSame                     // the bill is there and is the row's
 	foundDifferent                // the bill is there with other content, or voided
 	foundAbsent                   // there is no such bill, and none can come of what was sent
 )
 
 // afterLookUp is the second half of the table: what a look-up means, by why it was made.
+//
 // ours: some send for this file was answered 201 or got no conclusive answer.
-// generations: keys this row has used up in this run, or rounds of waiting for a request in flight.
+// generations: the keys this row has used up in this run, or the rounds it has waited for a
+// request in flight.
 func afterLookUp(f finding, c cause, ours bool, generations int) decision {
 	switch f {
 	case foundSame:
@@ -160,11 +162,11 @@ func whenAbsent(c cause, generations int) decision {
 	case causeTaken:
 		return decision{Do: stepParties}
 	case causeRefused:
-		return decision{Do: stepParties} // "taken", perhaps, in words that nobody knows
+		return decision{Do: stepParties} // may be "taken" in unfamiliar words
 	case causeExhausted:
 		return decision{Do: stepFinish, Status: ledger.Failed}
 	case causeInFlight:
-		// The API says that it is still at it: absent now is not absent for good, so the key is asked again.
+		// The first request is still running, so the bill may yet come: the key is sent again.
 		if generations >= maxGenerations {
 			return decision{Do: stepFinish, Status: ledger.Unknown}
 		}
@@ -173,14 +175,16 @@ func whenAbsent(c cause, generations int) decision {
 	return decision{Do: stepFinish, Status: ledger.Unknown}
 }
 
-// afterParties decides what follows a "taken" when the bill itself is absent: the bill's parties were asked for.
-// learnt: one of the parties that the body nested as new exists. final: the refusal came from the API's store,
-// or speaks of what was sent, so it was no passing "in flight" in words we do not know.
+// afterParties decides what follows a "taken" when the bill is absent and its parties were asked
+// for.
+//
+// learnt: a party that the body nested as new exists. final: the refusal came from the API's
+// store or is about what was sent, so it was not a request in flight in unfamiliar words.
 func afterParties(learnt, final bool, h history, generations int) decision {
 	switch {
 	case learnt && generations < maxGenerations:
 		return decision{Do: stepSend}
-	case learnt: // refused for a reason that is mended, but no key is left for this run
+	case learnt: // the reason is mended, but this run has no key left
 		return decision{Do: stepFinish, Status: ledger.Failed}
 	case final || h.Charged >= h.MaxAttempts:
 		return decision{Do: stepRefuse}
@@ -188,8 +192,9 @@ func afterParties(learnt, final bool, h history, generations int) decision {
 	return decision{Do: stepResend}
 }
 
-// opening decides how a row begins, from what the ledger holds of its reference. content and body are the
-// digests of this row's content and of the recorded generation's body rebuilt from this row.
+// firstStep decides how a row begins, from what the ledger holds of its reference. content and
+// body are the digests of this row's content and of the recorded generation's body, rebuilt from
+// this row.
 func firstStep(rec *ledger.Bill, content, body ledger.Digest, now time.Time) decision {
 	switch {
 	case rec == nil:
@@ -204,8 +209,8 @@ func firstStep(rec *ledger.Bill, content, body ledger.Digest, now time.Time) dec
 	return decision{Do: stepResend}
 }
 
-// keyUsable reports whether a key may be sent now. A clock that stands before the key's first use says
-// nothing about its age, so it counts as too old.
+// keyUsable reports whether a key may be sent now. If the clock stands before the key's first
+// use, its age is not known, and it counts as too old.
 func keyUsable(firstUsed, now time.Time) bool {
 	age := now.Sub(firstUsed)
 	return age >= -time.Second && age < keyLifetime

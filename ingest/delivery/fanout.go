@@ -17,14 +17,15 @@ import (
 const (
 	// chunkRows are read, and looked up in the ledger, at a time.
 	chunkRows = 256
-	// maxActive bounds the rows of one file that are under way, but for those that are waiting: that wait for their party, for
-	// another row with their reference, for a look-up, or to be sent again. It bounds memory.
+	// maxActive bounds the rows of one file that are active, which bounds memory.
 	maxActive = 4 * chunkRows
-	// maxWaiting bounds the waiting ones: twice as many, so that a slow party, or an API that answers now and then, holds nobody else
-	// up. Each takes some 10 KiB, with its stack.
+	// maxWaiting bounds the rows that wait: for their party, for another row with their
+	// reference, for a look-up, or before a re-send. It is twice maxActive, so that a slow
+	// party or a struggling API does not hold up other rows. A row takes some 10 KiB, its
+	// stack included.
 	maxWaiting = 2 * maxActive
-	// minRecorded rows may be recorded as about to be sent however few senders there are: as many as a fast API takes while a commit
-	// gathers and is made.
+	// minRecorded rows may be recorded as about to be sent, however few senders there are. A
+	// fast API takes about as many in the time of one commit.
 	minRecorded = 512
 )
 
@@ -33,45 +34,48 @@ type fanout struct {
 	lane     *Lane
 	ledger   ledger.Ledger
 	file     *ledger.File
-	onStatus func(ledger.Status) // of each row that gets its outcome; may be nil
+	onStatus func(ledger.Status) // called for each row that gets its outcome; may be nil
 	gate     *gate
 	setup    *setupCheck
-	// recorded bounds the rows that are recorded as about to be sent: enough to share syncs and to
-	// keep all senders busy, few enough that a crash leaves few rows in doubt.
+	// recorded bounds the rows that are recorded as about to be sent. There are enough of them
+	// to share commits and to keep all senders busy, and few enough that a crash leaves few
+	// rows in doubt.
 	recorded *semaphore.Weighted
 	active   *semaphore.Weighted // of maxActive
-	admitted *semaphore.Weighted // of maxActive and maxWaiting
-	// resumed: an earlier run, or a retry's first, has recorded outcomes of this file.
+	admitted *semaphore.Weighted // of maxActive + maxWaiting
+	// resumed: outcomes of this file were recorded by an earlier run, or before a retry.
 	resumed bool
-	// recordCtx is ctx without its end: answers are recorded, and requests that are out are awaited, whatever stops the run.
+	// recordCtx is the run's context without its end. Under it answers are recorded, and
+	// requests in flight awaited, whatever stops the run.
 	recordCtx context.Context
 }
 
-// Deliver takes every row of the file that has no outcome yet to its outcome. When it returns nil, all of them are
-// durable. Cancelling ctx is the soft stop: nothing new is sent, answers under way are awaited and
-// recorded, and ctx's cause is returned. onStatus, if not nil, gets the status of each row that has its outcome; it is called
-// concurrently and must not block. Errors of a run that had to stop are a *Stop.
+// Deliver takes every row of the file that has no outcome yet to its outcome. When it returns
+// nil, all outcomes are durable.
+//
+// Cancelling ctx is the soft stop: nothing new is sent, requests in flight are awaited and
+// their answers recorded, and ctx's cause is returned. A run that had to stop returns a *Stop.
+// onStatus, if not nil, is called with the status of each row that gets its outcome. Calls are
+// concurrent and must not block.
 func (l *Lane) Deliver(ctx context.Context, led ledger.Ledger, f *ledger.File, recs *billfile.Decoder, onStatus func(ledger.Status)) error {
-	g, first := l.join(), l.setup
-	defer l.leave()
 	fan := &fanout{
-		lane: l, ledger: led, file: f, onStatus: onStatus, gate: g, setup: first,
+		lane: l, ledger: led, file: f, onStatus: onStatus, gate: l.join(), setup: l.setup,
 		recorded:  semaphore.NewWeighted(int64(max(minRecorded, 4*l.policy.Concurrency))),
 		active:    semaphore.NewWeighted(maxActive),
 		admitted:  semaphore.NewWeighted(maxActive + maxWaiting),
 		recordCtx: context.WithoutCancel(ctx),
 	}
+	defer l.leave()
 	var rows errgroup.Group
 	earlier, err := led.Outcomes(ctx, f.ID, 0, 1)
 	if fan.resumed = len(earlier) > 0; err == nil {
 		err = fan.feed(ctx, recs, &rows)
 	}
-	first.feeding(-1)
-	// A row that could not be taken to its end says why; the gate says it best when the run was stopped.
+	l.setup.feeding(-1)
 	if e := rows.Wait(); err == nil {
 		err = e
 	}
-	if e := g.err(); e != nil {
+	if e := fan.gate.err(); e != nil { // why the run was stopped, better than any one row can say
 		err = e
 	}
 	if e := led.Flush(fan.recordCtx); e != nil {
@@ -80,7 +84,7 @@ func (l *Lane) Deliver(ctx context.Context, led ledger.Ledger, f *ledger.File, r
 	return err
 }
 
-// feed sets rows going, in file order, chunk by chunk.
+// feed starts rows in file order, chunk by chunk.
 func (f *fanout) feed(ctx context.Context, recs *billfile.Decoder, rows *errgroup.Group) error {
 	next := make(chan *delivery)
 	defer close(next)
@@ -91,8 +95,8 @@ func (f *fanout) feed(ctx context.Context, recs *billfile.Decoder, rows *errgrou
 		} else if err != nil {
 			return err
 		}
-		// Slots come first: a row that holds its reference is always under way, so two files that share
-		// references never wait for each other.
+		// Places are taken before references. So a row that holds its reference always runs,
+		// and two files that share references never wait for each other.
 		for _, bound := range []*semaphore.Weighted{f.admitted, f.active} {
 			if err := bound.Acquire(ctx, int64(len(chunk))); err != nil {
 				return context.Cause(ctx)
@@ -108,7 +112,7 @@ func (f *fanout) feed(ctx context.Context, recs *billfile.Decoder, rows *errgrou
 		for _, d := range chunk {
 			select {
 			case next <- d:
-			default: // nobody is free
+			default: // every worker is busy
 				rows.Go(func() error { return f.work(ctx, d, next) })
 			}
 		}
@@ -116,8 +120,9 @@ func (f *fanout) feed(ctx context.Context, recs *billfile.Decoder, rows *errgrou
 	return nil
 }
 
-// work takes a row to its end, and then others, until none comes any more: a goroutine that has done a row has the stack for
-// the next. It returns the first error, and goes on all the same: each row finds out for itself that the run has stopped.
+// work delivers a row, and then others until the channel is closed: a goroutine that has
+// delivered a row has grown its stack already. It returns the first error but takes all rows,
+// because each row finds out for itself that the run has stopped.
 func (f *fanout) work(ctx context.Context, d *delivery, next <-chan *delivery) error {
 	var first error
 	for ok := true; ok; d, ok = <-next {
@@ -132,7 +137,8 @@ func (f *fanout) work(ctx context.Context, d *delivery, next <-chan *delivery) e
 	return first
 }
 
-// park gives up the row's slot, for another row to be read: this one has to wait for something that may take long, or is done.
+// park gives the row's active place to another row, because this one is done or has to wait
+// for something that may take long.
 func (d *delivery) park() {
 	if !d.waiting {
 		d.waiting = true
@@ -140,7 +146,7 @@ func (d *delivery) park() {
 	}
 }
 
-// read reads the next chunk and drops the rows that have their outcome. Invalid ones get theirs here.
+// read reads the next chunk. It drops rows that have their outcome, and records invalid rows.
 func (f *fanout) read(ctx context.Context, recs *billfile.Decoder) ([]*delivery, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
@@ -161,7 +167,7 @@ func (f *fanout) read(ctx context.Context, recs *billfile.Decoder) ([]*delivery,
 			continue
 		}
 		if len(rec.Problems) > 0 {
-			if err := f.refuse(ctx, rec); err != nil {
+			if err := f.recordInvalid(ctx, rec); err != nil {
 				return chunk, err
 			}
 			continue
@@ -174,7 +180,8 @@ func (f *fanout) read(ctx context.Context, recs *billfile.Decoder) ([]*delivery,
 	return chunk, nil
 }
 
-// settled returns the outcomes that earlier runs recorded for the chunk that begins with row.
+// settled returns the outcomes, by row, that earlier runs recorded for the chunk that begins
+// with row.
 func (f *fanout) settled(ctx context.Context, row int) (map[int]ledger.Outcome, error) {
 	outcomes, err := f.ledger.Outcomes(ctx, f.file.ID, row, chunkRows)
 	if err != nil {
@@ -187,30 +194,30 @@ func (f *fanout) settled(ctx context.Context, row int) (map[int]ledger.Outcome, 
 	return byRow, nil
 }
 
-// reopened reports whether a row that has its outcome is sent all the same: by a retry, or because the file was about to be refused
-// as a whole, and the feed sends the others by now.
+// reopened reports whether a row is sent although it has an outcome. A retry reopens rows that
+// are failed or unknown. A row is reopened, too, if it was not sent because the file was about
+// to be refused as a whole and the feed now sends the valid rows of such a file.
 func (f *fanout) reopened(o ledger.Outcome) bool {
 	return o.Status == ledger.NotSent || f.file.Retried > 0 && (o.Status == ledger.Failed || o.Status == ledger.Unknown)
 }
 
-func (f *fanout) refuse(ctx context.Context, rec *billfile.Record) error {
+func (f *fanout) recordInvalid(ctx context.Context, rec *billfile.Record) error {
 	o := report.OfRecord(rec)
 	if err := f.ledger.Record(ctx, ledger.Entry{File: f.file.ID, Outcome: &o}); err != nil {
 		return err
 	}
-	f.tell(o.Status)
+	f.rowDone(o.Status)
 	return nil
 }
 
-// tell lets those who watch know of one more row that has its outcome.
-func (f *fanout) tell(s ledger.Status) {
+func (f *fanout) rowDone(s ledger.Status) {
 	if f.onStatus != nil {
 		f.onStatus(s)
 	}
 }
 
-// prepare takes the chunk's references and parties, and looks up in the ledger what is known of them. In this order:
-// what is looked up without being held may be out of date when it is used.
+// prepare takes the chunk's references and parties first, and then looks them up in the
+// ledger: what is looked up without being held may be outdated when it is used.
 func (f *fanout) prepare(ctx context.Context, chunk []*delivery) error {
 	refs := make([]string, 0, len(chunk))
 	leases := make([]*lease, 0, len(chunk))

@@ -25,9 +25,10 @@ type Prospect struct {
 	Column, Code, Detail string
 }
 
-// Forecast foretells what Deliver would make of rows. It reads the ledger and asks the API, each bill and party at most once
-// but for repetitions after failures, and changes neither. It is used by one goroutine. Memory grows with the number of customers
-// and accounts that the API has to be asked for.
+// Forecast foretells what Deliver would make of rows. It reads the ledger and asks the API, for
+// each bill and party at most once unless a request fails. It changes neither. It is for one
+// goroutine. Its memory grows with the number of customers and accounts that the API has to be
+// asked for.
 type Forecast struct {
 	lane    *Lane
 	ledger  ledger.Ledger // nil: there is none yet
@@ -40,13 +41,13 @@ type Forecast struct {
 	parties map[partyName]*forecastParty
 }
 
-// partyName is how a row names a customer or an account. An id may look like a reference, but is none.
+// partyName is how a row names a customer or an account: by reference, or by the API's id.
 type partyName struct {
 	ledger.PartyRef
 	byID bool // Reference is the API's id
 }
 
-// forecastRow is one row. It is judged by one goroutine, and told about when that has ended.
+// forecastRow is one row. One goroutine judges it; its prospect is read after that.
 type forecastRow struct {
 	bill              *billfile.Bill
 	rec               *ledger.Bill   // nil: the ledger never onAnswer of the reference
@@ -59,7 +60,7 @@ type forecastRow struct {
 	lacks  *forecastParty   // of a rejected row: what is not there
 }
 
-// forecastParty is one customer or account, asked for once however many rows name it.
+// forecastParty is one customer or account. It is asked for once, however many rows name it.
 type forecastParty struct {
 	partyName
 	id      string // "" = the API has none; from the ledger, or set by asking
@@ -71,8 +72,8 @@ type forecastParty struct {
 	err  error
 }
 
-// Forecast begins a forecast; led is only read, and nil where there is none yet. Its requests pass the lane's gate, as a run's
-// would. Every forecast must be closed.
+// Forecast begins a forecast. The ledger is only read, and nil if there is none yet. Requests
+// pass the lane's gate, as a run's would. Every forecast must be closed.
 func (l *Lane) Forecast(led ledger.Ledger) *Forecast {
 	f := &Forecast{lane: l, ledger: led, gate: l.join(), parties: make(map[partyName]*forecastParty)}
 	l.setup.feeding(-1) // nothing is sent that could be refused
@@ -82,15 +83,16 @@ func (l *Lane) Forecast(led ledger.Ledger) *Forecast {
 // Close ends the forecast.
 func (f *Forecast) Close() { f.lane.leave() }
 
-// Gets is how many look-ups were sent so far.
+// Gets returns how many look-ups were sent so far.
 func (f *Forecast) Gets() int { return int(f.gets.Load()) }
 
-// Foreign reports whether the API's answers to look-ups of what it does not have were not in the form that it documents: it
-// may be another server.
+// Foreign reports whether the API's answers for what it does not have are not in the documented
+// form. Then it may be another server.
 func (f *Forecast) Foreign() bool { return f.foreign.Load() }
 
-// Rows foretells what would become of some valid rows, in their order. They wait for nothing but each other. done, if not nil, is
-// called as each of them is known, concurrently. Errors are the ledger's, ctx's cause, and the *Stop of a run that has to stop.
+// Rows foretells what would become of valid rows, in their order. done, if not nil, is called
+// concurrently as each row is judged. Errors are the ledger's, ctx's cause, and the *Stop of a
+// run that has to stop.
 func (f *Forecast) Rows(ctx context.Context, bills []*billfile.Bill, done func()) ([]Prospect, error) {
 	chunk := make([]*forecastRow, len(bills))
 	for i, b := range bills {
@@ -122,7 +124,7 @@ func (f *Forecast) Rows(ctx context.Context, bills []*billfile.Bill, done func()
 	return prospects, nil
 }
 
-// prospect tells what was found. It is called in the order of the rows, by one goroutine.
+// prospect returns what was found. It is called in row order, by one goroutine.
 func (r *forecastRow) prospect() Prospect {
 	p := Prospect{Status: r.status}
 	switch r.status {
@@ -148,7 +150,7 @@ func (r *forecastRow) prospect() Prospect {
 	return p
 }
 
-// wrong says what is wrong with a row for lack of this party.
+// wrong returns what is wrong with a row for lack of this party.
 func (n partyName) wrong() (column, code, detail string) {
 	switch {
 	case !n.byID:
@@ -159,7 +161,7 @@ func (n partyName) wrong() (column, code, detail string) {
 	return "customer_id", "unknown_customer", "the API has no customer of this id, or not of this merchant; correct it"
 }
 
-// prepare reads from the ledger what it knows of a chunk's bills and parties.
+// prepare reads from the ledger what it holds of a chunk's bills and parties.
 func (f *Forecast) prepare(ctx context.Context, chunk []*forecastRow) error {
 	for name, e := range f.parties {
 		if e.known {
@@ -233,7 +235,7 @@ func (f *Forecast) judge(ctx context.Context, r *forecastRow) error {
 	return nil // it stays unknown
 }
 
-// compare tells a bill that exists from one in conflict.
+// compare distinguishes a bill that is the same from one in conflict.
 func (f *Forecast) compare(ctx context.Context, r *forecastRow) error {
 	who := payer{AccountID: r.bill.AccountID, CustomerID: r.bill.CustomerID}
 	ok := true
@@ -254,7 +256,7 @@ func (f *Forecast) compare(ctx context.Context, r *forecastRow) error {
 	return nil
 }
 
-// create finds out which parties the bill would bring with it: what a run would nest in its body.
+// create finds out which parties the bill would create: what a run would nest in its body.
 func (f *Forecast) create(ctx context.Context, r *forecastRow) error {
 	for _, e := range []*forecastParty{r.account, r.customer} {
 		if e == nil {
@@ -281,7 +283,8 @@ func (f *Forecast) create(ctx context.Context, r *forecastRow) error {
 	return nil
 }
 
-// find is the id of a party, "" when the API has none such. ok false = no answer could be had.
+// find returns the id of a party; "" if the API has none. ok is false if the API gave no usable
+// answer.
 func (f *Forecast) find(ctx context.Context, e *forecastParty) (id string, ok bool, err error) {
 	if e.known {
 		return e.id, true, nil

@@ -11,9 +11,9 @@ import (
 	"billdrop/client"
 )
 
-// gate is what every request of a lane passes: it bounds the requests in flight and their rate, stops all senders
-// for a 429, holds them back during an outage while one at a time probes, and closes for good when
-// the run has to stop. It may be used concurrently. Waiters pass in the order in which they came.
+// gate admits every request of a lane. It bounds the requests in flight and their rate, pauses
+// all senders after a 429, lets one request at a time through during an outage, and closes for
+// good when the run has to stop. Requests pass in order of arrival. It may be used concurrently.
 type gate struct {
 	policy  Policy
 	limiter *rate.Limiter // the lane's; nil: no limit of ours
@@ -40,8 +40,9 @@ func newGate(p Policy, limiter *rate.Limiter) *gate {
 	return &gate{policy: p, limiter: limiter, limit: p.Concurrency, faulted: make(map[string]fault), closed: make(chan struct{})}
 }
 
-// newLimiter paces requests one by one, so that no second holds more than the policy's RateLimit: a little slower than that, for
-// requests that leave evenly do not arrive so. Nil without a limit.
+// newLimiter returns a limiter that paces requests one by one, or nil without a limit. It is a
+// little slower than Policy.RateLimit, because requests that leave evenly do not arrive evenly,
+// and no second at the API may hold more than the limit.
 func newLimiter(p Policy) *rate.Limiter {
 	if p.RateLimit <= 0 {
 		return nil
@@ -50,19 +51,20 @@ func newLimiter(p Policy) *rate.Limiter {
 	return rate.NewLimiter(rate.Limit(float64(p.RateLimit)/slack), 1)
 }
 
-// ticket is one request's leave to go.
+// ticket is permission to send one request.
 type ticket struct {
 	cuts  int  // of the gate, when it was given
 	probe bool // it goes alone, to see whether the API is back
 }
 
-// waiter is a request that asks for leave; ticket is set before turn is closed.
+// waiter is a request that waits for a ticket, which is set before turn is closed.
 type waiter struct {
 	turn   chan struct{}
 	ticket ticket
 }
 
-// enter waits until one more request may leave. Every ticket must be given back to leave or abandon.
+// acquire waits until one more request may be sent. Every ticket must be given back, with done
+// or with cancel.
 func (g *gate) acquire(ctx context.Context) (ticket, error) {
 	if err := ctx.Err(); err != nil {
 		return ticket{}, context.Cause(ctx)
@@ -88,7 +90,8 @@ func (g *gate) acquire(ctx context.Context) (ticket, error) {
 	return w.ticket, nil
 }
 
-// settleTurn makes sure that a waiter either has its ticket and may go, or has none and is not in the queue.
+// settleTurn ensures that a waiter either has its ticket and may go, or has none and is no
+// longer in the queue.
 func (g *gate) settleTurn(ctx context.Context, w *waiter) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -107,7 +110,7 @@ func (g *gate) settleTurn(ctx context.Context, w *waiter) error {
 	return err
 }
 
-// admit lets the first waiters pass as far as that is allowed now. g.mu is held.
+// admit issues tickets to the first waiters, as many as may go now. g.mu is held.
 func (g *gate) admit() {
 	for len(g.waiters) > 0 && g.free(time.Now()) {
 		w := g.waiters[0]
@@ -117,7 +120,8 @@ func (g *gate) admit() {
 	}
 }
 
-// free reports whether one more request may leave now. The limiter counts it then, so it has to. g.mu is held.
+// free reports whether one more request may be sent now. If it returns true, the limiter has
+// counted the request, so it has to be sent or cancelled. g.mu is held.
 func (g *gate) free(now time.Time) bool {
 	if g.inFlight >= g.limit || g.stopped != nil || g.idle != nil || now.Before(g.paused) {
 		return false
@@ -128,15 +132,15 @@ func (g *gate) free(now time.Time) bool {
 	return g.rateAllows(now)
 }
 
-// let gives one request leave. g.mu is held.
+// issue issues one ticket. g.mu is held.
 func (g *gate) issue() ticket {
 	g.inFlight++
 	g.streak.probing = g.streak.probing || g.streak.outage
 	return ticket{cuts: g.cuts, probe: g.streak.outage}
 }
 
-// paced takes the limiter's leave for one request, or comes back when there is one. It is the last that a request
-// waits for, so that none is let through by a pause or a stop that came meanwhile. g.mu is held.
+// rateAllows takes one request from the limiter, or sets a timer for when there will be one. It
+// is checked last, so that a pause or a stop that began meanwhile still holds. g.mu is held.
 func (g *gate) rateAllows(now time.Time) bool {
 	if g.limiter == nil {
 		return true
@@ -159,7 +163,8 @@ func (g *gate) rateAllows(now time.Time) bool {
 	return false
 }
 
-// quiesce lets nothing more through until resume, and returns what is closed once nothing is in flight.
+// quiesce holds all requests back until resume. It returns a channel that is closed once no
+// request is in flight.
 func (g *gate) quiesce() <-chan struct{} {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -170,7 +175,7 @@ func (g *gate) quiesce() <-chan struct{} {
 	return g.idle
 }
 
-// signalIdle is called with g.mu held, when a request has come back.
+// signalIdle closes the channel of quiesce if nothing is in flight. g.mu is held.
 func (g *gate) signalIdle() {
 	if g.idle != nil && g.inFlight == 0 {
 		select {
@@ -189,7 +194,7 @@ func (g *gate) resume() {
 	g.admit()
 }
 
-// giveBack frees a slot whose request was not made. g.mu is held.
+// giveBack takes a ticket back whose request was not sent. g.mu is held.
 func (g *gate) giveBack(t ticket) {
 	g.inFlight--
 	if t.probe {
@@ -199,14 +204,14 @@ func (g *gate) giveBack(t ticket) {
 	g.admit()
 }
 
-// abandon gives back a ticket whose request was not made.
+// cancel gives a ticket back whose request was not sent.
 func (g *gate) cancel(t ticket) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.giveBack(t)
 }
 
-// leave takes note of the answer that a request for reference got.
+// done gives a ticket back with the answer that its request for reference got.
 func (g *gate) done(t ticket, reference string, a client.Answer) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -230,13 +235,14 @@ func (g *gate) done(t ticket, reference string, a client.Answer) {
 	g.admit()
 }
 
-// halt closes the gate for good: err is what every later enter returns.
+// close closes the gate for good: every later acquire returns err.
 func (g *gate) close(err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.closeLocked(err)
 }
 
+// closeLocked is close with g.mu held. The first error stays.
 func (g *gate) closeLocked(err error) {
 	if g.stopped == nil {
 		g.stopped = err
@@ -244,14 +250,14 @@ func (g *gate) closeLocked(err error) {
 	}
 }
 
-// err is why the gate is closed, or nil.
+// err returns why the gate is closed, or nil.
 func (g *gate) err() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.stopped
 }
 
-// wake looks at the waiters again after d. g.mu is held.
+// wake admits waiters again after d. g.mu is held.
 func (g *gate) wake(d time.Duration) {
 	time.AfterFunc(d, func() {
 		g.mu.Lock()

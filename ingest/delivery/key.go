@@ -9,9 +9,9 @@ import (
 	"billdrop/ingest/ledger"
 )
 
-// idempotencyKey derives the key of one generation of a row: a UUID (version 8) from SHA-256 over mode,
-// merchant, reference, content digest and generation, so that every machine, after every restart, derives the same.
-// Each part is preceded by its length, so no two rows share an input.
+// idempotencyKey derives the key of one generation of a row: a UUID (version 8) from SHA-256
+// over mode, merchant, reference, content digest and generation. Every machine derives the same
+// key, also after a restart. Each part is preceded by its length, so no two rows share an input.
 func idempotencyKey(s ledger.Scope, reference string, content [32]byte, generation int) string {
 	h := sha256.New()
 	part := func(b []byte) {

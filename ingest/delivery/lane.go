@@ -1,5 +1,53 @@
-// Package delivery sees to it that every row of a bill file becomes exactly one bill: it fans
-// the rows of a file out to the Billing API, and records what became of each.
+// Package delivery turns every row of a bill file into exactly one bill at the Billing API,
+// and records what became of each row.
+//
+// # Lane
+//
+// A [Lane] is one merchant account. Feeds with the same merchant share a lane, because it
+// holds what must not happen twice at a time: the bill references in flight, the parties in
+// flight, the rate limit, the doubt about the set-up, and the gate.
+//
+// # Fan-out
+//
+// [Lane.Deliver] reads rows in chunks and looks each chunk up in the ledger together. A
+// bounded number of rows is active, each on a goroutine of its own. A row that waits (for its
+// party, for another row with its reference, for a look-up, or before a re-send) gives up its
+// place to another row. So a slow party holds up only its own rows.
+//
+// # Parties
+//
+// For a customer or account that is not known yet, the first row in file order leads: it
+// nests the new object in its body. The other rows of that party wait and then go in parallel
+// with the id that the leader's answer brought. A row takes all the leads it needs, or none,
+// so no two rows wait for each other. When a leader fails, the next row leads. A row that
+// names an account and a customer is sent only if that customer owns the account, as far as
+// either side is known.
+//
+// # Gate
+//
+// Every request passes the [gate] in order of arrival. The gate bounds the requests in flight
+// and their rate, pauses all of them after a 429, and closes for good when the run must stop.
+// The rate limit comes last, so that no request slips through a pause that began while it
+// waited.
+//
+// # Outage
+//
+// An outage is five different rows whose first failure falls into one streak without a good
+// answer, or three refused connections in such a streak. A row that keeps failing while the
+// API answers other rows is not a sign of an outage. During an outage one request at a time
+// probes the API, and failures use up no attempts. After Policy.GiveUpAfter the run stops.
+//
+// # Set-up
+//
+// Until some answer shows that the set-up is right, refusals that may be its fault (400, 404)
+// are held back. Five equal refusals and no other answer convict the set-up, and no row is
+// blamed; any other answer clears it.
+//
+// # One row
+//
+// What to do next is decided by pure functions, each a table that its test repeats line by
+// line: firstStep (what the ledger holds), afterAnswer, afterLookUp, and afterParties. What an
+// answer is, package client has decided before.
 package delivery
 
 import (
@@ -13,7 +61,7 @@ import (
 	"billdrop/ingest/ledger"
 )
 
-// API is the part of the Billing API that delivery needs. *client.Client is one.
+// API is the part of the Billing API that delivery uses. *client.Client implements it.
 type API interface {
 	CreateBill(ctx context.Context, key, reference string, body []byte) client.Answer
 	GetBill(ctx context.Context, reference string) client.Answer
@@ -21,20 +69,21 @@ type API interface {
 	GetAccount(ctx context.Context, reference string) client.Answer
 }
 
-// Policy is how patient and how fast one lane is. Every field must be set; see config.example.yaml.
+// Policy sets how patient and how fast a lane is. Every field must be set; config.example.yaml
+// explains them.
 type Policy struct {
 	Concurrency  int // requests in flight at most
-	RateLimit    int // requests per second at most; 0 = no limit of ours
+	RateLimit    int // requests per second at most; 0 = no limit of our own
 	MaxAttempts  int // sends of one row in one run
 	BackoffMin   time.Duration
 	BackoffMax   time.Duration
-	LookupSettle time.Duration
-	GiveUpAfter  time.Duration
+	LookupSettle time.Duration // between two 404s that together prove absence
+	GiveUpAfter  time.Duration // how long an outage may last
 }
 
-// Lane is one merchant account at the Billing API and all that its senders share: the gate, the parties in
-// flight, the references in flight. Feeds with the same merchant and API share one lane, so that
-// no reference and no party is ever worked on twice at a time. It may be used concurrently.
+// Lane is one merchant account at the Billing API, with all that its senders share. Feeds with
+// the same merchant and API share one lane, so no reference and no party is worked on twice at
+// a time. It may be used concurrently.
 type Lane struct {
 	scope  ledger.Scope
 	api    API
@@ -51,21 +100,22 @@ type Lane struct {
 	users int // files being delivered
 }
 
-// NewLane makes the lane of one merchant account.
+// NewLane returns the lane of one merchant account.
 func NewLane(scope ledger.Scope, api API, p Policy) *Lane {
 	return &Lane{scope: scope, api: api, policy: p, parties: newParties(), refs: newReferences(),
 		limiter: newLimiter(p), setup: newSetupCheck()}
 }
 
-// Scope is what bill references are unique in on this lane.
+// Scope returns the scope in which this lane's bill references are unique.
 func (l *Lane) Scope() ledger.Scope { return l.scope }
 
-// Width is how many requests may be in flight on the lane now: the policy's Concurrency, or fewer after 429s and outages.
+// Width returns how many requests may be in flight now: Policy.Concurrency, or fewer after
+// 429s and outages.
 func (l *Lane) Width() int {
 	l.mu.Lock()
 	g := l.gate
 	if l.users == 0 {
-		g = nil // the next file begins with a new one
+		g = nil // the next file begins with a new gate
 	}
 	l.mu.Unlock()
 	if g == nil {
@@ -76,7 +126,7 @@ func (l *Lane) Width() int {
 	return g.limit
 }
 
-// join opens the lane for one more file. A lane on which nothing is under way begins with an open gate.
+// join adds a file to the lane. The first file of an idle lane gets a new, open gate.
 func (l *Lane) join() *gate {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -88,6 +138,7 @@ func (l *Lane) join() *gate {
 	return l.gate
 }
 
+// leave ends what join began.
 func (l *Lane) leave() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

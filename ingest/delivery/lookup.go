@@ -29,8 +29,8 @@ func (d *delivery) lookUp(ctx context.Context, c cause) (decision, error) {
 	return todo, nil
 }
 
-// lastLook looks a bill up once more while the run stops, past the closed gate: if it is there and the same, the row is
-// settled; otherwise the next run goes on with it.
+// lastLook looks a bill up once more while the run stops, past the closed gate. If the bill is
+// there and the same, the row is settled; otherwise the next run continues with it.
 func (d *delivery) lastLook(ctx context.Context) (decision, error) {
 	a := d.lane.api.GetBill(d.recordCtx, d.bill.Reference)
 	if err := d.record(ctx, ledger.Entry{File: d.file.ID, Gets: 1}); err != nil {
@@ -46,8 +46,8 @@ func (d *delivery) lastLook(ctx context.Context) (decision, error) {
 	return decision{Do: stepStop}, nil
 }
 
-// find looks the bill up. While an earlier send may still be at work in the server, one 404 proves nothing:
-// then two of them, LookupSettle apart, do.
+// find looks the bill up. While an earlier send may still be at work in the server, one 404
+// proves nothing: it takes two, LookupSettle apart.
 func (d *delivery) find(ctx context.Context) (finding, error) {
 	for settled := !d.rec.Doubt; ; settled = true {
 		a, err := d.ask(ctx, d.lane.api.GetBill, d.bill.Reference)
@@ -83,7 +83,8 @@ func (d *delivery) compare(ctx context.Context) (decision, error) {
 	return afterLookUp(found, causeNone, ours, 0), nil
 }
 
-// sameOrNot compares the row with the bill that exists, asking the API for the row's party where nobody knows it yet.
+// sameOrNot compares the row with the bill that exists. It asks the API for the row's party if
+// its id is not known yet.
 func (d *delivery) sameOrNot(ctx context.Context) (finding, error) {
 	p := d.lane.parties.known(d.lease)
 	var err error
@@ -136,7 +137,8 @@ func (d *delivery) askParties(ctx context.Context) (decision, error) {
 	return todo, nil
 }
 
-// resolveAccount finds the account of a row that names it without saying whose it is. With an empty id, the decision is the row's end.
+// resolveAccount finds the account of a row that names it without its customer. If the id is
+// empty, the decision ends the row.
 func (d *delivery) resolveAccount(ctx context.Context) (string, decision, error) {
 	id, ok, err := d.askAccount(ctx)
 	switch {
@@ -151,7 +153,8 @@ func (d *delivery) resolveAccount(ctx context.Context) (string, decision, error)
 	return id, decision{}, nil
 }
 
-// askAccount asks for the row's account by reference. id "" = there is none; ok false = no answer could be had.
+// askAccount asks for the row's account by reference. An empty id means that there is none, and
+// ok false that the API gave no usable answer.
 func (d *delivery) askAccount(ctx context.Context) (id string, ok bool, err error) {
 	a, err := d.ask(ctx, d.lane.api.GetAccount, d.bill.AccountReference)
 	if err != nil || a.Kind != client.Found {
@@ -161,7 +164,7 @@ func (d *delivery) askAccount(ctx context.Context) (id string, ok bool, err erro
 	return p.ID, true, d.recordParty(ctx, p)
 }
 
-// askCustomer asks for the row's customer by reference.
+// askCustomer asks for the row's customer by reference, as askAccount does.
 func (d *delivery) askCustomer(ctx context.Context) (id string, ok bool, err error) {
 	a, err := d.ask(ctx, d.lane.api.GetCustomer, d.bill.CustomerReference)
 	if err != nil || a.Kind != client.Found {
@@ -171,7 +174,7 @@ func (d *delivery) askCustomer(ctx context.Context) (id string, ok bool, err err
 	return p.ID, true, d.recordParty(ctx, p)
 }
 
-// met records a party that the API holds, and only then tells the other rows.
+// recordParty records a party that the API holds, and only then gives its id to other rows.
 func (d *delivery) recordParty(ctx context.Context, p ledger.Party) error {
 	if err := d.record(ctx, ledger.Entry{Scope: d.lane.scope, Parties: []ledger.Party{p}}); err != nil {
 		return err
@@ -195,16 +198,16 @@ func (d *delivery) recordParty(ctx context.Context, p ledger.Party) error {
 	return nil
 }
 
-// madeByLostSend reports whether a party that is found now is put down to this row: a send of it that nested the party got
-// no conclusive answer.
+// madeByLostSend reports whether a party that is found now counts as created by this row: a send
+// of the row that nested the party got no conclusive answer.
 func (d *delivery) madeByLostSend() bool {
 	return d.rec != nil && d.rec.Send.File == d.file.ID && d.rec.Send.Unanswered && d.rec.Send.Form.Nested()
 }
 
-// lookup asks the API for one object by its reference.
+// getter asks the API for one object by its reference.
 type getter func(ctx context.Context, reference string) client.Answer
 
-// ask sends one GET, as gate.ask does, and counts what went out for the file.
+// ask sends one GET, as gate.ask does, and counts it for the file.
 func (d *delivery) ask(ctx context.Context, get getter, reference string) (client.Answer, error) {
 	d.park()
 	return d.gate.ask(ctx, get, reference, func(a client.Answer) error {
@@ -219,8 +222,9 @@ func (d *delivery) ask(ctx context.Context, get getter, reference string) (clien
 	})
 }
 
-// ask sends one GET, again while there is hope of an answer; each of its answers is onStatus to onAnswer. Found and Absent are
-// answers; any other kind that comes back means that none could be had. An error means that the run stops.
+// ask sends one GET, and repeats it while an answer may still come. onAnswer is called with each
+// answer. Found, Absent and Refused are answers; any other kind means that the API gave none.
+// An error means that the run stops.
 func (g *gate) ask(ctx context.Context, get getter, reference string, onAnswer func(client.Answer) error) (client.Answer, error) {
 	for tries := 0; ; {
 		tk, err := g.acquire(ctx)

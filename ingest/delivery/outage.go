@@ -6,15 +6,15 @@ import (
 	"billdrop/client"
 )
 
-// outageRows is how many different rows must fail in a row, for the server's fault and with no good answer
-// between them, before that is taken for an outage.
+// outageRows different rows must fail one after the other, for the server's fault and without a
+// good answer in between, before that is taken for an outage.
 const outageRows = 5
 
-// outageRefusals is how many connections in a row must fail before that is taken for an outage, even where
-// there are not enough rows to tell by.
+// outageRefusals connections must fail one after the other before that is taken for an outage
+// even if fewer than outageRows rows are under way.
 const outageRefusals = 3
 
-// streak is a run of failures of the server's without a good answer between them.
+// streak is a sequence of failures of the server's without a good answer in between.
 type streak struct {
 	since    time.Time
 	rows     map[string]struct{} // the first outageRows different references that failed
@@ -25,13 +25,14 @@ type streak struct {
 	probeAt  time.Time // when the next may leave
 }
 
-// fault is when something failed, in good answers and in outages survived.
+// fault records when a row first failed, as the numbers of good answers and of outages so far.
 type fault struct {
 	answered uint64
 	outages  int
 }
 
-// good: the API answers. The limit grows by one for every limit's worth of good answers.
+// good records a good answer. It ends the streak. The limit grows by one after as many good
+// answers as the limit allows in flight. g.mu is held.
 func (g *gate) good() {
 	if g.streak.outage {
 		g.outages++
@@ -47,7 +48,8 @@ func (g *gate) good() {
 	}
 }
 
-// throttled pauses all senders and cuts the limit, once for all requests that were out together.
+// throttled pauses all senders after a 429. It halves the limit, but only once for all requests
+// that were in flight together. g.mu is held.
 func (g *gate) throttled(t ticket, retryAfter time.Duration) {
 	now := time.Now()
 	g.throttles++
@@ -70,7 +72,8 @@ func (g *gate) throttled(t ticket, retryAfter time.Duration) {
 	g.giveUp(now, "the API answers 429 to everything")
 }
 
-// failed counts a failure that is the server's, and calls it an outage when there is no other reading.
+// failed counts a failure of the server's, and declares an outage if nothing else explains the
+// streak. g.mu is held.
 func (g *gate) failed(t ticket, reference string, a client.Answer) {
 	now := time.Now()
 	s := &g.streak
@@ -85,8 +88,8 @@ func (g *gate) failed(t ticket, reference string, a client.Answer) {
 		first = fault{g.answered, g.outages}
 		g.faulted[reference] = first
 	}
-	// A row that keeps failing while the API answers others speaks against itself, not against the API. A few answers
-	// between two outages do not make that of every row that met both.
+	// A row that keeps failing while the API answers other rows is itself to blame. After an outage,
+	// a few good answers do not yet make that of every row that the outage caught.
 	since := g.answered - first.answered
 	if (since == 0 || first.outages != g.outages && since < outageRows) && len(s.rows) < outageRows {
 		s.rows[reference] = struct{}{}
@@ -108,20 +111,22 @@ func (g *gate) failed(t ticket, reference string, a client.Answer) {
 	}
 }
 
-// forget drops what is known of a row that has come to its end.
+// forget drops what is kept about a row that has its outcome.
 func (g *gate) forget(reference string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	delete(g.faulted, reference)
 }
 
+// declareOutage begins an outage, and sets a timer that ends the run if nothing ends the outage.
+// g.mu is held.
 func (g *gate) declareOutage(now time.Time) {
 	if g.streak.outage {
 		return
 	}
 	g.streak.outage = true
 	g.streak.probeAt = now
-	// Waiting requests learn of it by not being admitted; the run ends even if nobody asks again.
+	// The run has to end even if no request asks for a ticket any more.
 	time.AfterFunc(max(0, g.policy.GiveUpAfter-now.Sub(g.streak.since)), func() {
 		g.mu.Lock()
 		defer g.mu.Unlock()
@@ -131,8 +136,8 @@ func (g *gate) declareOutage(now time.Time) {
 	})
 }
 
-// suspect treats the API as down because a look-up used up its attempts and nothing in this run was ever
-// answered: that is no row's fault. It reports whether the API is, or is now, taken to be down.
+// suspect declares an outage after a look-up has used up its attempts, provided that nothing in
+// this run was ever answered: then the row is not to blame. It reports whether an outage is on.
 func (g *gate) suspect() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -146,7 +151,7 @@ func (g *gate) suspect() bool {
 	return true
 }
 
-// giveUp stops the run when the API has been gone for too long. g.mu is held.
+// giveUp stops the run if the streak has lasted for Policy.GiveUpAfter. g.mu is held.
 func (g *gate) giveUp(now time.Time, what string) {
 	if down := now.Sub(g.streak.since); !g.streak.since.IsZero() && down >= g.policy.GiveUpAfter {
 		g.closeLocked(&Stop{Reason: what + " since " + g.streak.since.UTC().Format(time.RFC3339),
@@ -154,7 +159,8 @@ func (g *gate) giveUp(now time.Time, what string) {
 	}
 }
 
-// state tells whether an outage is on and how many were survived: a row's attempts begin anew after one.
+// state returns whether an outage is on, and how many outages have ended. A row's attempts are
+// counted anew after each.
 func (g *gate) state() (outage bool, outages int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

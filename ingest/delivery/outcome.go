@@ -8,13 +8,14 @@ import (
 	"billdrop/ingest/ledger"
 )
 
-// Code of a row whose account nobody knows, and what to do about it.
+// codeUnknownAccount is the code of a row whose account is not known, and the text says what to
+// do about it.
 const (
 	codeUnknownAccount = "unknown_account"
 	unknownAccount     = "no such account, and the row names no customer for whom to open it; add customer_reference, or correct the reference"
 )
 
-// finish records the row's status, with everything learnt on the way, in one entry.
+// finish records the row's status, and all that was learnt on the way, in one entry.
 func (d *delivery) finish(ctx context.Context, status ledger.Status) error {
 	o := d.outcome(status)
 	switch status {
@@ -69,7 +70,7 @@ func (d *delivery) outcome(status ledger.Status) ledger.Outcome {
 	return o
 }
 
-// close records the outcome and lets the other rows of the party know what was learnt, in this order.
+// close records the outcome, and only then gives what was learnt to the other rows of the party.
 func (d *delivery) close(ctx context.Context, o ledger.Outcome) error {
 	e := ledger.Entry{Scope: d.lane.scope, Bill: d.rec, File: d.file.ID, Outcome: &o}
 	var p payer
@@ -82,7 +83,7 @@ func (d *delivery) close(ctx context.Context, o ledger.Outcome) error {
 	}
 	d.lane.parties.learn(d.lease, p.AccountID, p.CustomerID)
 	d.gate.forget(d.bill.Reference)
-	d.tell(o.Status)
+	d.rowDone(o.Status)
 	return nil
 }
 

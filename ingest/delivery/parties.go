@@ -7,18 +7,20 @@ import (
 	"billdrop/ingest/ledger"
 )
 
-// parties is the table of the customers and accounts that rows in flight refer to. For a party that nobody
-// knows yet, one row goes alone, its leader, and nests what is new; the other rows of that party wait for what it
-// brings back. Rows of other parties never wait. An entry lives while rows refer to it, so the table is as
-// small as the look-ahead; what was learnt is in the ledger. It may be used concurrently.
+// parties is the table of the customers and accounts that rows in flight name. For a party that
+// is not known yet, one row goes alone, its leader, and nests what is new. The other rows of that
+// party wait for the ids that it brings back; rows of other parties never wait. An entry lives
+// while rows name it, so the table is as small as the look-ahead; what was learnt is in the
+// ledger. It may be used concurrently.
 //
-// A row that is let through holds all the leads that it needs or none, so no two rows wait for each other.
+// A row that goes ahead holds all the leads that it needs, or none. So no two rows wait for each
+// other.
 type parties struct {
 	mu      sync.Mutex
 	entries map[ledger.PartyRef]*party
 }
 
-// party is one customer or account while rows refer to it. Guarded by parties.mu.
+// party is one customer or account while rows name it. Guarded by parties.mu.
 type party struct {
 	ref     ledger.PartyRef
 	id      string // "" = not known
@@ -42,7 +44,7 @@ type lease struct {
 
 func newParties() *parties { return &parties{entries: make(map[ledger.PartyRef]*party)} }
 
-// refer enters a row's parties into the table. Every lease must be let go with release.
+// lease enters a row's parties into the table. Every lease must be given back with release.
 func (p *parties) lease(b *billfile.Bill) *lease {
 	c := &lease{bill: b}
 	p.mu.Lock()
@@ -69,7 +71,7 @@ func (p *parties) entry(ref ledger.PartyRef) *party {
 	return e
 }
 
-// notLoaded lists the parties of these leases that the ledger has not been asked for.
+// notLoaded lists the parties of these leases that were not read from the ledger yet.
 func (p *parties) notLoaded(leases []*lease) []ledger.PartyRef {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -84,7 +86,7 @@ func (p *parties) notLoaded(leases []*lease) []ledger.PartyRef {
 	return refs
 }
 
-// load enters what the ledger knows of refs, which are all counted as asked for.
+// load enters what the ledger knows of refs, which all count as read.
 func (p *parties) load(refs []ledger.PartyRef, known map[ledger.PartyRef]ledger.Party) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -98,7 +100,8 @@ func (p *parties) load(refs []ledger.PartyRef, known map[ledger.PartyRef]ledger.
 	}
 }
 
-// seek asks for the parties that a new body of this row needs. When the returned channel is closed, the lease's form and ids are set.
+// acquire asks for the parties that a new body of this row needs. Once the returned channel is
+// closed, the lease's form and ids are set.
 func (p *parties) acquire(c *lease) <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -107,7 +110,7 @@ func (p *parties) acquire(c *lease) <-chan struct{} {
 	return c.ready
 }
 
-// try lets the lease through, or has it wait for the one party that is in its way. p.mu is held.
+// choose lets the row go ahead, or has it wait for the one party that is in its way. p.mu is held.
 func (p *parties) choose(c *lease) {
 	b := c.bill
 	pass := func(form ledger.Form, accountID, customerID string, leads ...*party) {
@@ -143,11 +146,11 @@ func (p *parties) choose(c *lease) {
 	}
 }
 
-// ledBy reports whether another lease leads the party.
+// ledBy reports whether another row leads the party.
 func (e *party) ledBy(c *lease) bool { return e.leader != nil && e.leader != c }
 
-// lead asks for the leads that sending a recorded nested body again takes: its form is not to be chosen
-// anew. A party that is known by now needs no leader.
+// reacquire asks for the leads that it takes to send a recorded nested body again, whose form is
+// fixed. A party that is known by now needs no leader.
 func (p *parties) reacquire(c *lease, form ledger.Form) <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -174,7 +177,7 @@ func (p *parties) tryAcquire(c *lease) {
 	close(c.ready)
 }
 
-// learn enters ids that the API told for this row's parties; "" teaches nothing.
+// learn enters ids that the API gave for this row's parties; "" is ignored.
 func (p *parties) learn(c *lease, accountID, customerID string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -186,7 +189,7 @@ func (p *parties) learn(c *lease, accountID, customerID string) {
 	}
 }
 
-// known returns the ids of the row's parties as far as they are known.
+// known returns the ids of the row's parties where they are known.
 func (p *parties) known(c *lease) payer {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -200,7 +203,7 @@ func (p *parties) known(c *lease) payer {
 	return k
 }
 
-// yield gives up the lease's leads, so that the next row of the party can go on.
+// handOver gives up the row's leads, so that the next row of the party can lead.
 func (p *parties) handOver(c *lease) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -233,7 +236,7 @@ func (p *parties) handOverLocked(c *lease) {
 	}
 }
 
-// release lets go of the row's parties for good.
+// release gives back the row's parties for good.
 func (p *parties) release(c *lease) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -7,13 +7,13 @@ import (
 	"billdrop/client"
 )
 
-// documented reports whether a refusal came as the problem document in which the API, by its documentation, tells
-// every error. What another server says at a wrong address does not.
+// documented reports whether a refusal is a problem document, as the API documents all of its
+// errors. A server at a wrong address usually answers otherwise.
 func documented(a client.Answer) bool { return a.Problem.Type != "" || a.Problem.Detail != "" }
 
-// Probe asks the API once, past the gate, for a bill of this reference, which nobody must have. It returns nil when the
-// API denies it in its own words: then the address is right and the key is known. Errors are a
-// *Stop.
+// Probe asks the API once, past the gate, for a bill with a reference that no bill has. It
+// returns nil if the API answers 404 in its documented form: then the address is right and the
+// key is known. Errors are a *Stop.
 func (l *Lane) Probe(ctx context.Context, reference string) error {
 	a := l.api.GetBill(ctx, reference)
 	if ctx.Err() != nil {

@@ -13,12 +13,12 @@ const redacted = "[withheld]"
 
 var (
 	anyMail = regexp.MustCompile(`[^\s<>"'(),;:]+@[^\s<>"'(),;:]+`)
-	// anyPhone is seven digits or more, as people space them out.
+	// anyPhone matches seven digits or more, grouped as people write them.
 	anyPhone = regexp.MustCompile(`\+?\d(?:[ ()./-]*\d){6,}`)
 )
 
-// redact takes out of an API's text what a row says of people, in whatever spelling: the API may quote what it
-// was sent. References, amounts and dates stay.
+// redact takes out of a text of the API what a row says about people, in whatever spelling: the
+// API may quote what it was sent. References of bills, amounts and dates stay.
 func redact(text string, b *billfile.Bill) string {
 	text = anyMail.ReplaceAllString(text, redacted)
 	if phone := digits(b.CustomerPhone); phone != "" {
@@ -48,8 +48,8 @@ func redact(text string, b *billfile.Bill) string {
 	return text
 }
 
-// withhold takes a text out in any case, where it has so many characters: a shorter one identifies nobody, and would tear
-// other words apart.
+// redactText takes a private text out, in any letter case, if it has at least so many
+// characters. A shorter one identifies no person, and would tear other words apart.
 func redactText(text, private string, least int) string {
 	if len([]rune(private)) < least {
 		return text

@@ -5,15 +5,17 @@ import (
 	"sync"
 )
 
-// references holds the bill references in flight: one row at a time works on a reference. It may be used concurrently.
+// references holds the bill references in flight, so that one row at a time works on a
+// reference. It may be used concurrently.
 type references struct {
 	mu   sync.Mutex
-	held map[string][]chan struct{} // reference → who waits for it, in order
+	held map[string][]chan struct{} // reference → the rows that wait for it, in order
 }
 
 func newReferences() *references { return &references{held: make(map[string][]chan struct{})} }
 
-// take takes a reference if it is free, and otherwise returns the channel that is closed once it has been handed over.
+// take takes a free reference and returns nil. For a reference that is held, it returns a
+// channel that is closed once the reference is handed over.
 func (r *references) take(ref string) <-chan struct{} {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -27,7 +29,7 @@ func (r *references) take(ref string) <-chan struct{} {
 	return turn
 }
 
-// give hands a reference to the next who waits for it, or frees it.
+// give hands a reference to the next row that waits for it, or frees it.
 func (r *references) give(ref string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -39,7 +41,8 @@ func (r *references) give(ref string) {
 	delete(r.held, ref)
 }
 
-// await waits for the turn that take returned. Without its turn the reference is not held.
+// await waits for the turn that take returned. If it returns an error, the reference is not
+// held.
 func (r *references) await(ctx context.Context, ref string, turn <-chan struct{}) error {
 	select {
 	case <-turn:
@@ -56,6 +59,6 @@ func (r *references) await(ctx context.Context, ref string, turn <-chan struct{}
 		}
 	}
 	r.mu.Unlock()
-	r.give(ref) // it was handed over in this very moment
+	r.give(ref) // it was handed over at this very moment
 	return context.Cause(ctx)
 }

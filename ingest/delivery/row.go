@@ -10,7 +10,7 @@ import (
 	"billdrop/ingest/ledger"
 )
 
-// delivery is one row on its way to becoming a bill. It is worked on by one goroutine.
+// delivery is one row on its way to becoming a bill. One goroutine works on it.
 type delivery struct {
 	*fanout
 	row, line    int
@@ -33,8 +33,8 @@ type delivery struct {
 	waiting     bool   // it has no slot any more
 }
 
-// run takes the row to its outcome and records it. It returns an error when the run stops before that: then the row has
-// no outcome, and the next run goes on with what the ledger holds.
+// run takes the row to its outcome and records it. It returns an error if the run stops before
+// that: then the row has no outcome, and the next run continues from what the ledger holds.
 func (d *delivery) run(ctx context.Context) error {
 	defer d.lane.parties.release(d.lease)
 	if d.turn != nil {
@@ -79,7 +79,7 @@ func (d *delivery) run(ctx context.Context) error {
 	}
 }
 
-// reload reads the reference's record after another row was at work on it.
+// reload reads the reference's record again, after another row worked on it.
 func (d *delivery) reload(ctx context.Context) error {
 	known, err := d.ledger.Bills(ctx, d.lane.scope, []string{d.bill.Reference})
 	if err != nil {
@@ -89,7 +89,7 @@ func (d *delivery) reload(ctx context.Context) error {
 	return nil
 }
 
-// open decides how to begin, from the record of the reference.
+// start decides how to begin, from the record of the reference.
 func (d *delivery) start() decision {
 	var digest ledger.Digest
 	if d.rec != nil && d.rec.Send.Key != "" {
@@ -105,7 +105,8 @@ func (d *delivery) start() decision {
 	return firstStep(d.rec, ledger.Digest(d.content[:16]), digest, time.Now())
 }
 
-// sendNew begins a generation: chooses the form that today's knowledge of the parties allows, and sends it.
+// sendNew begins a generation: it chooses the form that today's knowledge of the parties allows,
+// and sends it.
 func (d *delivery) sendNew(ctx context.Context) (decision, error) {
 	partiesReady := d.partiesReady
 	d.partiesReady = nil
@@ -138,7 +139,7 @@ func (d *delivery) sendNew(ctx context.Context) (decision, error) {
 	return d.send(ctx)
 }
 
-// ownSend is the record's latest send, made this file's: another file's counts are not ours.
+// ownSend returns the record's latest send, made this file's: another file's counts do not apply.
 func (d *delivery) ownSend() *ledger.Send {
 	s := &d.rec.Send
 	if s.File != d.file.ID {
@@ -166,8 +167,8 @@ func (d *delivery) sendAgain(ctx context.Context) (decision, error) {
 	return d.send(ctx)
 }
 
-// send records the send, waits for leave, sends, and judges the answer. In this order: no request without its
-// record, and no key that grew too old while waiting.
+// send records the send, waits for a ticket, checks the key's age, sends, and judges the answer.
+// The order matters: no request without its record, and no key that grew too old while waiting.
 func (d *delivery) send(ctx context.Context) (decision, error) {
 	if err := d.recorded.Acquire(ctx, 1); err != nil {
 		return decision{}, context.Cause(ctx)
@@ -208,7 +209,7 @@ func (d *delivery) send(ctx context.Context) (decision, error) {
 	return d.judge(ctx)
 }
 
-// judge decides by the last answer, and notes it.
+// judge decides by the last answer, and records it.
 func (d *delivery) judge(ctx context.Context) (decision, error) {
 	a, s := d.last, &d.rec.Send
 	outage, outages := d.gate.state()
@@ -230,7 +231,8 @@ func (d *delivery) judge(ctx context.Context) (decision, error) {
 	}
 	if todo.Do == stepFinish { // created: the one place where success comes from an answer
 		d.rec.State, d.rec.Doubt, d.rec.Seen = ledger.Exists, false, seen(a.Bill)
-		if d.diff = contradictions(&d.bill, &d.rec.Seen); d.diff != "" {
+		fillFromSent(&d.rec.Seen, &d.bill)
+		if d.diff = describe(contradictions(&d.bill, d.rec.Seen)); d.diff != "" {
 			todo.Status = ledger.Conflict
 		}
 		return todo, nil
@@ -253,7 +255,7 @@ func (d *delivery) judge(ctx context.Context) (decision, error) {
 	return todo, err
 }
 
-// note records what became of the latest send of a row that goes on.
+// note records the latest send of a row that has no outcome yet.
 func (d *delivery) note(ctx context.Context) error {
 	e := ledger.Entry{Scope: d.lane.scope, Bill: d.rec, File: d.file.ID}
 	if d.last.Kind == client.Throttled && d.rec.Send.Answer == d.last.Label() {
@@ -276,7 +278,7 @@ func (d *delivery) broken(err error) error {
 	return err
 }
 
-// stop ends the run for an answer that is no row's fault.
+// stop ends the run because of an answer that is not the row's fault.
 func (d *delivery) stop() error {
 	d.gate.close(stopReason(d.last))
 	return d.gate.err()

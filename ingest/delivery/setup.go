@@ -7,15 +7,15 @@ import (
 	"billdrop/client"
 )
 
-// setupRefusals is how many rows must be refused in the same way, before any other answer has come, for the set-up to be
-// blamed rather than the rows.
+// setupRefusals rows must be refused alike, before any other answer has come, for the set-up to
+// be blamed instead of the rows.
 const setupRefusals = 5
 
-// setupCheck tells a wrong set-up from wrong rows. A wrong base URL or a merchant without billing makes the API
-// refuse every row alike. So the first such refusals of a run are not put down to their rows at once: they wait until
-// another answer shows that the set-up is right, until enough of them show that it is wrong, or until no row is left
-// that could tell. Once another answer was onAnswer, the set-up is right for the rest of the run. It may be used
-// concurrently.
+// setupCheck distinguishes a wrong set-up from wrong rows. With a wrong base URL, or for a
+// merchant that may not bill, the API refuses every row alike. So the first such refusals of a
+// run are held: until another answer shows that the set-up is right, until enough of them show
+// that it is wrong, or until no row is left that could show either. Once the set-up is confirmed,
+// it counts as right for the rest of the process. It may be used concurrently.
 type setupCheck struct {
 	mu        sync.Mutex
 	confirmed bool // the set-up has shown itself to be right
@@ -27,13 +27,13 @@ type setupCheck struct {
 	verdict   *verdict // on those that are held now
 }
 
-// refusal is what makes two refusals the same one.
+// refusal identifies what the API said: two refusals are alike if these are equal.
 type refusal struct {
 	status      int
 	kind, title string
 }
 
-// verdict is what some held rows wait for.
+// verdict is what held rows wait for.
 type verdict struct {
 	known   chan struct{} // closed when atFault is set
 	atFault bool          // the set-up is
@@ -45,10 +45,11 @@ func newSetupCheck() *setupCheck {
 	return &setupCheck{verdict: &verdict{known: make(chan struct{})}}
 }
 
-// feeding counts files that may still bring rows: +1 when one begins, -1 when all its rows are under way.
+// feeding adds n to the number of files that may still bring rows.
 func (f *setupCheck) feeding(n int) { f.count(&f.feeders, n) }
 
-// working counts rows under way. A row that waits for another one is not counted meanwhile.
+// working adds n to the number of rows under way. A row that waits for another row is not
+// counted, because it cannot show anything meanwhile.
 func (f *setupCheck) working(n int) { f.count(&f.rows, n) }
 
 func (f *setupCheck) count(what *int, n int) {
@@ -60,7 +61,7 @@ func (f *setupCheck) count(what *int, n int) {
 	}
 }
 
-// decide lets the held rows know. f.mu is held.
+// decide releases the held rows with a verdict. f.mu is held.
 func (f *setupCheck) decide(atFault bool) {
 	f.verdict.atFault = atFault
 	close(f.verdict.known)
@@ -68,8 +69,8 @@ func (f *setupCheck) decide(atFault bool) {
 	f.held = 0
 }
 
-// hear takes note of what an answer says of the set-up. It is called before the gate learns that the request came back: silence
-// is what follows the last word.
+// observe records what an answer shows of the set-up. It is called before the gate gets the
+// ticket back: once the gate is idle, every answer has been observed.
 func (f *setupCheck) observe(a client.Answer) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -99,14 +100,15 @@ func (f *setupCheck) confirm() {
 	}
 }
 
-// suspicious reports whether an answer may speak of the set-up: 402 and 422 are about what was sent, and a replay is
-// about the set-up as it was when its key was new.
+// suspicious reports whether a refusal may be the set-up's fault. A 402 and a 422 are about what
+// was sent. A replay is about the set-up at the time its key was new.
 func suspicious(a client.Answer) bool {
 	return a.Kind == client.Refused && !a.Replayed && a.Status != 402 && a.Status != 422
 }
 
-// hold waits until it is known whose fault a suspicious refusal is that was onAnswer. It returns true when it is the set-up's, or when g
-// closes. byID: the refused body named something by an id, which may be what was not found.
+// hold waits until it is known whether the set-up is at fault for a suspicious refusal that was
+// observed. It returns true if it is, or if g closes. byID: the refused body names something by
+// its id, which may be what the API did not find.
 func (f *setupCheck) hold(ctx context.Context, g *gate, a client.Answer, byID bool) (bool, error) {
 	f.mu.Lock()
 	if f.confirmed {
@@ -126,8 +128,8 @@ func (f *setupCheck) hold(ctx context.Context, g *gate, a client.Answer, byID bo
 	return f.await(ctx, g, v, nil)
 }
 
-// listen waits, with enough rows refused alike, for the answers that are still on their way: any of them may speak for the
-// set-up. Nothing more is sent meanwhile.
+// awaitSilence is called when enough rows were refused alike. It holds new requests back and
+// waits for the answers that are still on their way, because any of them may clear the set-up.
 func (f *setupCheck) awaitSilence(ctx context.Context, g *gate, v *verdict) (bool, error) {
 	atFault, err := f.await(ctx, g, v, g.quiesce())
 	if !atFault {
@@ -136,7 +138,7 @@ func (f *setupCheck) awaitSilence(ctx context.Context, g *gate, v *verdict) (boo
 	return atFault, err
 }
 
-// await waits for the verdict, or for silence, which is one.
+// await waits for the verdict. A closed silence is a verdict as well.
 func (f *setupCheck) await(ctx context.Context, g *gate, v *verdict, silence <-chan struct{}) (bool, error) {
 	select {
 	case <-v.known:

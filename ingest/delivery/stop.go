@@ -8,15 +8,16 @@ import (
 )
 
 var (
-	// ErrStopped is every reason for which a run ends before its work is done though no row is
-	// to blame: the API is down or refuses the key, a disk is full. It is safe to run again.
+	// ErrStopped marks every run that ended before its work was done although no row is to blame:
+	// the API is down or refuses the key, or a disk is full. It is safe to run again.
 	ErrStopped = errors.New("stopped before the work was done")
-	// ErrSetup is an ErrStopped that no waiting mends: a person has to correct the set-up.
+	// ErrSetup marks an ErrStopped that waiting does not mend: the operator has to correct the
+	// set-up.
 	ErrSetup = errors.New("the set-up has to be corrected")
 )
 
-// Stop is why a run ends before its work is done. errors.Is finds ErrStopped in it, and
-// ErrSetup where Setup is set.
+// Stop is why a run ended before its work was done. errors.Is finds ErrStopped in it, and
+// ErrSetup if Setup is set.
 type Stop struct {
 	Reason string // what is wrong
 	Hint   string // what to do, before the next run
@@ -26,17 +27,17 @@ type Stop struct {
 
 func (s *Stop) Error() string { return ErrStopped.Error() + ": " + s.Reason }
 
-// Advice returns what a person is to do about it.
+// Advice returns what the operator is to do about it.
 func (s *Stop) Advice() string { return s.Hint }
 
-// Is reports whether the stop is of the kind of target.
+// Is reports whether target is ErrStopped, or ErrSetup for a Stop with Setup.
 func (s *Stop) Is(target error) bool {
 	return target == ErrStopped || target == ErrSetup && s.Setup
 }
 
 func (s *Stop) Unwrap() error { return s.Err }
 
-// stopsAll reports whether an answer shows that nothing more is to be sent to this API.
+// stopsAll reports whether an answer shows that nothing more may be sent to this API.
 func stopsAll(a client.Answer) bool {
 	switch a.Kind {
 	case client.Mismatched, client.Redirected, client.KeyRefused, client.Untrusted:
@@ -45,8 +46,8 @@ func stopsAll(a client.Answer) bool {
 	return false
 }
 
-// stopReason is what is wrong with the set-up, and what to do. It quotes nothing of what the API
-// says: that may hold a row's data.
+// stopReason returns the Stop for an answer that ends the run. It quotes nothing from the answer,
+// which may contain a row's data.
 func stopReason(a client.Answer) error {
 	status := fmt.Sprintf("%d %s", a.Status, client.StatusText(a.Status))
 	switch a.Kind {
