@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"billdrop/client/emulator"
+	"billdrop/cmd/billdrop/sandbox"
 	"billdrop/ingest/ledger/sqlite"
 )
 
@@ -123,19 +124,19 @@ func TestCanaries(t *testing.T) {
 	api := echoing(t)
 	o := newOutside(t)
 	text := canaryFile()
-	if err := os.WriteFile(box.path("api.key"), []byte(canaryKey), 0o600); err != nil {
+	if err := os.WriteFile(box.Path("api.key"), []byte(canaryKey), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	conf := reworded(t, box, "canary.yaml", box.apiURL, api.URL, "give_up_after: 30s", "give_up_after: 5s\n  max_attempts: 2", "backoff_max: 2s", "backoff_max: 50ms", "lookup_settle: 1s", "lookup_settle: 50ms", "    amounts: minor\n", "    amounts: minor\n    hold: {max_rows: 40}\n")
+	conf := reworded(t, box, "canary.yaml", box.APIURL, api.URL, "give_up_after: 30s", "give_up_after: 5s\n  max_attempts: 2", "backoff_max: 2s", "backoff_max: 50ms", "lookup_settle: 1s", "lookup_settle: 50ms", "    amounts: minor\n", "    amounts: minor\n    hold: {max_rows: 40}\n")
 	all := func(code int, args ...string) {
 		t.Helper()
 		args = append(args, "--config", conf, "--log-level", "debug")
 		o.say(code, args...)
 		o.say(code, append(args, "--output", "json", "--log-format", "json")...)
 	}
-	mine := func(name, content string) string { return dropped(t, box.path("mine/"+name), content) }
+	mine := func(name, content string) string { return dropped(t, box.Path("mine/"+name), content) }
 	for _, dir := range []string{"mine", "out"} {
-		if err := os.Mkdir(box.path(dir), 0o700); err != nil {
+		if err := os.Mkdir(box.Path(dir), 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -148,18 +149,18 @@ func TestCanaries(t *testing.T) {
 	}
 	canary := mine("canary.csv", text)
 
-	all(1, "validate", canary, "--out", box.path("out"))
+	all(1, "validate", canary, "--out", box.Path("out"))
 	all(1, "plan", canary)
-	dropped(t, box.path("inbox/canary.csv"), text)
+	dropped(t, box.Path("inbox/canary.csv"), text)
 	for name, content := range broken {
 		mine(name, content)
-		dropped(t, box.path("inbox/"+name), content)
+		dropped(t, box.Path("inbox/"+name), content)
 	}
 	o.say(1, "run", "--once", "--config", conf, "--log-level", "debug")
-	dropped(t, box.path("inbox/again.csv"), text+"\n")
+	dropped(t, box.Path("inbox/again.csv"), text+"\n")
 	o.say(1, "run", "--once", "--config", conf, "--log-level", "debug", "--log-format", "json", "--output", "json")
-	all(1, "import", canary, filepath.Join(box.dir, "mine/cut.csv"), "--out", box.path("out"))
-	dropped(t, box.path("inbox/held.csv"), text+strings.Repeat("H,1,,C,,Qanname Qanlast,qanmail@qandomain.example,,,\n", 20))
+	all(1, "import", canary, filepath.Join(box.Dir, "mine/cut.csv"), "--out", box.Path("out"))
+	dropped(t, box.Path("inbox/held.csv"), text+strings.Repeat("H,1,,C,,Qanname Qanlast,qanmail@qandomain.example,,,\n", 20))
 	o.say(1, "run", "--once", "--config", conf, "--log-level", "debug")
 	all(0, "status")
 	ids := fileIDs(t, o, conf)
@@ -170,7 +171,7 @@ func TestCanaries(t *testing.T) {
 		all(0, "why", reference)
 	}
 	all(1, "retry", ids["again.csv"])
-	led, err := sqlite.Open(t.Context(), box.path("ledger.db")) // as a worker has it
+	led, err := sqlite.Open(t.Context(), box.Path("ledger.db")) // as a worker has it
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,8 +182,8 @@ func TestCanaries(t *testing.T) {
 	if err := led.Close(); err != nil {
 		t.Fatal(err)
 	}
-	o.say(0, "backup", box.path("copy.db"), "--config", conf)
-	o.say(0, "backup", box.path("copy2.db"), "--config", conf, "--log-level", "debug", "--output", "json")
+	o.say(0, "backup", box.Path("copy.db"), "--config", conf)
+	o.say(0, "backup", box.Path("copy2.db"), "--config", conf, "--log-level", "debug", "--output", "json")
 	o.say(0, "reject", ids["held.csv"], "--config", conf, "--log-level", "debug")
 	all(2, "reject", ids["held.csv"])
 	o.say(0, "forget", "CUS-E-fine", "--config", conf, "--log-level", "debug")
@@ -192,11 +193,11 @@ func TestCanaries(t *testing.T) {
 	all(0, "check")
 	o.env = []string{"BILLDROP_API_KEY=" + canaryKey}
 	all(0, "check")
-	o.say(2, "run", "--once", "--config", dropped(t, box.path("bad.yaml"), "api: {key: "+canaryKey+", key_file: ["+canaryKey+"], base_url: "+canaryKey+"}\n"+canaryKey+": 1\nmerchant: "+canaryKey+"\n"))
+	o.say(2, "run", "--once", "--config", dropped(t, box.Path("bad.yaml"), "api: {key: "+canaryKey+", key_file: ["+canaryKey+"], base_url: "+canaryKey+"}\n"+canaryKey+": 1\nmerchant: "+canaryKey+"\n"))
 	o.env = nil
 	for _, command := range [][]string{{"run", "--once"}, {"check"}} { // the key itself where its file should be named
-		o.say(2, append(command, "--config", reworded(t, box, "bad.yaml", box.path("api.key"), canaryKey))...)
-		o.say(2, append(command, "--config", reworded(t, box, "bad.yaml", box.path("id_ed25519"), canaryKey))...)
+		o.say(2, append(command, "--config", reworded(t, box, "bad.yaml", box.Path("api.key"), canaryKey))...)
+		o.say(2, append(command, "--config", reworded(t, box, "bad.yaml", box.Path("id_ed25519"), canaryKey))...)
 	}
 
 	for _, found := range canariesIn(o.heard.Bytes()) {
@@ -207,14 +208,14 @@ func TestCanaries(t *testing.T) {
 
 // own looks through every file that there is. The biller's own files, and those with rows to be corrected, hold canaries, or
 // this test would see nothing.
-func (o *outside) own(box *sandbox, text string) {
+func (o *outside) own(box *sandbox.Sandbox, text string) {
 	o.t.Helper()
 	looked := map[bool]int{}
-	err := filepath.WalkDir(box.dir, func(path string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(box.Dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
 			return err
 		}
-		name, _ := filepath.Rel(box.dir, path)
+		name, _ := filepath.Rel(box.Dir, path)
 		dir, base := filepath.Dir(name), filepath.Base(name)
 		switch {
 		case name == "api.key", name == "bad.yaml", dir == "mine":

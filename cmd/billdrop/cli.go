@@ -2,17 +2,20 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
 
 	"github.com/alecthomas/kong"
 
+	"billdrop/cmd/billdrop/console"
 	"billdrop/cmd/billdrop/monitor"
 )
 
-// cli is the command line: what is here is what help, suggestions and completion know.
+// cli is the command line. Help, suggestions and completion are made from it.
 type cli struct {
 	Globals
 
@@ -21,17 +24,17 @@ type cli struct {
 	Run        runCmd        `cmd:"" help:"Poll every feed's inbox and turn bill files into bills."`
 	Import     importCmd     `cmd:"" help:"Put local bill files through the same pipeline."`
 	Validate   validateCmd   `cmd:"" help:"Check bill files offline: no network, no ledger, nothing sent."`
-	Plan       planCmd       `cmd:"" help:"Tell what a run would do with bill files, without doing it."`
-	Status     statusCmd     `cmd:"" help:"List files with their counts, or what to do about one."`
+	Plan       planCmd       `cmd:"" help:"Show what a run would do with bill files, without doing it."`
+	Status     statusCmd     `cmd:"" help:"List files with their counts, or show what to do about one."`
 	Retry      retryCmd      `cmd:"" help:"Send the failed and unknown rows of a file again."`
 	Approve    approveCmd    `cmd:"" help:"Release a held file: the next run sends it."`
-	Reject     rejectCmd     `cmd:"" help:"Give a held file up: nothing of it is sent."`
-	Why        whyCmd        `cmd:"" help:"Tell everything that the ledger knows of one bill."`
-	Backup     backupCmd     `cmd:"" help:"Copy the ledger into a new file, beside a running worker."`
-	Prune      pruneCmd      `cmd:"" help:"Take old files out of the ledger, and their local reports."`
-	Forget     forgetCmd     `cmd:"" help:"Take one customer's references out of the ledger."`
+	Reject     rejectCmd     `cmd:"" help:"Give up a held file: none of it is sent."`
+	Why        whyCmd        `cmd:"" help:"Show everything that the ledger knows of one bill."`
+	Backup     backupCmd     `cmd:"" help:"Copy the ledger into a new file, also while a worker runs."`
+	Prune      pruneCmd      `cmd:"" help:"Remove old files from the ledger, and their local reports."`
+	Forget     forgetCmd     `cmd:"" help:"Remove one customer's references from the ledger."`
 	Check      checkCmd      `cmd:"" help:"Check the set-up: ok, or exactly what to do."`
-	Sandbox    sandboxCmd    `cmd:"" help:"Serve a local SFTP server and a local Billing API, for trying things out."`
+	Sandbox    sandboxCmd    `cmd:"" help:"Serve a local SFTP server and a local Billing API to try things out."`
 	Demo       demoCmd       `cmd:"" help:"See it work: sandbox, sample files and one run, in a temporary directory."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 	Completion completionCmd `cmd:"" help:"Print the completion script of a shell."`
@@ -40,19 +43,19 @@ type cli struct {
 // Globals are the flags of every command.
 type Globals struct {
 	Config     string `placeholder:"FILE" help:"Configuration file (default: ./config.yaml, then /etc/billdrop/config.yaml)."`
-	LogLevel   string `enum:"debug,info,warn,error" default:"info" help:"Least level that is logged: debug, info, warn or error."`
+	LogLevel   string `enum:"debug,info,warn,error" default:"info" help:"Lowest level that is logged: debug, info, warn or error."`
 	LogFormat  string `enum:"text,json" default:"text" help:"Form of the log lines on standard error: text or json."`
 	Output     string `enum:"text,json" default:"text" help:"Form of standard output: text, or json for one JSON document."`
-	NoProgress bool   `help:"Show no progress bar, on a terminal either."`
+	NoProgress bool   `help:"Show no progress bar, even on a terminal."`
 }
 
-// helpFlag prints the help of the command it stands with.
+// helpFlag prints the help of the command that it stands with.
 type helpFlag bool
 
-// errHelp ends parsing after help was shown.
-var errHelp = errors.New("help was shown")
+// errHelp ends parsing after help was printed.
+var errHelp = errors.New("help was printed")
 
-// BeforeReset is called by kong when the flag is there, before anything is checked.
+// BeforeReset prints help before anything is checked.
 func (helpFlag) BeforeReset(ctx *kong.Context) error {
 	if err := ctx.PrintUsage(false); err != nil {
 		return err
@@ -64,7 +67,7 @@ const description = `Creates one bill per row of the CSV files that a biller dro
 
 Example: billdrop demo
 
-Exit codes: 0 all done; 1 done, some rows or files need attention; 2 bad usage or configuration, nothing touched; 3 could not be done, safe to run again; 4 another billdrop holds the ledger; 130, 143 interrupted, safe to run again.`
+Exit codes: 0 all done; 1 done, but some rows or files need attention; 2 wrong usage or configuration, nothing was changed; 3 the work could not be done, safe to run again; 4 another billdrop holds the ledger; 130, 143 interrupted, safe to run again.`
 
 func newParser(c *cli, stdout, stderr io.Writer) (*kong.Kong, error) {
 	return kong.New(c,
@@ -85,7 +88,7 @@ func dispatch(ctx context.Context, args []string, s *session) error {
 		return err
 	}
 	if len(args) == 0 {
-		return usagef("no command given\nhint: billdrop --help lists the commands; billdrop demo shows one run from end to end")
+		return usagef("no command given").hint("billdrop --help lists the commands; billdrop demo shows one run from end to end")
 	}
 	parsed, err := parser.Parse(args)
 	if errors.Is(err, errHelp) {
@@ -95,21 +98,37 @@ func dispatch(ctx context.Context, args []string, s *session) error {
 		return err
 	}
 	s.Globals = c.Globals
-	s.log = newLogger(s.screen, c.LogLevel, c.LogFormat, s.env)
+	s.log = s.screen.Logger(c.LogLevel, c.LogFormat, s.env)
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	return parsed.Run(s, parser)
 }
 
-// session is what every command works with: its flags, and the world outside.
+// session is what every command works with: its flags and the world outside.
 type session struct {
 	Globals
-	stdin  *os.File
-	stdout io.Writer
-	screen *console // standard error
-	env    func(string) (string, bool)
-	log    *slog.Logger
-	// monitor counts what the worker does; nil but for a run with --listen.
-	monitor *monitor.Monitor
+	stdin   *os.File
+	stdout  io.Writer
+	screen  *console.Console
+	env     func(string) (string, bool)
+	log     *slog.Logger
+	monitor *monitor.Monitor // nil except for a run with --listen
 }
 
 func (s *session) json() bool { return s.Output == "json" }
+
+// print writes to standard output: the JSON document doc with --output json, else text.
+func (s *session) print(doc any, text func() string) error {
+	err := error(nil)
+	if s.json() {
+		e := json.NewEncoder(s.stdout)
+		e.SetEscapeHTML(false)
+		e.SetIndent("", "  ")
+		err = e.Encode(doc)
+	} else {
+		_, err = io.WriteString(s.stdout, text())
+	}
+	if err != nil {
+		return fmt.Errorf("write to standard output: %w", err)
+	}
+	return nil
+}

@@ -8,9 +8,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"billdrop/cmd/billdrop/config"
+	"billdrop/cmd/billdrop/describe"
 )
 
 // stdinName stands for standard input among the files.
@@ -19,7 +19,7 @@ const stdinName = "-"
 type importCmd struct {
 	Files []string `arg:"" name:"FILE" help:"Bill files; - is standard input."`
 	Feed  string   `placeholder:"NAME" help:"Feed whose format and merchant apply (default: the only one)."`
-	Out   string   `placeholder:"DIR" help:"Directory for the reports, made where missing (default: beside each file)."`
+	Out   string   `placeholder:"DIR" help:"Directory for the reports, made if missing (default: beside each file)."`
 }
 
 func (importCmd) Help() string {
@@ -28,7 +28,8 @@ func (importCmd) Help() string {
 Example: billdrop import november.csv --feed bills --out reports/`
 }
 
-// Run imports one file after the other. What cannot be read is found before anything is sent.
+// Run imports one file after the other. It checks that all can be read before it sends
+// anything.
 func (c *importCmd) Run(ctx context.Context, s *session) error {
 	if err := checkFiles(c.Files); err != nil {
 		return err
@@ -45,41 +46,43 @@ func (c *importCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	var files []finished
+	var files []describe.Finished
 	for _, path := range c.Files {
-		var in io.Reader
-		if path == stdinName {
-			in = s.stdin
-		}
 		out := c.Out
 		if out == "" && path == stdinName {
-			out = "." // there is no file to be beside of
+			out = "." // standard input has no directory
 		}
-		summary, ierr := m.worker.Import(ctx, m.feeds[i], path, in, out)
+		summary, ierr := m.worker.Import(ctx, m.feeds[i], path, s.input(path), out)
 		if ierr != nil {
 			err = fmt.Errorf("import %s: %w", path, ierr)
 			break
 		}
-		files = append(files, finished{Summary: summary, where: cmp.Or(out, filepath.Dir(path))})
+		files = append(files, describe.Finished{Summary: summary, Dir: cmp.Or(out, filepath.Dir(path))})
 	}
-	return showFiles(s, files, errors.Join(err, m.close()))
+	return printFiles(s, files, errors.Join(err, m.close()))
 }
 
-// checkFiles finds all files that cannot be read, at once.
+// input is standard input if path stands for it; nil for a file.
+func (s *session) input(path string) io.Reader {
+	if path == stdinName {
+		return s.stdin
+	}
+	return nil
+}
+
+// checkFiles reports all files that cannot be read, at once.
 func checkFiles(paths []string) error {
 	var wrong []error
 	stdin := 0
 	for _, path := range paths {
 		if path == stdinName {
 			stdin++
-			continue
-		}
-		if err := checkFile(path); err != nil {
+		} else if err := checkFile(path); err != nil {
 			wrong = append(wrong, err)
 		}
 	}
 	if stdin > 1 {
-		wrong = append(wrong, errors.New("- is given twice; standard input can be read only once, so name it once"))
+		wrong = append(wrong, describe.Advise(errors.New("- is given twice, and standard input can be read only once"), "name it once"))
 	}
 	if len(wrong) > 0 {
 		return usageError{errors.Join(wrong...)}
@@ -90,18 +93,15 @@ func checkFiles(paths []string) error {
 func checkFile(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
-		return fmt.Errorf("cannot read the bill file: %w; check its name and rights", err)
+		return describe.Advise(fmt.Errorf("cannot read the bill file: %w", err), "check the name and rights of the file")
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return fmt.Errorf("cannot look at the bill file: %w", err)
+		return fmt.Errorf("cannot read the bill file: %w", err)
 	}
 	if info.IsDir() {
-		return fmt.Errorf("%s is a directory; name the bill files in it", path)
+		return describe.Advise(fmt.Errorf("%s is a directory", path), "name the bill files in it")
 	}
 	return nil
 }
-
-// list writes names for a person.
-func list(names []string) string { return strings.Join(names, ", ") }

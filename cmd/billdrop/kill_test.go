@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"billdrop/client/emulator"
+	"billdrop/cmd/billdrop/sandbox"
 	"billdrop/ingest/report"
 )
 
@@ -42,18 +43,18 @@ func TestKillLoop(t *testing.T) {
 			party := (files/3)*40 + i%60
 			fmt.Fprintf(&b, "%s,%d,ACC-%d,CUS-%d,Name %d\n", ref, 100+i, party, party, party)
 		}
-		part := box.path("inbox/kill.part")
+		part := box.Path("inbox/kill.part")
 		if err := os.WriteFile(part, b.Bytes(), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.Rename(part, box.path(fmt.Sprintf("inbox/kill-%d.csv", files))); err != nil {
+		if err := os.Rename(part, box.Path(fmt.Sprintf("inbox/kill-%d.csv", files))); err != nil {
 			t.Fatal(err)
 		}
 	}
 
 	killed, runs := 0, 0
 	for killed < *kills {
-		if waiting, _ := filepath.Glob(box.path("inbox/*.csv")); len(waiting) == 0 {
+		if waiting, _ := filepath.Glob(box.Path("inbox/*.csv")); len(waiting) == 0 {
 			drop()
 			drop()
 		}
@@ -92,22 +93,22 @@ func TestKillLoop(t *testing.T) {
 const killWindow = 700 * time.Millisecond
 
 // killConfig is the sandbox's configuration, made impatient.
-func killConfig(t *testing.T, box *sandbox) string {
-	b, err := os.ReadFile(box.path("config.yaml"))
+func killConfig(t *testing.T, box *sandbox.Sandbox) string {
+	b, err := os.ReadFile(box.Path("config.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	text := strings.NewReplacer("backoff_min: 50ms", "backoff_min: 5ms", "backoff_max: 2s", "backoff_max: 50ms",
 		"lookup_settle: 1s", "lookup_settle: 300ms").Replace(string(b))
-	name := box.path("kill.yaml")
+	name := box.Path("kill.yaml")
 	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return name
 }
 
-func checkKilled(t *testing.T, box *sandbox, want map[string]string, files, rows int) {
-	state, err := apiState(box.apiURL)
+func checkKilled(t *testing.T, box *sandbox.Sandbox, want map[string]string, files, rows int) {
+	state, err := apiState(box.APIURL)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +139,7 @@ func checkKilled(t *testing.T, box *sandbox, want map[string]string, files, rows
 			t.Errorf("customer %s was created %d times", ref, n)
 		}
 	}
-	reports, err := filepath.Glob(box.path("results/*.results.csv"))
+	reports, err := filepath.Glob(box.Path("results/*.results.csv"))
 	if err != nil || len(reports) != files {
 		t.Errorf("%d results files for %d files (%v)", len(reports), files, err)
 	}
@@ -146,7 +147,7 @@ func checkKilled(t *testing.T, box *sandbox, want map[string]string, files, rows
 		checkResults(t, name, rows, want, amounts)
 	}
 	for _, dir := range []string{"inbox/*.csv", "processing/*", "rejected/*", "spool/*.*", "spool/orders/*", "results/*.part", "results/.*"} {
-		if left, _ := filepath.Glob(box.path(dir)); len(left) > 0 {
+		if left, _ := filepath.Glob(box.Path(dir)); len(left) > 0 {
 			t.Errorf("left behind: %v", left)
 		}
 	}

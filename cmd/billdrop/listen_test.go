@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -17,31 +16,44 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rogpeppe/go-internal/testscript"
-
 	"billdrop/client/emulator"
+	"billdrop/cmd/billdrop/console"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/report"
 )
 
-// watched is a worker with a status page, in this process.
+// watched is a worker with a status page, in this process. As a Writer, it is the worker's
+// standard error.
 type watched struct {
-	url    string
-	screen *console
-	log    *bytes.Buffer
+	url string
+
+	mu  sync.Mutex
+	log bytes.Buffer
 }
 
-// startWatched runs a worker over a site until the test ends, and wants it to have been well until then.
+func (w *watched) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.log.Write(p)
+}
+
+// said is what the worker wrote to standard error so far.
+func (w *watched) said() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.log.String()
+}
+
+// startWatched runs a worker over a site until the test ends. The worker must not fail before.
 func startWatched(t *testing.T, conf string) *watched {
 	t.Helper()
-	w := &watched{log: new(bytes.Buffer)}
-	w.screen = &console{w: w.log}
+	w := new(watched)
 	ctx, cancel := context.WithCancelCause(context.Background())
 	var running sync.WaitGroup
 	code := -1
 	running.Go(func() {
 		code = run(ctx, []string{"run", "--listen", "0", "--log-level", "debug", "--config", conf}, &session{
-			stdout: io.Discard, screen: w.screen, env: func(string) (string, bool) { return "", false },
+			stdout: io.Discard, screen: console.New(w), env: func(string) (string, bool) { return "", false },
 		})
 	})
 	t.Cleanup(func() {
@@ -53,13 +65,6 @@ func startWatched(t *testing.T, conf string) *watched {
 	})
 	await(t, func() bool { w.url = pageURL(w.said()); return w.url != "" })
 	return w
-}
-
-// said is what went to standard error so far.
-func (w *watched) said() string {
-	w.screen.mu.Lock()
-	defer w.screen.mu.Unlock()
-	return w.log.String()
 }
 
 // pageURL is where a log says that the page is; "" where it does not say so yet.
@@ -83,39 +88,6 @@ func (w *watched) get(t *testing.T, path string) (int, string) {
 		t.Fatal(err)
 	}
 	return answer.StatusCode, string(body)
-}
-
-// summaries are those that a site has published of a file, once it has.
-func summaries(t *testing.T, box *sandbox, name string) []report.Summary {
-	t.Helper()
-	var found []report.Summary
-	paths, err := filepath.Glob(box.path("results/" + name + "-*.summary.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, path := range paths {
-		b, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		s, err := report.Parse(b)
-		if err != nil {
-			t.Fatal(err)
-		}
-		found = append(found, s)
-	}
-	return found
-}
-
-// drop puts a file into the inbox, whole at once.
-func drop(t *testing.T, box *sandbox, name, content string) {
-	t.Helper()
-	if err := os.WriteFile(box.path("inbox/"+name+".part"), []byte(content), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(box.path("inbox/"+name+".part"), box.path("inbox/"+name)); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // sample adds up the values of a metric whose labels contain all of those.
@@ -144,7 +116,7 @@ func sample(t *testing.T, metrics, name string, labels ...string) float64 {
 // TestMetricsAreTheSummaries: after two files, one of them with all sorts of rows, what was counted is what the summaries say.
 func TestMetricsAreTheSummaries(t *testing.T) {
 	box := startSite(t, emulator.Config{Seed: 3, FaultRate: 0.05})
-	w := startWatched(t, box.path("config.yaml"))
+	w := startWatched(t, box.Path("config.yaml"))
 	drop(t, box, "a.csv", string(numberedBills(300)))
 	drop(t, box, "b.csv", strings.Replace(string(numberedBills(40)), "INV-00007,1007", "INV-00007,9.99", 1)+"INV-00008,77,ACC-8,CUS-8,Naledi Dube\nINV-7777,5,ACC-1,CUS-1,Naledi Dube\nINV-7778,5,ACC-NONE,,\n")
 	var all []report.Summary
@@ -202,11 +174,11 @@ func TestMetricsAreTheSummaries(t *testing.T) {
 // and looks for them in all that is served and logged.
 func TestPagesKeepSecrets(t *testing.T) {
 	box := startSite(t, emulator.Config{Seed: 1})
-	key, err := os.ReadFile(box.path("api.key"))
+	key, err := os.ReadFile(box.Path("api.key"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := startWatched(t, box.path("config.yaml"))
+	w := startWatched(t, box.Path("config.yaml"))
 	const header = "bill_reference,amount_due,account_reference,account_name,customer_reference,customer_name,customer_email,customer_phone,metadata.note\n"
 	drop(t, box, "right.csv", header+
 		"R-1,100,A-1,CANARY-account,C-1,CANARY Name,canary@example.com,+27820000001,CANARY note\n"+
@@ -262,16 +234,16 @@ func TestPagesKeepSecrets(t *testing.T) {
 // TestHealthWithoutInbox: an SFTP server that is gone makes a worker unready, and not unhealthy.
 func TestHealthWithoutInbox(t *testing.T) {
 	box := startSite(t, emulator.Config{Seed: 1})
-	conf, err := os.ReadFile(box.path("config.yaml"))
+	conf, err := os.ReadFile(box.Path("config.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(box.path("often.yaml"), bytes.Replace(conf, []byte("poll_interval: 2s"), []byte("poll_interval: 1s"), 1), 0o600); err != nil {
+	if err := os.WriteFile(box.Path("often.yaml"), bytes.Replace(conf, []byte("poll_interval: 2s"), []byte("poll_interval: 1s"), 1), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	w := startWatched(t, box.path("often.yaml"))
+	w := startWatched(t, box.Path("often.yaml"))
 	await(t, func() bool { code, _ := w.get(t, "/readyz"); return code == 200 })
-	if err := box.sftp.Close(); err != nil {
+	if err := box.SFTP.Close(); err != nil {
 		t.Fatal(err)
 	}
 	var says string
@@ -291,14 +263,14 @@ func TestHealthWithoutInbox(t *testing.T) {
 func TestPageInABrowser(t *testing.T) {
 	chromium := needs(t, "chromium")
 	box := startSite(t, emulator.Config{Seed: 1, Latency: 100 * time.Millisecond})
-	conf, err := os.ReadFile(box.path("config.yaml"))
+	conf, err := os.ReadFile(box.Path("config.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(box.path("config.yaml"), append(conf, "    hold: {max_rows: 20000}\n"...), 0o600); err != nil {
+	if err := os.WriteFile(box.Path("config.yaml"), append(conf, "    hold: {max_rows: 20000}\n"...), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	w := startWatched(t, box.path("config.yaml"))
+	w := startWatched(t, box.Path("config.yaml"))
 	drop(t, box, "problems.csv", "bill_reference,amount_due,customer_reference\nP-1,2050,C-1\nP-2,20.50,C-1\n")
 	drop(t, box, "too-big.csv", string(numberedBills(20_001)))
 	await(t, func() bool {
@@ -350,38 +322,4 @@ func dumpDOM(t *testing.T, chromium, url string) string {
 		t.Errorf("%s: the browser complains: %s", url, complaint)
 	}
 	return string(dom)
-}
-
-// scriptListening waits until a log names the status page, and sets $PAGE to its address and $PORT to its port.
-func scriptListening(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: listening LOG")
-	}
-	for deadline := time.Now().Add(time.Minute); ; {
-		log, err := os.ReadFile(ts.MkAbs(args[0]))
-		if url := pageURL(string(log)); err == nil && url != "" {
-			ts.Setenv("PAGE", url)
-			ts.Setenv("PORT", url[strings.LastIndex(url, ":")+1:])
-			return
-		}
-		if time.Now().After(deadline) {
-			ts.Fatalf("the log names no page: %s", log)
-		}
-		<-time.After(5 * time.Millisecond)
-	}
-}
-
-// scriptGet asks for a page, which must answer with that status; its body becomes the standard output.
-func scriptGet(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 2 {
-		ts.Fatalf("usage: get STATUS URL")
-	}
-	answer, err := http.Get(args[1])
-	ts.Check(err)
-	defer answer.Body.Close()
-	_, err = io.Copy(ts.Stdout(), answer.Body)
-	ts.Check(err)
-	if got := strconv.Itoa(answer.StatusCode); got != args[0] {
-		ts.Fatalf("%s answers %s, want %s", args[1], got, args[0])
-	}
 }

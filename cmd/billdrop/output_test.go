@@ -2,11 +2,9 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -50,51 +48,6 @@ func TestEveryCommandHasAForm(t *testing.T) {
 	}
 }
 
-// fileIDs are the ids of the files in the ledger, by name; of a name that came twice, the newest.
-func fileIDs(t *testing.T, o *outside, conf string) map[string]string {
-	t.Helper()
-	var list struct {
-		Files []struct {
-			File string
-			ID   string `json:"file_id"`
-		}
-	}
-	if err := json.Unmarshal(o.say(0, "status", "--limit", "0", "--output", "json", "--config", conf).stdout, &list); err != nil {
-		t.Fatal(err)
-	}
-	ids := map[string]string{}
-	for _, f := range slices.Backward(list.Files) {
-		ids[f.File] = f.ID
-	}
-	return ids
-}
-
-// reworded writes a configuration beside box's own, with texts replaced, old and new in turn.
-func reworded(t *testing.T, box *sandbox, name string, oldNew ...string) string {
-	t.Helper()
-	b, err := os.ReadFile(box.path("config.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := strings.NewReplacer(oldNew...).Replace(string(b))
-	if text == string(b) {
-		t.Fatalf("%s is the same as before", name)
-	}
-	if err := os.WriteFile(box.path(name), []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return box.path(name)
-}
-
-// dropped writes a file of the site, or beside it.
-func dropped(t *testing.T, path, content string) string {
-	t.Helper()
-	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
 // TestOutput: whatever a command prints on standard output with --output json is one document of its documented form, what
 // the reports' own JSON files hold too; and lines on standard error keep their form, whatever goes wrong.
 func TestOutput(t *testing.T) {
@@ -102,16 +55,16 @@ func TestOutput(t *testing.T) {
 	t.Parallel()
 	box := startSite(t, emulator.Config{Seed: 1})
 	o := newOutside(t)
-	conf := box.path("config.yaml")
+	conf := box.Path("config.yaml")
 	held := reworded(t, box, "held.yaml", "    amounts: minor\n", "    amounts: minor\n    hold: {max_rows: 3}\n")
 	json := func(code int, args ...string) {
 		t.Helper()
 		o.say(code, append(args, "--output", "json")...)
 		o.say(code, append(args, "--output", "json", "--log-format", "json", "--log-level", "debug")...)
 	}
-	good := dropped(t, box.path("good.csv"), header+"G-1,1000,C-1,Naledi\nG-2,2000,C-2,Thabo\n")
-	mixed := dropped(t, box.path("mixed.csv"), header+"G-1,1500,C-1,Naledi\nG-3,3.00,C-3,Zed\nG-4,400,C-4,Zed\n")
-	none := dropped(t, box.path("none.csv"), "amount_due\n1\n")
+	good := dropped(t, box.Path("good.csv"), header+"G-1,1000,C-1,Naledi\nG-2,2000,C-2,Thabo\n")
+	mixed := dropped(t, box.Path("mixed.csv"), header+"G-1,1500,C-1,Naledi\nG-3,3.00,C-3,Zed\nG-4,400,C-4,Zed\n")
+	none := dropped(t, box.Path("none.csv"), "amount_due\n1\n")
 
 	t.Run("before the first run", func(t *testing.T) {
 		o.t = t
@@ -120,19 +73,19 @@ func TestOutput(t *testing.T) {
 		json(3, "status", "--config", conf)
 		json(3, "why", "G-1", "--config", conf)
 		json(0, "validate", good, "--amounts", "minor", "--config", conf)
-		json(1, "validate", mixed, none, "--config", conf, "--out", box.path("dry"))
+		json(1, "validate", mixed, none, "--config", conf, "--out", box.Path("dry"))
 		json(1, "plan", good, mixed, none, "--config", conf)
 		json(0, "run", "--once", "--config", conf)
 	})
 	t.Run("files", func(t *testing.T) {
 		o.t = t
 		for _, path := range []string{good, mixed, none} {
-			dropped(t, box.path("inbox/"+filepath.Base(path)), string(readAll(t, path)))
+			dropped(t, box.Path("inbox/"+filepath.Base(path)), string(readAll(t, path)))
 		}
 		o.say(1, "run", "--once", "--config", conf, "--output", "json")
-		dropped(t, box.path("inbox/many.csv"), header+"M-1,1,C-1,Naledi\nM-2,1,C-2,Thabo\nM-3,1,C-3,Zed\nM-4,1,C-4,Zed\n")
+		dropped(t, box.Path("inbox/many.csv"), header+"M-1,1,C-1,Naledi\nM-2,1,C-2,Thabo\nM-3,1,C-3,Zed\nM-4,1,C-4,Zed\n")
 		json(1, "run", "--once", "--config", held)
-		json(1, "import", good, mixed, "--config", conf, "--out", box.path("imported"))
+		json(1, "import", good, mixed, "--config", conf, "--out", box.Path("imported"))
 		json(1, "plan", mixed, "--config", conf)
 		json(0, "status", "--config", conf)
 		json(0, "why", "G-1", "--config", conf)
@@ -141,7 +94,7 @@ func TestOutput(t *testing.T) {
 			json(code, "status", ids[name], "--config", conf)
 		}
 		json(0, "retry", ids["good.csv"], "--config", conf)
-		led, err := sqlite.Open(t.Context(), box.path("ledger.db")) // as a worker has it
+		led, err := sqlite.Open(t.Context(), box.Path("ledger.db")) // as a worker has it
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -152,19 +105,19 @@ func TestOutput(t *testing.T) {
 		json(4, "forget", "C-1", "--config", conf)
 		json(4, "prune", "--older-than", "0d", "--config", conf)
 		json(4, "run", "--once", "--config", conf)
-		o.say(0, "backup", box.path("beside.db"), "--config", conf, "--output", "json")
+		o.say(0, "backup", box.Path("beside.db"), "--config", conf, "--output", "json")
 		if err := led.Close(); err != nil {
 			t.Fatal(err)
 		}
 		o.say(0, "approve", ids["many.csv"], "--config", held, "--output", "json")
 		o.say(0, "status", "--config", conf, "--output", "json")
 		o.say(0, "run", "--once", "--config", conf, "--output", "json")
-		dropped(t, box.path("inbox/given-up.csv"), header+"U-1,1,C-1,Naledi\nU-2,1,C-2,Thabo\nU-3,1,C-3,Zed\nU-4,1,C-4,Zed\n")
+		dropped(t, box.Path("inbox/given-up.csv"), header+"U-1,1,C-1,Naledi\nU-2,1,C-2,Thabo\nU-3,1,C-3,Zed\nU-4,1,C-4,Zed\n")
 		o.say(1, "run", "--once", "--config", held)
 		o.say(0, "reject", fileIDs(t, o, conf)["given-up.csv"], "--config", held, "--output", "json")
-		o.say(0, "backup", box.path("copy.db"), "--config", conf)
+		o.say(0, "backup", box.Path("copy.db"), "--config", conf)
 		for glob, schema := range map[string]string{"*/*.ack.json": "ack", "*/*.summary.json": "summary"} {
-			paths, err := filepath.Glob(box.path(glob))
+			paths, err := filepath.Glob(box.Path(glob))
 			if err != nil || len(paths) < 4 {
 				t.Fatalf("%s: %v, %v", glob, paths, err)
 			}
@@ -178,33 +131,33 @@ func TestOutput(t *testing.T) {
 		ids := fileIDs(t, o, conf)
 		deaf := httptest.NewServer(emulator.New(emulator.Config{Seed: 1, FaultRate: 1}))
 		deaf.Close() // nobody listens there any more
-		down := reworded(t, box, "down.yaml", box.apiURL, deaf.URL, "give_up_after: 30s", "give_up_after: 1ms", "sqlite:", "sqlite:"+box.path("down")+"/", box.path("ledger.db"), "ledger.db")
-		if err := os.MkdirAll(box.path("down"), 0o700); err != nil {
+		down := reworded(t, box, "down.yaml", box.APIURL, deaf.URL, "give_up_after: 30s", "give_up_after: 1ms", "sqlite:", "sqlite:"+box.Path("down")+"/", box.Path("ledger.db"), "ledger.db")
+		if err := os.MkdirAll(box.Path("down"), 0o700); err != nil {
 			t.Fatal(err)
 		}
 		stranger := reworded(t, box, "stranger.yaml", "known_hosts\"", "no_such_hosts\"")
-		lost := reworded(t, box, "lost.yaml", "\"sqlite:"+box.path("ledger.db"), "\"sqlite:"+box.path("nodisk/ledger.db"))
+		lost := reworded(t, box, "lost.yaml", "\"sqlite:"+box.Path("ledger.db"), "\"sqlite:"+box.Path("nodisk/ledger.db"))
 		noKey := reworded(t, box, "nokey.yaml", "api.key", "no.key")
-		bad := dropped(t, box.path("bad.yaml"), "merchnt: acme\nledger: nonsense\nfeeds: [{amounts: cents}]\n")
-		next := dropped(t, box.path("next.csv"), header+"N-1,100,C-1,Naledi\n")
+		bad := dropped(t, box.Path("bad.yaml"), "merchnt: acme\nledger: nonsense\nfeeds: [{amounts: cents}]\n")
+		next := dropped(t, box.Path("next.csv"), header+"N-1,100,C-1,Naledi\n")
 		for _, c := range []struct {
 			code int
 			args []string
 		}{
 			{2, nil}, {2, []string{"rnu"}}, {2, []string{"run", "--onec"}}, {2, []string{"import"}}, {2, []string{"why"}},
 			{2, []string{"status", "a", "b"}}, {2, []string{"completion", "tcsh"}},
-			{2, []string{"run", "--once", "--config", box.path("gone.yaml")}}, {2, []string{"run", "--once", "--config", bad}},
+			{2, []string{"run", "--once", "--config", box.Path("gone.yaml")}}, {2, []string{"run", "--once", "--config", bad}},
 			{2, []string{"check", "--config", bad}}, {2, []string{"check", "--config", noKey}},
 			{2, []string{"run", "--once", "--config", noKey}}, {2, []string{"plan", next, "--config", noKey}}, {2, []string{"import", next, "--config", noKey}},
 			{2, []string{"run", "--once", "--config", stranger}}, {2, []string{"check", "--config", stranger}},
-			{2, []string{"import", box.path("gone.csv"), box.dir, "-", "-", "--config", conf}}, {2, []string{"import", next, "--feed", "other", "--config", conf}},
+			{2, []string{"import", box.Path("gone.csv"), box.Dir, "-", "-", "--config", conf}}, {2, []string{"import", next, "--feed", "other", "--config", conf}},
 			{2, []string{"import", next, "--out", next + "/x", "--config", conf}}, {3, []string{"validate", next, "--out", next + "/x", "--config", conf}},
 			{2, []string{"validate", next, "--preset", "other", "--config", conf}}, {2, []string{"validate", next, "--currency", "XXX", "--config", conf}},
 			{2, []string{"validate", next, "--max-problems=-1", "--config", conf}}, {2, []string{"plan", next, "--max-problems=-1", "--config", conf}},
 			{2, []string{"status", "--limit=-1", "--config", conf}}, {2, []string{"status", "nosuch", "--config", conf}}, {2, []string{"why", "nosuch", "--config", conf}},
 			{2, []string{"retry", "nosuch", "--config", conf}}, {2, []string{"approve", "nosuch", "--config", conf}}, {2, []string{"approve", ids["good.csv"], "--config", conf}},
 			{2, []string{"reject", "nosuch", "--config", conf}}, {2, []string{"reject", ids["good.csv"], "--config", conf}},
-			{2, []string{"backup", next, "--config", conf}}, {2, []string{"backup", box.path("none/copy.db"), "--config", conf}}, {3, []string{"backup", box.path("new.db"), "--config", lost}},
+			{2, []string{"backup", next, "--config", conf}}, {2, []string{"backup", box.Path("none/copy.db"), "--config", conf}}, {3, []string{"backup", box.Path("new.db"), "--config", lost}},
 			{2, []string{"prune", "--older-than", "90", "--config", conf}}, {2, []string{"prune", "--config", conf}}, {3, []string{"prune", "--older-than", "90d", "--config", lost}},
 			{2, []string{"forget", "nosuch", "--config", conf}}, {2, []string{"forget", "--config", conf}}, {2, []string{"forget", "C-1", "--feed", "other", "--config", conf}}, {3, []string{"forget", "C-1", "--config", lost}},
 			{3, []string{"import", next, "--config", down}}, {3, []string{"plan", next, "--config", down}}, {3, []string{"check", "--config", down}},
@@ -223,20 +176,11 @@ func TestOutput(t *testing.T) {
 		o.say(0, "prune", "--older-than", "0d", "--dry-run", "--config", conf, "--output", "json")
 		o.say(0, "forget", "C-2", "--config", conf, "--output", "json")
 		o.say(0, "prune", "--older-than", "0d", "--config", conf, "--output", "json")
-		if err := os.Rename(box.path("results"), box.path("elsewhere")); err != nil {
+		if err := os.Rename(box.Path("results"), box.Path("elsewhere")); err != nil {
 			t.Fatal(err)
 		}
-		dropped(t, box.path("inbox/next.csv"), header+"N-1,100,C-1,Naledi\n")
+		dropped(t, box.Path("inbox/next.csv"), header+"N-1,100,C-1,Naledi\n")
 		json(3, "run", "--once", "--config", conf)
 		json(3, "check", "--config", conf)
 	})
-}
-
-func readAll(t *testing.T, path string) []byte {
-	t.Helper()
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
 }

@@ -6,18 +6,18 @@ import (
 	"net"
 
 	"billdrop/cmd/billdrop/config"
+	"billdrop/cmd/billdrop/describe"
 	"billdrop/cmd/billdrop/monitor"
-	"billdrop/ingest"
 	"billdrop/ingest/report"
 )
 
 type runCmd struct {
 	Once   bool   `help:"Poll once, finish what is there, and exit: for cron."`
-	Listen string `placeholder:"ADDR" help:"Serve a status page, /healthz, /readyz and /metrics there while it runs. A port alone is one of loopback (default: none)."`
+	Listen string `placeholder:"ADDR" help:"Serve a status page, /healthz, /readyz and /metrics there while it runs. A port alone is on loopback (default: none)."`
 }
 
 func (runCmd) Help() string {
-	return `Without --once it polls until it is interrupted. SIGTERM or SIGINT lets the requests in flight come back and exits; nothing is lost, and the next run goes on from there. A second one exits at once. With --listen 9310, http://127.0.0.1:9310/ shows what it does.
+	return `Without --once it polls until it is interrupted. On SIGTERM or SIGINT it waits for the requests in flight and exits; nothing is lost, and the next run continues from there. A second signal ends it at once. With --listen 9310, http://127.0.0.1:9310/ shows what it does.
 
 Example: billdrop run --once --config /etc/billdrop/config.yaml`
 }
@@ -25,34 +25,45 @@ Example: billdrop run --once --config /etc/billdrop/config.yaml`
 // Run is the worker.
 func (c *runCmd) Run(ctx context.Context, s *session) error {
 	if !c.Once && s.json() {
-		return usagef("--output json needs --once: a worker that polls has no end at which to write one document; its log lines can be JSON with --log-format json")
+		return usagef("--output json needs --once, because a worker that polls never completes a document").
+			hint("for log lines as JSON: --log-format json")
 	}
 	if c.Once && c.Listen != "" {
-		return usagef("--listen is for a worker that stays, and --once ends before anybody could look; leave one of them out")
+		return usagef("--listen serves a worker that stays, and --once ends at once").hint("leave one of them out")
 	}
 	conf, err := loadConfig(s, config.Needs{Key: true, SFTP: true, OnFinish: true})
 	if err != nil {
 		return err
 	}
-	if c.Once {
-		files, err := runOnce(ctx, s, conf)
-		if err == nil && len(files) == 0 && !s.json() {
-			s.log.Info("no bill files were waiting")
-		}
-		return showFiles(s, files, err)
+	if !c.Once {
+		return poll(ctx, s, conf, c.Listen)
 	}
-	return runFor(ctx, s, conf, c.Listen)
+	files, err := runOnce(ctx, s, conf)
+	if err == nil && len(files) == 0 && !s.json() {
+		s.log.Info("no bill files were waiting")
+	}
+	return printFiles(s, files, err)
 }
 
-// poll is a worker that polls until ctx is cancelled. It is shown on the listener, unless that is nil.
-func poll(ctx context.Context, s *session, conf *config.Config, listener net.Listener) error {
+// poll polls until ctx is cancelled, with a status page if there is an address for it. If
+// the port is taken or the address invalid, nothing is changed.
+func poll(ctx context.Context, s *session, conf *config.Config, address string) error {
+	var listener net.Listener
+	if address != "" {
+		var err error
+		if listener, err = monitor.Listen(ctx, address); err != nil {
+			return usageError{err}
+		}
+		defer listener.Close() // a second time, if a server has closed it
+		s.monitor = monitor.New(buildVersion())
+	}
 	m, err := assemble(ctx, s, conf, true)
 	if err != nil {
 		return err
 	}
 	var page *monitor.Server
 	if listener != nil {
-		if page, err = openPage(s, m, listener); err != nil {
+		if page, err = servePage(s, m, listener); err != nil {
 			return errors.Join(err, m.close())
 		}
 	}
@@ -62,27 +73,76 @@ func poll(ctx context.Context, s *session, conf *config.Config, listener net.Lis
 	return errors.Join(err, m.close())
 }
 
-// runOnce is one poll of everything that the configuration names: what cron, the demo and the tests do.
-func runOnce(ctx context.Context, s *session, conf *config.Config) ([]finished, error) {
+// servePage serves the machine's status page until the server is closed.
+func servePage(s *session, m *machine, listener net.Listener) (*monitor.Server, error) {
+	server, err := s.monitor.Serve(listener, monitor.Site{
+		Worker: m.worker, Ledger: m.ledger, Feeds: m.feeds, Version: buildVersion(), Log: s.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	address := listener.Addr().String()
+	s.log.Info("status page", "url", "http://"+address+"/", "metrics", "/metrics", "health", "/healthz, /readyz")
+	if !monitor.IsLoopback(listener) {
+		s.log.Warn("the status page has no login: everyone who reaches this address can read file names, bill references and sums; restrict access to it, or listen on loopback",
+			"address", address)
+	}
+	return server, nil
+}
+
+// runOnce is one poll of all feeds.
+func runOnce(ctx context.Context, s *session, conf *config.Config) ([]describe.Finished, error) {
 	m, err := assemble(ctx, s, conf, true)
 	if err != nil {
 		return nil, err
 	}
 	summaries, err := m.worker.Poll(ctx)
 	err = errors.Join(err, m.close())
-	files := make([]finished, len(summaries))
+	results := make(map[string]string) // directory by feed
+	for _, f := range m.feeds {
+		results[f.Name] = f.Dirs.Results
+	}
+	files := make([]describe.Finished, len(summaries))
 	for i, summary := range summaries {
-		files[i] = finished{Summary: summary, where: resultsOf(m.feeds, summary)}
+		files[i] = describe.Finished{Summary: summary, Dir: results[summary.Feed]}
 	}
 	return files, err
 }
 
-// resultsOf is the directory that a feed's reports go to.
-func resultsOf(feeds []*ingest.Feed, s report.Summary) string {
-	for _, f := range feeds {
-		if f.Name == s.Feed {
-			return f.Dirs.Results
+// filesDocument is the JSON of `run --once`, `import`, `retry` and `reject`.
+type filesDocument struct {
+	Files   []report.Summary `json:"files"`             // finished or held
+	Ordered *ordered         `json:"ordered,omitempty"` // left to the billdrop that holds the ledger
+	Error   string           `json:"error,omitempty"`   // why the work could not be completed
+}
+
+// printFiles prints what became of files. It returns err, which ended the work early, or
+// errAttention if a file needs attention.
+func printFiles(s *session, files []describe.Finished, err error) error {
+	doc := filesDocument{Files: make([]report.Summary, len(files))}
+	text, attention := "", false
+	for i, f := range files {
+		doc.Files[i] = f.Summary
+		if f.Amounts == nil {
+			doc.Files[i].Amounts = report.Amounts{} // {} rather than null
 		}
+		if i > 0 {
+			text += "\n"
+		}
+		text += f.Text()
+		attention = attention || f.Summary.Attention()
 	}
-	return ""
+	if err != nil {
+		doc.Error = err.Error()
+	}
+	printed := s.print(doc, func() string { return text })
+	switch {
+	case err != nil:
+		return err
+	case printed != nil:
+		return printed
+	case attention:
+		return errAttention
+	}
+	return nil
 }

@@ -13,17 +13,15 @@ type versionCmd struct{}
 
 func (versionCmd) Help() string { return "Example: billdrop version" }
 
-// Run prints one line.
+// Run prints the version of billdrop, of Go, and the platform.
 func (versionCmd) Run(s *session) error {
-	v := buildVersion()
-	if s.json() {
-		return writeJSON(s.stdout, map[string]string{"version": v, "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH})
-	}
-	_, err := fmt.Fprintf(s.stdout, "billdrop %s (%s, %s/%s)\n", v, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-	return err
+	v, platform := buildVersion(), runtime.GOOS+"/"+runtime.GOARCH
+	return s.print(map[string]string{"version": v, "go": runtime.Version(), "platform": platform}, func() string {
+		return fmt.Sprintf("billdrop %s (%s, %s)\n", v, runtime.Version(), platform)
+	})
 }
 
-// buildVersion is the version that the build was told, else what the module system knows, else "devel".
+// buildVersion is the version set at link time, else the module's, else "devel".
 func buildVersion() string {
 	if version != "" {
 		return version

@@ -7,9 +7,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"billdrop/client"
 	"billdrop/cmd/billdrop/config"
+	"billdrop/cmd/billdrop/console"
+	"billdrop/cmd/billdrop/describe"
+	"billdrop/cmd/billdrop/notify"
 	"billdrop/ingest"
 	"billdrop/ingest/billfile"
 	"billdrop/ingest/delivery"
@@ -18,7 +22,7 @@ import (
 	"billdrop/ingest/ledger/sqlite"
 )
 
-// loadConfig finds and reads the configuration. Every error of it is one of usage.
+// loadConfig finds and reads the configuration. Each of its errors is a usage error.
 func loadConfig(s *session, needs config.Needs) (*config.Config, error) {
 	path, err := config.Find(s.Config)
 	if err != nil {
@@ -29,29 +33,29 @@ func loadConfig(s *session, needs config.Needs) (*config.Config, error) {
 		return nil, usageError{err}
 	}
 	if key, _ := s.env(config.EnvAPIKey); key != "" && c.API.KeyFile != "" && needs.Key {
-		s.screen.warnf("%s is set and is used in place of api.key_file; unset one of the two", config.EnvAPIKey)
+		s.screen.Warnf("%s is set and is used in place of api.key_file; unset one of the two", config.EnvAPIKey)
 	}
 	return c, nil
 }
 
-// machine is a worker with everything it stands on.
+// machine is a worker with everything that it needs.
 type machine struct {
 	worker   *ingest.Worker
 	ledger   ledger.Ledger
-	progress *progress
-	teller   *teller        // nil where nobody is to be told
-	feeds    []*ingest.Feed // in the order of the configuration
+	progress *console.Progress
+	notifier *notify.Notifier // nil if no feed has on_finish
+	feeds    []*ingest.Feed   // in the order of the configuration
 }
 
-// assemble builds the worker that the configuration describes. Everything that can be wrong with the set-up is
-// found before the ledger is opened, so that a mistake touches nothing. The caller closes the machine.
+// assemble builds the worker that the configuration describes. It checks the whole set-up
+// before it opens the ledger, so a mistake changes nothing. The caller closes the machine.
 func assemble(ctx context.Context, s *session, c *config.Config, remote bool) (*machine, error) {
 	lanes, err := buildLanes(s, c)
 	if remote {
-		err = errors.Join(err, checkLogin(&c.SFTP))
+		err = errors.Join(err, c.SFTP.CheckFiles())
 	}
 	if err != nil {
-		return nil, err
+		return nil, usageError{err}
 	}
 	feeds := make([]*ingest.Feed, len(c.Feeds))
 	for i := range c.Feeds {
@@ -60,50 +64,50 @@ func assemble(ctx context.Context, s *session, c *config.Config, remote bool) (*
 			feeds[i].Connect = dialer(c.SFTP)
 		}
 	}
-	// The directory of the orders, too: made by whoever leaves the first one, it could be closed to this user.
+	// The directory of orders too: another user who left the first order would own it.
 	if err := os.MkdirAll(filepath.Join(c.SpoolDir, ingest.OrdersDir), 0o700); err != nil {
-		return nil, usagef("spool_dir: %w; make the directory, writable for the user that billdrop runs as", err)
+		return nil, usagef("spool_dir: %w", err).hint("make the directory, writable for the user that billdrop runs as")
 	}
 	l, err := openLedger(ctx, c.LedgerPath())
 	if err != nil {
 		return nil, err
 	}
-	m := &machine{ledger: l, progress: newProgress(s), teller: newTeller(s, c), feeds: feeds}
-	watched, err := s.monitor.Progress(ctx, l, feeds, m.progress)
+	m := &machine{
+		ledger: l, progress: console.NewProgress(s.screen, s.log, !s.NoProgress), notifier: notify.New(s.log, c), feeds: feeds,
+	}
+	progress, err := s.monitor.Progress(ctx, l, feeds, m.progress)
 	if err != nil {
 		return nil, errors.Join(err, m.close())
 	}
-	options := ingest.Options{
-		Ledger: l, Spool: c.SpoolDir, Feeds: feeds, Log: s.log, Progress: watched, Version: buildVersion(),
-	}
-	if m.teller != nil {
-		options.Finished = m.teller.finished
-	}
-	m.worker, err = ingest.New(options)
+	m.worker, err = ingest.New(ingest.Options{
+		Ledger: l, Spool: c.SpoolDir, Feeds: feeds, Log: s.log, Progress: progress,
+		Finished: m.notifier.Finished, Version: buildVersion(),
+	})
 	if err != nil {
 		return nil, errors.Join(err, m.close())
 	}
 	return m, nil
 }
 
-// close takes the progress bar off the screen and gives the ledger back. The ledger is free before it waits for the commands
-// of on_finish, which may be billdrop's own.
+// close takes the progress bar off the screen and releases the ledger. It then waits for
+// the commands of on_finish, which may use the ledger through another billdrop.
 func (m *machine) close() error {
-	m.progress.close()
+	m.progress.Close()
 	err := m.ledger.Close()
-	m.teller.close()
+	m.notifier.Close()
 	if err != nil {
 		return fmt.Errorf("close the ledger: %w", err)
 	}
 	return nil
 }
 
-// openLedger does not make the ledger's directory: a disk that is not mounted must not look like a ledger that
-// has never seen a bill.
+// openLedger opens the ledger for writing. It does not make the ledger's directory: a
+// disk that is not mounted must not look like a ledger without bills.
 func openLedger(ctx context.Context, path string) (ledger.Ledger, error) {
 	dir := filepath.Dir(path)
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
-		return nil, fmt.Errorf("%w: there is no directory %s for it; make it (mkdir -p -m 700 %s), or mount the disk that it is on", ledger.ErrUnusable, dir, dir)
+		return nil, describe.Advise(fmt.Errorf("%w: there is no directory %s for it", ledger.ErrUnusable, dir),
+			"make it (mkdir -p -m 700 %s), or mount the disk that it is on", config.ShellWord(dir))
 	}
 	l, err := sqlite.Open(ctx, path)
 	if err != nil {
@@ -112,8 +116,19 @@ func openLedger(ctx context.Context, path string) (ledger.Ledger, error) {
 	return l, nil
 }
 
-// buildLanes makes a lane for each merchant account and returns each feed's. All that is wrong with any key is
-// told at once.
+// readLedger opens the ledger for reading, also while a worker uses it.
+func readLedger(ctx context.Context, c *config.Config) (*sqlite.Ledger, error) {
+	path := c.LedgerPath()
+	led, err := sqlite.OpenReadOnly(ctx, path)
+	if errors.Is(err, ledger.ErrNotFound) {
+		return nil, describe.Advise(fmt.Errorf("%w: there is no ledger %s", ledger.ErrUnusable, path),
+			"the first run makes it; if there was one, mount or restore the disk that it is on")
+	}
+	return led, err
+}
+
+// buildLanes makes a lane for each merchant account and returns the lane of each feed. It
+// returns the errors of all keys at once.
 func buildLanes(s *session, c *config.Config) ([]*delivery.Lane, error) {
 	type account struct {
 		merchant string
@@ -126,46 +141,44 @@ func buildLanes(s *session, c *config.Config) ([]*delivery.Lane, error) {
 		f := &c.Feeds[i]
 		a := account{f.Merchant, f.API.Live}
 		if _, built := shared[a]; !built {
-			lane, err := buildLane(s, c, f)
-			if err != nil {
-				wrong = append(wrong, err)
-			}
-			shared[a] = lane // also when it failed: told once is enough
+			lane, _, err := buildLane(s, c, f)
+			wrong = append(wrong, err)
+			shared[a] = lane // also if it failed, so that each error is returned once
 		}
 		lanes[i] = shared[a]
 	}
-	if len(wrong) > 0 {
-		return nil, usageError{errors.Join(wrong...)}
-	}
-	return lanes, nil
+	return lanes, errors.Join(wrong...)
 }
 
-func buildLane(s *session, c *config.Config, f *config.Feed) (*delivery.Lane, error) {
+// buildLane returns the lane of a feed's bills, and where its API key comes from.
+func buildLane(s *session, c *config.Config, f *config.Feed) (lane *delivery.Lane, from string, err error) {
 	key, from, err := readKey(s, c, f)
 	if err != nil {
-		return nil, err
+		return nil, from, err
 	}
 	if live := key.Mode() == "live"; live && !f.API.Live {
-		return nil, fmt.Errorf("%s holds a live key, which moves money, and api.live is false; use a test key (sk_test_…), or say api.live: true", from)
+		return nil, from, describe.Advise(fmt.Errorf("%s holds a live key, which moves money, and api.live is false", from),
+			"use a test key (sk_test_…), or set api.live: true")
 	} else if !live && f.API.Live {
-		return nil, fmt.Errorf("%s holds a test key, and api.live is true; use the live key, or say api.live: false", from)
+		return nil, from, describe.Advise(fmt.Errorf("%s holds a test key, and api.live is true", from),
+			"use the live key, or set api.live: false")
 	}
 	api, err := client.New(client.Config{
 		BaseURL: f.API.BaseURL, Key: key, Timeout: f.API.Timeout, MaxConns: f.API.Concurrency, UserAgent: "billdrop/" + buildVersion(),
 	})
 	if err != nil {
-		return nil, fmt.Errorf("api: %w", err)
+		return nil, from, fmt.Errorf("api: %w", err)
 	}
 	policy := delivery.Policy{
 		Concurrency: f.API.Concurrency, RateLimit: f.API.RateLimit, MaxAttempts: f.API.MaxAttempts,
 		BackoffMin: f.API.BackoffMin, BackoffMax: f.API.BackoffMax, LookupSettle: f.API.LookupSettle, GiveUpAfter: f.API.GiveUpAfter,
 	}
 	scope := ledger.Scope{Merchant: f.Merchant, Mode: key.Mode()}
-	return delivery.NewLane(scope, s.monitor.API(scope, api), policy), nil
+	return delivery.NewLane(scope, s.monitor.API(scope, api), policy), from, nil
 }
 
-// readKey returns a feed's API key and where it was found: the feed's own file, else the environment, else the
-// top-level file.
+// readKey returns a feed's API key and where it was found: in the feed's own file, else
+// in the environment, else in the top-level file.
 func readKey(s *session, c *config.Config, f *config.Feed) (key client.Key, from string, err error) {
 	secret, _ := s.env(config.EnvAPIKey)
 	if own := f.API.KeyFile != "" && f.API.KeyFile != c.API.KeyFile; own || secret == "" {
@@ -182,33 +195,12 @@ func readKey(s *session, c *config.Config, f *config.Feed) (key client.Key, from
 	return key, from, nil
 }
 
-// checkLogin looks at the files that the SFTP login needs, before anything is dialled or opened.
-func checkLogin(c *config.SFTP) error {
-	var wrong []error
-	if c.PrivateKeyFile != "" {
-		wrong = append(wrong, config.CheckSecret("sftp.private_key_file", c.PrivateKeyFile))
-	}
-	if c.PasswordFile != "" {
-		wrong = append(wrong, config.CheckSecret("sftp.password_file", c.PasswordFile))
-	}
-	f, err := os.Open(c.KnownHostsFile)
-	if err != nil {
-		wrong = append(wrong, fmt.Errorf("sftp.known_hosts_file: %w; write the server's host key into it (ssh-keyscan prints it; compare the fingerprint with what the server's operator says)", err))
-	} else {
-		f.Close()
-	}
-	if err := errors.Join(wrong...); err != nil {
-		return usageError{err}
-	}
-	return nil
-}
-
-// dialer logs in afresh each time it is called.
+// dialer logs in to the SFTP server each time it is called.
 func dialer(c config.SFTP) func(context.Context) (ingest.Remote, error) {
 	return func(ctx context.Context) (ingest.Remote, error) {
 		account, err := dial(ctx, &c)
 		if err != nil {
-			return nil, err // not account: a nil *Account in the interface would not be nil
+			return nil, err // a nil *Account in the interface would not be nil
 		}
 		return account, nil
 	}
@@ -223,12 +215,10 @@ func dial(ctx context.Context, c *config.SFTP) (*inbox.Account, error) {
 
 func buildFeed(f *config.Feed, lane *delivery.Lane) *ingest.Feed {
 	return &ingest.Feed{
-		Name: f.Name,
-		Lane: lane,
-		Dirs: ingest.Dirs{Inbox: f.Inbox, Processing: f.Processing, Archive: f.Archive, Rejected: f.Rejected, Results: f.Results},
-		Watch: inbox.Watch{
-			Pattern: f.Pattern, Ignore: f.Ignore, Settle: f.Settle, Marker: f.Marker,
-		},
+		Name:          f.Name,
+		Lane:          lane,
+		Dirs:          ingest.Dirs{Inbox: f.Inbox, Processing: f.Processing, Archive: f.Archive, Rejected: f.Rejected, Results: f.Results},
+		Watch:         inbox.Watch{Pattern: f.Pattern, Ignore: f.Ignore, Settle: f.Settle, Marker: f.Marker},
 		Format:        buildFormat(f),
 		RejectInvalid: f.OnInvalid == "reject",
 		Hold:          ingest.Hold{MaxInvalidPercent: f.Hold.MaxInvalidPercent, MaxRows: f.Hold.MaxRows, MaxTotal: f.Hold.MaxTotal},
@@ -236,7 +226,8 @@ func buildFeed(f *config.Feed, lane *delivery.Lane) *ingest.Feed {
 	}
 }
 
-// buildExpect is what file a feed expects; nil = none. It relies on the configuration's checks.
+// buildExpect returns the file that a feed expects; nil if it expects none. The
+// configuration was checked.
 func buildExpect(f *config.Feed) *ingest.Expect {
 	by, ok := f.Expect.Clock()
 	zone, err := f.Expect.Zone()
@@ -246,7 +237,7 @@ func buildExpect(f *config.Feed) *ingest.Expect {
 	return &ingest.Expect{Pattern: cmp.Or(f.Expect.Pattern, f.Pattern), By: by, Zone: zone, Days: f.Expect.Weekdays()}
 }
 
-// buildFormat relies on the configuration's checks: every value is one of those listed there.
+// buildFormat returns the format of a feed's files. The configuration was checked.
 func buildFormat(f *config.Feed) billfile.Format {
 	return billfile.Format{
 		Preset:              f.Preset,
@@ -266,17 +257,16 @@ func buildFormat(f *config.Feed) billfile.Format {
 	}
 }
 
-// chooseFeed is the feed of --feed, else the only one.
+// chooseFeed returns the index of the feed that --feed names, or of the only feed.
 func chooseFeed(c *config.Config, name string) (int, error) {
-	if f, ok := c.Feed(name); ok {
-		for i := range c.Feeds {
-			if f == &c.Feeds[i] {
-				return i, nil
-			}
+	for i := range c.Feeds {
+		if c.Feeds[i].Name == name || name == "" && len(c.Feeds) == 1 {
+			return i, nil
 		}
 	}
+	err := usagef("there is no feed of that name")
 	if name == "" {
-		return 0, usagef("there are several feeds; name one with --feed: %s", list(c.FeedNames()))
+		err = usagef("there are several feeds")
 	}
-	return 0, usagef("there is no feed of that name; name one with --feed: %s", list(c.FeedNames()))
+	return 0, err.hint("name one with --feed: %s", strings.Join(c.FeedNames(), ", "))
 }

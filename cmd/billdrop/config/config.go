@@ -1,31 +1,29 @@
-// Package config reads billdrop's configuration file: strictly, all of it, and with every mistake told at
-// once, each with its line, its key path and what to write instead. It opens no connection and no ledger,
-// and no message of its quotes a value, for a value may be a secret that strayed into the wrong key.
+// Package config reads billdrop's configuration file. It is strict: it reports every
+// mistake at once, each with its line, its key path and what to write instead. It opens no
+// connection and no ledger. No message quotes a value, because a value may be a secret
+// under the wrong key.
 package config
 
-import (
-	"slices"
-	"time"
-)
+import "time"
 
-// EnvAPIKey is the environment variable that may hold the API key in place of the top-level api.key_file; empty, it
-// counts as not set. A feed that names a key_file of its own keeps it.
+// EnvAPIKey is the environment variable that may hold the API key in place of the top-level
+// api.key_file. If it is empty, it counts as not set. A feed's own key_file takes precedence.
 const EnvAPIKey = "BILLDROP_API_KEY"
 
-// Config is a configuration file. Load fills it: defaults, then the file, then checks, so that a Config
-// which Load returned is wholly valid. Paths of local files are absolute.
+// Config is a configuration file. Load fills in defaults, reads the file and checks the
+// result. Paths of local files are absolute.
 type Config struct {
 	Merchant     string        `yaml:"merchant"`      // scope of references in the ledger; required
-	API          API           `yaml:"api"`           // of feeds that say nothing else
+	API          API           `yaml:"api"`           // of feeds without one of their own
 	SFTP         SFTP          `yaml:"sftp"`          // needed by `run` alone
 	PollInterval time.Duration `yaml:"poll_interval"` // between two looks at the inboxes
 	Ledger       string        `yaml:"ledger"`        // sqlite:PATH; required
 	SpoolDir     string        `yaml:"spool_dir"`     // local directory; required
-	OnFinish     []string      `yaml:"on_finish"`     // command and its arguments; none = nobody is told
-	Feeds        []Feed        `yaml:"feeds"`         // one or more; last, since feeds inherit from the above
+	OnFinish     []string      `yaml:"on_finish"`     // command and its arguments; none = no command
+	Feeds        []Feed        `yaml:"feeds"`         // one or more; last, because feeds inherit from the above
 }
 
-// API is how the Billing API is reached and how hard it is pressed.
+// API is how to reach the Billing API, and how much to ask of it.
 type API struct {
 	BaseURL      string        `yaml:"base_url"`      // https, or http on a loopback address
 	KeyFile      string        `yaml:"key_file"`      // or the environment variable EnvAPIKey
@@ -40,7 +38,8 @@ type API struct {
 	GiveUpAfter  time.Duration `yaml:"give_up_after"` // how long a run waits for an API that is down
 }
 
-// SFTP is the account whose directories the feeds name. With neither key nor password file the SSH agent is asked.
+// SFTP is the account that has the feeds' directories. With neither key nor password file,
+// the SSH agent is asked.
 type SFTP struct {
 	Address        string        `yaml:"address"` // host:port
 	User           string        `yaml:"user"`
@@ -69,7 +68,7 @@ type Feed struct {
 
 	Preset              string            `yaml:"preset"`         // name of a preset; "" = none
 	BillReference       string            `yaml:"bill_reference"` // template for files without the column; "" = the preset's, else none
-	Amounts             string            `yaml:"amounts"`        // minor or major; required, but with a preset, which knows
+	Amounts             string            `yaml:"amounts"`        // minor or major; required without a preset
 	Currency            string            `yaml:"currency"`
 	Currencies          []string          `yaml:"currencies"`
 	Delimiter           string            `yaml:"delimiter"`
@@ -89,14 +88,14 @@ type Feed struct {
 	OnFinish []string `yaml:"on_finish"` // the top-level one, or this in its place; [] = none
 }
 
-// Hold are the limits over which a file waits for a person.
+// Hold are the limits above which a file waits for approval.
 type Hold struct {
 	MaxInvalidPercent int              `yaml:"max_invalid_percent"` // 0…100; 100 = no limit
 	MaxRows           int              `yaml:"max_rows"`            // 0 = no limit
 	MaxTotal          map[string]int64 `yaml:"max_total"`           // currency → minor units
 }
 
-// Expect is a file that has to come by a certain time. Without By, none has to.
+// Expect is a file that is due at a time of day.
 type Expect struct {
 	Pattern  string   `yaml:"pattern"`  // "" = the feed's
 	By       string   `yaml:"by"`       // HH:MM; "" = no file is expected
@@ -107,7 +106,7 @@ type Expect struct {
 // Size is a number of bytes, written as 500MB, 1GiB or plain bytes. 0 = no limit.
 type Size int64
 
-// Default is the configuration of an empty file: what every key that may be left out stands for.
+// Default has the default of every key that may be left out.
 func Default() Config {
 	return Config{
 		API: API{
@@ -125,7 +124,8 @@ func Default() Config {
 	}
 }
 
-// DefaultFeed is a feed of which the file says nothing. Its merchant and API come from the top level.
+// DefaultFeed has the default of every key of a feed that may be left out. Merchant and
+// API come from the top level.
 func DefaultFeed() Feed {
 	return Feed{
 		Inbox:               "/inbox",
@@ -149,27 +149,11 @@ func DefaultFeed() Feed {
 	}
 }
 
-// Dirs are the feed's remote directories under the keys that name them.
+// Dirs are the feed's remote directories by key.
 func (f *Feed) Dirs() map[string]string {
 	return map[string]string{
 		"inbox": f.Inbox, "processing": f.Processing, "archive": f.Archive, "rejected": f.Rejected, "results": f.Results,
 	}
-}
-
-// Feed returns the feed of that name; "" names the only one. It reports false when there is none such, or
-// when name is "" and there are several.
-func (c *Config) Feed(name string) (*Feed, bool) {
-	if name == "" {
-		if len(c.Feeds) != 1 {
-			return nil, false
-		}
-		return &c.Feeds[0], true
-	}
-	i := slices.IndexFunc(c.Feeds, func(f Feed) bool { return f.Name == name })
-	if i < 0 {
-		return nil, false
-	}
-	return &c.Feeds[i], true
 }
 
 // FeedNames are the names of all feeds, in the order of the file.

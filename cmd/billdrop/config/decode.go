@@ -12,8 +12,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// decoder turns YAML nodes into a Config and remembers where each key stands, so that the checks that come
-// after it can point at lines. It never stops at a mistake: it notes it and goes on.
+// decoder turns YAML nodes into a Config. It records the line of each key, for the checks
+// that follow, and collects mistakes without stopping.
 type decoder struct {
 	env      func(string) (string, bool)
 	lines    map[string]int // key path → line of the value, or of the key where there is none
@@ -21,7 +21,7 @@ type decoder struct {
 	newFeed  func() Feed
 }
 
-// at is the line of a key path, or of the nearest key above it that is in the file.
+// at is the line of a key path, or of the nearest key above it in the file.
 func (d *decoder) at(path string) int {
 	for {
 		if line, ok := d.lines[path]; ok {
@@ -35,7 +35,7 @@ func (d *decoder) at(path string) int {
 	}
 }
 
-// has reports whether the file itself says something at path.
+// has reports whether the file has a value at path.
 func (d *decoder) has(path string) bool { _, ok := d.lines[path]; return ok }
 
 func (d *decoder) problem(path, format string, args ...any) {
@@ -46,7 +46,7 @@ func (d *decoder) problemAt(line int, path, format string, args ...any) {
 	d.problems = append(d.problems, Problem{Line: line, Key: path, What: fmt.Sprintf(format, args...)})
 }
 
-// decode puts the node's value into v, which is settable and holds the default.
+// decode sets v, which holds the default, to the node's value.
 func (d *decoder) decode(n *yaml.Node, v reflect.Value, path string) {
 	if n.Kind == yaml.AliasNode {
 		n = n.Alias
@@ -66,8 +66,8 @@ func (d *decoder) decode(n *yaml.Node, v reflect.Value, path string) {
 	}
 }
 
-// decodeStruct reads a mapping in the order of the struct's fields, not of the file: feeds come last, when
-// everything that they inherit is known.
+// decodeStruct reads a mapping in the order of the struct's fields. Feeds come last, after
+// all that they inherit.
 func (d *decoder) decodeStruct(n *yaml.Node, v reflect.Value, path string) {
 	if isNull(n) {
 		return // a section whose keys are all commented out
@@ -92,7 +92,8 @@ func (d *decoder) decodeStruct(n *yaml.Node, v reflect.Value, path string) {
 	}
 }
 
-// mapping returns a mapping's values by key, and notes keys that are no text or come twice.
+// mapping returns a mapping's values by key. It reports keys that are not text or come
+// twice.
 func (d *decoder) mapping(n *yaml.Node, path string) map[string]*yaml.Node {
 	values := make(map[string]*yaml.Node, len(n.Content)/2)
 	first := make(map[string]int, len(n.Content)/2)
@@ -154,7 +155,7 @@ func (d *decoder) decodeMap(n *yaml.Node, v reflect.Value, path string) {
 	v.Set(m)
 }
 
-// decodeScalar reads one value. Messages say what to write and never quote what is there.
+// decodeScalar reads one value. Messages say what to write, and do not quote the value.
 func (d *decoder) decodeScalar(n *yaml.Node, v reflect.Value, path string) {
 	want := wanted(v)
 	if n.Kind != yaml.ScalarNode {
@@ -202,7 +203,7 @@ func setScalar(v reflect.Value, text string) bool {
 	panic("config: a field has a type that the decoder does not know: " + v.Type().String())
 }
 
-// wanted says what to write where a value of v's type belongs.
+// wanted says what to write for a value of v's type.
 func wanted(v reflect.Value) string {
 	switch v.Addr().Interface().(type) {
 	case *bool:
@@ -217,7 +218,7 @@ func wanted(v reflect.Value) string {
 	return "a text in quotes"
 }
 
-// parseInt reads decimal digits, for `010` and `1e3` mean different things to different readers of YAML.
+// parseInt reads decimal digits. Readers of YAML disagree on what `010` and `1e3` mean.
 func parseInt(text string) (int64, bool) {
 	digits := strings.TrimPrefix(text, "-")
 	if len(digits) > 1 && digits[0] == '0' || strings.HasPrefix(text, "+") {
@@ -250,8 +251,8 @@ func parseSize(text string) (Size, bool) {
 var variable = regexp.MustCompile(`\$\{([^}]*)\}?`)
 var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
-// expand puts environment variables in. It works on the parsed value, so that nothing in a variable can
-// become YAML.
+// expand replaces references to environment variables. It works on the parsed value, so
+// the content of a variable cannot become YAML.
 func (d *decoder) expand(n *yaml.Node, path string) (string, bool) {
 	good := true
 	text := variable.ReplaceAllStringFunc(n.Value, func(ref string) string {

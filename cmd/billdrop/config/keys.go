@@ -9,7 +9,7 @@ import (
 	"billdrop/ingest/billfile"
 )
 
-// keysOf are the keys of a section, in the order in which they are documented.
+// keysOf are the keys of a section, in the order of the documentation.
 func keysOf(t reflect.Type) []string {
 	keys := make([]string, t.NumField())
 	for i := range keys {
@@ -18,7 +18,7 @@ func keysOf(t reflect.Type) []string {
 	return keys
 }
 
-// unknownKey says what to do about a key that the section at path does not have.
+// unknownKey says what to do about a key that is unknown in the section at path.
 func unknownKey(key, path string, section reflect.Type) string {
 	if section == reflect.TypeFor[API]() && (key == "key" || key == "api_key" || key == "token") {
 		return "is not a key: the API key never stands in this file; put it into a file of its own (mode 0600) and name it in key_file, or set " + EnvAPIKey
@@ -40,7 +40,7 @@ func unknownKey(key, path string, section reflect.Type) string {
 	return "is not a known key; remove it (known here: " + strings.Join(keysOf(section), ", ") + ")"
 }
 
-// homes are the key paths that end in key, all over the configuration.
+// homes are all key paths of the configuration that end in key.
 func homes(key string, t reflect.Type, path string) []string {
 	var found []string
 	for i := range t.NumField() {
@@ -61,7 +61,8 @@ func homes(key string, t reflect.Type, path string) []string {
 
 var plainKey = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_. -]{0,39}$`)
 
-// printable is a key as a message may show it. What looks like a secret in the place of a key is not shown.
+// printable is a key as a message may show it. It hides what looks like a secret in the
+// place of a key.
 func printable(key string) string {
 	if !plainKey.MatchString(key) || strings.HasPrefix(key, "sk_") || strings.HasPrefix(key, "pk_") {
 		return "(a key)"
@@ -69,7 +70,8 @@ func printable(key string) string {
 	return key
 }
 
-// nearest is the known name that key is most likely a misspelling of: at most a third of it is wrong. "" = none.
+// nearest is the known name that key most likely misspells: at most a third of it differs.
+// "" = none.
 func nearest(key string, known []string) string {
 	best, least := "", len(key)/3+1
 	for _, k := range known {

@@ -17,14 +17,18 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// maxFile bounds a configuration file: one that is larger is something else.
+// maxFile bounds a configuration file, in bytes.
 const maxFile = 1 << 20
 
-// defaultPaths are where a configuration is looked for when none is named.
+// defaultPaths are where to look for a configuration that is not named.
 var defaultPaths = [...]string{"config.yaml", "/etc/billdrop/config.yaml"}
 
-// ErrNone: no configuration was named and there is none in the usual places.
-var ErrNone = errors.New("no configuration file: neither ./config.yaml nor /etc/billdrop/config.yaml is there; name one with --config FILE (config.example.yaml shows every key)")
+// ErrNone is the error of Find if no configuration was named and there is none in the usual
+// places.
+var ErrNone error = &Error{
+	What: "no configuration file: there is neither ./config.yaml nor /etc/billdrop/config.yaml",
+	Hint: "name one with --config FILE; config.example.yaml shows every key",
+}
 
 // Problem is one thing wrong with a configuration.
 type Problem struct {
@@ -33,13 +37,14 @@ type Problem struct {
 	What string // what is wrong; what to write instead
 }
 
-// Errors is everything that is wrong with a configuration file, by line.
+// Errors are all mistakes in a configuration file, by line.
 type Errors struct {
 	File     string
 	Problems []Problem
 }
 
-// Error tells all problems, one a line: FILE:LINE: key.path: what is wrong; what to write instead.
+// Error is a line for each problem: FILE:LINE: key.path: what is wrong; what to write
+// instead.
 func (e *Errors) Error() string { return strings.Join(e.Lines(), "\n") }
 
 // Lines are the problems, one each.
@@ -55,15 +60,15 @@ func (e *Errors) Lines() []string {
 	return lines
 }
 
-// Needs is what the command at hand cannot do without; the rest of the file is held to the rules all the same.
+// Needs is what a command cannot do without. The rest of the file is checked as well.
 type Needs struct {
 	Key      bool // an API key for every feed
 	SFTP     bool // the sftp section
-	OnFinish bool // the commands of on_finish, there to be run
+	OnFinish bool // the commands of on_finish, which must be executable
 }
 
-// Find returns the path of the configuration file: the one named, else the first that is there of ./config.yaml
-// and /etc/billdrop/config.yaml. ErrNone when there is none.
+// Find returns the path of the configuration file: the one named, else ./config.yaml, else
+// /etc/billdrop/config.yaml. It fails with ErrNone if there is none.
 func Find(named string) (string, error) {
 	if named != "" {
 		return named, nil
@@ -76,8 +81,8 @@ func Find(named string) (string, error) {
 	return "", ErrNone
 }
 
-// Load reads the configuration file at path and checks all of it. env looks environment variables up, as
-// os.LookupEnv does. A mistake in the file gives *Errors, with every other mistake in it.
+// Load reads and checks the configuration file at path. env looks up environment variables,
+// as os.LookupEnv does. If the file has mistakes, the error is an *Errors with all of them.
 func Load(path string, env func(string) (string, bool), needs Needs) (*Config, error) {
 	b, err := read(path)
 	if err != nil {
@@ -98,23 +103,24 @@ func Load(path string, env func(string) (string, bool), needs Needs) (*Config, e
 }
 
 func read(path string) ([]byte, error) {
+	const hint = "name another with --config FILE"
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("read the configuration: %w; name another with --config FILE", err)
+		return nil, &Error{What: "read the configuration: " + err.Error(), Hint: hint, kind: err}
 	}
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err != nil {
-		return nil, fmt.Errorf("read the configuration: %w; name another with --config FILE", err)
+	if err == nil && len(b) > maxFile {
+		err = fmt.Errorf("%s is larger than 1 MiB", path)
 	}
-	if len(b) > maxFile {
-		return nil, fmt.Errorf("read the configuration %s: larger than 1 MiB; name the configuration file with --config FILE", path)
+	if err != nil {
+		return nil, &Error{What: "read the configuration: " + err.Error(), Hint: hint, kind: err}
 	}
 	return b, nil
 }
 
-// parse decodes and checks. Relative paths in the file are taken from dir, so that a worker finds the same
-// ledger from whatever directory it is started.
+// parse decodes and checks. Relative paths in the file are taken from dir, so a worker finds
+// the same ledger whatever its working directory.
 func parse(b []byte, dir string, env func(string) (string, bool), needs Needs) (*Config, []Problem) {
 	c := Default()
 	d := &decoder{env: env, lines: map[string]int{"": 1}}
@@ -128,18 +134,19 @@ func parse(b []byte, dir string, env func(string) (string, bool), needs Needs) (
 		return nil, []Problem{*problem}
 	}
 	d.decode(root, reflect.ValueOf(&c).Elem(), "")
-	said := d.problems
+	decoding := d.problems
 	k := &checker{decoder: d, config: &c, needs: needs, dir: dir}
 	k.check()
-	// A check of a value that could not be decoded would only repeat what was said about it.
-	d.problems = append(said[:len(said):len(said)], slices.DeleteFunc(slices.Clone(d.problems[len(said):]), func(p Problem) bool {
-		return slices.ContainsFunc(said, func(s Problem) bool { return covers(s.Key, p.Key) })
-	})...)
+	// The check of a value that could not be decoded would only repeat the problem.
+	checking := slices.DeleteFunc(slices.Clone(d.problems[len(decoding):]), func(p Problem) bool {
+		return slices.ContainsFunc(decoding, func(s Problem) bool { return covers(s.Key, p.Key) })
+	})
+	d.problems = slices.Concat(decoding, checking)
 	c.resolve(dir)
 	return &c, d.problems
 }
 
-// covers reports whether key is above, or is, the key path below.
+// covers reports whether key is below, or the path of a section around it.
 func covers(key, below string) bool {
 	rest, found := strings.CutPrefix(below, key)
 	return found && (key == "" || rest == "" || rest[0] == '.' || rest[0] == '[')
@@ -167,7 +174,8 @@ func document(b []byte) (*yaml.Node, *Problem) {
 
 var yamlLine = regexp.MustCompile(`line (\d+): (.*)`)
 
-// syntaxProblem puts the parser's message in our form. Names of anchors are cut: they are excerpts of the file.
+// syntaxProblem puts the parser's message in our form. It cuts the names of anchors, which
+// are excerpts of the file.
 func syntaxProblem(err error) *Problem {
 	p := &Problem{Line: 1, What: strings.TrimPrefix(err.Error(), "yaml: ")}
 	if m := yamlLine.FindStringSubmatch(p.What); m != nil {
@@ -175,7 +183,7 @@ func syntaxProblem(err error) *Problem {
 		p.What = m[2]
 	}
 	if strings.Contains(p.What, "anchor") || strings.Contains(p.What, "alias") || strings.Contains(p.What, "alphabetic or numeric") {
-		p.What = "a value starts with * or &, which YAML takes for a reference"
+		p.What = "a value starts with * or &, which mark a reference in YAML"
 	}
 	p.What = "not valid YAML: " + p.What + "; check the indentation, and put texts with special characters in quotes"
 	return p

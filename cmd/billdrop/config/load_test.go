@@ -56,7 +56,7 @@ func TestLoadBase(t *testing.T) {
 	}
 }
 
-// TestProblems: each mistake is told on its line, with its key, what is wrong and what to write.
+// TestProblems: each mistake is reported with its line, its key, what is wrong and what to write.
 func TestProblems(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -188,17 +188,11 @@ func TestFeedOverridesKeyByKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	loans, ok := c.Feed("loans")
-	if !ok {
-		t.Fatal("no feed loans")
-	}
+	loans := c.Feeds[1]
 	want := c.API
 	want.KeyFile, want.Concurrency = "/loans.key", 4
 	if loans.API != want || loans.Merchant != "acme-loans" {
 		t.Errorf("feed has %+v of %s, want %+v", loans.API, loans.Merchant, want)
-	}
-	if _, ok := c.Feed(""); ok {
-		t.Error("no name chose one of two feeds")
 	}
 }
 
@@ -216,7 +210,7 @@ func TestParseSize(t *testing.T) {
 }
 
 func TestBaseURL(t *testing.T) {
-	for _, good := range []string{"https://api.momentpay.net", "https://x.example/base", "http://127.0.0.1:8022", "http://[::1]:1", "http://localhost:9"} {
+	for _, good := range []string{"https://api.momentpay.net", "https://x.example/base", "http://127.0.0.1:8022", "http://[::1]:1", "http://localhost:9", "http://LOCALHOST:9", "http://[::ffff:127.0.0.1]:9"} {
 		if what := baseURLProblem(good); what != "" {
 			t.Errorf("%s is refused: %s", good, what)
 		}
@@ -250,7 +244,8 @@ func TestReadSecret(t *testing.T) {
 	for _, mode := range []os.FileMode{0o640, 0o604, 0o644, 0o660, 0o601} {
 		write("SECRET", mode)
 		_, err := ReadSecret("api.key_file", path)
-		if !errors.Is(err, ErrSecret) || !strings.Contains(err.Error(), "chmod 600 '"+path+"'") || strings.Contains(err.Error(), "SECRET") {
+		var refused *Error
+		if !errors.Is(err, ErrSecret) || !errors.As(err, &refused) || refused.Advice() != "close it: chmod 600 '"+path+"'" || strings.Contains(err.Error(), "SECRET") {
 			t.Errorf("mode %o: error %v", mode, err)
 		}
 		if CheckSecret("sftp.private_key_file", path) == nil {
@@ -269,9 +264,9 @@ func TestReadSecret(t *testing.T) {
 	}
 }
 
-// TestSecretOfSomebodyElse: systemd hands credentials over as files of root's with an access list for our user, whose mask
-// shows as rights of the group.
-func TestSecretOfSomebodyElse(t *testing.T) {
+// TestSecretOfAnotherUser: systemd hands over credentials as files of root with an access
+// list for our user. The list's mask shows as rights of the group.
+func TestSecretOfAnotherUser(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can give files away")
 	}
@@ -297,6 +292,27 @@ func TestFind(t *testing.T) {
 	}
 	if path, err := Find(""); path != "config.yaml" || err != nil {
 		t.Errorf("Find() = %q, %v", path, err)
+	}
+}
+
+func TestShellWord(t *testing.T) {
+	for path, want := range map[string]string{
+		"/a/b.csv": "/a/b.csv", "/a b": "'/a b'", "/it's": `'/it'\''s'`, "$HOME": "'$HOME'", "~x": "'~x'",
+	} {
+		if got := ShellWord(path); got != want {
+			t.Errorf("%s becomes %s, want %s", path, got, want)
+		}
+	}
+}
+
+func TestDuration(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "0s", time.Second: "1s", time.Minute: "1m", 10 * time.Minute: "10m", time.Hour: "1h", 90 * time.Minute: "1h30m",
+		time.Hour + time.Second: "1h0m1s", 1500 * time.Millisecond: "1.5s",
+	} {
+		if got := Duration(d); got != want {
+			t.Errorf("%v becomes %s, want %s", d, got, want)
+		}
 	}
 }
 

@@ -7,9 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
-	"time"
 
 	"billdrop/ingest/inbox"
 )
@@ -17,22 +15,27 @@ import (
 // maxSecret bounds a key or password file, in bytes.
 const maxSecret = 64 << 10
 
-// ErrSecret wraps every reason for which a key or password file is not used: it is missing, empty, no file, or
-// others may read it. Its messages never quote what the file holds.
+// ErrSecret is in every error about a key or password file that is not used: it is
+// missing, empty, not a file, or others may read it. No message quotes the content.
 var ErrSecret = errors.New("secret file refused")
 
-// secretError is told as the message alone: the sentinel is for errors.Is.
-type secretError struct{ what string }
-
-func (e *secretError) Error() string        { return e.what }
-func (e *secretError) Is(target error) bool { return target == ErrSecret }
-
-func refuse(format string, args ...any) error {
-	return &secretError{fmt.Sprintf(format, args...)}
+// Error is a file that cannot be used.
+type Error struct {
+	What string // what is wrong, and where
+	Hint string // what to do about it
+	kind error
 }
 
-// CheckSecret reports whether the file that key names is there, readable, and closed to everybody else, by the rule
-// of inbox.Exposed.
+func (e *Error) Error() string  { return e.What }
+func (e *Error) Advice() string { return e.Hint }
+func (e *Error) Unwrap() error  { return e.kind }
+
+func refuse(hint, format string, args ...any) error {
+	return &Error{What: fmt.Sprintf(format, args...), Hint: hint, kind: ErrSecret}
+}
+
+// CheckSecret reports whether the file that key names exists, can be read, and is closed
+// to others by the rule of inbox.Exposed.
 func CheckSecret(key, path string) error {
 	f, err := openSecret(key, path)
 	if err != nil {
@@ -41,7 +44,30 @@ func CheckSecret(key, path string) error {
 	return f.Close()
 }
 
-// ReadSecret returns what stands in the file that key names, without the white space around it.
+// CheckFiles checks the files that the SFTP login needs. It returns all errors at once.
+func (s *SFTP) CheckFiles() error {
+	var wrong []error
+	if s.PrivateKeyFile != "" {
+		wrong = append(wrong, CheckSecret("sftp.private_key_file", s.PrivateKeyFile))
+	}
+	if s.PasswordFile != "" {
+		wrong = append(wrong, CheckSecret("sftp.password_file", s.PasswordFile))
+	}
+	f, err := os.Open(s.KnownHostsFile)
+	if err == nil {
+		err = f.Close()
+	}
+	if err != nil {
+		wrong = append(wrong, &Error{What: "sftp.known_hosts_file: " + err.Error(), Hint: hostKeyHint, kind: err})
+	}
+	return errors.Join(wrong...)
+}
+
+// hostKeyHint says where the line for known_hosts comes from.
+const hostKeyHint = "write the server's host key into it (ssh-keyscan -p PORT HOST prints it; compare the fingerprint with what the server's operator says)"
+
+// ReadSecret returns the content of the file that key names, without the white space
+// around it.
 func ReadSecret(key, path string) (string, error) {
 	f, err := openSecret(key, path)
 	if err != nil {
@@ -50,35 +76,38 @@ func ReadSecret(key, path string) (string, error) {
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
 	if err != nil {
-		return "", refuse("%s: cannot read %s: %v", key, path, reason(err))
+		return "", refuse("let the user that billdrop runs as read it", "%s: cannot read %s: %v", key, path, reason(err))
 	}
 	text := strings.TrimSpace(string(b))
 	if text == "" || len(b) > maxSecret {
-		return "", refuse("%s: %s is empty, or far too long; write the secret into it, and nothing else", key, path)
+		return "", refuse("write the secret into it, and nothing else", "%s: %s is empty, or far too long", key, path)
 	}
 	return text, nil
 }
 
-// looksLikeKey is what a file's name looks like when it is the secret that should be in the file.
+// looksLikeKey matches the name of a file that is the secret itself, written in the place
+// of the name.
 var looksLikeKey = regexp.MustCompile(`^[sp]k_`)
 
-// openSecret looks at the rights of the file that it has opened, not of whatever has the name a moment later.
+// openSecret opens the file and checks the rights of what it has opened.
 func openSecret(key, path string) (*os.File, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) && looksLikeKey.MatchString(filepath.Base(path)) {
-		return nil, refuse("%s: there is no such file, and what stands there looks like a key itself; write it into a file (mode 0600) and name that file", key)
+		return nil, refuse("write the key into a file (mode 0600) and name that file",
+			"%s: there is no such file, and its name looks like a key", key)
 	}
 	if err != nil {
-		return nil, refuse("%s: cannot read %s: %v; create the file (mode 0600, owned by the user that billdrop runs as), or name another", key, path, reason(err))
+		return nil, refuse("create the file (mode 0600, owned by the user that billdrop runs as), or name another",
+			"%s: cannot read %s: %v", key, path, reason(err))
 	}
 	info, err := f.Stat()
 	switch {
 	case err != nil:
-		err = refuse("%s: cannot look at %s: %v", key, path, reason(err))
+		err = refuse("let the user that billdrop runs as read it", "%s: cannot read %s: %v", key, path, reason(err))
 	case !info.Mode().IsRegular():
-		err = refuse("%s: %s is not a file; name the file that holds the secret", key, path)
+		err = refuse("name the file that holds the secret", "%s: %s is not a file", key, path)
 	case inbox.Exposed(info):
-		err = refuse("%s: others may read %s (mode %04o); close it: chmod 600 %s", key, path, info.Mode().Perm(), quote(path))
+		err = refuse("close it: chmod 600 "+ShellWord(path), "%s: others may read %s (mode %04o)", key, path, info.Mode().Perm())
 	default:
 		return f, nil
 	}
@@ -86,7 +115,7 @@ func openSecret(key, path string) (*os.File, error) {
 	return nil, err
 }
 
-// reason is the error without the operation and path that the message has already.
+// reason is the error without the operation and path, which the message has already.
 func reason(err error) error {
 	var p *os.PathError
 	if errors.As(err, &p) {
@@ -94,31 +123,3 @@ func reason(err error) error {
 	}
 	return err
 }
-
-// quote makes a path safe to copy into a shell.
-func quote(path string) string {
-	if strings.ContainsFunc(path, func(r rune) bool {
-		return !strings.ContainsRune("/._-+@%:,=", r) && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
-	}) {
-		return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
-	}
-	return path
-}
-
-// short writes a duration without the zero units that time.Duration adds: 1m, not 1m0s.
-func short(d time.Duration) string {
-	s := d.String()
-	if s == "0s" {
-		return s
-	}
-	for _, zero := range [...]string{"m0s", "h0m"} {
-		if strings.HasSuffix(s, zero) {
-			s = s[:len(s)-2]
-		}
-	}
-	return s
-}
-
-func feedPath(i int) string { return indexed("feeds", i) }
-
-func indexed(key string, i int) string { return key + "[" + strconv.Itoa(i) + "]" }

@@ -13,7 +13,8 @@ import (
 	"billdrop/ingest/report"
 )
 
-// files follows the files under way. It passes on all that it hears. It may be used concurrently.
+// files follows the files under way, and passes all progress on. It may be used
+// concurrently.
 type files struct {
 	metrics *metrics
 	next    ingest.Progress
@@ -27,14 +28,15 @@ type files struct {
 type moving struct {
 	feed  string
 	rows  int
-	done  map[ledger.Status]int // all outcomes, those of earlier runs included
+	done  map[ledger.Status]int // outcomes, including those of earlier runs
 	count map[ledger.Status]prometheus.Counter
 	pace  pace
 }
 
 var _ ingest.Progress = (*files)(nil)
 
-// Progress follows the worker's files, and tells next what it hears. Feeds are those of the worker.
+// Progress returns a Progress that follows the worker's files and passes everything on to
+// next. Feeds are those of the worker.
 func (m *Monitor) Progress(ctx context.Context, led ledger.Ledger, feeds []*ingest.Feed, next ingest.Progress) (ingest.Progress, error) {
 	if m == nil {
 		return next, nil
@@ -92,8 +94,8 @@ func (f *files) FileFinished(id string, s report.Summary) {
 	defer f.mu.Unlock()
 	f.metrics.files.WithLabelValues(s.Feed, s.Outcome).Inc()
 	if f.moving[id] == nil && s.Outcome == ledger.FileRejected {
-		// Refused as a whole: its rows got their status without being gone through one by one. Of other files that were
-		// not followed, an earlier process has counted the rows.
+		// A file that was refused as a whole has no RowDone. For other files that were not
+		// followed, an earlier process has counted the rows.
 		for status, n := range s.Rows.By {
 			f.metrics.rows.WithLabelValues(s.Feed, string(status)).Add(float64(n))
 		}
@@ -102,14 +104,15 @@ func (f *files) FileFinished(id string, s report.Summary) {
 	f.finished(s.Feed, s.FinishedAt.Time)
 }
 
-// finished notes when a feed's latest file was finished. f.mu is held, or f not shared yet.
+// finished records when a feed's latest file was finished. f.mu is held, or f is not shared
+// yet.
 func (f *files) finished(feed string, at time.Time) {
 	if at.After(f.last[feed]) {
 		f.last[feed] = at
 	}
 }
 
-// lastOf is when a feed's latest file was finished; zero where none was.
+// lastOf is when a feed's latest file was finished; zero if none was.
 func (f *files) lastOf(feed string) time.Time {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -132,11 +135,11 @@ func (f *files) busy(feed string) bool {
 type advance struct {
 	Done, Rows int
 	ByStatus   map[ledger.Status]int
-	PerSecond  float64       // lately; 0: nothing moves
-	Left       time.Duration // at that pace; 0: not known
+	PerSecond  float64       // rows, over the last paceWindow; 0 if none
+	Left       time.Duration // at that rate; 0 if unknown
 }
 
-// advanceOf tells how far a file is; false where it is not followed.
+// advanceOf returns how far a file is; false if it is not followed.
 func (f *files) advanceOf(id string, now time.Time) (advance, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -155,10 +158,10 @@ func (f *files) advanceOf(id string, now time.Time) (advance, bool) {
 	return a, true
 }
 
-// paceWindow is how many seconds a pace looks back.
+// paceWindow is the time that a pace covers, in seconds.
 const paceWindow = 30
 
-// pace counts rows by the second. It is not for concurrent use.
+// pace counts rows by the second. It may not be used concurrently.
 type pace struct {
 	began time.Time
 	slots [paceWindow + 1]struct {
@@ -178,7 +181,7 @@ func (p *pace) add(now time.Time) {
 	slot.rows++
 }
 
-// perSecond is the pace over the last paceWindow seconds, or since the beginning where that is later.
+// perSecond is the rate over the last paceWindow seconds, or since begin if that is later.
 func (p *pace) perSecond(now time.Time) float64 {
 	rows := 0
 	for _, s := range p.slots {
@@ -189,8 +192,8 @@ func (p *pace) perSecond(now time.Time) float64 {
 	return float64(rows) / min(max(now.Sub(p.began).Seconds(), 1), paceWindow)
 }
 
-// watched is the ledger, but that a file under way is told by the counts of its rows, without amounts: adding up a large
-// one with every look would slow it down.
+// watched is the ledger, except that the totals of a file under way are the counts followed
+// here, without amounts. To add up a large file for every page would slow it down.
 type watched struct {
 	ledger.Ledger
 	files *files

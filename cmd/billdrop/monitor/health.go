@@ -12,10 +12,10 @@ import (
 	"billdrop/ingest/ledger"
 )
 
-// readyTimeout bounds what a question for readiness waits for the ledger.
+// readyTimeout bounds how long /readyz waits for the ledger.
 const readyTimeout = 3 * time.Second
 
-// healthz answers 200 while the worker works.
+// healthz answers 200 until the worker has ended.
 func (v *view) healthz(w http.ResponseWriter, _ *http.Request) {
 	if v.over.Load() {
 		http.Error(w, "the worker has ended", http.StatusServiceUnavailable)
@@ -24,7 +24,8 @@ func (v *view) healthz(w http.ResponseWriter, _ *http.Request) {
 	plain(w, http.StatusOK, "ok\n")
 }
 
-// readyz answers 200 when the ledger can be read and every feed works, else 503, with a line for the ledger and each feed.
+// readyz answers 200 if the ledger can be read and every feed works, else 503. The body has a
+// line for the ledger and one for each feed.
 func (v *view) readyz(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
 	defer cancel()
@@ -48,8 +49,8 @@ func (v *view) readyz(w http.ResponseWriter, r *http.Request) {
 	plain(w, code, b.String())
 }
 
-// ready reports whether a feed works, and what to tell of it. A first poll may take as long as the file that it found:
-// a feed that sends rows has shown that it works.
+// ready reports whether a feed works, and why. A first poll takes as long as the files that it
+// found, so a feed that sends rows counts as working.
 func (v *view) ready(s ingest.InboxState) (ok bool, why string) {
 	switch {
 	case s.Failed != "":
@@ -70,16 +71,18 @@ func oneLine(s string) string {
 func plain(w http.ResponseWriter, code int, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(code)
-	_, _ = w.Write([]byte(text)) // who asked has gone: nobody is left to be told
+	_, _ = w.Write([]byte(text)) // the client may have gone
 }
 
-// goodPolls remembers each feed's latest good poll: the worker only tells of the latest. It may be used concurrently.
+// goodPolls records each feed's latest good poll. The worker reports only the latest poll. It
+// may be used concurrently.
 type goodPolls struct {
 	mu sync.Mutex
 	at map[string]time.Time
 }
 
-// latest is when the latest good poll of s's feed ended, as far as anybody has asked; zero: none has.
+// latest is when the latest good poll of the feed ended, as far as a call saw it; zero if none
+// did.
 func (g *goodPolls) latest(s ingest.InboxState) time.Time {
 	g.mu.Lock()
 	defer g.mu.Unlock()

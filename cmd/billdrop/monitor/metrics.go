@@ -13,13 +13,13 @@ import (
 	"billdrop/ingest/ledger"
 )
 
-// scrapeTimeout bounds what a scrape waits for the ledger.
+// scrapeTimeout bounds how long a scrape waits for the ledger.
 const scrapeTimeout = 5 * time.Second
 
-// durations are the buckets of a request's duration, seconds: around the tenths that an API takes, up to the default timeout.
+// durations are the buckets of a request's duration, in seconds, up to the default timeout.
 var durations = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
 
-// metrics are what is counted as it happens. docs/monitoring.md explains each of them.
+// metrics are counted as things happen. docs/monitoring.md explains each of them.
 type metrics struct {
 	registry *prometheus.Registry
 	files    *prometheus.CounterVec // feed, outcome
@@ -59,7 +59,7 @@ func newMetrics(version string) *metrics {
 	return m
 }
 
-// begin makes the counters of a feed that are to be there from the start: a rate wants a zero to begin with.
+// begin makes the counters of a feed at zero, because a rate needs a first value.
 func (m *metrics) begin(feed string) {
 	for _, outcome := range []string{ledger.Completed, ledger.CompletedWithErrors, ledger.FileRejected} {
 		m.files.WithLabelValues(feed, outcome)
@@ -69,7 +69,7 @@ func (m *metrics) begin(feed string) {
 	}
 }
 
-// Gauges that are read when somebody asks.
+// Gauges that are read for each scrape.
 var (
 	ledgerUp     = prometheus.NewDesc("billdrop_ledger_up", "1 while the ledger can be read.", nil, nil)
 	feedReady    = feedDesc("billdrop_feed_ready", "1 while the feed works: its latest poll was good, or its first one is busy with a file.")
@@ -89,10 +89,8 @@ func feedDesc(name, help string, more ...string) *prometheus.Desc {
 	return prometheus.NewDesc(name, help, append([]string{"feed"}, more...), nil)
 }
 
-// remarkKinds are those that are always told, if only as 0.
-var remarkKinds = []string{remarkMissing, "stranger", "unsettled"}
-
-const remarkMissing = "missing"
+// remarkKinds are reported even if their number is 0.
+var remarkKinds = []string{ingest.RemarkMissing, ingest.RemarkStranger, ingest.RemarkUnsettled}
 
 // Describe implements prometheus.Collector.
 func (v *view) Describe(to chan<- *prometheus.Desc) {
@@ -124,7 +122,7 @@ func (v *view) Collect(to chan<- prometheus.Metric) {
 		}
 		gauge(oldest, age.Seconds(), s.Feed)
 		kinds := countRemarks(s.Remarks)
-		gauge(missing, float64(kinds[remarkMissing]), s.Feed)
+		gauge(missing, float64(kinds[ingest.RemarkMissing]), s.Feed)
 		for kind, n := range kinds {
 			gauge(remarks, float64(n), s.Feed, kind)
 		}
@@ -137,7 +135,7 @@ func (v *view) Collect(to chan<- prometheus.Metric) {
 	files, err := v.Ledger.Files(ctx, ledger.Query{Unfinished: true})
 	gauge(ledgerUp, flag(err == nil))
 	if err != nil {
-		return // rather than a 0 that is not known
+		return // the counts are unknown, not 0
 	}
 	for _, f := range v.Feeds {
 		busy, resting := 0, 0
@@ -168,7 +166,7 @@ func (v *view) lanes() []*delivery.Lane {
 	return lanes
 }
 
-// countRemarks counts by kind, the usual kinds always.
+// countRemarks counts remarks by kind.
 func countRemarks(of []ingest.Remark) map[string]int {
 	kinds := make(map[string]int)
 	for _, kind := range remarkKinds {

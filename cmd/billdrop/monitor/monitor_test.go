@@ -3,7 +3,6 @@ package monitor
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -78,7 +77,7 @@ func TestIsLocalHost(t *testing.T) {
 	}
 }
 
-// TestPace: the latest half minute counts, and what is younger than that is divided by its age.
+// TestPace: only the latest 30 seconds count, or less if the pace is younger.
 func TestPace(t *testing.T) {
 	var p pace
 	start := time.Unix(1_800_000_000, 0)
@@ -168,35 +167,19 @@ func TestCountingCostsNoMemory(t *testing.T) {
 	}
 }
 
-// states is a worker of which only the inboxes matter.
+// states is a worker with these inboxes.
 type states []ingest.InboxState
 
 func (s states) Inboxes() []ingest.InboxState { return s }
 
-// noProgress hears nothing.
+// noProgress ignores all progress.
 type noProgress struct{}
 
 func (noProgress) FileStarted(ingest.Started)          {}
 func (noProgress) RowDone(string, ledger.Status)       {}
 func (noProgress) FileFinished(string, report.Summary) {}
 
-// plainTeller says little.
-type plainTeller struct{}
-
-func (plainTeller) Number(n int64) string { return fmt.Sprint(n) }
-func (plainTeller) File(ctx context.Context, led ledger.Ledger, f *ledger.File) (File, error) {
-	t, err := ledger.SumsOf(ctx, led, f)
-	s := report.Summarize(f, t)
-	told := File{File: f, Words: f.Outcome, Rows: f.Rows, ByStatus: t.Rows, Needing: s.Rows.Attention()}
-	for _, status := range []ledger.Status{ledger.Invalid, ledger.Conflict} {
-		if n := t.Rows[status]; n > 0 {
-			told.ToDo = append(told.ToDo, ToDo{Do: string(status), Title: string(status), Statuses: []ledger.Status{status}, Count: n})
-		}
-	}
-	return told, err
-}
-
-// newSite is a site of one feed over a ledger, and its handler.
+// newSite returns a site of one feed over a ledger, and its handler.
 func newSite(t *testing.T, led ledger.Ledger, worker Worker) (http.Handler, *view) {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
@@ -206,14 +189,14 @@ func newSite(t *testing.T, led ledger.Ledger, worker Worker) (http.Handler, *vie
 	if _, err := m.Progress(t.Context(), led, feeds, noProgress{}); err != nil {
 		t.Fatal(err)
 	}
-	handler, v, err := m.handler(Site{Worker: worker, Ledger: led, Feeds: feeds, Teller: plainTeller{}, Log: log, Loopback: true})
+	handler, v, err := m.handler(Site{Worker: worker, Ledger: led, Feeds: feeds, Log: log, Loopback: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return handler, v
 }
 
-// ask sends a request and returns what comes back.
+// ask sends a request and returns the answer.
 func ask(t *testing.T, h http.Handler, method, target string) (int, http.Header, string) {
 	t.Helper()
 	w := httptest.NewRecorder()
@@ -258,7 +241,7 @@ func TestReady(t *testing.T) {
 	}
 }
 
-// TestLastGoodPoll: a failure does not take away when it was last well.
+// TestLastGoodPoll: a failure does not change the time of the latest good poll.
 func TestLastGoodPoll(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	worker := states{{Feed: "bills", Polled: now}}
@@ -276,7 +259,8 @@ func TestLastGoodPoll(t *testing.T) {
 	}
 }
 
-// TestMetricsAreDocumented holds docs/monitoring.md to the code: name, type and labels of each metric, and none that is not there.
+// TestMetricsAreDocumented: docs/monitoring.md has name, type and labels of each metric, and
+// no other metric.
 func TestMetricsAreDocumented(t *testing.T) {
 	doc, err := os.ReadFile("../../../docs/monitoring.md")
 	if err != nil {
@@ -343,7 +327,7 @@ func TestInboxMetrics(t *testing.T) {
 	}
 }
 
-// brokenLedger can no longer be read.
+// brokenLedger cannot be read.
 type brokenLedger struct{ ledger.Ledger }
 
 func (brokenLedger) Files(context.Context, ledger.Query) ([]*ledger.File, error) {
@@ -391,7 +375,7 @@ func TestWhatIsRefused(t *testing.T) {
 	}
 }
 
-// TestServerEnds: closing joins everything, also with a client that never finishes its request.
+// TestServerEnds: Close joins everything, even with a client that never finishes its request.
 func TestServerEnds(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	led := ledgertest.NewMemory()
@@ -403,7 +387,7 @@ func TestServerEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	l := listenAnywhere(t)
-	s, err := m.Serve(l, Site{Worker: states{}, Ledger: led, Teller: plainTeller{}, Log: slog.New(slog.DiscardHandler)})
+	s, err := m.Serve(l, Site{Worker: states{}, Ledger: led, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

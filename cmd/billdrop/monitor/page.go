@@ -16,16 +16,17 @@ import (
 
 	"github.com/dustin/go-humanize"
 
+	"billdrop/cmd/billdrop/describe"
 	"billdrop/ingest"
 	"billdrop/ingest/ledger"
 )
 
 const (
-	// refreshAfter is how often a page that changes is loaded anew.
+	// refreshAfter is how often a browser loads a page that changes.
 	refreshAfter = 5 * time.Second
-	// pageTimeout bounds what a page waits for the ledger; it is within answerTimeout.
+	// pageTimeout bounds how long a page waits for the ledger. It is below answerTimeout.
 	pageTimeout = 25 * time.Second
-	// newestFiles are how many finished files the front page lists.
+	// newestFiles is how many finished files the front page lists.
 	newestFiles = 50
 	// unfinishedFiles bounds the files under way and held that the front page lists.
 	unfinishedFiles = 200
@@ -37,7 +38,7 @@ var pageText string
 //go:embed page.css
 var styleText string
 
-// contentPolicy allows a page its own style, which stands in it, and nothing else.
+// contentPolicy allows a page its own inline style and nothing else.
 var contentPolicy = func() string {
 	sum := sha256.Sum256([]byte(styleText))
 	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
@@ -52,17 +53,17 @@ var pages = template.Must(template.New("page").Funcs(template.FuncMap{
 	"ago":      humanize.Time,
 	"left":     left,
 	"moving":   newBar,
-	"number":   number,
+	"number":   describe.Number,
 	"size":     func(n int64) string { return humanize.IBytes(uint64(max(0, n))) },
 	"statuses": func() []ledger.Status { return ledger.Statuses[:] },
 	"sums":     func(billed string) []string { return strings.SplitAfter(billed, ", ") },
 	"words":    func(s ledger.Status) string { return strings.ReplaceAll(string(s), "_", " ") },
 }).Parse(pageText))
 
-// at is a time the way people read it, in the machine's time zone.
+// at is a time in the machine's time zone.
 func at(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }
 
-// short is at, without what goes without saying: the day of today, the seconds of another.
+// short is a time without the date if it is today, else without the seconds.
 func short(t, now time.Time) string {
 	t, now = t.Local(), now.Local()
 	if t.Format(time.DateOnly) == now.Format(time.DateOnly) {
@@ -71,7 +72,7 @@ func short(t, now time.Time) string {
 	return t.Format("2006-01-02 15:04")
 }
 
-// left is about how long something takes, for people.
+// left is about how long something takes.
 func left(d time.Duration) string {
 	switch {
 	case d < time.Minute:
@@ -84,67 +85,51 @@ func left(d time.Duration) string {
 
 // bar is the progress of a file.
 type bar struct {
-	Page pager
 	Name string
 	By   map[ledger.Status]int
-	Pace int // rows a second
+	Rate int // rows a second
 	advance
 }
 
-func newBar(p pager, name string, a advance) bar {
-	return bar{Page: p, Name: name, By: a.ByStatus, Pace: int(a.PerSecond + 0.5), advance: a}
+func newBar(name string, a advance) bar {
+	return bar{Name: name, By: a.ByStatus, Rate: int(a.PerSecond + 0.5), advance: a}
 }
-
-// number writes a number; "" where it is 0 and would only be in the way.
-func number(p pager, n int) string {
-	if n == 0 {
-		return ""
-	}
-	return p.Count(n)
-}
-
-// pager is any of the pages.
-type pager interface{ Count(n int) string }
 
 // page is what every page has.
 type page struct {
 	Title   string
 	Version string
 	Now     time.Time
-	Refresh int  // seconds until it is loaded anew; 0 = it is not
-	Live    bool // it would be, unless the reader has turned that off
-	Teller  Teller
+	Refresh int  // seconds until the browser loads it again; 0 = never
+	Live    bool // what it shows changes, whether or not Refresh is on
 }
 
-// newPage makes a page. changes: what it shows goes on changing.
+// newPage makes a page. changes says whether what it shows still changes.
 func (v *view) newPage(r *http.Request, title string, changes bool) page {
-	p := page{Title: title, Version: v.Version, Now: time.Now(), Live: changes, Teller: v.Teller}
+	p := page{Title: title, Version: v.Version, Now: time.Now(), Live: changes}
 	if changes && r.URL.Query().Get("refresh") != "off" {
 		p.Refresh = int(refreshAfter.Seconds())
 	}
 	return p
 }
 
-// Count writes a number.
-func (p page) Count(n int) string { return p.Teller.Number(int64(n)) }
-
-// frontPage is what billdrop does now, and did lately.
+// frontPage is what billdrop does now, and what it did last.
 type frontPage struct {
 	page
 	Feeds      []feedLine
 	UnderWay   []movingLine
-	Held       []File
-	Latest     []File
-	Troubled   int  // feeds that do not work
-	Unfinished bool // there are more files under way or held than are shown
-	Older      bool // there are older files than those shown
+	Held       []describe.File
+	Latest     []describe.File
+	Troubled   int  // feeds whose latest poll failed
+	Unfinished bool // more files are under way or held than are shown
+	Older      bool // older files exist than are shown
 }
 
 // feedLine is a feed.
 type feedLine struct {
 	ingest.InboxState
 	Ready    bool
-	Why      string // what to tell of Ready
+	Why      string // of Ready
 	Merchant string
 	Mode     string
 	LastFile time.Time
@@ -180,7 +165,7 @@ func (v *view) overview(w http.ResponseWriter, r *http.Request) {
 	v.show(w, http.StatusOK, "front", p)
 }
 
-// readFiles reads as many files as are shown, however many the ledger holds.
+// readFiles reads the files that are shown.
 func (p *frontPage) readFiles(ctx context.Context, v *view) error {
 	unfinished, err := v.Ledger.Files(ctx, ledger.Query{Unfinished: true, Limit: unfinishedFiles + 1})
 	if err != nil {
@@ -191,14 +176,14 @@ func (p *frontPage) readFiles(ctx context.Context, v *view) error {
 	}
 	for _, f := range unfinished {
 		if f.State == ledger.Held {
-			held, err := v.tell(ctx, f)
+			held, err := v.read(ctx, f)
 			if err != nil {
 				return err
 			}
 			p.Held = append(p.Held, held)
 			continue
 		}
-		line := movingLine{File: f, Step: steps[f.State]}
+		line := movingLine{File: f, Step: describe.Step(f.State)}
 		line.Progress, line.Sending = v.files.advanceOf(f.ID, p.Now)
 		line.Sending = line.Sending && f.State == ledger.Sending
 		p.UnderWay = append(p.UnderWay, line)
@@ -212,7 +197,7 @@ func (p *frontPage) readFiles(ctx context.Context, v *view) error {
 		newest = newest[:newestFiles]
 	}
 	for _, f := range newest {
-		told, err := v.tell(ctx, f)
+		told, err := v.read(ctx, f)
 		if err != nil {
 			return err
 		}
@@ -221,34 +206,24 @@ func (p *frontPage) readFiles(ctx context.Context, v *view) error {
 	return nil
 }
 
-// headline is the page's title, so that a tab tells what matters.
+// headline is the page's title. It puts first what needs attention.
 func (p *frontPage) headline() string {
-	var says []string
+	var parts []string
 	if p.Troubled > 0 {
-		says = append(says, fmt.Sprintf("%d in trouble", p.Troubled))
+		parts = append(parts, fmt.Sprintf("%d in trouble", p.Troubled))
 	}
 	if n := len(p.Held); n > 0 {
-		says = append(says, fmt.Sprintf("%d held", n))
+		parts = append(parts, fmt.Sprintf("%d held", n))
 	}
 	if n := len(p.UnderWay); n > 0 {
-		says = append(says, fmt.Sprintf("%d under way", n))
+		parts = append(parts, fmt.Sprintf("%d under way", n))
 	}
-	return strings.Join(append(says, "billdrop"), " · ")
+	return strings.Join(append(parts, "billdrop"), " · ")
 }
 
-// steps is what is done with a file in each state.
-var steps = map[ledger.FileState]string{
-	ledger.Claiming:  "being taken from the inbox",
-	ledger.Claimed:   "being fetched",
-	ledger.Spooled:   "being validated",
-	ledger.Sending:   "about to be sent",
-	ledger.Settled:   "reports being written",
-	ledger.Published: "being put into the archive",
-}
-
-// tell puts a file into words.
-func (v *view) tell(ctx context.Context, f *ledger.File) (File, error) {
-	return v.Teller.File(ctx, watched{v.Ledger, v.files}, f)
+// read counts the rows of a file.
+func (v *view) read(ctx context.Context, f *ledger.File) (describe.File, error) {
+	return describe.ReadFile(ctx, watched{v.Ledger, v.files}, f)
 }
 
 // show writes a page, whole or not at all.
@@ -261,23 +236,23 @@ func (v *view) show(w http.ResponseWriter, code int, name string, data any) {
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(code)
-	_, _ = w.Write(b.Bytes()) // who asked has gone: nobody is left to be told
+	_, _ = w.Write(b.Bytes()) // the client may have gone
 }
 
-// sorryPage says why there is nothing to be seen.
+// sorryPage says why there is nothing to show.
 type sorryPage struct {
 	page
 	Why string
 }
 
-// sorry tells of a ledger that cannot be read, or of a file that is not in it.
+// sorry reports that the ledger cannot be read, or that a file is not in it.
 func (v *view) sorry(w http.ResponseWriter, r *http.Request, err error) {
 	if errors.Is(err, ledger.ErrNotFound) {
 		v.show(w, http.StatusNotFound, "sorry", sorryPage{v.newPage(r, "No such file · billdrop", false), "There is no file of that id in the ledger."})
 		return
 	}
 	if r.Context().Err() != nil {
-		return // nobody waits for it any more
+		return // the client has gone
 	}
 	v.Log.Warn("the status page cannot read the ledger", "error", err)
 	v.show(w, http.StatusServiceUnavailable, "sorry", sorryPage{v.newPage(r, "Ledger out of reach · billdrop", true), "The ledger cannot be read; the log says why."})

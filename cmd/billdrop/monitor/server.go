@@ -15,23 +15,25 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"billdrop/cmd/billdrop/describe"
 )
 
 const (
 	headerTimeout = 5 * time.Second
-	// answerTimeout bounds a whole answer: the first page after a start adds large files up.
+	// answerTimeout bounds a whole answer. The first page after a start adds up large files.
 	answerTimeout = 30 * time.Second
 	idleTimeout   = 2 * time.Minute
-	// closeTimeout is how long answers under way may take once the worker has ended.
+	// closeTimeout is how long answers under way may take after the worker has ended.
 	closeTimeout   = 3 * time.Second
 	maxHeaderBytes = 16 << 10
 )
 
-// ErrAddress is the kind of every error of Listen: nothing was touched.
+// ErrAddress is in every error of Listen.
 var ErrAddress = errors.New("--listen")
 
-// Listen opens the address of --listen. A port alone ("9310", ":9310") is one of loopback; other machines reach only an address that
-// is spelled out.
+// Listen opens the address of --listen. A port alone ("9310", ":9310") is on loopback. Other
+// machines reach it only if the address names a host.
 func Listen(ctx context.Context, address string) (net.Listener, error) {
 	host, port, err := splitAddress(address)
 	if err != nil {
@@ -40,9 +42,11 @@ func Listen(ctx context.Context, address string) (net.Listener, error) {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort(host, port))
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, fmt.Errorf("%w %s: another program, perhaps another billdrop, listens there; stop it, or name another port", ErrAddress, address)
+		err := fmt.Errorf("%w %s: the port is taken by another program, perhaps another billdrop", ErrAddress, address)
+		return nil, describe.Advise(err, "stop that program, or name another port")
 	case err != nil:
-		return nil, fmt.Errorf("%w %s: %w; name a port of this machine, such as 9310, or an address with a port", ErrAddress, address, err)
+		err := fmt.Errorf("%w %s: %w", ErrAddress, address, err)
+		return nil, describe.Advise(err, "name a port of this machine, such as 9310, or an address with a port")
 	}
 	return listener, nil
 }
@@ -51,13 +55,15 @@ func splitAddress(address string) (host, port string, err error) {
 	port = strings.TrimPrefix(address, ":")
 	if strings.Contains(port, ":") {
 		if host, port, err = net.SplitHostPort(address); err != nil || host == "" {
-			return "", "", fmt.Errorf("%w %s: it is no address; write a port such as 9310, or an address with a port such as 192.0.2.7:9310", ErrAddress, address)
+			err := fmt.Errorf("%w %s: not an address with a port", ErrAddress, address)
+			return "", "", describe.Advise(err, "write a port such as 9310, or an address with a port such as 192.0.2.7:9310")
 		}
 	} else {
 		host = "127.0.0.1"
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || strconv.FormatUint(n, 10) != port {
-		return "", "", fmt.Errorf("%w %s: %q is no port; write a number from 1 to 65535, such as 9310", ErrAddress, address, port)
+		err := fmt.Errorf("%w %s: %q is not a port", ErrAddress, address, port)
+		return "", "", describe.Advise(err, "write a number from 1 to 65535, such as 9310")
 	}
 	return host, port, nil
 }
@@ -73,10 +79,11 @@ type Server struct {
 	view     *view
 	server   *http.Server
 	serving  sync.WaitGroup
-	patience time.Duration // closeTimeout, but for tests
+	patience time.Duration // closeTimeout; shorter in tests
 }
 
-// Serve answers on the listener, which it takes over. Progress must have been called. The caller closes the server.
+// Serve answers on the listener and owns it from now on. Progress must have been called. The
+// caller closes the server.
 func (m *Monitor) Serve(l net.Listener, s Site) (*Server, error) {
 	s.Loopback = IsLoopback(l)
 	handler, v, err := m.handler(s)
@@ -89,13 +96,14 @@ func (m *Monitor) Serve(l net.Listener, s Site) (*Server, error) {
 	}}
 	server.serving.Go(func() {
 		if err := server.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			s.Log.Error("the status page has ended, the worker goes on; start billdrop again to have it back", "error", err)
+			s.Log.Error("the status page has ended, and the worker continues; restart billdrop to get the page back", "error", err)
 		}
 	})
 	return server, nil
 }
 
-// Close ends the server: the worker has ended. Answers under way have closeTimeout to come to their end. A nil Server has nothing to close.
+// Close ends the server after the worker has ended. Answers under way have closeTimeout to
+// finish. Close of a nil Server does nothing.
 func (s *Server) Close() {
 	if s == nil {
 		return
@@ -104,7 +112,7 @@ func (s *Server) Close() {
 	ctx, cancel := context.WithTimeout(context.Background(), s.patience)
 	defer cancel()
 	if s.server.Shutdown(ctx) != nil {
-		_ = s.server.Close() // it gives up what is left; there is nothing to be done about that
+		_ = s.server.Close() // breaks off what is left
 	}
 	s.serving.Wait()
 }
@@ -129,8 +137,9 @@ func (m *Monitor) handler(s Site) (http.Handler, *view, error) {
 	return v.guard(mux), v, nil
 }
 
-// guard sets what every answer carries. On loopback it refuses requests that name another host: a page somewhere in the net
-// whose name is made to mean 127.0.0.1 could otherwise read this one through the browser of whoever looks at it.
+// guard sets the headers of every answer. On loopback it refuses requests that name another
+// host. Otherwise a web page whose name resolves to 127.0.0.1 (DNS rebinding) could read this
+// one through the browser of an operator.
 func (v *view) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
@@ -140,7 +149,7 @@ func (v *view) guard(next http.Handler) http.Handler {
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		h.Set("Cache-Control", "no-store")
 		if v.Loopback && !isLocalHost(r.Host) {
-			http.Error(w, "ask for localhost or 127.0.0.1; a proxy in front has to send one of these as Host", http.StatusMisdirectedRequest)
+			http.Error(w, "use localhost or 127.0.0.1 in the address; a proxy in front has to send one of these as Host", http.StatusMisdirectedRequest)
 			return
 		}
 		next.ServeHTTP(w, r)

@@ -1,4 +1,4 @@
-package main
+package console
 
 import (
 	"bytes"
@@ -13,13 +13,12 @@ import (
 	"billdrop/ingest/report"
 )
 
-// TestProgressLog: every 10 s a line tells how far each file is, at what pace, and how long it will take.
+// TestProgressLog: every 10 s a log line says how far each file is, its rate, and the time left.
 func TestProgressLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
-		s := &session{screen: &console{w: &log}, log: slog.New(slog.NewTextHandler(&log, nil))}
-		p := newProgress(s)
-		defer p.close()
+		p := NewProgress(New(&log), slog.New(slog.NewTextHandler(&log, nil)), true)
+		defer p.Close()
 		lines := func() []string {
 			synctest.Wait()
 			p.mu.Lock()
@@ -38,7 +37,7 @@ func TestProgressLog(t *testing.T) {
 			p.RowDone("1", status)
 		}
 		time.Sleep(7 * time.Second)
-		p.FileStarted(ingest.Started{ID: "2", Name: "b.csv", Rows: 10}) // too new to have a pace
+		p.FileStarted(ingest.Started{ID: "2", Name: "b.csv", Rows: 10}) // too new to have a rate
 		p.RowDone("2", ledger.Created)
 		time.Sleep(time.Second)
 		got := lines()

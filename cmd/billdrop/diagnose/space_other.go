@@ -1,6 +1,6 @@
 //go:build !linux && !darwin
 
-package main
+package diagnose
 
-// freeSpace is not known here.
+// freeSpace is unknown on this system.
 func freeSpace(string) (free uint64, known bool) { return 0, false }

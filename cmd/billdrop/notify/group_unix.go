@@ -1,14 +1,15 @@
 //go:build unix
 
-package main
+package notify
 
 import (
 	"os/exec"
 	"syscall"
 )
 
-// ownGroup gives a command a process group of its own: Ctrl-C on the terminal does not reach it, and when its time is up, SIGTERM
-// reaches all that it has started. end kills what is left of the group.
+// ownGroup gives a command a process group of its own. Ctrl-C on the terminal does not
+// reach the group. When the command's time is up, SIGTERM goes to the whole group, and end
+// kills what is left of it.
 func ownGroup(cmd *exec.Cmd) (end func()) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	signal := func(s syscall.Signal) error {
@@ -18,5 +19,5 @@ func ownGroup(cmd *exec.Cmd) (end func()) {
 		return syscall.Kill(-cmd.Process.Pid, s)
 	}
 	cmd.Cancel = func() error { return signal(syscall.SIGTERM) }
-	return func() { _ = signal(syscall.SIGKILL) } // most often there is nothing left
+	return func() { _ = signal(syscall.SIGKILL) } // most often nothing is left
 }
