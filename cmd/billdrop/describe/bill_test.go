@@ -62,7 +62,7 @@ func TestBill(t *testing.T) {
 	for _, s := range bills {
 		text.WriteString(s.Text())
 	}
-	for _, says := range []string{"whether the API holds it is not known yet", "none recorded", "no such bill"} {
+	for _, says := range []string{"whether the API holds the bill is not known yet", "none recorded", "no such bill"} {
 		if !strings.Contains(text.String(), says) {
 			t.Errorf("the bills do not say %q:\n%s", says, &text)
 		}
