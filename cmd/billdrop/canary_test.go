@@ -17,8 +17,8 @@ import (
 	"billdrop/ingest/ledger/sqlite"
 )
 
-// canaries are texts that stand for what people would not want to see again: parts of every personal cell, and of the key.
-// Each is looked for in any case, and the phone numbers however they are spaced.
+// canaries stand for personal data: parts of every personal cell, and of the key. They
+// are looked for in any letter case, and phone numbers with any spacing.
 var canaries = []string{
 	"qann", "qanname", "qanlast", "qanfirm", "qanmail", "qandomain", "qanmeta", "qannote", "qankey", "qanbroken",
 	"825550199", "825550188",
@@ -26,8 +26,8 @@ var canaries = []string{
 
 const canaryKey = "sk_test_QANKEYqankey0123456789"
 
-// canaryFile has canaries in every personal column, in cells that are fine and in cells that are wrong in every way in which
-// a personal cell can be. Rows are answered as their reference says (see echoing).
+// canaryFile has canaries in every personal column, in valid cells and in cells that are
+// invalid in every way. The API answers a row as its reference says (see echoing).
 func canaryFile() string {
 	const header = "bill_reference,amount_due,account_reference,customer_reference,account_name,customer_name,customer_email,customer_phone,metadata.note,metadata.ward\n"
 	var b strings.Builder
@@ -64,7 +64,7 @@ func canaryFile() string {
 	return b.String()
 }
 
-// echoing is a Billing API that tells back all that it was told, key included, in whatever goes wrong.
+// echoing is a Billing API that repeats the request, key included, in every failure.
 func echoing(t *testing.T) *httptest.Server {
 	api := emulator.New(emulator.Config{Seed: 1})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -116,8 +116,8 @@ func echoing(t *testing.T) *httptest.Server {
 	return server
 }
 
-// TestCanaries: what is personal, and the key, is in nothing that billdrop prints, logs, records or publishes, but for the
-// biller's own files and the rows that go back to the biller for correction.
+// TestCanaries: personal data and the key are in nothing that billdrop prints, logs,
+// records or publishes, except in the biller's own files and in the rejects.
 func TestCanaries(t *testing.T) {
 	t.Parallel()
 	box := startSite(t, emulator.Config{Seed: 1})
@@ -206,8 +206,8 @@ func TestCanaries(t *testing.T) {
 	o.own(box, text)
 }
 
-// own looks through every file that there is. The biller's own files, and those with rows to be corrected, hold canaries, or
-// this test would see nothing.
+// own searches every file in the site. Only the biller's own files and the rejects hold
+// canaries; if they did not, the test would search in vain.
 func (o *outside) own(box *sandbox.Sandbox, text string) {
 	o.t.Helper()
 	looked := map[bool]int{}

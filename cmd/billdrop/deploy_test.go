@@ -11,8 +11,8 @@ import (
 // unitPath is where the units expect the program.
 const unitPath = "/usr/local/bin/billdrop"
 
-// TestUnits: systemd finds nothing wrong with the units, and nothing that it could shut and they leave open: at most 1.5 of
-// its 10 points of exposure.
+// TestUnits: systemd finds nothing wrong with the units, and rates their exposure at 1.5
+// of 10 points at most.
 func TestUnits(t *testing.T) {
 	needs(t, "systemd-analyze")
 	dir := t.TempDir()
@@ -48,7 +48,8 @@ func TestUnits(t *testing.T) {
 	}
 }
 
-// TestDeployedCommands: what the units, the crontab and the image run is what billdrop takes.
+// TestDeployedCommands: billdrop accepts the command lines of the units, the crontab and
+// the image.
 func TestDeployedCommands(t *testing.T) {
 	for name, command := range map[string]*regexp.Regexp{
 		"billdrop.service":        regexp.MustCompile(`(?m)^ExecStart=` + unitPath + ` (.*)$`),

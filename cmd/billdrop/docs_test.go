@@ -15,7 +15,7 @@ var (
 	sessions = regexp.MustCompile("(?s)```console\n.*?```")
 )
 
-// documents are the pages that people read.
+// documents are the pages for readers.
 func documents(t *testing.T) []string {
 	t.Helper()
 	pages, err := filepath.Glob("../../docs/*.md")
@@ -25,7 +25,7 @@ func documents(t *testing.T) []string {
 	return append(pages, "../../README.md", "../../ARCHITECTURE.md", "../../CONTRIBUTING.md")
 }
 
-// TestLinks: what the documents link to is there, headings included.
+// TestLinks: the targets of all links in the documents exist, headings included.
 func TestLinks(t *testing.T) {
 	for _, page := range documents(t) {
 		for _, m := range link.FindAllStringSubmatch(string(readAll(t, page)), -1) {
@@ -48,7 +48,7 @@ func TestLinks(t *testing.T) {
 	}
 }
 
-// anchors are the names by which the headings of a page are linked to.
+// anchors are the link targets of a page's headings.
 func anchors(page string) map[string]bool {
 	names := map[string]bool{}
 	for _, m := range heading.FindAllStringSubmatch(page, -1) {
@@ -58,7 +58,7 @@ func anchors(page string) map[string]bool {
 	return names
 }
 
-// TestTypedCommands: each billdrop that a document has somebody type is one that the command line takes.
+// TestTypedCommands: billdrop accepts every command line in the documents.
 func TestTypedCommands(t *testing.T) {
 	n := 0
 	for _, page := range documents(t) {

@@ -1,20 +1,18 @@
 package main
 
 import (
-	"slices"
-
-	"github.com/alecthomas/kong"
-
-	"billdrop/cmd/billdrop/describe"
-	"billdrop/cmd/billdrop/sandbox"
-
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"syscall"
 	"testing"
 
+	"github.com/alecthomas/kong"
+
 	"billdrop/cmd/billdrop/config"
+	"billdrop/cmd/billdrop/describe"
+	"billdrop/cmd/billdrop/sandbox"
 	"billdrop/ingest/delivery"
 	"billdrop/ingest/inbox"
 	"billdrop/ingest/ledger"

@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-// TestArrowsPointOneWay holds the code to its architecture: who may import what. Tests may import anything.
+// TestArrowsPointOneWay: packages import only what the architecture allows. Tests may
+// import anything.
 func TestArrowsPointOneWay(t *testing.T) {
 	const root = "../.."
 	rules := []struct {
@@ -44,6 +45,22 @@ func TestArrowsPointOneWay(t *testing.T) {
 		"ingest/report":   {"billdrop/ingest/billfile", "billdrop/ingest/ledger"},
 		"ingest":          {"billdrop/ingest", "billdrop/client"},
 		"cmd":             {"billdrop"},
+
+		"cmd/billdrop/config":     {"billdrop/client", "billdrop/ingest/billfile", "billdrop/ingest/inbox"},
+		"cmd/billdrop/completion": nil,
+		"cmd/billdrop/console":    {"billdrop/ingest"},
+		"cmd/billdrop/describe":   {"billdrop/ingest"},
+		"cmd/billdrop/diagnose":   {"billdrop/cmd/billdrop/config", "billdrop/cmd/billdrop/describe", "billdrop/ingest"},
+		"cmd/billdrop/monitor":    {"billdrop/cmd/billdrop/describe", "billdrop/ingest", "billdrop/client"},
+		"cmd/billdrop/notify":     {"billdrop/cmd/billdrop/config", "billdrop/ingest/report"},
+		"cmd/billdrop/sandbox": {
+			"billdrop/cmd/billdrop/config", "billdrop/cmd/billdrop/describe", "billdrop/client/emulator", "billdrop/fixtures",
+			"billdrop/ingest/inbox/sftpserver",
+		},
+		"cmd/billdrop/demo": {
+			"billdrop/cmd/billdrop/config", "billdrop/cmd/billdrop/describe", "billdrop/cmd/billdrop/sandbox", "billdrop/fixtures",
+			"billdrop/ingest/ledger", "billdrop/ingest/report",
+		},
 	}
 	files := 0
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {

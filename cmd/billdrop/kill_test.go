@@ -21,9 +21,10 @@ import (
 
 var kills = flag.Int("kills", 15, "how often TestKillLoop kills a run")
 
-// TestKillLoop kills the real program, with real sockets and a real disk, at random moments, over and over, and starts it
-// again until all is done. The API loses answers, fails, and would not refuse a duplicate. In the end every row of every
-// file is one bill and one line of one report.
+// TestKillLoop kills the real program again and again at random moments, with real
+// sockets and a real disk, and restarts it until all is done. The API loses answers,
+// fails, and would not refuse a duplicate. At the end, every row of every file is one
+// bill and one line of one report.
 func TestKillLoop(t *testing.T) {
 	box := startSite(t, emulator.Config{
 		Latency: 2 * time.Millisecond, Seed: 7, FaultRate: 0.03, Weak: true,

@@ -44,7 +44,8 @@ func (w *watched) said() string {
 	return w.log.String()
 }
 
-// startWatched runs a worker over a site until the test ends. The worker must not fail before.
+// startWatched runs a worker over a site until the test ends. The worker must not fail
+// before.
 func startWatched(t *testing.T, conf string) *watched {
 	t.Helper()
 	w := new(watched)
@@ -67,7 +68,7 @@ func startWatched(t *testing.T, conf string) *watched {
 	return w
 }
 
-// pageURL is where a log says that the page is; "" where it does not say so yet.
+// pageURL is the address of the page in a log; "" if it is not there yet.
 func pageURL(log string) string {
 	m := regexp.MustCompile(`msg="status page" url=(http://\S+)/ `).FindStringSubmatch(log)
 	if m == nil {
@@ -90,7 +91,7 @@ func (w *watched) get(t *testing.T, path string) (int, string) {
 	return answer.StatusCode, string(body)
 }
 
-// sample adds up the values of a metric whose labels contain all of those.
+// sample adds up the values of a metric whose labels contain all of these.
 func sample(t *testing.T, metrics, name string, labels ...string) float64 {
 	t.Helper()
 	sum := 0.0
@@ -113,7 +114,8 @@ func sample(t *testing.T, metrics, name string, labels ...string) float64 {
 	return sum
 }
 
-// TestMetricsAreTheSummaries: after two files, one of them with all sorts of rows, what was counted is what the summaries say.
+// TestMetricsAreTheSummaries: after two files, one with all kinds of rows, the metrics
+// agree with the summaries.
 func TestMetricsAreTheSummaries(t *testing.T) {
 	box := startSite(t, emulator.Config{Seed: 3, FaultRate: 0.05})
 	w := startWatched(t, box.Path("config.yaml"))
@@ -170,8 +172,8 @@ func TestMetricsAreTheSummaries(t *testing.T) {
 	}
 }
 
-// TestPagesKeepSecrets puts canaries wherever a person's data or the key could stand, in the right columns and in wrong ones,
-// and looks for them in all that is served and logged.
+// TestPagesKeepSecrets puts canaries wherever personal data or the key could be, in right
+// and in wrong columns, and searches all pages and the log.
 func TestPagesKeepSecrets(t *testing.T) {
 	box := startSite(t, emulator.Config{Seed: 1})
 	key, err := os.ReadFile(box.Path("api.key"))
@@ -231,7 +233,7 @@ func TestPagesKeepSecrets(t *testing.T) {
 	}
 }
 
-// TestHealthWithoutInbox: an SFTP server that is gone makes a worker unready, and not unhealthy.
+// TestHealthWithoutInbox: a worker without its SFTP server is not ready, but healthy.
 func TestHealthWithoutInbox(t *testing.T) {
 	box := startSite(t, emulator.Config{Seed: 1})
 	conf, err := os.ReadFile(box.Path("config.yaml"))
@@ -259,7 +261,7 @@ func TestHealthWithoutInbox(t *testing.T) {
 	}
 }
 
-// TestPageInABrowser: what Chromium makes of the pages is what people are to see; its console has nothing to complain of.
+// TestPageInABrowser: Chromium renders the pages, without a message on its console.
 func TestPageInABrowser(t *testing.T) {
 	chromium := needs(t, "chromium")
 	box := startSite(t, emulator.Config{Seed: 1, Latency: 100 * time.Millisecond})
@@ -305,7 +307,7 @@ func TestPageInABrowser(t *testing.T) {
 	}
 }
 
-// dumpDOM is a page as Chromium has it once it is loaded.
+// dumpDOM is a page as Chromium has loaded it.
 func dumpDOM(t *testing.T, chromium, url string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

@@ -12,9 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"billdrop/client/emulator"
-
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"billdrop/client/emulator"
 )
 
 func TestMain(m *testing.M) {
@@ -23,8 +23,8 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, commands)
 }
 
-// TestSignals stops a run in the middle: what SIGTERM and SIGINT drain and SIGKILL cuts off, the next run finishes,
-// with one bill a row.
+// TestSignals stops a run in the middle, with SIGTERM, SIGINT and SIGKILL. The next run
+// finishes the file, with one bill a row.
 func TestSignals(t *testing.T) {
 	const rows = 600
 	for _, c := range []struct {

@@ -2,5 +2,6 @@
 
 package main
 
-// benchCommands are the programs that `make bench` compares billdrop with; see bench_test.go.
+// benchCommands are the programs that `make bench` compares with billdrop; see
+// bench_test.go.
 func benchCommands() map[string]func() { return nil }

@@ -12,7 +12,7 @@ import (
 	"billdrop/ingest/ledger/sqlite"
 )
 
-// TestEveryCommandHasAForm: the schemas know every command, and there is no schema too many.
+// TestEveryCommandHasAForm: every command has its schema, and every schema its command.
 func TestEveryCommandHasAForm(t *testing.T) {
 	parser, err := newParser(&cli{}, nil, nil)
 	if err != nil {
@@ -48,8 +48,8 @@ func TestEveryCommandHasAForm(t *testing.T) {
 	}
 }
 
-// TestOutput: whatever a command prints on standard output with --output json is one document of its documented form, what
-// the reports' own JSON files hold too; and lines on standard error keep their form, whatever goes wrong.
+// TestOutput: with --output json, standard output is one document of the documented form,
+// as are the JSON reports. Lines on standard error keep their form, whatever fails.
 func TestOutput(t *testing.T) {
 	const header = "bill_reference,amount_due,customer_reference,customer_name\n"
 	t.Parallel()
@@ -130,7 +130,7 @@ func TestOutput(t *testing.T) {
 		o.t = t
 		ids := fileIDs(t, o, conf)
 		deaf := httptest.NewServer(emulator.New(emulator.Config{Seed: 1, FaultRate: 1}))
-		deaf.Close() // nobody listens there any more
+		deaf.Close() // connections to it are refused from now on
 		down := reworded(t, box, "down.yaml", box.APIURL, deaf.URL, "give_up_after: 30s", "give_up_after: 1ms", "sqlite:", "sqlite:"+box.Path("down")+"/", box.Path("ledger.db"), "ledger.db")
 		if err := os.MkdirAll(box.Path("down"), 0o700); err != nil {
 			t.Fatal(err)

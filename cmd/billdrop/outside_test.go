@@ -16,15 +16,15 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
-// said is what the real program came to and printed.
+// said is the exit code of the real program, and what it printed.
 type said struct {
 	code           int
 	stdout, stderr []byte
 }
 
-// outside runs the real program, and holds whatever it prints to the rules of output: lines of standard error are log
-// lines or messages, messages of failure say what to do, and with --output json standard output is one document or
-// nothing, of the form that docs/schema gives for the command.
+// outside runs the real program and checks all that it prints. A line of standard error
+// is a log line or a message. A message of failure says what to do. With --output json,
+// standard output is one document of the form in docs/schema, or nothing.
 type outside struct {
 	t       *testing.T
 	env     []string // on top of a clean environment
@@ -36,7 +36,8 @@ func newOutside(t *testing.T) *outside {
 	return &outside{t: t, schemas: schemas(t)}
 }
 
-// formOf is the schema of what a command prints with --output json; "" = it has no such form.
+// formOf is the schema of what a command prints with --output json; "" = it has no such
+// form.
 var formOf = map[string]string{
 	"run": "files", "import": "files", "retry": "files", "reject": "files", "validate": "validate", "plan": "plan", "status": "status", "why": "why",
 	"check": "check", "approve": "approve", "backup": "backup", "prune": "prune", "forget": "forget", "version": "version", "sandbox": "sandbox", "demo": "", "completion": "",
@@ -70,11 +71,12 @@ func (o *outside) say(code int, args ...string) said {
 var (
 	prefixed = regexp.MustCompile(`^(error|warning|hint): \S`)
 	logText  = regexp.MustCompile(`^time=\S+ level=(DEBUG|INFO|WARN|ERROR) msg=`)
-	// advice is a clause that tells what to do. It begins after a comma, semicolon or colon, and with a verb.
+	// advice is a clause that says what to do. It begins after a comma, semicolon or
+	// colon, and with a verb.
 	advice = regexp.MustCompile(`[,;:(] (or |and |then )?(did you mean|so name|ask|check|choose|close|copy|correct|create|drop|free|give|have|import|leave|let|look|make|name|point|put|read|remove|run|say|set|start|take|unset|use|wait|write|billdrop|the next run|--)\b`)
 )
 
-// lines holds standard error to its rules.
+// lines checks standard error.
 func (o *outside) lines(args []string, s said) {
 	o.t.Helper()
 	var errs []string
@@ -105,8 +107,8 @@ func (o *outside) lines(args []string, s said) {
 	}
 }
 
-// document holds what was printed with --output json to the command's schema. Where nothing was touched (exit codes 2 and
-// 4) there is no document, but for check, whose findings it is.
+// document checks standard output with --output json. If nothing was changed (exit codes
+// 2 and 4) there is no document, except that of check.
 func (o *outside) document(args []string, s said) {
 	o.t.Helper()
 	command := ""
@@ -125,7 +127,7 @@ func (o *outside) document(args []string, s said) {
 	o.valid(command, formOf[command], s.stdout)
 }
 
-// valid holds one JSON document, and nothing beside it, to a schema.
+// valid checks that text is one JSON document that agrees with a schema.
 func (o *outside) valid(what, schema string, text []byte) {
 	o.t.Helper()
 	if schema == "" {
@@ -153,8 +155,8 @@ func (o *outside) valid(what, schema string, text []byte) {
 
 func schemaURL(name string) string { return "https://billdrop.invalid/schema/" + name + ".json" }
 
-// schemas are those of docs/schema, with one thing more: what a schema does not name may not be there. For others, keys may
-// be added at any time; here, one that is added has to be documented.
+// schemas are those of docs/schema, made stricter: a key that a schema does not name is
+// an error. Users must accept new keys, but here every key has to be documented.
 func schemas(t *testing.T) *jsonschema.Compiler {
 	t.Helper()
 	c := jsonschema.NewCompiler()

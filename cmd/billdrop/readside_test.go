@@ -6,14 +6,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"billdrop/client/emulator"
 	"billdrop/cmd/billdrop/describe"
 	"billdrop/cmd/billdrop/diagnose"
-
-	"github.com/google/go-cmp/cmp"
 )
 
-// TestReadSideJSON holds the documents of plan, status, why and check to the names that their users were promised.
+// TestReadSideJSON: the documents of plan, status, why and check have the promised keys.
 func TestReadSideJSON(t *testing.T) {
 	box := startSite(t, emulator.Config{Seed: 1})
 	conf := box.Path("config.yaml")

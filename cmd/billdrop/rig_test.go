@@ -21,6 +21,7 @@ import (
 	"billdrop/ingest/report"
 )
 
+// startSite starts a sandbox that ends with the test.
 func startSite(t *testing.T, api emulator.Config) *sandbox.Sandbox {
 	t.Helper()
 	box, err := sandbox.Open(t.Context(), sandbox.Options{Dir: t.TempDir(), SFTPAddr: "127.0.0.1:0", APIAddr: "127.0.0.1:0", API: api})
@@ -35,7 +36,7 @@ func startSite(t *testing.T, api emulator.Config) *sandbox.Sandbox {
 	return box
 }
 
-// billdrop is the real program with those arguments.
+// billdrop is the real program with these arguments.
 func billdrop(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "billdrop", args...)
@@ -43,7 +44,7 @@ func billdrop(t *testing.T, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// shell is a command line as a person types it.
+// shell is a command line as a user types it.
 func shell(t *testing.T, line string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "sh", "-c", line)
@@ -51,12 +52,12 @@ func shell(t *testing.T, line string) *exec.Cmd {
 	return cmd
 }
 
-// cleanEnv is the environment without an API key that may be in it.
+// cleanEnv is the environment without an API key.
 func cleanEnv() []string {
 	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "BILLDROP_API_KEY=") })
 }
 
-// await returns once holds does, which another process is to bring about.
+// await returns when holds does. Another process makes it hold.
 func await(t *testing.T, holds func() bool) {
 	t.Helper()
 	deadline := time.NewTimer(2 * time.Minute)
@@ -72,7 +73,8 @@ func await(t *testing.T, holds func() bool) {
 	}
 }
 
-// needs finds a program that a test runs for real. Where there is none the test is skipped, and fails where real parts are required.
+// needs finds a program for a test. If it is missing, the test is skipped, or fails where
+// real programs are required.
 func needs(t testing.TB, tool string) (path string) {
 	t.Helper()
 	path, err := exec.LookPath(tool)
@@ -96,6 +98,7 @@ func numberedBills(n int) []byte {
 	return b.Bytes()
 }
 
+// apiState is what the API of a sandbox holds.
 func apiState(url string) (state emulator.State, err error) {
 	answer, err := http.Get(url + "/_sandbox/state")
 	if err != nil {
@@ -114,7 +117,7 @@ func readAll(t *testing.T, path string) []byte {
 	return b
 }
 
-// dropped writes a file of the site, or beside it.
+// dropped writes a file in the site or beside it.
 func dropped(t *testing.T, path, content string) string {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
@@ -123,7 +126,8 @@ func dropped(t *testing.T, path, content string) string {
 	return path
 }
 
-// reworded writes a configuration beside box's own, with texts replaced, old and new in turn.
+// reworded writes a configuration beside box's own, with texts replaced: old, new, old,
+// new.
 func reworded(t *testing.T, box *sandbox.Sandbox, name string, oldNew ...string) string {
 	t.Helper()
 	b, err := os.ReadFile(box.Path("config.yaml"))
@@ -140,7 +144,7 @@ func reworded(t *testing.T, box *sandbox.Sandbox, name string, oldNew ...string)
 	return box.Path(name)
 }
 
-// fileIDs are the ids of the files in the ledger, by name; of a name that came twice, the newest.
+// fileIDs are the ids of the files in the ledger by name, the newest of each name.
 func fileIDs(t *testing.T, o *outside, conf string) map[string]string {
 	t.Helper()
 	var list struct {
@@ -159,7 +163,7 @@ func fileIDs(t *testing.T, o *outside, conf string) map[string]string {
 	return ids
 }
 
-// drop puts a file into the inbox, whole at once.
+// drop puts a whole file into the inbox at once.
 func drop(t *testing.T, box *sandbox.Sandbox, name, content string) {
 	t.Helper()
 	if err := os.WriteFile(box.Path("inbox/"+name+".part"), []byte(content), 0o600); err != nil {
@@ -170,7 +174,7 @@ func drop(t *testing.T, box *sandbox.Sandbox, name, content string) {
 	}
 }
 
-// summaries are those that a site has published of a file, once it has.
+// summaries are those that a site has published for a file so far.
 func summaries(t *testing.T, box *sandbox.Sandbox, name string) []report.Summary {
 	t.Helper()
 	var found []report.Summary
@@ -192,7 +196,8 @@ func summaries(t *testing.T, box *sandbox.Sandbox, name string) []report.Summary
 	return found
 }
 
-// readJSON runs the real program with --output json, and reads the one document that it prints into doc.
+// readJSON runs the real program with --output json and decodes the one document that it
+// prints.
 func readJSON(t *testing.T, code int, doc any, args ...string) {
 	t.Helper()
 	cmd := billdrop(t, append(args, "--output", "json")...)

@@ -14,8 +14,8 @@ import (
 	"billdrop/ingest/inbox/sftpserver/opensshtest"
 )
 
-// TestSandboxProcess serves the same directory twice; each time, the commands that the sandbox says to try do what it
-// says.
+// TestSandboxProcess serves the same directory twice. Each time, the commands of the
+// introduction work.
 func TestSandboxProcess(t *testing.T) {
 	dir := t.TempDir()
 	for start := range 2 {
@@ -58,7 +58,7 @@ func TestSandboxProcess(t *testing.T) {
 	}
 }
 
-// introduced reads what a sandbox says when it is up, and returns the commands to try, by program.
+// introduced returns the commands of the introduction, by program.
 func introduced(t *testing.T, stdout io.Reader) map[string]string {
 	t.Helper()
 	commands := map[string]string{}
@@ -78,7 +78,8 @@ func introduced(t *testing.T, stdout io.Reader) map[string]string {
 	return nil
 }
 
-// dropSample drops the sample file with OpenSSH's client, where there is one. Where real servers are required, so is it.
+// dropSample drops the sample file with OpenSSH's client, or by hand if there is no
+// client and none is required.
 func dropSample(t *testing.T, dir, command string) {
 	t.Helper()
 	if _, err := exec.LookPath("sftp"); err != nil && os.Getenv(opensshtest.RequireEnv) == "" {

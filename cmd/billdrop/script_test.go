@@ -13,11 +13,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rogpeppe/go-internal/testscript"
+
 	"billdrop/client/emulator"
 	"billdrop/cmd/billdrop/sandbox"
 	"billdrop/ingest/ledger/sqlite"
-
-	"github.com/rogpeppe/go-internal/testscript"
 )
 
 // TestScripts runs the real binary from the outside. The commands that the scripts have over testscript's own:
@@ -143,7 +143,7 @@ func scriptNumbers(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), numberedBills(n), 0o600))
 }
 
-// scriptListening waits until a log names the status page, and sets $PAGE to its address and $PORT to its port.
+// scriptListening waits until a log names the status page, and sets $PAGE and $PORT.
 func scriptListening(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: listening LOG")
@@ -162,7 +162,8 @@ func scriptListening(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// scriptGet asks for a page, which must answer with that status; its body becomes the standard output.
+// scriptGet requests a page, which must answer with that status. The body becomes
+// standard output.
 func scriptGet(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: get STATUS URL")

@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// step is a block of commands in a document, and what the document says of them.
+// step is a block of commands in a document, and what the document says about it.
 type step struct {
 	line     int // of the document, where the block begins
 	commands string
@@ -21,8 +21,9 @@ type step struct {
 	shows    string // the block of output that follows, if one does
 }
 
-// TestSetupDocument is a new user: it types what docs/setup.md says, block by block, and holds what comes of it to what the
-// document shows. Only the two ports are others, for those may be taken.
+// TestSetupDocument does what docs/setup.md says, block by block, and compares the output
+// with the document. Only the two ports differ, because those of the document may be
+// taken.
 func TestSetupDocument(t *testing.T) {
 	t.Parallel()
 	for _, tool := range []string{"bash", "sftp", "ssh-keyscan", "ssh-keygen"} {
@@ -64,7 +65,8 @@ func TestSetupDocument(t *testing.T) {
 
 var exits = regexp.MustCompile(`^<!-- exits with (\d+) -->$`)
 
-// steps are the blocks of commands (```sh) of a document, each with the remark above it and the output (```text) below it.
+// steps are the blocks of commands (```sh) of a document, each with the remark above it
+// and the output (```text) below it.
 func steps(t *testing.T, document string) []step {
 	t.Helper()
 	var found []step
@@ -102,7 +104,8 @@ func steps(t *testing.T, document string) []step {
 	return found
 }
 
-// apart starts what runs in a terminal of its own, and returns when it says that it is up. It ends with the test.
+// apart starts a command in the background and returns when it is up. It ends with the
+// test.
 func apart(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
 	cmd.Args[len(cmd.Args)-1] = "exec " + cmd.Args[len(cmd.Args)-1] // so that the signal reaches it, not the shell

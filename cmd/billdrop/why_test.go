@@ -3,13 +3,13 @@ package main
 import (
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"billdrop/cmd/billdrop/config"
 	"billdrop/ingest/ledger"
-
-	"github.com/google/go-cmp/cmp"
 )
 
-// TestScopes: as the feeds are set up now first, and each once.
+// TestScopes: the scopes of the feeds as configured now come first, each once.
 func TestScopes(t *testing.T) {
 	feed := func(merchant string, live bool) config.Feed {
 		return config.Feed{Merchant: merchant, API: config.API{Live: live}}

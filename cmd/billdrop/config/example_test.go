@@ -13,8 +13,8 @@ import (
 
 const examplePath = "../../../config.example.yaml"
 
-// optional are keys that the example shows in a comment, because beside the others they would be an error or
-// change what the example says.
+// optional are keys that the example shows in a comment. Beside the other keys they would
+// be an error, or change the meaning of the example.
 var optional = []string{"sftp.password_file", "feeds[].merchant", "feeds[].api", "on_finish", "feeds[].on_finish"}
 
 func TestExampleIsValid(t *testing.T) {
@@ -23,8 +23,7 @@ func TestExampleIsValid(t *testing.T) {
 	}
 }
 
-// TestExampleHasEveryKey holds the example to the code: each key of the structs stands in it, and none that they
-// do not have (Load would refuse it).
+// TestExampleHasEveryKey: the example has each key of the structs. Load refuses others.
 func TestExampleHasEveryKey(t *testing.T) {
 	text := exampleText(t)
 	var root yaml.Node
@@ -48,7 +47,7 @@ func TestExampleHasEveryKey(t *testing.T) {
 	}
 }
 
-// TestExampleHasDefaults: what the example says of a key that may be left out is what leaving it out means.
+// TestExampleHasDefaults: the value of an optional key in the example is its default.
 func TestExampleHasDefaults(t *testing.T) {
 	got, err := Load(examplePath, noEnv, Needs{Key: true, SFTP: true})
 	if err != nil {
@@ -71,7 +70,7 @@ feeds: [{name: bills, amounts: minor}]
 	}
 }
 
-// emptyIsNil makes {} and [] in the file the same as leaving the key out.
+// emptyIsNil makes {} and [] equal to a key that is left out.
 func emptyIsNil(f Feed) feedCopy {
 	for _, m := range []*map[string]int64{&f.Hold.MaxTotal} {
 		if len(*m) == 0 {
@@ -92,7 +91,7 @@ func emptyIsNil(f Feed) feedCopy {
 
 type feedCopy Feed
 
-// TestExampleExplainsEveryKey: a comment stands above each key.
+// TestExampleExplainsEveryKey: there is a comment above each key.
 func TestExampleExplainsEveryKey(t *testing.T) {
 	lines := strings.Split(exampleText(t), "\n")
 	key := regexp.MustCompile(`^( *)(- )?[a-z_]+:`)
@@ -112,7 +111,7 @@ func exampleText(t *testing.T) string {
 	return string(b)
 }
 
-// collect notes the key paths of a document, list indexes left out.
+// collect adds the key paths of a document, without list indexes.
 func collect(n *yaml.Node, path string, into map[string]bool) {
 	switch n.Kind {
 	case yaml.MappingNode:

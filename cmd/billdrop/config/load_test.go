@@ -56,7 +56,8 @@ func TestLoadBase(t *testing.T) {
 	}
 }
 
-// TestProblems: each mistake is reported with its line, its key, what is wrong and what to write.
+// TestProblems: each mistake is reported with its line, its key, what is wrong and what
+// to write.
 func TestProblems(t *testing.T) {
 	for _, c := range []struct {
 		name string

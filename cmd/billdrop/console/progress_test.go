@@ -13,7 +13,8 @@ import (
 	"billdrop/ingest/report"
 )
 
-// TestProgressLog: every 10 s a log line says how far each file is, its rate, and the time left.
+// TestProgressLog: every 10 s a log line says how far each file is, its rate, and the
+// time left.
 func TestProgressLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer

@@ -4,10 +4,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/report"
-
-	"github.com/google/go-cmp/cmp"
 )
 
 func TestFinished(t *testing.T) {

@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/ledger/ledgertest"
-
-	"github.com/google/go-cmp/cmp"
 )
 
 // TestRead: each group gets its first rows, wherever in the file they are, and reading ends

@@ -69,8 +69,8 @@ func TestManyFiles(t *testing.T) {
 	}
 }
 
-// TestFewRowsAtATime: a page reads a bounded number of rows, and the pages together show each
-// row once.
+// TestFewRowsAtATime: a page reads a bounded number of rows, and the pages together show
+// each row once.
 func TestFewRowsAtATime(t *testing.T) {
 	led := &askedLedger{Ledger: ledgertest.NewMemory()}
 	const small = 650

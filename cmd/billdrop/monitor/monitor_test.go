@@ -155,7 +155,8 @@ func (f fixedAPI) GetBill(context.Context, string) client.Answer                
 func (f fixedAPI) GetCustomer(context.Context, string) client.Answer                { return f.answer }
 func (f fixedAPI) GetAccount(context.Context, string) client.Answer                 { return f.answer }
 
-// TestCountingCostsNoMemory: the answer that nearly every row gets is counted without an allocation.
+// TestCountingCostsNoMemory: the answer that nearly every row gets is counted without an
+// allocation.
 func TestCountingCostsNoMemory(t *testing.T) {
 	api := New("test").API(ledger.Scope{Merchant: "acme", Mode: "test"}, fixedAPI{client.Answer{Kind: client.Created, Status: 201}})
 	if n := testing.AllocsPerRun(1000, func() { api.CreateBill(t.Context(), "key", "ref", nil) }); n != 0 {
@@ -375,7 +376,8 @@ func TestWhatIsRefused(t *testing.T) {
 	}
 }
 
-// TestServerEnds: Close joins everything, even with a client that never finishes its request.
+// TestServerEnds: Close joins everything, even with a client that never finishes its
+// request.
 func TestServerEnds(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	led := ledgertest.NewMemory()
