@@ -185,7 +185,7 @@ func (f File) Text(todo ToDo) string {
 	case ledger.Done:
 		b.WriteString(f.result().Text())
 	case ledger.Held:
-		fmt.Fprintf(&b, "%s: %s, %s\n  %s\n", f.Name, f.Words(), Count(f.File.Rows, "row"), f.Detail)
+		fmt.Fprintf(&b, "%s: %s, %s\n  %s\n", f.Name, f.Words(), Count(f.File.Rows, "row"), f.Why())
 	case ledger.Dropped:
 		fmt.Fprintf(&b, "%s: dropped: it vanished before it was read, or another worker took it\n", f.Name)
 	default:
