@@ -109,7 +109,7 @@ func TestReadOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range []Range{{Most: 1}, {Most: 7}, {Most: want}, {Most: want + 1}, {Reads: 1}, {Most: 500, Reads: 1}, {}} {
+	for _, r := range []Range{{Most: 97}, {Most: want}, {Most: want + 1}, {Reads: 1}, {Most: 500, Reads: 1}, {}} {
 		var rows []int
 		calls := 0
 		for more := true; more; calls++ {
