@@ -1,9 +1,9 @@
 package config
 
 import (
+	"errors"
 	"net"
 	"net/netip"
-	"net/url"
 	"path"
 	"reflect"
 	"regexp"
@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"billdrop/client"
 )
 
 const (
@@ -82,8 +84,9 @@ func (k *checker) oneOf(key, value string, allowed ...string) {
 }
 
 func (k *checker) checkAPI(at string, a *API) {
-	if what := baseURLProblem(a.BaseURL); what != "" {
-		k.problem(join(at, "base_url"), "%s", what)
+	var wrong *client.Error
+	if errors.As(client.CheckBaseURL(a.BaseURL), &wrong) {
+		k.problem(join(at, "base_url"), "%s; %s", wrong.Problem, wrong.Hint)
 	}
 	k.within(join(at, "concurrency"), int64(a.Concurrency), 1, 1024)
 	k.within(join(at, "rate_limit"), int64(a.RateLimit), 0, 100_000)
@@ -96,34 +99,6 @@ func (k *checker) checkAPI(at string, a *API) {
 	}
 	k.between(join(at, "lookup_settle"), a.LookupSettle, 0, maxWait)
 	k.between(join(at, "give_up_after"), a.GiveUpAfter, 0, 24*time.Hour)
-}
-
-// baseURLProblem says what is wrong with the address that the API key and personal data
-// are sent to; "" if nothing is. It is https, or http on this machine.
-func baseURLProblem(text string) string {
-	const instead = "; write https://api.momentpay.net, or http:// with a loopback address such as http://127.0.0.1:8022"
-	u, err := url.Parse(text)
-	switch {
-	case err != nil || u.Host == "" || u.Opaque != "":
-		return "is not a URL" + instead
-	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		return "must not hold a user, a query or a fragment" + instead
-	case u.Port() != "" && !isPort(u.Port()):
-		return "has a port that is not between 1 and 65535" + instead
-	case u.Scheme == "https":
-		return ""
-	case u.Scheme == "http" && loopback(u.Hostname()):
-		return ""
-	case u.Scheme == "http":
-		return "is http, which anyone on the way can read" + instead
-	}
-	return "has a scheme that is neither https nor http" + instead
-}
-
-// loopback reports whether host is this machine, by the rule of the client.
-func loopback(host string) bool {
-	ip, err := netip.ParseAddr(host)
-	return strings.EqualFold(host, "localhost") || err == nil && ip.Unmap().IsLoopback()
 }
 
 func (k *checker) checkSFTP() {

@@ -1,7 +1,7 @@
 // Package config reads billdrop's configuration file. It is strict: it reports every
 // mistake at once, each with its line, its key path and what to write instead. It opens no
-// connection and no ledger. No message quotes a value, because a value may be a secret
-// under the wrong key.
+// connection and no ledger. Messages quote no value except the host of base_url, because a
+// value may be a secret under the wrong key.
 package config
 
 import "time"

@@ -88,8 +88,8 @@ func TestProblems(t *testing.T) {
 		{"amounts wrong", replace("amounts: minor", "amounts: cents"), []string{":13: feeds[0].amounts: is not valid; write minor"}},
 		{"postgres", replace("sqlite:ledger.db", "postgres://u:SECRET@h/db"), []string{":9: ledger: names PostgreSQL, which this version does not support"}},
 		{"no scheme", replace("sqlite:ledger.db", "ledger.db"), []string{":9: ledger: is not valid; write sqlite:"}},
-		{"http", replace("  key_file: api.key", "  key_file: api.key\n  base_url: http://api.example.com"), []string{":4: api.base_url: is http, which anyone on the way can read"}},
-		{"user in URL", replace("  key_file: api.key", "  key_file: api.key\n  base_url: https://u:SECRET@api.example.com"), []string{":4: api.base_url: must not hold a user"}},
+		{"http", replace("  key_file: api.key", "  key_file: api.key\n  base_url: http://api.example.com"), []string{":4: api.base_url: is http to \"api.example.com\", which anyone on the way can read; write https"}},
+		{"user in URL", replace("  key_file: api.key", "  key_file: api.key\n  base_url: https://u:SECRET@api.example.com"), []string{":4: api.base_url: has a user or password in it; leave it out"}},
 		{"undefined variable", replace("merchant: acme", "merchant: ${NOBODY_SET_THIS}"), []string{":1: merchant: names the environment variable NOBODY_SET_THIS, which is not set"}},
 		{"broken variable", replace("merchant: acme", "merchant: a${b"), []string{":1: merchant: has a `${` that names no environment variable"}},
 		{"ranges", replace("  key_file: api.key", "  key_file: api.key\n  concurrency: 0\n  backoff_min: 5s\n  backoff_max: 1s\n  max_attempts: -1"),
@@ -206,19 +206,6 @@ func TestParseSize(t *testing.T) {
 	for _, text := range []string{"", "-1", "1.5GiB", "GiB", "9999999TiB", "1gb", "0x10", "+5"} {
 		if got, ok := parseSize(text); ok {
 			t.Errorf("parseSize(%q) = %d, want it refused", text, got)
-		}
-	}
-}
-
-func TestBaseURL(t *testing.T) {
-	for _, good := range []string{"https://api.momentpay.net", "https://x.example/base", "http://127.0.0.1:8022", "http://[::1]:1", "http://localhost:9", "http://LOCALHOST:9", "http://[::ffff:127.0.0.1]:9"} {
-		if what := baseURLProblem(good); what != "" {
-			t.Errorf("%s is refused: %s", good, what)
-		}
-	}
-	for _, bad := range []string{"", "api.momentpay.net", "ftp://x", "http://10.0.0.1", "http://localhost.example.com", "https://a@b", "https://a?b=c", "https://a#b", "https:x", "://"} {
-		if baseURLProblem(bad) == "" {
-			t.Errorf("%s is accepted", bad)
 		}
 	}
 }
