@@ -86,7 +86,7 @@ func (j *job) compose(ctx context.Context) error {
 			return j.Ledger.Outcomes(ctx, j.file.ID, from, outcomesPage)
 		}}
 		defer ahead.wait()
-		tally, err = report.Compose(report.Output{Results: results, Rejects: rejects, Layout: layoutOf(j.survey)}, recs, report.Pages(ahead.page))
+		tally, err = report.Compose(report.Output{Results: results, Rejects: rejects, Layout: j.survey.Layout}, recs, report.Pages(ahead.page))
 		return err
 	})
 	if err = errors.Join(err, results.Close(), rejects.Close()); err != nil {
@@ -94,8 +94,4 @@ func (j *job) compose(ctx context.Context) error {
 	}
 	j.tally = &tally
 	return nil
-}
-
-func layoutOf(s *billfile.Survey) report.Layout {
-	return report.Layout{Header: s.Layout.Header, Delimiter: s.Layout.Delimiter, Encoding: s.Layout.Encoding, Encoder: s.Layout.Encoder}
 }

@@ -274,7 +274,7 @@ func (w *validationWalk) run(ctx context.Context) error {
 		}
 		defer discard(results)
 		defer discard(rejects)
-		out = report.Output{Results: results, Layout: layoutOf(w.survey)}
+		out = report.Output{Results: results, Layout: w.survey.Layout}
 		if w.v.Code == "" {
 			out.Rejects = rejects
 		}
@@ -323,7 +323,7 @@ func (w *validationWalk) run(ctx context.Context) error {
 func (w *validationWalk) rejectAll(ctx context.Context, rejects io.Writer) error {
 	err := w.read(func(recs *billfile.Decoder) error {
 		return w.read(func(twin *billfile.Decoder) error {
-			_, err := report.Compose(report.Output{Rejects: rejects, Layout: layoutOf(w.survey)}, &listener{recs: recs, ctx: ctx}, unsent(twin))
+			_, err := report.Compose(report.Output{Rejects: rejects, Layout: w.survey.Layout}, &listener{recs: recs, ctx: ctx}, unsent(twin))
 			return err
 		})
 	})

@@ -32,7 +32,7 @@ type Output struct {
 	// no rejects file is to be published (see Tally.Attention).
 	Rejects io.Writer
 	// Layout of the bill file, which the rejects file shares. Needed with Rejects.
-	Layout Layout
+	Layout billfile.Layout
 }
 
 // Tally is what a walk counted.

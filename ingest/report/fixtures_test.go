@@ -93,12 +93,8 @@ func validate(ctx context.Context, t *testing.T, name string, content []byte, f 
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := r.survey.Layout
 	var results, rejects bytes.Buffer
-	out := report.Output{
-		Results: &results, Rejects: &rejects,
-		Layout: report.Layout{Header: l.Header, Delimiter: l.Delimiter, Encoding: l.Encoding, Encoder: l.Encoder},
-	}
+	out := report.Output{Results: &results, Rejects: &rejects, Layout: r.survey.Layout}
 	if r.tally, err = report.Validate(out, &noting{from: recs, codes: r.codes, hear: hear}); err != nil {
 		t.Fatal(err)
 	}

@@ -27,14 +27,6 @@ const (
 // The results file has all of it.
 const maxDetail = 4096
 
-// Layout is how a bill file is written, and so its rejects file: what is needed of a billfile.Layout.
-type Layout struct {
-	Header    []byte // in UTF-8 without byte order mark: any sep= line and the header record, line ends included
-	Delimiter rune
-	Encoding  string                         // "windows-1252" is the one that makes a difference here
-	Encoder   func(io.Writer) io.WriteCloser // UTF-8 in, the file's own encoding out, byte order mark first; nil: UTF-8
-}
-
 // rejects writes the rejects file: the bill file's header and the rows that need attention, each in its
 // original bytes with two cells more, error_code and error_detail.
 //
@@ -59,7 +51,7 @@ type Layout struct {
 //   - A row too large to be held is a row of the two cells alone, behind an empty one: it has to be taken from the bill file.
 type rejects struct {
 	w      io.Writer
-	layout Layout
+	layout billfile.Layout
 	out    *bufio.Writer // set with the first row
 	enc    io.WriteCloser
 	buf    []byte
@@ -72,7 +64,7 @@ type rejects struct {
 	headerEnd []byte // line end of the header
 }
 
-func newRejects(w io.Writer, l Layout) (*rejects, error) {
+func newRejects(w io.Writer, l billfile.Layout) (*rejects, error) {
 	if l.Delimiter < ' ' && l.Delimiter != '\t' || l.Delimiter > '~' || l.Delimiter == '"' {
 		return nil, fmt.Errorf("write rejects: delimiter %q: not one ASCII character", l.Delimiter)
 	}
@@ -89,7 +81,7 @@ func newRejects(w io.Writer, l Layout) (*rejects, error) {
 }
 
 // headerCells reads the names of the header, in lower case, past a sep= line, which may stand in quotes.
-func headerCells(l Layout) ([]string, error) {
+func headerCells(l billfile.Layout) ([]string, error) {
 	h := l.Header
 	first, rest, _ := bytes.Cut(h, []byte("\n"))
 	if sep := strings.Trim(string(first), "\"\r"); len(sep) == len("sep=;") && strings.EqualFold(sep[:4], "sep=") {
@@ -126,12 +118,8 @@ func (r *rejects) row(rec *billfile.Record, o *ledger.Outcome) error {
 
 // begin writes the header.
 func (r *rejects) begin() error {
-	w := r.w
-	if r.layout.Encoder != nil {
-		r.enc = r.layout.Encoder(w)
-		w = r.enc
-	}
-	r.out = bufio.NewWriterSize(w, 64<<10)
+	r.enc = r.layout.Encoder(r.w)
+	r.out = bufio.NewWriterSize(r.enc, 64<<10)
 	body, _ := cutLineEnd(r.layout.Header)
 	b := append(r.buf[:0], body...)
 	if r.code < 0 {
@@ -152,9 +140,6 @@ func (r *rejects) close() error {
 	}
 	if err := r.out.Flush(); err != nil {
 		return err
-	}
-	if r.enc == nil {
-		return nil
 	}
 	return r.enc.Close()
 }

@@ -18,7 +18,7 @@ import (
 )
 
 // rejectsOf writes the rejects file of rows that all need attention, for the reason o gives.
-func rejectsOf(l report.Layout, o ledger.Outcome, recs ...billfile.Record) (string, error) {
+func rejectsOf(l billfile.Layout, o ledger.Outcome, recs ...billfile.Record) (string, error) {
 	var outcomes []ledger.Outcome
 	for i := range recs {
 		recs[i].Row, recs[i].Line, recs[i].Span = i+1, i+2, 1
@@ -138,7 +138,7 @@ func TestRejectsOwnEncoding(t *testing.T) {
 			"\x001\x00,\x00\xe9\x00,\x00b\x00a\x00d\x00,\x00\"\x21\x92\x00\"\x00\n"},
 	} {
 		l := layoutOf("a,b\n", ',', c.encoding)
-		l.Encoder = billfile.Layout{Encoding: c.encoding, BOM: c.bom}.Encoder
+		l.BOM = c.bom
 		got, err := rejectsOf(l, ledger.Outcome{Code: "bad", Detail: "→"}, raw("1,é\n"))
 		if err != nil {
 			t.Fatal(err)
@@ -150,7 +150,7 @@ func TestRejectsOwnEncoding(t *testing.T) {
 }
 
 func TestRejectsLayout(t *testing.T) {
-	for _, l := range []report.Layout{
+	for _, l := range []billfile.Layout{
 		layoutOf("a,b\n", 0, ""),
 		layoutOf("a,b\n", '"', ""),
 		layoutOf("a,b\n", '→', ""),
@@ -168,9 +168,8 @@ func TestRejectsLayout(t *testing.T) {
 }
 
 // layoutOf is the layout of a file with this header.
-func layoutOf(header string, delim rune, encoding string) report.Layout {
-	l := billfile.Layout{Encoding: encoding}
-	return report.Layout{Header: []byte(header), Delimiter: delim, Encoding: encoding, Encoder: l.Encoder}
+func layoutOf(header string, delim rune, encoding string) billfile.Layout {
+	return billfile.Layout{Header: []byte(header), Delimiter: delim, Encoding: encoding}
 }
 
 // strictRecord is one record as a strict reader meets it.

@@ -42,10 +42,6 @@ func NamesOf(stem string) Names {
 	}
 }
 
-// All lists the names in the order in which reports are published: the summary last, so that whoever sees it
-// finds the others there.
-func (n Names) All() []string { return []string{n.Ack, n.Results, n.Rejects, n.Summary} }
-
 // Stem is what the names of a file's reports begin with: NAME-HHHHHHHH, or NAME-HHHHHHHH-n for the n-th
 // delivery of the same content (n from 1; 1 has no suffix). NAME is name without its last extension, HHHHHHHH the
 // first 8 digits of sha256 (hex). A long NAME is cut between characters, so that every report name and

@@ -39,19 +39,21 @@ func TestStem(t *testing.T) {
 		if got != c.want {
 			t.Errorf("Stem(%q, %q, %d) = %q, want %q", c.name, c.sha256, c.n, got, c.want)
 		}
-		for _, name := range report.NamesOf(got).All() {
-			if len(name) > 255 {
-				t.Errorf("name of %d bytes: %q", len(name), name)
-			}
+		if name := report.NamesOf(got).Summary; len(name) > 255 {
+			t.Errorf("name of %d bytes: %q", len(name), name)
 		}
 	}
 }
 
 func TestNames(t *testing.T) {
-	got := report.NamesOf("bills-9f86d081").All()
-	want := []string{"bills-9f86d081.ack.json", "bills-9f86d081.results.csv", "bills-9f86d081.rejects.csv", "bills-9f86d081.summary.json"}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
+	want := report.Names{
+		Ack:     "bills-9f86d081.ack.json",
+		Results: "bills-9f86d081.results.csv",
+		Rejects: "bills-9f86d081.rejects.csv",
+		Summary: "bills-9f86d081.summary.json",
+	}
+	if got := report.NamesOf("bills-9f86d081"); got != want {
+		t.Errorf("names %+v, want %+v", got, want)
 	}
 }
 
