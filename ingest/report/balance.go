@@ -10,95 +10,111 @@ import (
 	"billdrop/ingest/ledger"
 )
 
-// match checks that o is an outcome of rec, and one that such a record can have: a row with problems is
-// invalid and was never sent, a row without is not invalid, and a bill that is said to be there has an id.
+// match checks that o is an outcome of rec, and one that such a record can have: a row with problems is invalid,
+// a row without problems is not, and neither an invalid row nor one that was not sent shows a trace of a send.
+// A bill that the report says exists has an id.
 func match(rec *billfile.Record, o *ledger.Outcome) error {
-	differ := func(what string, record, outcome any) error {
-		return fmt.Errorf("%w: row %d (line %d): %s: the file says %v, the outcome %v", ErrUnbalanced, rec.Row, rec.Line, what, record, outcome)
+	if o.Row != rec.Row {
+		return differs(rec, "row", rec.Row, o.Row)
 	}
-	untrue := func(what string) error {
-		return fmt.Errorf("%w: row %d (line %d) is said to be %s %s", ErrUnbalanced, rec.Row, rec.Line, o.Status, what)
+	if o.Line != rec.Line {
+		return differs(rec, "line", rec.Line, o.Line)
 	}
-	switch valid := len(rec.Problems) == 0; {
-	case o.Row != rec.Row:
-		return differ("row", rec.Row, o.Row)
-	case o.Line != rec.Line:
-		return differ("line", rec.Line, o.Line)
-	case !known(o.Status):
-		return untrue("which is no status")
-	case valid && o.Status == ledger.Invalid:
-		return untrue("and has no problem")
-	case !valid && o.Status != ledger.Invalid:
-		return untrue("and has problems: " + rec.Problems[0].Code)
-	case valid && o.Reference != rec.Bill.Reference:
-		return differ("bill reference", rec.Bill.Reference, o.Reference)
-	case valid && o.Currency != rec.Bill.Currency:
-		return differ("currency", rec.Bill.Currency, o.Currency)
-	case valid && o.Amount != rec.Bill.Amount:
-		return differ("amount", rec.Bill.Amount, o.Amount)
+	if !known(o.Status) {
+		return untrue(o, "which is not a status")
 	}
-	switch o.Status {
-	case ledger.Created:
-		if o.BillID == "" || o.Attempts < 1 || o.Key == "" {
-			return untrue("without a bill id, a send and its key")
+	if len(rec.Problems) > 0 {
+		if o.Status != ledger.Invalid {
+			return untrue(o, "but has a problem: "+rec.Problems[0].Code)
 		}
-	case ledger.Existing:
-		if o.BillID == "" {
-			return untrue("without a bill id")
-		}
-	case ledger.Invalid, ledger.NotSent:
+	} else if err := matchValid(&rec.Bill, rec, o); err != nil {
+		return err
+	}
+
+	if o.Status == ledger.Invalid || o.Status == ledger.NotSent {
 		if o.BillID != "" || o.Attempts != 0 || o.Key != "" {
-			return untrue("and to have been sent")
+			return untrue(o, "but has a bill id, a send or a key")
+		}
+	}
+	if o.Status == ledger.Created || o.Status == ledger.Existing {
+		if o.BillID == "" {
+			return untrue(o, "but has no bill id")
+		}
+	}
+	if o.Status == ledger.Created {
+		if o.Attempts < 1 || o.Key == "" {
+			return untrue(o, "but has no send or no key")
 		}
 	}
 	return nil
 }
 
+// matchValid is match's part about a row without problems: the outcome is about the same bill.
+func matchValid(b *billfile.Bill, rec *billfile.Record, o *ledger.Outcome) error {
+	if o.Status == ledger.Invalid {
+		return untrue(o, "but has no problem")
+	}
+	if o.Reference != b.Reference {
+		return differs(rec, "bill reference", b.Reference, o.Reference)
+	}
+	if o.Currency != b.Currency {
+		return differs(rec, "currency", b.Currency, o.Currency)
+	}
+	if o.Amount != b.Amount {
+		return differs(rec, "amount", b.Amount, o.Amount)
+	}
+	return nil
+}
+
+func differs(rec *billfile.Record, what string, record, outcome any) error {
+	return fmt.Errorf("%w: row %d (line %d): %s: the file has %v, the outcome %v", ErrUnbalanced, rec.Row, rec.Line, what, record, outcome)
+}
+
+func untrue(o *ledger.Outcome, why string) error {
+	return fmt.Errorf("%w: row %d (line %d) is recorded as %q, %s", ErrUnbalanced, o.Row, o.Line, o.Status, why)
+}
+
 func known(s ledger.Status) bool { return slices.Contains(ledger.Statuses[:], s) }
 
-// Balance checks what a walk counted against everything else that is known of the file: totals, the sums that
-// the ledger made of the same outcomes; rows and lines, what the validation counted. An error wraps
-// ErrUnbalanced and names the first thing that differs.
+// Balance checks the counts and sums of a walk against everything else that is known of the file: totals, the
+// ledger's own sums over the same outcomes; rows and lines, the counts of the validation. An error wraps
+// ErrUnbalanced and names the first difference.
 func Balance(t Tally, totals ledger.Totals, rows int, lines ledger.Lines) error {
-	if sum := lines.Header + lines.Blank + lines.Data; lines.Total != sum {
-		return fmt.Errorf("%w: %d physical lines, but header, blank and data lines make %d", ErrUnbalanced, lines.Total, sum)
-	}
-	for _, s := range slices.Sorted(maps.Keys(totals.Rows)) {
-		if !known(s) && totals.Rows[s] != 0 {
-			return fmt.Errorf("%w: the ledger counts rows of status %q, which is no status", ErrUnbalanced, s)
-		}
-	}
 	counted := 0
-	for _, n := range t.Rows {
-		counted += n
+	for _, s := range unionKeys(t.Rows, totals.Rows) {
+		if !known(s) && (t.Rows[s] != 0 || totals.Rows[s] != 0) {
+			return fmt.Errorf("%w: rows are counted under %q, which is not a status", ErrUnbalanced, s)
+		}
+		counted += t.Rows[s]
 	}
 	for _, c := range []struct {
 		what      string
 		got, want int
 	}{
-		{"records, and validation counted", t.Records, rows},
-		{"data lines, and validation counted", t.Lines, lines.Data},
-		{"rows by status, and records are", counted, t.Records},
-		{"sends, and the ledger counts", t.Attempts, totals.Attempts},
-		{"repeated sends, and the ledger counts", t.Resends, totals.Resends},
+		{"physical lines; header, blank and data lines are", lines.Total, lines.Header + lines.Blank + lines.Data},
+		{"records; the validation counted", t.Records, rows},
+		{"data lines; the validation counted", t.Lines, lines.Data},
+		{"rows by status; its records are", counted, t.Records},
+		{"sends; the ledger counts", t.Attempts, totals.Attempts},
+		{"repeated sends; the ledger counts", t.Resends, totals.Resends},
 	} {
 		if c.got != c.want {
 			return fmt.Errorf("%w: the report has %d %s %d", ErrUnbalanced, c.got, c.what, c.want)
 		}
 	}
 	if s, ok := firstDifference(t.Rows, totals.Rows); ok {
-		return fmt.Errorf("%w: the report has %d rows %s, and the ledger counts %d", ErrUnbalanced, t.Rows[s], s, totals.Rows[s])
+		return fmt.Errorf("%w: the report has %d rows %s; the ledger counts %d", ErrUnbalanced, t.Rows[s], s, totals.Rows[s])
 	}
 	for _, currency := range unionKeys(t.Amounts, totals.Amounts) {
 		if s, ok := firstDifference(t.Amounts[currency], totals.Amounts[currency]); ok {
-			return fmt.Errorf("%w: the report has %d minor units of %q %s, and the ledger counts %d",
+			return fmt.Errorf("%w: the report has %d minor units of %q %s; the ledger counts %d",
 				ErrUnbalanced, t.Amounts[currency][s], currency, s, totals.Amounts[currency][s])
 		}
 	}
 	return nil
 }
 
-// firstDifference finds the first key, in order, whose values differ; a key that is missing has the value 0.
+// firstDifference returns the first key, in order, whose values differ. A missing key has the value 0.
 func firstDifference[K cmp.Ordered, V comparable](a, b map[K]V) (K, bool) {
 	for _, k := range unionKeys(a, b) {
 		if a[k] != b[k] {
@@ -109,6 +125,7 @@ func firstDifference[K cmp.Ordered, V comparable](a, b map[K]V) (K, bool) {
 	return none, false
 }
 
+// unionKeys returns the keys of both maps, in order, each once.
 func unionKeys[K cmp.Ordered, V any](a, b map[K]V) []K {
 	keys := slices.AppendSeq(slices.Collect(maps.Keys(a)), maps.Keys(b))
 	slices.Sort(keys)

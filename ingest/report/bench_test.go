@@ -29,7 +29,7 @@ func BenchmarkCompose(b *testing.B) {
 					o.Code, o.Detail = "http_422", "Unprocessable Content: amount_due is above what this merchant may bill"
 				}
 			}
-			layout := billfile.Layout{Header: []byte("bill_reference,amount_due,currency,bill_date,due_date,account_reference,customer_reference,customer_name\r\n"), Delimiter: ','}
+			layout := layoutOf("bill_reference,amount_due,currency,bill_date,due_date,account_reference,customer_reference,customer_name\r\n", ',', "")
 			b.ReportAllocs()
 			for b.Loop() {
 				var size counter

@@ -48,7 +48,7 @@ func seq(outcomes []ledger.Outcome) iter.Seq2[ledger.Outcome, error] {
 	}
 }
 
-var commas = billfile.Layout{Header: []byte("bill_reference,amount_due\n"), Delimiter: ','}
+var commas = layoutOf("bill_reference,amount_due\n", ',', "")
 
 func TestComposeGolden(t *testing.T) {
 	recs := []billfile.Record{

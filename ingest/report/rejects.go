@@ -3,10 +3,9 @@ package report
 import (
 	"bufio"
 	"bytes"
-	"encoding/csv"
-	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -22,6 +21,9 @@ const (
 	codeColumn   = "error_code"
 	detailColumn = "error_detail"
 )
+
+// codeLetters are the characters of codes and statuses, which stand in cells without quotes.
+const codeLetters = "abcdefghijklmnopqrstuvwxyz0123456789_"
 
 // maxDetail bounds an error_detail, in bytes, so that the cell never makes a row too large to be read again.
 // The results file has all of it.
@@ -58,45 +60,30 @@ type rejects struct {
 	ends   []int // scratch: where the cells of a record end
 
 	delim     byte
-	cells     int    // of the header
-	code      int    // column of error_code, -1 = the file has none
-	detail    int    // column of error_detail, -1 = the file has none
-	headerEnd []byte // line end of the header
+	cells     int            // of the header
+	code      int            // column of error_code, -1 = the file has none
+	detail    int            // column of error_detail, -1 = the file has none
+	headerEnd []byte         // line end of the header
+	own       *regexp.Regexp // the two cells at the end of a row as this writer writes them
 }
 
 func newRejects(w io.Writer, l billfile.Layout) (*rejects, error) {
-	if l.Delimiter < ' ' && l.Delimiter != '\t' || l.Delimiter > '~' || l.Delimiter == '"' {
-		return nil, fmt.Errorf("write rejects: delimiter %q: not one ASCII character", l.Delimiter)
+	if l.Delimiter < 1 || l.Delimiter >= utf8.RuneSelf || len(l.Columns) == 0 {
+		return nil, fmt.Errorf("write rejects: a header of %d columns with delimiter %q", len(l.Columns), l.Delimiter)
 	}
-	names, err := headerCells(l)
-	if err != nil {
-		return nil, fmt.Errorf("write rejects: read header: %w", err)
-	}
-	r := &rejects{w: w, layout: l, delim: byte(l.Delimiter), cells: len(names)}
-	r.code, r.detail = slices.Index(names, codeColumn), slices.Index(names, detailColumn)
+	r := &rejects{w: w, layout: l, delim: byte(l.Delimiter), cells: len(l.Columns)}
+	r.code, r.detail = columnOf(l, codeColumn), columnOf(l, detailColumn)
+	delim := regexp.QuoteMeta(string(l.Delimiter))
+	r.own = regexp.MustCompile(delim + "[" + codeLetters + "]+" + delim + `"(?:[^"]|"")*"$`)
 	if _, r.headerEnd = cutLineEnd(l.Header); len(r.headerEnd) == 0 {
 		r.headerEnd = []byte("\n")
 	}
 	return r, nil
 }
 
-// headerCells reads the names of the header, in lower case, past a sep= line, which may stand in quotes.
-func headerCells(l billfile.Layout) ([]string, error) {
-	h := l.Header
-	first, rest, _ := bytes.Cut(h, []byte("\n"))
-	if sep := strings.Trim(string(first), "\"\r"); len(sep) == len("sep=;") && strings.EqualFold(sep[:4], "sep=") {
-		h = rest
-	}
-	c := csv.NewReader(bytes.NewReader(h))
-	c.Comma = l.Delimiter
-	names, err := c.Read()
-	if err == io.EOF {
-		return nil, errors.New("there is none")
-	}
-	for i, name := range names {
-		names[i] = strings.ToLower(strings.TrimSpace(name))
-	}
-	return names, err
+// columnOf returns the index of a column, -1 where the file does not have it.
+func columnOf(l billfile.Layout, name string) int {
+	return slices.IndexFunc(l.Columns, func(c string) bool { return strings.EqualFold(c, name) })
 }
 
 // row writes one record.
@@ -176,26 +163,24 @@ func (r *rejects) extend(b, body []byte, s shape, o *ledger.Outcome) []byte {
 		}
 	}
 	last := r.code == r.cells-2 && r.detail == r.cells-1
-	switch {
-	case len(body) == 0, bare && last:
+	if len(body) == 0 || bare && last {
 		return r.addBoth(append(b, body...), o)
-	case s == regular && (r.code >= 0 || r.detail >= 0):
-		return r.addMissing(r.replace(b, body, o), o)
-	case r.code >= 0 && r.detail >= 0:
-		cut, ours := ownCells(body, r.delim)
-		switch {
-		case ours && last:
-			return r.addBoth(append(b, body[:cut]...), o)
-		case s == ragged:
-			return append(b, body...)
-		default:
-			return r.addBoth(append(b, body...), o)
-		}
-	case s == broken:
-		return r.addBoth(append(b, body...), o)
-	default:
-		return r.addMissing(append(b, body...), o)
 	}
+	if s == regular && (r.code >= 0 || r.detail >= 0) {
+		return r.addMissing(r.replace(b, body, o), o)
+	}
+	if r.code >= 0 && r.detail >= 0 {
+		if own := r.own.FindIndex(body); own != nil && last {
+			return r.addBoth(append(b, body[:own[0]]...), o)
+		}
+		if s == ragged {
+			return append(b, body...)
+		}
+	}
+	if s == broken {
+		return r.addBoth(append(b, body...), o)
+	}
+	return r.addMissing(append(b, body...), o)
 }
 
 // replace appends a regular record with the cells of the two columns that it has replaced.
@@ -240,7 +225,7 @@ func (r *rejects) appendCode(b []byte, o *ledger.Outcome) []byte {
 	if code == "" {
 		code = string(o.Status)
 	}
-	if !plain(code) {
+	if strings.Trim(code, codeLetters) != "" {
 		return r.appendQuoted(b, code)
 	}
 	return append(b, code...)
@@ -291,18 +276,6 @@ func (r *rejects) appendQuoted(b []byte, s string) []byte {
 	return append(b, '"')
 }
 
-// plain reports whether s is made of the characters of a code, and so needs no quotes.
-func plain(s string) bool {
-	for _, c := range []byte(s) {
-		if !isCodeByte(c) {
-			return false
-		}
-	}
-	return s != ""
-}
-
-func isCodeByte(c byte) bool { return c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '_' }
-
 // cellEnds appends to ends where each cell of a well-formed record ends.
 func cellEnds(ends []int, body []byte, delim byte) []int {
 	quoted := false
@@ -317,43 +290,11 @@ func cellEnds(ends []int, body []byte, delim byte) []int {
 	return append(ends, len(body))
 }
 
-// ownCells finds the two cells at the end of body if they stand as appendCode and appendDetail write them: a
-// delimiter, a code, a delimiter, a quoted text. It returns where they begin.
-func ownCells(body []byte, delim byte) (int, bool) {
-	i := len(body) - 1
-	if i < 0 || body[i] != '"' {
-		return 0, false
-	}
-	for i--; ; i -= 2 { // over the text: doubled quotes in pairs, up to the opening one
-		i = bytes.LastIndexByte(body[:max(0, i+1)], '"')
-		if i < 1 {
-			return 0, false
-		}
-		if body[i-1] != '"' {
-			break
-		}
-	}
-	if i--; body[i] != delim {
-		return 0, false
-	}
-	codeEnd := i
-	for i > 0 && isCodeByte(body[i-1]) {
-		i--
-	}
-	if i == codeEnd || i == 0 || body[i-1] != delim {
-		return 0, false
-	}
-	return i - 1, true
-}
-
 // cutLineEnd parts a record from its line end, which is empty, LF or CRLF.
 func cutLineEnd(raw []byte) (body, end []byte) {
-	n := len(raw)
-	switch {
-	case n > 1 && raw[n-1] == '\n' && raw[n-2] == '\r':
-		n -= 2
-	case n > 0 && raw[n-1] == '\n':
-		n--
+	body, found := bytes.CutSuffix(raw, []byte("\n"))
+	if found {
+		body = bytes.TrimSuffix(body, []byte("\r"))
 	}
-	return raw[:n], raw[n:]
+	return body, raw[len(body):]
 }

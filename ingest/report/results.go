@@ -62,23 +62,24 @@ func cell(s string) string {
 	return visible(s)
 }
 
-// visible replaces control, format (bidirectional and zero-width) and line separating characters by U+FFFD,
-// so that a record of a report is one physical line and reads as it is. The tab stays: it breaks nothing.
+// visible replaces hidden characters by U+FFFD, so that a record of a report is one physical line without
+// invisible text.
 func visible(s string) string {
-	clean := true
-	for i := range len(s) {
-		if c := s[i]; c < ' ' && c != '\t' || c >= 0x7f {
-			clean = false
-			break
+	for _, r := range s {
+		if (r < ' ' || r > '~') && hidden(r) { // most cells are ASCII, and need no call
+			return strings.Map(func(r rune) rune {
+				if hidden(r) {
+					return utf8.RuneError
+				}
+				return r
+			}, s)
 		}
 	}
-	if clean {
-		return s
-	}
-	return strings.Map(func(r rune) rune {
-		if r != '\t' && (unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || r == '\u2028' || r == '\u2029') {
-			return utf8.RuneError
-		}
-		return r
-	}, s)
+	return s
+}
+
+// hidden reports whether r is a control, format (bidirectional or zero-width) or line separating character, or
+// comes from bytes that are not UTF-8. The tab is not hidden: it breaks nothing.
+func hidden(r rune) bool {
+	return r != '\t' && (r == utf8.RuneError || unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp))
 }
