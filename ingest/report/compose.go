@@ -73,10 +73,11 @@ func Compose(out Output, recs Records, outcomes iter.Seq2[ledger.Outcome, error]
 			return Tally{}, err
 		}
 	}
-	switch rec, err := recs.Next(); {
-	case err == nil:
+	rec, err := recs.Next()
+	if err == nil {
 		return Tally{}, fmt.Errorf("%w: row %d (line %d) has no outcome", ErrUnbalanced, rec.Row, rec.Line)
-	case err != io.EOF:
+	}
+	if err != io.EOF {
 		return Tally{}, fmt.Errorf("read bill file: %w", err)
 	}
 	return w.close()

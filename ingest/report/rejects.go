@@ -169,12 +169,9 @@ func (r *rejects) extend(b, body []byte, s shape, o *ledger.Outcome) []byte {
 	if s == regular && (r.code >= 0 || r.detail >= 0) {
 		return r.addMissing(r.replace(b, body, o), o)
 	}
-	if r.code >= 0 && r.detail >= 0 {
-		if own := r.own.FindIndex(body); own != nil && last {
+	if last {
+		if own := r.own.FindIndex(body); own != nil {
 			return r.addBoth(append(b, body[:own[0]]...), o)
-		}
-		if s == ragged {
-			return append(b, body...)
 		}
 	}
 	if s == broken {
@@ -259,7 +256,7 @@ func (r *rejects) appendQuoted(b []byte, s string) []byte {
 	latin := r.layout.Encoding == "windows-1252"
 	start := len(b)
 	for _, c := range visible(s) {
-		if latin && c >= 0x80 {
+		if latin {
 			if _, ok := charmap.Windows1252.EncodeRune(c); !ok {
 				c = '?'
 			}
@@ -280,10 +277,10 @@ func (r *rejects) appendQuoted(b []byte, s string) []byte {
 func cellEnds(ends []int, body []byte, delim byte) []int {
 	quoted := false
 	for i, c := range body {
-		switch {
-		case c == '"':
+		if c == '"' {
 			quoted = !quoted
-		case c == delim && !quoted:
+		}
+		if c == delim && !quoted {
 			ends = append(ends, i)
 		}
 	}

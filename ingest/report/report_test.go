@@ -32,6 +32,9 @@ func TestStem(t *testing.T) {
 		{"", hash, 1, "file-9f86d081"},
 		{"bills.csv", "9f8", 1, "bills-9f8"},
 		{strings.Repeat("a", 250) + ".csv", hash, 1, strings.Repeat("a", 191) + "-9f86d081"},
+		{strings.Repeat("a", 191) + ".csv", hash, 1, strings.Repeat("a", 191) + "-9f86d081"},
+		{strings.Repeat("a", 192) + ".csv", hash, 1, strings.Repeat("a", 191) + "-9f86d081"},
+		{strings.Repeat("\x80", 250) + ".csv", hash, 1, "-9f86d081"}, // no character begins in it
 		{strings.Repeat("a", 250) + ".csv", hash, 31, strings.Repeat("a", 188) + "-9f86d081-31"},
 		{strings.Repeat("é", 120) + ".csv", hash, 1, strings.Repeat("é", 95) + "-9f86d081"}, // cut between characters
 	} {
@@ -213,7 +216,42 @@ func TestUnsent(t *testing.T) {
 		t.Errorf("held file: %+v, %+v", s.Rows, s.Amounts)
 	}
 	if !s.Attention() {
-		t.Error("a held file needs nobody's attention")
+		t.Error("a held file needs no attention")
+	}
+	for _, c := range []struct {
+		rows, invalid int
+		want          map[ledger.Status]int
+	}{
+		{0, 0, map[ledger.Status]int{}},
+		{2, 2, map[ledger.Status]int{ledger.Invalid: 2}},
+		{2, 0, map[ledger.Status]int{ledger.NotSent: 2}},
+	} {
+		if diff := cmp.Diff(c.want, report.Unsent(c.rows, c.invalid, nil).Rows); diff != "" {
+			t.Errorf("%d rows, %d invalid (-want +got):\n%s", c.rows, c.invalid, diff)
+		}
+	}
+}
+
+// TestAttention: a file needs attention for its outcome, for its code or for one row, and not otherwise.
+func TestAttention(t *testing.T) {
+	rows := func(s ledger.Status, n int) report.Rows {
+		return report.Rows{Total: n, By: map[ledger.Status]int{s: n, ledger.Created: 1}}
+	}
+	for _, c := range []struct {
+		name    string
+		summary report.Summary
+		want    bool
+	}{
+		{"completed", report.Summary{Outcome: ledger.Completed, Rows: rows(ledger.Existing, 3)}, false},
+		{"no such rows", report.Summary{Outcome: ledger.Completed, Rows: rows(ledger.Failed, 0)}, false},
+		{"one row", report.Summary{Outcome: ledger.Completed, Rows: rows(ledger.Failed, 1)}, true},
+		{"another outcome", report.Summary{Outcome: ledger.CompletedWithErrors, Rows: rows(ledger.Existing, 3)}, true},
+		{"no outcome", report.Summary{Rows: rows(ledger.Existing, 3)}, true},
+		{"a code", report.Summary{Outcome: ledger.Completed, Code: "over_limit", Rows: rows(ledger.Existing, 3)}, true},
+	} {
+		if got := c.summary.Attention(); got != c.want {
+			t.Errorf("%s: %v", c.name, got)
+		}
 	}
 }
 
