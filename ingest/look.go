@@ -33,8 +33,8 @@ func (l *look) remarks() []Remark {
 	add := func(kind, name, text string, since time.Time) {
 		list = append(list, Remark{Kind: kind, Name: name, Text: text, Since: since})
 	}
-	for _, o := range l.Odd {
-		add(RemarkStranger, o.Name, o.Why, l.at)
+	for _, o := range l.Ignored {
+		add(RemarkStranger, o.Name, o.Reason, l.at)
 	}
 	since := l.since()
 	for _, e := range l.Waiting {

@@ -1,7 +1,8 @@
-// Package inbox is one SFTP account: it lists, claims by rename, fetches, publishes and removes files, and tells
-// when a file in an inbox is complete. It alone speaks SSH and SFTP.
+// Package inbox is one SFTP account: it lists, renames, fetches, publishes and removes
+// files, and decides when a file in an inbox is complete. It alone speaks SSH and SFTP.
 //
-// Nothing here waits without end: a dead, hung or stalled server ends every call with ErrUnreachable.
+// Every wait is bounded: a dead, hung or stalled server ends every call with
+// ErrUnreachable.
 package inbox
 
 import (
@@ -18,25 +19,27 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// defaultTimeout is the Timeout of a Config that gives none.
+// defaultTimeout is the Timeout of a Config that has none.
 const defaultTimeout = 60 * time.Second
 
-// Config says where the account is, and how to log in. Address, User and KnownHostsFile are needed.
+// Config is where the account is and how to log in. Address, User and KnownHostsFile are
+// required.
 type Config struct {
-	Address        string // host, or host:port; port 22 where none is given
+	Address        string // host, or host:port; the default port is 22
 	User           string
-	PrivateKeyFile string        // readable by its owner alone, without passphrase
-	PasswordFile   string        // one line; with neither file, the SSH agent at SSH_AUTH_SOCK
-	KnownHostsFile string        // as OpenSSH's; hashed names, ports and @cert-authority included
-	Timeout        time.Duration // a call without progress this long is given up; 0 = 60 s
+	PrivateKeyFile string        // readable by its owner alone, without a passphrase
+	PasswordFile   string        // one line; without either file, the SSH agent at SSH_AUTH_SOCK logs in
+	KnownHostsFile string        // in OpenSSH's format: hashed names, ports, @cert-authority
+	Timeout        time.Duration // a call without progress for this long fails; 0 = 60 s
 }
 
-// Account is a logged-in SFTP account. It owns one connection and the goroutines that watch over it.
+// Account is a logged-in SFTP account. It owns one connection and the goroutines that watch it.
 //
-// Methods may be called concurrently; they share the connection, so a call that is given up or cancelled ends the
-// connection for all of them, and every later call returns ErrUnreachable. Calls are bounded: they return an
-// error at most about an eighth over Timeout after the last progress, and at once when their context is done. Where the
-// connection breaks during a call that changes something, nobody knows whether the change was made.
+// Methods may be called concurrently. They share the connection: a call that times out or is
+// cancelled ends it for all of them, and every later call returns ErrUnreachable. A call
+// returns at once when its context is done, and otherwise at most 1.125 × Timeout after the
+// last progress. A call that was to change something may have changed it when the connection
+// breaks.
 type Account struct {
 	cfg   Config
 	where string // for errors: the server's address
@@ -45,7 +48,7 @@ type Account struct {
 	sftp  *sftp.Client
 	stall stall
 	done  chan struct{}  // closed by end
-	wg    sync.WaitGroup // the watching goroutines
+	wg    sync.WaitGroup // the goroutines that watch the connection
 
 	mu    sync.Mutex
 	cause error // why the connection ended; nil while it lives
@@ -57,8 +60,9 @@ var (
 	errLost    = errors.New("the connection was lost")
 )
 
-// Dial connects, checks the host key, logs in and starts SFTP, all within cfg.Timeout. ctx is for that alone. Errors wrap
-// ErrConfig, ErrUnreachable, ErrHostKey, ErrLogin or ErrRefused (the server offers no SFTP), or ctx's own.
+// Dial connects, checks the host key, logs in and starts SFTP, all within cfg.Timeout. ctx
+// bounds Dial alone, not the account. Errors wrap ErrConfig, ErrUnreachable, ErrHostKey,
+// ErrLogin, ErrRefused (the server does not offer SFTP), or the cause of ctx.
 func Dial(ctx context.Context, cfg Config) (*Account, error) {
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = defaultTimeout
@@ -66,7 +70,7 @@ func Dial(ctx context.Context, cfg Config) (*Account, error) {
 	address := withPort(cfg.Address)
 	op := "connect to sftp server " + address
 	if cfg.Address == "" || cfg.User == "" {
-		return nil, &Error{Op: "connect to sftp server", Kind: ErrConfig, Err: errors.New("address or user is missing"), Next: "set sftp.address and sftp.user"}
+		return nil, &Error{Op: "connect to sftp server", Kind: ErrConfig, Err: errors.New("the address or the user is missing"), Hint: "set sftp.address and sftp.user"}
 	}
 	deadline := time.Now().Add(cfg.Timeout)
 	keys, err := readHostKeys(op, cfg.KnownHostsFile, address)
@@ -89,7 +93,7 @@ func Dial(ctx context.Context, cfg Config) (*Account, error) {
 		if ctx.Err() != nil {
 			return nil, interrupted(ctx, op)
 		}
-		return nil, &Error{Op: op, Kind: ErrUnreachable, Err: err, Next: "check sftp.address, the network and whether the server is up"}
+		return nil, &Error{Op: op, Kind: ErrUnreachable, Err: err, Hint: "check sftp.address, the network, and that the server is up"}
 	}
 	a.conn = &wire{Conn: conn, stall: &a.stall}
 	release := context.AfterFunc(ctx, func() { conn.Close() })
@@ -109,7 +113,7 @@ func Dial(ctx context.Context, cfg Config) (*Account, error) {
 	return a, nil
 }
 
-// handshake takes a fresh connection to a running SFTP session, before the deadline.
+// handshake turns a fresh connection into a running SFTP session, before the deadline.
 func (a *Account) handshake(op string, deadline time.Time, keys *hostKeys, login *login) error {
 	if err := a.conn.SetDeadline(deadline); err != nil {
 		return &Error{Op: op, Kind: ErrUnreachable, Err: err}
@@ -128,10 +132,10 @@ func (a *Account) handshake(op string, deadline time.Time, keys *hostKeys, login
 		if time.Now().Before(deadline) && noSFTP(err) {
 			return &Error{
 				Op: op, Kind: ErrRefused, Err: fmt.Errorf("start sftp: %w", err),
-				Next: fmt.Sprintf("have SFTP enabled for user %q on the server", a.cfg.User),
+				Hint: fmt.Sprintf("enable SFTP for user %q on the server", a.cfg.User),
 			}
 		}
-		return &Error{Op: op, Kind: ErrUnreachable, Err: fmt.Errorf("start sftp: %w", err), Next: a.next(ErrUnreachable)}
+		return &Error{Op: op, Kind: ErrUnreachable, Err: fmt.Errorf("start sftp: %w", err), Hint: a.hint(ErrUnreachable)}
 	}
 	if err := a.conn.SetDeadline(time.Time{}); err != nil {
 		return &Error{Op: op, Kind: ErrUnreachable, Err: err}
@@ -139,7 +143,8 @@ func (a *Account) handshake(op string, deadline time.Time, keys *hostKeys, login
 	return nil
 }
 
-// handshakeError tells apart a host key, a login and a network that is to blame.
+// handshakeError returns what is to blame for a failed handshake: the host key, the login or
+// the network.
 func (a *Account) handshakeError(op string, err error, keys *hostKeys, login *login) error {
 	if keys.refusal != nil {
 		keys.refusal.Op = op
@@ -150,25 +155,28 @@ func (a *Account) handshakeError(op string, err error, keys *hostKeys, login *lo
 	text := err.Error()
 	switch {
 	case errors.As(err, &netErr) && netErr.Timeout():
-		return &Error{Op: op, Kind: ErrUnreachable, Err: fmt.Errorf("no login within %v", a.cfg.Timeout), Next: a.next(ErrUnreachable)}
+		return &Error{Op: op, Kind: ErrUnreachable, Err: fmt.Errorf("no login within %v", a.cfg.Timeout), Hint: a.hint(ErrUnreachable)}
 	case errors.As(err, &noCommon):
-		return &Error{Op: op, Kind: ErrUnreachable, Err: err, Next: "the server speaks only outdated SSH algorithms, or is no SSH server; ask its operator"}
+		return &Error{Op: op, Kind: ErrUnreachable, Err: err, Hint: "the server offers only outdated SSH algorithms; ask its operator for current ones"}
 	case keys.trusted && (strings.Contains(text, "unable to authenticate") ||
-		strings.Contains(text, "authentication") || strings.Contains(text, "unexpected message type 51")): // the library has no type for these; 51 refuses a login
-		return &Error{Op: op, Kind: ErrLogin, Err: fmt.Errorf("user %q with %s", a.cfg.User, login.with), Next: login.fix}
+		strings.Contains(text, "authentication") || strings.Contains(text, "unexpected message type 51")):
+		// The library has no type for these. Message 51 refuses a login (RFC 4252, section 5.1).
+		return &Error{Op: op, Kind: ErrLogin, Err: fmt.Errorf("user %q with %s", a.cfg.User, login.shown), Hint: login.hint}
 	default:
-		return &Error{Op: op, Kind: ErrUnreachable, Err: err, Next: "check that it is an SSH server, and that it lets this machine in"}
+		return &Error{Op: op, Kind: ErrUnreachable, Err: err, Hint: "check that sftp.address is an SSH server that admits this machine"}
 	}
 }
 
-// noSFTP reports whether starting SFTP failed because the server would not, rather than for the connection.
+// noSFTP reports whether SFTP did not start because the server refused it. Otherwise the
+// connection is to blame.
 func noSFTP(err error) bool {
 	var channel *ssh.OpenChannelError
-	text := err.Error() // the libraries have no type for the other two
+	text := err.Error() // the libraries have types for the first case alone
 	return errors.As(err, &channel) || strings.Contains(text, "subsystem request failed") || strings.Contains(text, "version packet")
 }
 
-// startSFTP opens the session, with the SFTP bytes counted on their way: they are what progress means.
+// startSFTP opens the session. It counts the SFTP bytes on their way, because they are what
+// counts as progress.
 func (a *Account) startSFTP() error {
 	session, err := a.ssh.NewSession()
 	if err != nil {
@@ -186,20 +194,20 @@ func (a *Account) startSFTP() error {
 	if err != nil {
 		return err
 	}
-	// Nobody is to read what a server says beside SFTP, but unread it would fill the channel.
+	// What a server writes beside SFTP is of no use, but unread it would fill the channel.
 	a.wg.Go(func() { _, _ = io.Copy(io.Discard, errs) })
 	if err := session.RequestSubsystem("sftp"); err != nil {
 		return err
 	}
-	// Reads and writes are pipelined: 64 packets of 32 KiB in flight fill a line at any usual round trip. Packet
-	// sizes stay at the library's own, which every server serves whole.
+	// Reads and writes are pipelined: 64 packets of 32 KiB in flight fill a line at any usual
+	// round trip. The packet size is the library's default, which every server serves whole.
 	pipe := &pipe{in: in, out: out, stall: &a.stall}
 	a.sftp, err = sftp.NewClientPipe(pipe, pipe,
 		sftp.UseConcurrentReads(true), sftp.UseConcurrentWrites(true), sftp.UseFstat(true))
 	return err
 }
 
-// watch starts the goroutines that notice a peer which is gone.
+// watch starts the goroutines that detect a dead peer.
 func (a *Account) watch() {
 	a.wg.Go(func() {
 		a.stall.run(a.cfg.Timeout, a.done, func() {
@@ -208,12 +216,13 @@ func (a *Account) watch() {
 	})
 	a.wg.Go(a.keepAlive)
 	a.wg.Go(func() {
-		_ = a.sftp.Wait() // returns when the connection has ended, for whatever reason
+		_ = a.sftp.Wait() // returns when the connection has ended
 		a.end(errLost)
 	})
 }
 
-// keepAlive asks the server for a life sign four times a timeout, so that an idle line stays open and its death is noticed.
+// keepAlive asks the server for a sign of life four times a timeout: an idle line stays open,
+// and a dead one is detected.
 func (a *Account) keepAlive() {
 	ticker := time.NewTicker(max(a.cfg.Timeout/4, time.Millisecond))
 	defer ticker.Stop()
@@ -233,7 +242,7 @@ func (a *Account) keepAlive() {
 	}
 }
 
-// end cuts the connection, once, and keeps the first cause. It does not wait.
+// end closes the connection, once, and keeps the first cause. It does not wait.
 func (a *Account) end(cause error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -245,31 +254,31 @@ func (a *Account) end(cause error) {
 	close(a.done)
 }
 
-// ended is why the connection ended, nil while it lives.
+// ended returns why the connection ended, nil while it lives.
 func (a *Account) ended() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.cause
 }
 
-// Close ends the connection and returns when all that belonged to it has ended. Calls under way end with ErrUnreachable.
-// Further calls do nothing. It never waits for the server.
+// Close ends the connection and returns when its goroutines have ended. Calls under way
+// return ErrUnreachable. It does not wait for the server. A second Close does nothing.
 func (a *Account) Close() error {
 	a.end(errClosed)
 	a.wg.Wait()
-	_ = a.sftp.Close() // the connection is cut already: there is nothing left to fail
+	_ = a.sftp.Close() // the connection is closed already: nothing is left to fail
 	_ = a.ssh.Wait()
 	return nil
 }
 
-// call runs one call, bounded by ctx and by the timeout. op and args name it in errors.
+// call runs f, bounded by ctx and by the timeout. op and args name the call in errors.
 func (a *Account) call(ctx context.Context, f func(op string) error, op string, args ...any) error {
 	op = fmt.Sprintf("%s on %s", fmt.Sprintf(op, args...), a.where)
 	if ctx.Err() != nil {
 		return interrupted(ctx, op)
 	}
 	if cause := a.ended(); cause != nil {
-		return &Error{Op: op, Kind: ErrUnreachable, Err: cause, Next: a.next(ErrUnreachable)}
+		return &Error{Op: op, Kind: ErrUnreachable, Err: cause, Hint: a.hint(ErrUnreachable)}
 	}
 	release := context.AfterFunc(ctx, func() { a.end(fmt.Errorf("an earlier call was interrupted: %w", context.Cause(ctx))) })
 	finish := a.stall.begin()
@@ -277,7 +286,7 @@ func (a *Account) call(ctx context.Context, f func(op string) error, op string, 
 	finish()
 	release()
 	if err == nil {
-		return nil // also where ctx was done too late to matter
+		return nil // also if ctx was done too late to matter
 	}
 	var own *local
 	if errors.As(err, &own) {
@@ -287,15 +296,15 @@ func (a *Account) call(ctx context.Context, f func(op string) error, op string, 
 		return interrupted(ctx, op)
 	}
 	if errors.Is(err, ErrUnreachable) {
-		a.end(errLost) // keeps the cause where there is one: a stall, most likely
+		a.end(errLost) // keeps an earlier cause: most likely a stall
 	}
 	if cause := a.ended(); cause != nil {
-		return &Error{Op: op, Kind: ErrUnreachable, Err: cause, Next: a.next(ErrUnreachable)}
+		return &Error{Op: op, Kind: ErrUnreachable, Err: cause, Hint: a.hint(ErrUnreachable)}
 	}
 	return err
 }
 
-// withPort is address with port 22 where it has none.
+// withPort returns address with port 22 if it has none.
 func withPort(address string) string {
 	if _, _, err := net.SplitHostPort(address); err == nil {
 		return address

@@ -9,46 +9,46 @@ import (
 	"github.com/pkg/sftp"
 )
 
-// What can go wrong, told by errors.Is. Every error of an Account that is not its caller's own (a context's, a
-// writer's, a reader's) is an *Error and wraps exactly one of these.
+// Kinds of failure. Every error of an Account is an *Error that wraps exactly one of these, except the
+// errors of the caller's own context, writer or reader.
 var (
-	// ErrUnreachable: no connection, a connection lost, or no progress within the timeout. What the call was to do
-	// may or may not have been done. The account is of no more use; dial again.
+	// ErrUnreachable: there is no connection, it was lost, or nothing moved within the timeout.
+	// The change that the call was to make may have been made. Dial again.
 	ErrUnreachable = errors.New("sftp server out of reach")
-	// ErrHostKey: the server's host key is unknown, changed or revoked. Nothing was sent to it, no login was tried.
+	// ErrHostKey: the server's host key is unknown, changed or revoked. No login was tried.
 	ErrHostKey = errors.New("host key not trusted")
 	// ErrLogin: the server refused the user with that key or password.
 	ErrLogin = errors.New("login refused")
-	// ErrConfig: something on this machine is not fit for use: a key or password file, known_hosts, the agent.
+	// ErrConfig: a file of this machine is not fit for use: a key, a password, known_hosts, the agent.
 	ErrConfig = errors.New("sftp configuration not usable")
-	// ErrNotExist: there is no such remote file or directory.
+	// ErrNotExist: the remote file or directory does not exist.
 	ErrNotExist = errors.New("no such remote file or directory")
-	// ErrNoDirectory: a remote directory that the call needs is missing.
+	// ErrNoDirectory: a remote directory that the call needs does not exist.
 	ErrNoDirectory = errors.New("remote directory is missing")
 	// ErrExists: the remote name is taken.
 	ErrExists = errors.New("remote name is taken")
-	// ErrNotRegular: the remote name is a directory, a link or something else that is no regular file.
+	// ErrNotRegular: the remote name is a directory, a link or another thing that is not a regular file.
 	ErrNotRegular = errors.New("not a regular file")
-	// ErrPermission: the server does not allow it to this user; a read-only server answers so.
+	// ErrPermission: the server does not permit it to this user. A read-only server answers so.
 	ErrPermission = errors.New("the server does not permit it")
-	// ErrFull: the server could not store what was written. SFTP's version 3 has no code of its own for a full disk; a
-	// failure of a write, a sync or a close is told as this.
+	// ErrFull: the server could not store the bytes. SFTP version 3 has no code for a full disk, so
+	// every failure of a write, a sync or a close without another reason is this one.
 	ErrFull = errors.New("the server could not store it")
-	// ErrRefused: the server failed or refused without saying why.
+	// ErrRefused: the server failed or refused without a reason.
 	ErrRefused = errors.New("the server refused")
-	// ErrChanged: the remote file grew, shrank or was written to while it was read, or fewer bytes came than it has.
+	// ErrChanged: the remote file was written to while it was read, or it is longer or shorter than
+	// the server announced.
 	ErrChanged = errors.New("remote file changed while it was read")
-	// ErrMismatch: what the server gives back is not what was sent to it.
+	// ErrMismatch: the bytes that were read back are not those that were sent.
 	ErrMismatch = errors.New("remote file differs from what was sent")
 )
 
-// Error is a failure of an SFTP account, for a person to read: what was tried and where, what went wrong, and what
-// to do next. It never holds a password or key material.
+// Error is a failure of an SFTP account. It never holds a password or key material.
 type Error struct {
-	Op   string // what was tried, where, on what
+	Op   string // what was tried, on what, where
 	Kind error  // one of the sentinels
-	Next string // what to do about it; "" where Kind says all
 	Err  error  // what was reported; may be nil
+	Hint string // what to do about it; "" where Kind says all
 }
 
 func (e *Error) Error() string {
@@ -56,13 +56,13 @@ func (e *Error) Error() string {
 	if e.Err != nil {
 		text += " (" + e.Err.Error() + ")"
 	}
-	if e.Next != "" {
-		text += ": " + e.Next
-	}
 	return text
 }
 
-// Unwrap gives the sentinel, and what was reported.
+// Advice returns what to do about the error.
+func (e *Error) Advice() string { return e.Hint }
+
+// Unwrap returns the sentinel and what was reported.
 func (e *Error) Unwrap() []error {
 	if e.Err == nil {
 		return []error{e.Kind}
@@ -70,13 +70,13 @@ func (e *Error) Unwrap() []error {
 	return []error{e.Kind, e.Err}
 }
 
-// local marks an error of the caller's own writer or reader, which no server is to blame for.
+// local marks an error of the caller's own writer or reader. The server is not to blame for it.
 type local struct{ err error }
 
 func (l *local) Error() string { return l.err.Error() }
 func (l *local) Unwrap() error { return l.err }
 
-// Status codes of SFTP versions after 3, which some servers use all the same
+// Status codes of later SFTP versions, which some servers send in version 3 too
 // (draft-ietf-secsh-filexfer-13, section 9.1).
 const (
 	fxUnsupported   = 8
@@ -87,7 +87,7 @@ const (
 	fxQuota         = 15
 )
 
-// kind is the sentinel for what the library reported of one request.
+// kind returns the sentinel for the error of one request, as the library reports it.
 func kind(err error) error {
 	var status *sftp.StatusError
 	switch {
@@ -111,18 +111,19 @@ func kind(err error) error {
 			return ErrRefused
 		}
 	default:
-		// The connection broke, or the server speaks another protocol: either way there is no going on with it.
+		// The connection broke, or the server speaks another protocol. Both end its use.
 		return ErrUnreachable
 	}
 }
 
-// unsupported reports whether the server answered that it has no such request, or none for this user.
+// unsupported reports whether the server does not have this request, or not for this user.
 func unsupported(err error) bool {
 	var status *sftp.StatusError
 	return errors.As(err, &status) && status.Code == fxUnsupported || errors.Is(err, os.ErrPermission)
 }
 
-// stored is kind for a write, a sync or a close, where a bare failure means that the bytes found no room.
+// stored is kind for a write, a sync or a close: a failure without a reason there means that the bytes
+// found no room.
 func stored(err error) error {
 	if k := kind(err); k != ErrRefused {
 		return k
@@ -130,8 +131,8 @@ func stored(err error) error {
 	return ErrFull
 }
 
-// next is what to do about a failure of this kind, where the call has nothing better to say.
-func (a *Account) next(kind error) string {
+// hint returns what to do about a failure of this kind, for calls that have nothing better to say.
+func (a *Account) hint(kind error) string {
 	switch kind {
 	case ErrPermission:
 		return fmt.Sprintf("let user %q read and write the feed's directories on the server", a.cfg.User)
@@ -140,17 +141,18 @@ func (a *Account) next(kind error) string {
 	case ErrFull:
 		return "make room on the server (disk, or the user's quota), then run again"
 	case ErrRefused:
-		return "look into the server's log for the reason"
+		return "look for the reason in the server's log"
 	case ErrUnreachable:
 		return "check the network and the server, then run again"
 	case ErrChanged, ErrMismatch:
-		return "run again; if it stays, find out who else writes there"
+		return "run again; if it happens again, find out who else writes there"
 	default:
 		return ""
 	}
 }
 
-// failure makes an error of kind in the call op. It leaves alone what is an *Error already, or a caller's own.
+// failure returns an error of this kind for the call op. An *Error, or an error of the caller's own, stays
+// as it is.
 func (a *Account) failure(op string, kind, err error) error {
 	var done *Error
 	var own *local
@@ -160,10 +162,10 @@ func (a *Account) failure(op string, kind, err error) error {
 	case errors.As(err, &own):
 		return fmt.Errorf("%s: %w", op, own.err)
 	}
-	return &Error{Op: op, Kind: kind, Next: a.next(kind), Err: err}
+	return &Error{Op: op, Kind: kind, Err: err, Hint: a.hint(kind)}
 }
 
-// interrupted is the error of a call that its context ended.
+// interrupted is the error of a call whose context ended.
 func interrupted(ctx context.Context, op string) error {
 	return fmt.Errorf("%s: %w", op, context.Cause(ctx))
 }

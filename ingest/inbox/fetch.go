@@ -9,9 +9,10 @@ import (
 	"github.com/pkg/sftp"
 )
 
-// Fetch copies a whole remote file to w and returns its size in bytes. Links are not followed: anything but a regular file is
-// ErrNotRegular. A file that is written to meanwhile, or that comes short, is ErrChanged. What w has got by the time of an error
-// is of no use. An error of w is passed on, and breaks nothing.
+// Fetch copies a whole remote file to w and returns its size in bytes. Links are not followed:
+// anything but a regular file is ErrNotRegular. A file that changes meanwhile, or has fewer
+// bytes than the server announced, is ErrChanged. After an error the bytes in w are of no use.
+// An error of w is returned as it is and leaves the account usable.
 func (a *Account) Fetch(ctx context.Context, name string, w io.Writer) (int64, error) {
 	var n int64
 	err := a.call(ctx, func(op string) (err error) {
@@ -35,13 +36,13 @@ func (a *Account) fetch(op, name string, w io.Writer) (n int64, err error) {
 		return 0, a.failure(op, kind(err), err)
 	}
 	defer func() {
-		// A file that was read has nothing left to lose; only a lost connection matters, and the next call tells.
+		// Closing a file that was read can fail for the connection alone. The next call reports that.
 		_ = f.Close()
 	}()
 	if err := a.unchanged(op, f, before); err != nil {
-		return 0, err // swapped, perhaps for a link, since it was looked at
+		return 0, err // replaced since lstat, perhaps by a link
 	}
-	sink := &sink{w: w, stall: &a.stall, room: before.Size}
+	sink := &sink{w: w, stall: &a.stall, left: before.Size}
 	if _, err := f.WriteTo(sink); err != nil {
 		if sink.over {
 			return sink.n, a.failure(op, ErrChanged, fmt.Errorf("it grew beyond %d bytes", before.Size))
@@ -49,12 +50,12 @@ func (a *Account) fetch(op, name string, w io.Writer) (n int64, err error) {
 		return sink.n, a.failure(op, kind(err), err)
 	}
 	if sink.n != before.Size {
-		return sink.n, a.failure(op, ErrChanged, fmt.Errorf("%d of %d bytes came", sink.n, before.Size))
+		return sink.n, a.failure(op, ErrChanged, fmt.Errorf("%d of %d bytes arrived", sink.n, before.Size))
 	}
 	return sink.n, a.unchanged(op, f, before)
 }
 
-// unchanged compares an open file with what was seen before it was opened.
+// unchanged compares an open file with its entry from before it was opened.
 func (a *Account) unchanged(op string, f *sftp.File, before Entry) error {
 	info, err := f.Stat()
 	if err != nil {
@@ -67,28 +68,29 @@ func (a *Account) unchanged(op string, f *sftp.File, before Entry) error {
 	return nil
 }
 
-// errRoom stops a transfer that brings more than was announced.
-var errRoom = errors.New("more bytes than announced")
+// errLonger stops a transfer of more bytes than the server announced.
+var errLonger = errors.New("more bytes than announced")
 
-// sink passes what arrives on to w, marks w's errors as the caller's own, and holds the bytes to what was announced.
+// sink passes bytes on to w, up to the announced number, and marks the errors of w as the
+// caller's own.
 type sink struct {
 	w     io.Writer
 	stall *stall
-	room  int64 // bytes still to come
-	n     int64 // bytes that came
+	left  int64 // bytes still to come
+	n     int64 // bytes passed on
 	over  bool
 }
 
 func (s *sink) Write(p []byte) (int, error) {
-	if int64(len(p)) > s.room {
+	if int64(len(p)) > s.left {
 		s.over = true
-		return 0, errRoom
+		return 0, errLonger
 	}
 	s.stall.busy.Add(1)
 	n, err := s.w.Write(p)
 	s.stall.busy.Add(-1)
 	s.n += int64(n)
-	s.room -= int64(n)
+	s.left -= int64(n)
 	if err == nil && n < len(p) {
 		err = io.ErrShortWrite
 	}

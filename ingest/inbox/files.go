@@ -13,12 +13,12 @@ import (
 	"time"
 )
 
-// Entry is one name in a remote directory, as lstat tells it: a symbolic link is told as the link.
+// Entry is one name in a remote directory, by lstat: a symbolic link is not followed.
 type Entry struct {
 	Name    string // base name
 	Size    int64  // bytes
 	ModTime time.Time
-	Regular bool // a regular file. Neither of the three: a device, a socket, a pipe
+	Regular bool // a regular file; all three are false for a device, a socket or a pipe
 	Dir     bool
 	Link    bool
 }
@@ -39,7 +39,8 @@ func oldestFirst(a, b Entry) int {
 	return cmp.Or(a.ModTime.Compare(b.ModTime), strings.Compare(a.Name, b.Name))
 }
 
-// List returns what is in a directory, oldest first, then by name. Errors wrap ErrNoDirectory and ErrPermission among others.
+// List returns the entries of a directory, oldest first, then by name. Errors wrap
+// ErrNoDirectory and ErrPermission among others.
 func (a *Account) List(ctx context.Context, dir string) ([]Entry, error) {
 	var entries []Entry
 	err := a.call(ctx, func(op string) error {
@@ -60,13 +61,13 @@ func (a *Account) List(ctx context.Context, dir string) ([]Entry, error) {
 	return entries, nil
 }
 
-// Lstat returns one name. Errors wrap ErrNotExist where there is none.
+// Lstat returns one entry. Errors wrap ErrNotExist if the name does not exist.
 func (a *Account) Lstat(ctx context.Context, name string) (Entry, error) {
 	var e Entry
 	err := a.call(ctx, func(op string) (err error) {
 		e, err = a.lstat(op, name)
 		return err
-	}, "look at %q", name)
+	}, "stat %q", name)
 	return e, err
 }
 
@@ -81,11 +82,13 @@ func (a *Account) lstat(op, name string) (Entry, error) {
 	return e, nil
 }
 
-// Rename moves a file, and never over another: ErrNotExist where from is gone, also because somebody else moved it first;
-// ErrExists where to is taken; ErrNoDirectory where to has no directory to go to. Of several accounts that rename the same
-// file at once, exactly one gets a nil.
+// Rename moves a file, and never over another one. Errors wrap ErrNotExist if from is gone
+// (another account may have moved it first), ErrExists if to is taken, and ErrNoDirectory if
+// the directory of to does not exist. Of several accounts that rename the same file at once,
+// exactly one returns nil.
 //
-// On a server whose own rename overwrites (OpenSSH's does not), a to that appears at the very moment is lost.
+// On a server whose own rename overwrites (OpenSSH's does not), a file that appears at to
+// between the check and the rename is lost.
 func (a *Account) Rename(ctx context.Context, from, to string) error {
 	return a.call(ctx, func(op string) error {
 		if _, err := a.lstat(op, to); !errors.Is(err, ErrNotExist) {
@@ -99,19 +102,19 @@ func (a *Account) Rename(ctx context.Context, from, to string) error {
 	}, "rename %q to %q", from, to)
 }
 
-// taken is the error of a rename to a name that is there, or could not be looked at.
+// taken returns the error of a rename whose target exists (err is nil) or could not be checked.
 func (a *Account) taken(op, from string, err error) error {
 	if err != nil {
 		return err
 	}
 	if _, err := a.lstat(op, from); err != nil {
-		return err // gone: most likely this very file was moved there by somebody else
+		return err // gone: most likely another account moved this file there
 	}
 	return a.failure(op, ErrExists, nil)
 }
 
-// whyNot finds out why a rename failed: servers tell "taken" only as a failure, and a missing target directory as they tell
-// a missing file.
+// whyNot returns why a rename failed. Servers report a taken target as a bare failure, and a
+// missing target directory as a missing file.
 func (a *Account) whyNot(op, from, to string, cause error) error {
 	k := kind(cause)
 	if k == ErrUnreachable {
@@ -132,14 +135,15 @@ func (a *Account) whyNot(op, from, to string, cause error) error {
 	}
 }
 
-// Remove removes a file, or a link. It is fine if there is none; a directory is ErrNotRegular.
+// Remove removes a file or a link. A name that does not exist is not an error; a directory is
+// ErrNotRegular.
 func (a *Account) Remove(ctx context.Context, name string) error {
 	return a.call(ctx, func(op string) error { return a.remove(op, name) }, "remove %q", name)
 }
 
 // remove is Remove within a call.
 func (a *Account) remove(op, name string) error {
-	// The library's Remove takes empty directories too: look first.
+	// The library's Remove removes empty directories too, so the kind is checked first.
 	e, err := a.lstat(op, name)
 	switch {
 	case errors.Is(err, ErrNotExist):
@@ -155,21 +159,22 @@ func (a *Account) remove(op, name string) error {
 	return nil
 }
 
-// Mkdir makes a directory, and those above it. It is fine if it is there; another thing of that name is ErrExists.
+// Mkdir creates a directory and its parents. An existing directory is not an error; another
+// thing of that name is ErrExists.
 func (a *Account) Mkdir(ctx context.Context, dir string) error {
 	return a.call(ctx, func(op string) error {
 		if err := a.sftp.MkdirAll(dir); err != nil {
-			// The library itself says "not a directory"; a server says nothing of use.
+			// The library itself returns ENOTDIR; the server's answer has no reason.
 			if _, statErr := a.lstat(op, dir); statErr == nil || errors.Is(err, syscall.ENOTDIR) {
 				return a.failure(op, ErrExists, err)
 			}
 			return a.failure(op, kind(err), err)
 		}
 		return nil
-	}, "make directory %q", dir)
+	}, "create directory %q", dir)
 }
 
-// missingDir makes "no such file" of a call on a directory what it is.
+// missingDir turns ErrNotExist of a call on a directory into ErrNoDirectory.
 func missingDir(kind error) error {
 	if kind == ErrNotExist {
 		return ErrNoDirectory

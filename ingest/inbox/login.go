@@ -14,19 +14,20 @@ import (
 	"golang.org/x/crypto/ssh/agent"
 )
 
-// maxSecretFile bounds key and password files, in bytes: larger ones are something else, named by mistake.
+// maxSecretFile bounds key and password files, in bytes. A larger file was named by mistake.
 const maxSecretFile = 64 << 10
 
-// login is how the user shows who they are.
+// login is how the user authenticates.
 type login struct {
 	methods []ssh.AuthMethod
-	with    string // for people: what was shown, never the secret
-	fix     string // for people: what to do when it is refused
+	shown   string // for error texts: which key or password, never the secret itself
+	hint    string // what to do when it is refused
 	done    func() // releases the agent
 }
 
-// readLogin prepares the login that cfg asks for: its key, its password, both where both are given, or else the SSH agent.
-// Its errors wrap ErrConfig. The agent is given up at the deadline.
+// readLogin prepares the login of cfg: its key, its password, both if both are given, and
+// otherwise the SSH agent. Its errors wrap ErrConfig. The agent has to answer before the
+// deadline.
 func readLogin(ctx context.Context, op string, cfg Config, deadline time.Time) (*login, error) {
 	l := &login{done: func() {}}
 	if cfg.PrivateKeyFile == "" && cfg.PasswordFile == "" {
@@ -45,11 +46,12 @@ func readLogin(ctx context.Context, op string, cfg Config, deadline time.Time) (
 	return l, nil
 }
 
-func (l *login) say(with, fix string) {
-	if l.with != "" {
-		with, fix = l.with+" and "+with, l.fix+", or "+fix
+// describe adds to the texts about the login.
+func (l *login) describe(shown, hint string) {
+	if l.shown != "" {
+		shown, hint = l.shown+" and "+shown, l.hint+", or "+hint
 	}
-	l.with, l.fix = with, fix
+	l.shown, l.hint = shown, hint
 }
 
 func (l *login) useKey(op string, cfg Config) error {
@@ -64,18 +66,18 @@ func (l *login) useKey(op string, cfg Config) error {
 	case errors.As(err, &locked):
 		return &Error{
 			Op: op, Kind: ErrConfig, Err: fmt.Errorf("private key file %s is encrypted with a passphrase", file),
-			Next: "nobody is there to type it: give billdrop a key of its own without one, or take the passphrase off a copy (ssh-keygen -p), or use the SSH agent",
+			Hint: "give billdrop a key of its own without a passphrase, remove the passphrase from a copy (ssh-keygen -p), or use the SSH agent",
 		}
 	case err != nil:
-		// What the parser says is not passed on: it may quote what it read.
+		// The parser's error is dropped: it may quote what it read.
 		return &Error{
-			Op: op, Kind: ErrConfig, Err: fmt.Errorf("private key file %s holds no private key that can be read", file),
-			Next: "make one: ssh-keygen -t ed25519 -N '' -f FILE; the file without .pub is the private key",
+			Op: op, Kind: ErrConfig, Err: fmt.Errorf("private key file %s does not hold a readable private key", file),
+			Hint: "make a key: ssh-keygen -t ed25519 -N '' -f FILE; the file without .pub is the private key",
 		}
 	}
 	l.methods = append(l.methods, ssh.PublicKeys(signer))
-	l.say(fmt.Sprintf("key %s (%s)", file, ssh.FingerprintSHA256(signer.PublicKey())),
-		fmt.Sprintf("have the public half of the key put into the authorized keys of %q on the server", cfg.User))
+	l.describe(fmt.Sprintf("key %s (%s)", file, ssh.FingerprintSHA256(signer.PublicKey())),
+		fmt.Sprintf("add the public half of the key to the authorized keys of %q on the server", cfg.User))
 	return nil
 }
 
@@ -89,15 +91,16 @@ func (l *login) usePassword(op string, cfg Config) error {
 	if password == "" || strings.ContainsAny(password, "\r\n") {
 		return &Error{
 			Op: op, Kind: ErrConfig, Err: fmt.Errorf("password file %s does not hold exactly one line", file),
-			Next: "write the password, and nothing else, into it",
+			Hint: "write the password into it, and nothing else",
 		}
 	}
 	l.methods = append(l.methods, ssh.Password(password), ssh.KeyboardInteractive(answer(password)))
-	l.say("password of "+file, fmt.Sprintf("check the password of %q with the server's operator", cfg.User))
+	l.describe("password of "+file, fmt.Sprintf("check the password of %q with the server's operator", cfg.User))
 	return nil
 }
 
-// answer gives the password to a server that asks for it as a question, once, and only to a hidden one.
+// answer returns the password to a server that asks for it by keyboard-interactive
+// authentication: once, and only if the question hides what is typed.
 func answer(password string) ssh.KeyboardInteractiveChallenge {
 	asked := false
 	return func(_, _ string, questions []string, echos []bool) ([]string, error) {
@@ -117,19 +120,19 @@ func (l *login) useAgent(ctx context.Context, op, user string, deadline time.Tim
 	socket := os.Getenv("SSH_AUTH_SOCK")
 	if socket == "" {
 		return &Error{
-			Op: op, Kind: ErrConfig, Next: how,
+			Op: op, Kind: ErrConfig, Hint: how,
 			Err: errors.New("neither a private key nor a password file is given, and there is no SSH agent (SSH_AUTH_SOCK is not set)"),
 		}
 	}
 	conn, err := (&net.Dialer{Deadline: deadline}).DialContext(ctx, "unix", socket)
 	if err != nil {
-		return &Error{Op: op, Kind: ErrConfig, Next: how, Err: fmt.Errorf("reach the SSH agent: %w", err)}
+		return &Error{Op: op, Kind: ErrConfig, Hint: how, Err: fmt.Errorf("reach the SSH agent: %w", err)}
 	}
 	release := context.AfterFunc(ctx, func() { conn.Close() })
 	l.done = func() { release(); conn.Close() }
 	if err := conn.SetDeadline(deadline); err != nil {
 		l.done()
-		return &Error{Op: op, Kind: ErrConfig, Next: how, Err: fmt.Errorf("reach the SSH agent: %w", err)}
+		return &Error{Op: op, Kind: ErrConfig, Hint: how, Err: fmt.Errorf("reach the SSH agent: %w", err)}
 	}
 	signers, err := agent.NewClient(conn).Signers()
 	if err == nil && len(signers) == 0 {
@@ -137,18 +140,18 @@ func (l *login) useAgent(ctx context.Context, op, user string, deadline time.Tim
 	}
 	if err != nil {
 		l.done()
-		return &Error{Op: op, Kind: ErrConfig, Next: how, Err: fmt.Errorf("ask the SSH agent for its keys: %w", err)}
+		return &Error{Op: op, Kind: ErrConfig, Hint: how, Err: fmt.Errorf("ask the SSH agent for its keys: %w", err)}
 	}
 	l.methods = append(l.methods, ssh.PublicKeys(signers...))
-	l.say(fmt.Sprintf("the %d keys of the SSH agent", len(signers)),
-		fmt.Sprintf("have the public half of one of them put into the authorized keys of %q on the server", user))
+	l.describe(fmt.Sprintf("the %d keys of the SSH agent", len(signers)),
+		fmt.Sprintf("add the public half of one of them to the authorized keys of %q on the server", user))
 	return nil
 }
 
-// readSecret reads a file that only its owner may read. Its errors wrap ErrConfig.
+// readSecret reads a file that its owner alone may read. Its errors wrap ErrConfig.
 func readSecret(op, what, file string) ([]byte, error) {
-	fail := func(err error, next string) error {
-		return &Error{Op: op, Kind: ErrConfig, Err: err, Next: next}
+	fail := func(err error, hint string) error {
+		return &Error{Op: op, Kind: ErrConfig, Err: err, Hint: hint}
 	}
 	info, err := os.Stat(file)
 	switch {
@@ -157,11 +160,11 @@ func readSecret(op, what, file string) ([]byte, error) {
 	case err != nil:
 		return nil, fail(fmt.Errorf("%s file: %w", what, err), "let billdrop's user read it")
 	case !info.Mode().IsRegular():
-		return nil, fail(fmt.Errorf("%s file %s is not a file", what, file), "correct its path")
+		return nil, fail(fmt.Errorf("%s file %s is not a regular file", what, file), "correct its path")
 	case info.Size() > maxSecretFile:
-		return nil, fail(fmt.Errorf("%s file %s is too large to be one", what, file), "correct its path")
+		return nil, fail(fmt.Errorf("%s file %s is larger than %d KiB", what, file, maxSecretFile>>10), "correct its path")
 	case Exposed(info):
-		return nil, fail(fmt.Errorf("%s file %s may be read by others (mode %04o)", what, file, info.Mode().Perm()), "chmod 600 "+file)
+		return nil, fail(fmt.Errorf("%s file %s is readable by others (mode %04o)", what, file, info.Mode().Perm()), "chmod 600 "+file)
 	}
 	text, err := os.ReadFile(file)
 	if err != nil {

@@ -106,7 +106,7 @@ func TestLogin(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*inbox.Config)
 		want   error
-		says   []string
+		texts  []string
 	}{
 		"password":               {func(c *inbox.Config) { c.PasswordFile = password }, nil, nil},
 		"ed25519 key":            {func(c *inbox.Config) { c.PrivateKeyFile = keyFile(t, edPrivate) }, nil, nil},
@@ -119,13 +119,13 @@ func TestLogin(t *testing.T) {
 		"no address":             {func(c *inbox.Config) { c.PasswordFile, c.Address = password, "" }, inbox.ErrConfig, []string{"sftp.address"}},
 		"missing key":            {func(c *inbox.Config) { c.PrivateKeyFile = dir + "/none" }, inbox.ErrConfig, []string{dir + "/none", "missing"}},
 		"encrypted key":          {func(c *inbox.Config) { c.PrivateKeyFile = encrypted }, inbox.ErrConfig, []string{"passphrase"}},
-		"public key":             {func(c *inbox.Config) { c.PrivateKeyFile = public }, inbox.ErrConfig, []string{public, "no private key"}},
+		"public key":             {func(c *inbox.Config) { c.PrivateKeyFile = public }, inbox.ErrConfig, []string{public, "readable private key"}},
 		"key open to others":     {func(c *inbox.Config) { c.PrivateKeyFile = shared }, inbox.ErrConfig, []string{"0640", "chmod 600"}},
-		"key is a directory":     {func(c *inbox.Config) { c.PrivateKeyFile = dir }, inbox.ErrConfig, []string{"not a file"}},
+		"key is a directory":     {func(c *inbox.Config) { c.PrivateKeyFile = dir }, inbox.ErrConfig, []string{"not a regular file"}},
 		"missing password":       {func(c *inbox.Config) { c.PasswordFile = dir + "/none" }, inbox.ErrConfig, []string{"missing"}},
 		"empty password":         {func(c *inbox.Config) { c.PasswordFile = empty }, inbox.ErrConfig, []string{"one line"}},
 		"two passwords":          {func(c *inbox.Config) { c.PasswordFile = two }, inbox.ErrConfig, []string{"one line"}},
-		"large password":         {func(c *inbox.Config) { c.PasswordFile = large }, inbox.ErrConfig, []string{"too large"}},
+		"large password":         {func(c *inbox.Config) { c.PasswordFile = large }, inbox.ErrConfig, []string{"larger than 64 KiB"}},
 		"no known_hosts":         {func(c *inbox.Config) { c.PasswordFile, c.KnownHostsFile = password, "" }, inbox.ErrConfig, []string{"sftp.known_hosts_file"}},
 		"missing known_hosts":    {func(c *inbox.Config) { c.PasswordFile, c.KnownHostsFile = password, dir+"/none" }, inbox.ErrConfig, []string{dir + "/none", "ssh-keyscan"}},
 		"broken known_hosts":     {func(c *inbox.Config) { c.PasswordFile, c.KnownHostsFile = password, garbage }, inbox.ErrConfig, []string{garbage}},
@@ -133,13 +133,14 @@ func TestLogin(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			cfg := inbox.Config{Address: server.Addr(), User: testUser, KnownHostsFile: known, Timeout: 30 * time.Second}
 			c.change(&cfg)
-			check(t, dialOnce(t, cfg), c.want, c.says...)
+			check(t, dialOnce(t, cfg), c.want, c.texts...)
 		})
 	}
 }
 
-// check compares an error with a sentinel and what it should say, and makes sure that it gives no secret away.
-func check(t *testing.T, err, want error, says ...string) {
+// check compares an error with a sentinel, and looks for texts in it and in its advice. Neither may hold a secret, and
+// the error does not repeat the advice.
+func check(t *testing.T, err, want error, texts ...string) {
 	t.Helper()
 	if !errors.Is(err, want) {
 		t.Fatalf("got %v, want %v", err, want)
@@ -147,15 +148,23 @@ func check(t *testing.T, err, want error, says ...string) {
 	if want == nil {
 		return
 	}
-	t.Log(err) // for people to judge
-	for _, text := range says {
-		if !strings.Contains(err.Error(), text) {
-			t.Errorf("%q does not say %q", err, text)
+	var failure *inbox.Error
+	if !errors.As(err, &failure) || failure.Advice() == "" {
+		t.Fatalf("%v has no advice", err)
+	}
+	if strings.Contains(err.Error(), failure.Advice()) {
+		t.Errorf("%q holds its advice", err)
+	}
+	printed := fmt.Sprintf("error: %v\nhint: %s", err, failure.Advice())
+	t.Log(printed) // for a person to judge
+	for _, text := range texts {
+		if !strings.Contains(printed, text) {
+			t.Errorf("%q is not in:\n%s", text, printed)
 		}
 	}
 	for _, secret := range []string{testPassword, "tr0ub4dor", "PRIVATE KEY", "sesame"} {
-		if strings.Contains(err.Error(), secret) {
-			t.Errorf("%q gives a secret away", err)
+		if strings.Contains(printed, secret) {
+			t.Errorf("a secret is in:\n%s", printed)
 		}
 	}
 }
@@ -282,7 +291,7 @@ func TestHostKey(t *testing.T) {
 	for name, c := range map[string]struct {
 		known string
 		want  error
-		says  []string
+		texts []string
 	}{
 		"both keys":         {line(address, ed) + line(address, ec), nil, nil},
 		"ed25519 alone":     {line(address, ed), nil, nil},
@@ -291,8 +300,8 @@ func TestHostKey(t *testing.T) {
 		"wildcard":          {"* " + bare(ed), nil, nil},
 		"among others":      {line("example.com:22", other) + "# comment\n\n" + line(address, ec), nil, nil},
 		"unknown":           {line("example.com:22", ed), inbox.ErrHostKey, []string{"SHA256:", "known_hosts", "ssh-keyscan -p"}},
-		"empty file":        {"", inbox.ErrHostKey, []string{"SHA256:", "holds no key"}},
-		"other port":        {line("127.0.0.1:22", ed), inbox.ErrHostKey, []string{"holds no key"}},
+		"empty file":        {"", inbox.ErrHostKey, []string{"SHA256:", "does not hold a key"}},
+		"other port":        {line("127.0.0.1:22", ed), inbox.ErrHostKey, []string{"does not hold a key"}},
 		"changed":           {line(address, other), inbox.ErrHostKey, []string{ssh.FingerprintSHA256(ed.PublicKey()), ssh.FingerprintSHA256(other.PublicKey()), "line 1", "operator"}},
 		"changed, new kind": {line(address, otherRSA), inbox.ErrHostKey, []string{"SHA256:", ssh.FingerprintSHA256(otherRSA.PublicKey())}},
 		"revoked":           {"@revoked * " + bare(ed) + "@revoked * " + bare(ec), inbox.ErrHostKey, []string{"revoked", "SHA256:"}},
@@ -304,7 +313,7 @@ func TestHostKey(t *testing.T) {
 				PasswordFile:   writeFile(t, filepath.Join(dir, "password"), testPassword),
 				KnownHostsFile: writeFile(t, filepath.Join(dir, "known_hosts"), c.known),
 			})
-			check(t, err, c.want, c.says...)
+			check(t, err, c.want, c.texts...)
 		})
 	}
 }

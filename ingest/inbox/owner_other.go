@@ -4,5 +4,5 @@ package inbox
 
 import "io/fs"
 
-// Exposed cannot tell here: access is not in the mode bits.
+// Exposed returns false: on this system access is not in the mode bits.
 func Exposed(fs.FileInfo) bool { return false }

@@ -8,8 +8,9 @@ import (
 	"syscall"
 )
 
-// Exposed reports whether people may read a secret that it is not meant for. As with OpenSSH, a file of our own is for us alone;
-// one that somebody else set up for us (systemd's credentials, root:billdrop 0640) may be for our group, but not for all.
+// Exposed reports whether a secret file is readable by others. By OpenSSH's rule, a file that
+// this user owns must be readable by its owner alone. A file of another owner (systemd's
+// credentials, root:billdrop 0640) may be readable by the group, but not by all.
 func Exposed(info fs.FileInfo) bool {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if ok && int(stat.Uid) != os.Geteuid() {

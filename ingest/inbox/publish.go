@@ -19,30 +19,32 @@ const (
 	maxFlight = 64       // write requests under way at once
 )
 
-// digest is what two copies of a file are compared by.
+// digest identifies the bytes of a file.
 type digest struct {
 	size int64
 	sum  [sha256.Size]byte
 }
 
-// Publish puts content under name into a directory, replacing a file that is there: readers see the old file or
-// the whole new one (or, on servers that cannot rename over a file, for a moment none). When it returns nil, the file was
-// read back and is the same, byte for byte; where the server can sync, it is on its disk. Where the same bytes are there
-// already, nothing is written.
+// Publish writes content to a file of this name in a directory and replaces an older file. A
+// reader sees the old file or the whole new one. (If the server cannot rename over a file,
+// there is a moment without either.) When Publish returns nil, the file was read back and is
+// the same, byte for byte, and it is on the server's disk if the server can sync. If the file
+// has these bytes already, nothing is written.
 //
-// After a crash at any point, or an error, call it again: what was left behind (".NAME.part") is cleared away. Two
-// accounts must not publish the same name at the same time. content is read from its start, twice. Errors wrap ErrFull,
-// ErrPermission, ErrNoDirectory, ErrExists (name is no regular file), ErrMismatch and ErrUnreachable among others.
+// After an error, or a crash at any point, call it again: it removes what was left behind
+// (".NAME.part"). Two accounts must not publish the same name at the same time. content is
+// read twice from its start. Errors wrap ErrFull, ErrPermission, ErrNoDirectory, ErrExists (the
+// name is not a regular file), ErrMismatch and ErrUnreachable among others.
 func (a *Account) Publish(ctx context.Context, dir, name string, content io.ReadSeeker) error {
 	return a.call(ctx, func(op string) error {
 		if name == "" || name == "." || name == ".." || strings.Contains(name, "/") {
-			return a.failure(op, ErrRefused, errors.New("it is no file name"))
+			return a.failure(op, ErrRefused, errors.New("it is not a file name"))
 		}
 		return a.publish(op, dir, name, content)
 	}, "publish %q in %q", name, dir)
 }
 
-// publish is Publish within a call, in the order in which its steps become durable.
+// publish is Publish within a call. Its steps stand in the order in which they become durable.
 func (a *Account) publish(op, dir, name string, content io.ReadSeeker) error {
 	final, part := path.Join(dir, name), path.Join(dir, "."+name+".part")
 
@@ -51,13 +53,13 @@ func (a *Account) publish(op, dir, name string, content io.ReadSeeker) error {
 		return &local{fmt.Errorf("read content: %w", err)}
 	}
 
-	// A publication that was cut off after its rename is found finished here.
+	// A publication that crashed after its rename is found complete here.
 	there, err := a.holds(op, final, want)
 	if err != nil || there {
 		return err
 	}
 
-	// A crash from here to the rename leaves the part file, which the next call removes.
+	// A crash before the rename leaves the part file, which the next call removes.
 	if err := a.remove(op, part); err != nil {
 		return err
 	}
@@ -78,7 +80,7 @@ func (a *Account) publish(op, dir, name string, content io.ReadSeeker) error {
 		return err
 	}
 
-	// From here on the next call would find it there; what it says is proven before anybody builds on it.
+	// From here on, the next call finds the file in place. It is read back before Publish returns.
 	there, err = a.holds(op, final, want)
 	if err != nil {
 		return err
@@ -89,7 +91,8 @@ func (a *Account) publish(op, dir, name string, content io.ReadSeeker) error {
 	return nil
 }
 
-// holds reports whether the remote file is there with the wanted bytes. Something that is no regular file is ErrExists.
+// holds reports whether the remote file exists with the wanted bytes. A thing that is not a
+// regular file is ErrExists.
 func (a *Account) holds(op, name string, want digest) (bool, error) {
 	e, err := a.lstat(op, name)
 	switch {
@@ -109,7 +112,7 @@ func (a *Account) holds(op, name string, want digest) (bool, error) {
 	return [sha256.Size]byte(hash.Sum(nil)) == want.sum, nil
 }
 
-// upload writes a new file and sees it onto the server's disk.
+// upload writes a new file and syncs it to the server's disk.
 func (a *Account) upload(op, part string, size int64, content io.ReadSeeker) (err error) {
 	if _, err := content.Seek(0, io.SeekStart); err != nil {
 		return &local{fmt.Errorf("read content: %w", err)}
@@ -135,7 +138,7 @@ func (a *Account) upload(op, part string, size int64, content io.ReadSeeker) (er
 	return nil
 }
 
-// replace moves the part file to its name, over what is there.
+// replace moves the part file to its name, over an older file.
 func (a *Account) replace(op, part, final string) error {
 	if _, ok := a.sftp.HasExtension(extPosixRename); ok {
 		err := a.sftp.PosixRename(part, final)
@@ -146,7 +149,7 @@ func (a *Account) replace(op, part, final string) error {
 			return a.failure(op, kind(err), err)
 		}
 	}
-	// A crash between the two leaves the part file alone; the next call makes it anew.
+	// A crash between the two leaves only the part file. The next call writes it again.
 	if err := a.remove(op, final); err != nil {
 		return err
 	}
@@ -156,15 +159,15 @@ func (a *Account) replace(op, part, final string) error {
 	return nil
 }
 
-// abandon clears a part file away as far as that is still possible. That it failed matters to nobody: the error that led
-// here is told, and the next call removes what is left.
+// abandon removes a part file if the connection still lives. Its own failure is not reported:
+// the error that led here is, and the next call removes what is left.
 func (a *Account) abandon(op, part string) {
 	if a.ended() == nil {
 		_ = a.remove(op, part)
 	}
 }
 
-// source marks the errors of content as the caller's own.
+// source marks the errors of a content reader as the caller's own.
 type source struct{ r io.Reader }
 
 func (s *source) Read(p []byte) (int, error) {
@@ -175,7 +178,7 @@ func (s *source) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// digestOf reads all of content.
+// digestOf returns the digest of all of content.
 func digestOf(content io.ReadSeeker) (digest, error) {
 	if _, err := content.Seek(0, io.SeekStart); err != nil {
 		return digest{}, err

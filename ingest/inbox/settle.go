@@ -8,68 +8,60 @@ import (
 	"time"
 )
 
-// maxName bounds the names of bill files, in bytes: the report's temporary name adds some 40 to it, and file
-// systems end at 255.
+// maxName bounds the names of bill files, in bytes. A report's temporary name adds about 40
+// bytes, and file systems allow 255.
 const maxName = 200
 
-// sidecarSuffixes follow a bill file's whole name: its checksum and its control totals.
+// sidecarSuffixes follow a bill file's whole name: for its checksum and its control totals.
 var sidecarSuffixes = [...]string{".sha256", ".control.json"}
 
-// Watch says which names in an inbox are bill files, and when one is complete.
+// Watch is the rule by which names in an inbox are bill files, and bill files are complete.
 type Watch struct {
-	Pattern string        // path.Match on the base name; "" = *.csv
-	Ignore  []string      // the same; these are left alone without a word
-	Settle  time.Duration // seen twice, this far apart, unchanged = complete; 0 = complete at first sight
-	Marker  string        // e.g. ".done": complete when NAME.done is there, whatever Settle says; "" = none
+	Pattern string        // path.Match on the base name; "" = *.csv; a bad pattern matches nothing
+	Ignore  []string      // patterns of names that are passed over without a remark
+	Settle  time.Duration // a file seen twice, this far apart, unchanged, is complete; 0 = at first sight
+	Marker  string        // e.g. ".done": a file is complete when NAME.done exists, without Settle; "" = none
 }
 
-// Check finds globs that are none. Names match no bad pattern, so such a watch sees nothing.
-func (w Watch) Check() error {
-	for _, glob := range append([]string{w.Pattern}, w.Ignore...) {
-		if _, err := path.Match(glob, ""); err != nil {
-			return fmt.Errorf("pattern %q: %w", glob, err)
-		}
-	}
-	return nil
-}
-
-// Listing is what one look at an inbox came to.
+// Listing is the result of one look at an inbox.
 type Listing struct {
 	Ready   []Entry // complete bill files, oldest first, then by name
 	Waiting []Entry // bill files that are not complete yet, in the same order
-	// NextLook is how long from now a waiting file could be ready at the earliest; 0 when none waits for time alone.
+	// NextLook is the shortest time from now in which a waiting file can become ready; 0 if no
+	// file waits for time alone.
 	NextLook time.Duration
-	Odd      []Oddity // what is left alone though somebody may have meant it, by name
-	// First is when each bill file and each companion was first seen, however it has changed since.
+	Ignored  []Ignored // by name
+	// First is when each bill file and each sidecar was first seen, even if it changed since.
 	First map[string]time.Time
-	// Sidecars are the companions that are there, by the name of their bill file: NAME.sha256, NAME.control.json and the
-	// marker. The bill file need not be there.
+	// Sidecars are the names of existing sidecars by their bill file: NAME.sha256,
+	// NAME.control.json and the marker. The bill file itself may be missing.
 	Sidecars map[string][]string
 }
 
-// Oddity is a name that is no bill file and nothing that is known to go with one.
-type Oddity struct {
-	Name string // as the server tells it: may hold anything
-	Why  string // what it is, and what to do
+// Ignored is a name that is neither a bill file nor a sidecar of one, and that no pattern of
+// Watch.Ignore covers. It stays in the inbox, and an operator should learn of it.
+type Ignored struct {
+	Name   string // as the server sends it: it may hold anything
+	Reason string // what it is, and what to do
 }
 
-// Settler tells complete bill files from those still on their way. It has no clock: its caller brings the time. Sizes
-// and times of files are compared for equality alone, so it makes no difference whose clock they are from. It is
-// not for concurrent use.
+// Settler finds the complete bill files among those in an inbox. It has no clock: its caller
+// passes the time. Sizes and times of files are compared for equality alone, so the server's
+// clock does not matter. A Settler is not for concurrent use.
 type Settler struct {
 	watch Watch
-	seen  map[string]sighting // of bill files and sidecars
+	seen  map[string]sighting // bill files and sidecars, by name
 }
 
-// sighting is a file as it was seen, since when it has been so, and since when it has been there.
+// sighting is what is known of a file in the inbox.
 type sighting struct {
 	size    int64
 	modTime time.Time
-	since   time.Time
-	first   time.Time
+	since   time.Time // unchanged since
+	first   time.Time // there since
 }
 
-// NewSettler starts afresh: nothing has been seen.
+// NewSettler returns a Settler that has seen nothing.
 func NewSettler(w Watch) *Settler {
 	if w.Pattern == "" {
 		w.Pattern = "*.csv"
@@ -78,33 +70,34 @@ func NewSettler(w Watch) *Settler {
 	return &Settler{watch: w, seen: make(map[string]sighting)}
 }
 
-// Look takes one listing of the inbox, made at now by our clock. Names that are gone are forgotten. A ready file stays ready until
-// it is gone or changes. A now that carries Go's monotonic reading is proof against clocks that are set; without, a clock set
-// back makes files wait anew.
+// Look evaluates one listing of the inbox, made at now by this machine's clock. It drops names
+// that are gone. A ready file stays ready until it is gone or changes. If now carries Go's
+// monotonic reading, a clock that is set does no harm. Without one, files wait again after a
+// clock is set back.
 func (s *Settler) Look(now time.Time, entries []Entry) Listing {
 	l := Listing{Sidecars: make(map[string][]string), First: make(map[string]time.Time)}
 	var bills []Entry
-	still := make(map[string]sighting, len(s.seen))
+	seen := make(map[string]sighting, len(s.seen))
 	for _, e := range entries {
-		about, what := s.classify(e)
-		switch what {
+		class, about := s.classify(e)
+		switch class {
 		case isBill:
 			bills = append(bills, e)
-			still[e.Name] = s.sight(now, e)
+			seen[e.Name] = s.observe(now, e)
 		case isSidecar:
 			l.Sidecars[about] = append(l.Sidecars[about], e.Name)
-			still[e.Name] = s.sight(now, e)
-		case isOdd:
-			l.Odd = append(l.Odd, Oddity{Name: e.Name, Why: about})
+			seen[e.Name] = s.observe(now, e)
+		case isIgnored:
+			l.Ignored = append(l.Ignored, Ignored{Name: e.Name, Reason: about})
 		}
 	}
-	s.seen = still
-	for name, seen := range still {
-		l.First[name] = seen.first
+	s.seen = seen
+	for name, sighting := range seen {
+		l.First[name] = sighting.first
 	}
 
 	slices.SortFunc(bills, oldestFirst)
-	slices.SortFunc(l.Odd, func(a, b Oddity) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(l.Ignored, func(a, b Ignored) int { return strings.Compare(a.Name, b.Name) })
 	for _, names := range l.Sidecars {
 		slices.Sort(names)
 	}
@@ -122,23 +115,25 @@ func (s *Settler) Look(now time.Time, entries []Entry) Listing {
 	return l
 }
 
-// Claimed forgets a file that was moved away: a new one of its name has to settle anew, even if it looks the same.
+// Claimed drops a file that was moved away: a new file of its name has to settle again, even if
+// its size and time are the same.
 func (s *Settler) Claimed(name string) { delete(s.seen, name) }
 
-// complete reports whether a bill file is complete, or else how long it has to stay as it is; 0 where only a marker helps.
+// complete reports whether a bill file is complete, and otherwise how long it has to stay
+// unchanged; 0 if it waits for its marker.
 func (s *Settler) complete(now time.Time, name string, sidecars []string) (ready bool, wait time.Duration) {
 	if s.watch.Marker != "" {
 		return slices.Contains(sidecars, name+s.watch.Marker), 0
 	}
-	// Its companions have to be whole too: half a checksum would condemn a good file.
+	// Its sidecars have to be complete too: half a checksum would refuse a good file.
 	for _, n := range append([]string{name}, sidecars...) {
 		wait = max(wait, s.watch.Settle-now.Sub(s.seen[n].since))
 	}
 	return wait <= 0, max(wait, 0)
 }
 
-// sight is how long a file has been as it is now.
-func (s *Settler) sight(now time.Time, e Entry) sighting {
+// observe returns the sighting of a file that is in the inbox now.
+func (s *Settler) observe(now time.Time, e Entry) sighting {
 	last, ok := s.seen[e.Name]
 	if ok && last.size == e.Size && last.modTime.Equal(e.ModTime) && !now.Before(last.since) {
 		return last
@@ -149,43 +144,44 @@ func (s *Settler) sight(now time.Time, e Entry) sighting {
 	return sighting{size: e.Size, modTime: e.ModTime, since: now, first: last.first}
 }
 
-// Takes reports whether a name is a bill file under this watch, or goes with one. It may be called concurrently.
+// Takes reports whether an entry is a bill file or a sidecar. It may be called concurrently.
 func (s *Settler) Takes(e Entry) bool {
-	_, what := s.classify(e)
-	return what == isBill || what == isSidecar
+	class, _ := s.classify(e)
+	return class == isBill || class == isSidecar
 }
 
-// class is what a name in an inbox is to us.
+// class is what an entry of an inbox is.
 type class uint8
 
 const (
-	isIgnored class = iota
+	isPassedOver class = iota // Watch.Ignore covers it
 	isBill
 	isSidecar
-	isOdd
+	isIgnored
 )
 
-// classify says what a name is; with a sidecar, whose; with an oddity, why.
-func (s *Settler) classify(e Entry) (string, class) {
+// classify returns what an entry is, and about it: the bill file of a sidecar, the reason of an
+// ignored entry.
+func (s *Settler) classify(e Entry) (_ class, about string) {
 	if slices.ContainsFunc(s.watch.Ignore, func(glob string) bool { return matches(glob, e.Name) }) {
-		return "", isIgnored
+		return isPassedOver, ""
 	}
-	if why := unfit(e); why != "" {
-		return why, isOdd
+	if reason := unfit(e); reason != "" {
+		return isIgnored, reason
 	}
 	if owner, ok := s.owner(e.Name); ok {
-		return owner, isSidecar
+		return isSidecar, owner
 	}
 	if !matches(s.watch.Pattern, e.Name) {
-		return fmt.Sprintf("does not match the pattern %q: rename it, or list it under ignore", s.watch.Pattern), isOdd
+		return isIgnored, fmt.Sprintf("does not match the pattern %q: rename it, or list it under ignore", s.watch.Pattern)
 	}
 	if len(e.Name) > maxName {
-		return fmt.Sprintf("its name is longer than %d bytes, which leaves no room for its reports' names: rename it", maxName), isOdd
+		return isIgnored, fmt.Sprintf("its name is longer than %d bytes, too long for the names of its reports: rename it", maxName)
 	}
-	return "", isBill
+	return isBill, ""
 }
 
-// owner is the bill file that a sidecar goes with, by name.
+// owner returns the name of the bill file that a sidecar belongs to.
 func (s *Settler) owner(name string) (string, bool) {
 	for _, suffix := range append(sidecarSuffixes[:], s.watch.Marker) {
 		owner, ok := strings.CutSuffix(name, suffix)
@@ -196,13 +192,13 @@ func (s *Settler) owner(name string) (string, bool) {
 	return "", false
 }
 
-// unfit is why a name is left alone whatever the pattern says, "" if it is not.
+// unfit returns why an entry is never taken, whatever the pattern; "" if it may be.
 func unfit(e Entry) string {
 	switch {
 	case e.Link:
 		return "is a symbolic link: put the file itself there"
 	case e.Dir:
-		return "is a directory: bill files are taken from the inbox itself alone"
+		return "is a directory: bill files must be in the inbox itself"
 	case !e.Regular:
 		return "is not a regular file"
 	case e.Name == "" || strings.HasPrefix(e.Name, ".") || strings.HasPrefix(e.Name, " "):
@@ -210,7 +206,7 @@ func unfit(e Entry) string {
 	case strings.ContainsFunc(e.Name, func(r rune) bool {
 		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("._ -", r))
 	}):
-		return "its name has other characters than A-Z a-z 0-9 . _ - and space: rename it"
+		return "its name has characters other than A-Z a-z 0-9 . _ - and space: rename it"
 	default:
 		return ""
 	}

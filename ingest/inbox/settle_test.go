@@ -2,7 +2,6 @@ package inbox
 
 import (
 	"fmt"
-	"path"
 	"slices"
 	"strings"
 	"testing"
@@ -129,53 +128,53 @@ func TestSettleAfterClaim(t *testing.T) {
 	}
 }
 
-func TestWhatANameIs(t *testing.T) {
+func TestClassify(t *testing.T) {
 	t.Parallel()
 	watch := Watch{Pattern: "*.csv", Ignore: []string{"*.part", "*.tmp", ".*"}, Marker: ".done"}
 	for _, c := range []struct {
-		e    Entry
-		want class
-		says string // of an oddity: part of why; of a sidecar: its owner
+		e     Entry
+		want  class
+		about string // of an ignored name: part of the reason; of a sidecar: its bill file
 	}{
 		{file("a.csv", 1, 0), isBill, ""},
 		{file("za_acme-daily 2026-03-01.csv", 1, 0), isBill, ""},
 		{file(strings.Repeat("n", maxName-4)+".csv", 1, 0), isBill, ""},
-		{file(strings.Repeat("n", maxName-3)+".csv", 1, 0), isOdd, "longer than 200"},
-		{file("a.csv.part", 1, 0), isIgnored, ""},
-		{file(".a.csv", 1, 0), isIgnored, ""},
-		{Entry{Name: "old", Dir: true}, isOdd, "directory"},
-		{Entry{Name: "x\ny", Dir: true}, isOdd, "directory"},
+		{file(strings.Repeat("n", maxName-3)+".csv", 1, 0), isIgnored, "longer than 200"},
+		{file("a.csv.part", 1, 0), isPassedOver, ""},
+		{file(".a.csv", 1, 0), isPassedOver, ""},
+		{Entry{Name: "old", Dir: true}, isIgnored, "directory"},
+		{Entry{Name: "x\ny", Dir: true}, isIgnored, "directory"},
 		{file("a.csv.sha256", 1, 0), isSidecar, "a.csv"},
 		{file("a.csv.control.json", 1, 0), isSidecar, "a.csv"},
 		{file("a.csv.done", 1, 0), isSidecar, "a.csv"},
-		{file("a.txt.done", 1, 0), isOdd, "pattern"},
-		{file("a.sha256", 1, 0), isOdd, "pattern"},
-		{file("a.txt", 1, 0), isOdd, `"*.csv"`},
-		{file("A.CSV", 1, 0), isOdd, "pattern"},
-		{Entry{Name: "a.csv", Link: true}, isOdd, "symbolic link"},
-		{Entry{Name: "a.csv"}, isOdd, "regular"},
-		{file(" a.csv", 1, 0), isOdd, "starts with"},
-		{file("ä.csv", 1, 0), isOdd, "characters"},
-		{file("a\n.csv", 1, 0), isOdd, "characters"},
-		{file("a;rm.csv", 1, 0), isOdd, "characters"},
-		{file("a\xff.csv", 1, 0), isOdd, "characters"},
+		{file("a.txt.done", 1, 0), isIgnored, "pattern"},
+		{file("a.sha256", 1, 0), isIgnored, "pattern"},
+		{file("a.txt", 1, 0), isIgnored, `"*.csv"`},
+		{file("A.CSV", 1, 0), isIgnored, "pattern"},
+		{Entry{Name: "a.csv", Link: true}, isIgnored, "symbolic link"},
+		{Entry{Name: "a.csv"}, isIgnored, "regular"},
+		{file(" a.csv", 1, 0), isIgnored, "starts with"},
+		{file("ä.csv", 1, 0), isIgnored, "characters"},
+		{file("a\n.csv", 1, 0), isIgnored, "characters"},
+		{file("a;rm.csv", 1, 0), isIgnored, "characters"},
+		{file("a\xff.csv", 1, 0), isIgnored, "characters"},
 	} {
-		got, is := NewSettler(watch).classify(c.e)
-		if is != c.want || !strings.Contains(got, c.says) {
-			t.Errorf("%+v: got %d %q, want %d %q", c.e, is, got, c.want, c.says)
+		got, about := NewSettler(watch).classify(c.e)
+		if got != c.want || !strings.Contains(about, c.about) {
+			t.Errorf("%+v: got %d %q, want %d %q", c.e, got, about, c.want, c.about)
 		}
 	}
-	if got, is := NewSettler(Watch{Pattern: "*"}).classify(file(".a", 1, 0)); is != isOdd {
-		t.Errorf("hidden name under a pattern for all: %d %q", is, got)
+	if got, about := NewSettler(Watch{Pattern: "*"}).classify(file(".a", 1, 0)); got != isIgnored {
+		t.Errorf("hidden name under a pattern for all: %d %q", got, about)
 	}
 }
 
-func TestOddities(t *testing.T) {
+func TestIgnored(t *testing.T) {
 	t.Parallel()
 	s := NewSettler(Watch{})
-	told := func(entries ...Entry) string {
+	ignored := func(entries ...Entry) string {
 		var all []string
-		for _, o := range s.Look(noon, entries).Odd {
+		for _, o := range s.Look(noon, entries).Ignored {
 			all = append(all, o.Name)
 		}
 		return strings.Join(all, " ")
@@ -188,8 +187,8 @@ func TestOddities(t *testing.T) {
 	}{
 		{[]Entry{b, a}, "a.txt b.txt"}, {[]Entry{b, a}, "a.txt b.txt"}, {[]Entry{link}, "a.txt"}, {[]Entry{}, ""}, {[]Entry{b, link}, "a.txt b.txt"},
 	} {
-		if got := told(c.entries...); got != c.want {
-			t.Errorf("look %d: told %q, want %q", i, got, c.want)
+		if got := ignored(c.entries...); got != c.want {
+			t.Errorf("look %d: ignored %q, want %q", i, got, c.want)
 		}
 	}
 }
@@ -240,22 +239,13 @@ func TestSidecars(t *testing.T) {
 	if got, want := l.Sidecars["a.csv"], []string{"a.csv.control.json", "a.csv.done", "a.csv.sha256"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if got := l.Sidecars["b.csv"]; len(got) != 1 || len(l.Odd) != 0 {
-		t.Errorf("a sidecar before its file: %q, odd %v", got, l.Odd)
+	if got := l.Sidecars["b.csv"]; len(got) != 1 || len(l.Ignored) != 0 {
+		t.Errorf("a sidecar before its file: %q, odd %v", got, l.Ignored)
 	}
 }
 
-func TestWatchCheck(t *testing.T) {
+func TestBadPatternMatchesNothing(t *testing.T) {
 	t.Parallel()
-	if err := (Watch{Pattern: "[", Ignore: nil}).Check(); err == nil || !strings.Contains(err.Error(), path.ErrBadPattern.Error()) {
-		t.Errorf("bad pattern: %v", err)
-	}
-	if err := (Watch{Pattern: "*.csv", Ignore: []string{"[a-"}}).Check(); err == nil {
-		t.Error("bad ignore passes")
-	}
-	if err := (Watch{}).Check(); err != nil {
-		t.Errorf("zero watch: %v", err)
-	}
 	if l := NewSettler(Watch{Pattern: "["}).Look(noon, []Entry{file("[", 1, 0)}); len(l.Ready) != 0 {
 		t.Errorf("a bad pattern matches: %+v", l)
 	}

@@ -9,34 +9,36 @@ import (
 )
 
 const (
-	// stallTicks is how many ticks a timeout has: a stalled call is given up at most one tick late.
+	// stallTicks is the number of ticks in a timeout. A stalled call fails at most one tick late.
 	stallTicks = 8
-	// rawProgress is how many bytes on the wire count as progress though no SFTP data came out of them yet, as on
-	// a very slow line where one packet takes longer than the timeout. Keepalives of one timeout stay well below.
+	// rawProgress is how many bytes on the wire count as progress without SFTP data. On a very
+	// slow line one packet can take longer than the timeout. The keepalives of one timeout are
+	// far fewer bytes.
 	rawProgress = 16 << 10
 )
 
-// stall notices that a peer no longer gets on with what it was asked. What counts as getting on is SFTP data in either
-// direction, not life signs of the connection: a server may answer keepalives while its disk hangs.
+// stall detects calls that the peer no longer serves. Progress is SFTP data in either
+// direction. A sign of life is not: a server may answer keepalives while its disk hangs.
 //
-// It counts ticks rather than read a clock, so a machine that was asleep does not take its own absence for the peer's.
+// It counts ticks and reads no clock, so a machine that slept does not blame the peer for the
+// time that it was asleep.
 type stall struct {
-	data atomic.Int64 // bytes that passed through the SFTP channel
-	raw  atomic.Int64 // bytes that passed through the connection
-	busy atomic.Int64 // callers' writers at work: their time is not the peer's
+	data atomic.Int64 // bytes through the SFTP channel
+	raw  atomic.Int64 // bytes through the connection
+	busy atomic.Int64 // callers' writers at work; their time does not count against the peer
 
 	mu       sync.Mutex
 	tick     int64 // ticks so far
 	moved    int64 // tick of the last progress
-	lastData int64 // data, then
-	lastRaw  int64 // raw, then
+	lastData int64 // data at that tick
+	lastRaw  int64 // raw at that tick
 	calls    map[*waiting]struct{}
 }
 
 // waiting is one call that waits for the peer.
 type waiting struct{ since int64 } // tick of its start
 
-// begin starts to watch over a call; the function returned ends it.
+// begin starts to watch a call. The returned function ends that.
 func (s *stall) begin() (end func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -52,7 +54,8 @@ func (s *stall) begin() (end func()) {
 	}
 }
 
-// beat is one tick, of which a timeout has stallTicks; it reports whether some call has waited a timeout for nothing.
+// beat counts one tick and reports whether some call has waited a whole timeout without
+// progress.
 func (s *stall) beat() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -62,7 +65,7 @@ func (s *stall) beat() bool {
 		s.moved, s.lastData, s.lastRaw = s.tick, data, raw
 	}
 	for w := range s.calls {
-		// A call begins, and data moves, somewhere within a tick: one more makes it a whole timeout.
+		// A call begins, and data moves, within a tick. One tick more makes it a whole timeout.
 		if s.tick-max(w.since, s.moved) > stallTicks {
 			return true
 		}
@@ -70,8 +73,8 @@ func (s *stall) beat() bool {
 	return false
 }
 
-// run beats until done is closed, and calls late once when a call is stalled.
-func (s *stall) run(timeout time.Duration, done <-chan struct{}, late func()) {
+// run beats until done is closed. When a call is stalled, it calls stalled and returns.
+func (s *stall) run(timeout time.Duration, done <-chan struct{}, stalled func()) {
 	ticker := time.NewTicker(max(timeout/stallTicks, time.Millisecond))
 	defer ticker.Stop()
 	for {
@@ -80,14 +83,14 @@ func (s *stall) run(timeout time.Duration, done <-chan struct{}, late func()) {
 			return
 		case <-ticker.C:
 			if s.beat() {
-				late()
+				stalled()
 				return
 			}
 		}
 	}
 }
 
-// wire counts the bytes of a connection.
+// wire is a connection whose bytes are counted.
 type wire struct {
 	net.Conn
 	stall *stall
@@ -105,7 +108,7 @@ func (w *wire) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// pipe is the SFTP channel, counted.
+// pipe is the SFTP channel, its bytes counted.
 type pipe struct {
 	in    io.WriteCloser
 	out   io.Reader
