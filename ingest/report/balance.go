@@ -10,9 +10,10 @@ import (
 	"billdrop/ingest/ledger"
 )
 
-// match checks that o is an outcome of rec, and one that such a record can have: a row with problems is invalid,
-// a row without problems is not, and neither an invalid row nor one that was not sent shows a trace of a send.
-// A bill that the report says exists has an id.
+// match checks that o is an outcome of rec, and one that such a record can have: a row with
+// problems is invalid, and a row without is not. An invalid row and a row that was not sent
+// have no trace of a send. A row whose bill exists by this file or an earlier one has a bill
+// id.
 func match(rec *billfile.Record, o *ledger.Outcome) error {
 	if o.Row != rec.Row {
 		return differs(rec, "row", rec.Row, o.Row)
@@ -49,7 +50,7 @@ func match(rec *billfile.Record, o *ledger.Outcome) error {
 	return nil
 }
 
-// matchValid is match's part about a row without problems: the outcome is about the same bill.
+// matchValid checks that the outcome of a row without problems is about the row's bill.
 func matchValid(b *billfile.Bill, rec *billfile.Record, o *ledger.Outcome) error {
 	if o.Status == ledger.Invalid {
 		return untrue(o, "but has no problem")
@@ -76,9 +77,9 @@ func untrue(o *ledger.Outcome, why string) error {
 
 func known(s ledger.Status) bool { return slices.Contains(ledger.Statuses[:], s) }
 
-// Balance checks the counts and sums of a walk against everything else that is known of the file: totals, the
-// ledger's own sums over the same outcomes; rows and lines, the counts of the validation. An error wraps
-// ErrUnbalanced and names the first difference.
+// Balance checks the counts and sums of a walk against the other two counts of the same file:
+// totals are the ledger's own sums over its outcomes, rows and lines are from the validation.
+// An error wraps ErrUnbalanced and names the first difference.
 func Balance(t Tally, totals ledger.Totals, rows int, lines ledger.Lines) error {
 	counted := 0
 	for _, s := range unionKeys(t.Rows, totals.Rows) {

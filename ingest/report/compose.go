@@ -11,45 +11,45 @@ import (
 	"billdrop/ingest/ledger"
 )
 
-// Valid is the status of a row that an offline validation finds nothing wrong with. It is no status of the
-// ledger: nothing was sent, and nothing is known of the bill.
+// Valid is the status of a row without problems in an offline validation. It is not a status of
+// the ledger: nothing was sent, and nothing is known of the bill.
 const Valid ledger.Status = "valid"
 
-// ErrUnbalanced: records, outcomes, counts or sums do not agree, so a report would say what is not so. It must
-// not be published. The text names what differs.
+// ErrUnbalanced: records, outcomes, counts or sums do not agree, so the report would be untrue
+// and must not be published. The text names the difference.
 var ErrUnbalanced = errors.New("report does not balance")
 
-// Records gives the records of a bill file in file order, and io.EOF after the last. *billfile.Decoder is one.
-// A record is valid until the next call.
+// Records returns the records of a bill file in file order, and io.EOF after the last one.
+// *billfile.Decoder implements it. A record is valid until the next call.
 type Records interface {
 	Next() (*billfile.Record, error)
 }
 
-// Output is where a walk writes to. A nil writer is written nothing.
+// Output is where a walk writes to. A nil writer gets nothing.
 type Output struct {
 	Results io.Writer
-	// Rejects gets the rows that need attention. Nothing at all is written to it when there are none; then
-	// no rejects file is to be published (see Tally.Attention).
+	// Rejects gets the rows that need attention. It gets no byte if there are none; then no
+	// rejects file is published (see Tally.Attention).
 	Rejects io.Writer
-	// Layout of the bill file, which the rejects file shares. Needed with Rejects.
+	// Layout of the bill file, which the rejects file shares. Required with Rejects.
 	Layout billfile.Layout
 }
 
-// Tally is what a walk counted.
+// Tally holds the counts and sums of a walk.
 type Tally struct {
 	Records   int // records, each with its outcome
-	Lines     int // physical lines that they cover
-	Attention int // rows that need attention: those of the rejects file
+	Lines     int // physical lines of these records
+	Attention int // rows that need attention: the rows of the rejects file
 	Attempts  int // sends, over all rows
 	Resends   int // sends after a row's first
 	Rows      map[ledger.Status]int
 	Amounts   map[string]map[ledger.Status]int64 // currency → status → minor units; rows without a currency under ""
 }
 
-// Compose walks the records of a bill file and their outcomes side by side, once, and writes results and
-// rejects. Both come in row order; each record must have exactly one outcome, of the same row and line, and
-// the outcome must be one that such a record can have: anything else is ErrUnbalanced, and what was written
-// until then is worthless. Memory does not grow with the file.
+// Compose walks the records of a bill file and their outcomes side by side, once, and writes
+// results and rejects. Both come in row order. Each record must have exactly one outcome, of
+// the same row and line, and one that such a record can have. Anything else is ErrUnbalanced,
+// and the bytes written so far are of no use. Memory does not grow with the file.
 func Compose(out Output, recs Records, outcomes iter.Seq2[ledger.Outcome, error]) (Tally, error) {
 	w, err := newWalk(out)
 	if err != nil {
@@ -83,14 +83,14 @@ func Compose(out Output, recs Records, outcomes iter.Seq2[ledger.Outcome, error]
 	return w.close()
 }
 
-// Validate writes the reports of an offline validation: every row is Valid or invalid. Memory does not grow
-// with the file.
+// Validate writes the reports of an offline validation: every row is Valid or invalid. Memory
+// does not grow with the file.
 func Validate(out Output, recs Records) (Tally, error) {
 	w, err := newWalk(out)
 	if err != nil {
 		return Tally{}, err
 	}
-	w.tally.Rows[Valid] = 0 // named, also where there is none
+	w.tally.Rows[Valid] = 0 // the summary names valid rows even if there are none
 	for {
 		rec, err := recs.Next()
 		if err == io.EOF {
@@ -106,8 +106,8 @@ func Validate(out Output, recs Records) (Tally, error) {
 	}
 }
 
-// OfRecord is the outcome that a record has by itself: invalid, with the first problem's code and all
-// problems' details, or Valid.
+// OfRecord returns the outcome that a record has by itself: Valid, or invalid with the code of
+// the first problem and the details of all.
 func OfRecord(rec *billfile.Record) ledger.Outcome {
 	o := ledger.Outcome{
 		Row:       rec.Row,
@@ -123,8 +123,8 @@ func OfRecord(rec *billfile.Record) ledger.Outcome {
 	return o
 }
 
-// details says all that is wrong with a record. Each part names its column; from the second on, also its
-// code, which stands nowhere else.
+// details returns the details of all problems of a record. Each part names its column. From the
+// second on it also names its code, which is nowhere else in the report.
 func details(problems []billfile.Problem) string {
 	if len(problems) == 1 {
 		return detail(problems[0])
@@ -148,8 +148,9 @@ func detail(p billfile.Problem) string {
 	return p.Column + ": " + p.Detail
 }
 
-// Pages iterates over a file's outcomes in row order, fetched a page at a time: fetch returns some of the
-// outcomes with from <= Row, in row order, and none when there are no more, as ledger.Ledger.Outcomes does.
+// Pages iterates over the outcomes of a file in row order, one page at a time. fetch returns
+// some of the outcomes with from <= Row, in row order, and none at the end, as
+// ledger.Ledger.Outcomes does.
 func Pages(fetch func(from int) ([]ledger.Outcome, error)) iter.Seq2[ledger.Outcome, error] {
 	return func(yield func(ledger.Outcome, error) bool) {
 		for from := 1; ; {
@@ -163,7 +164,7 @@ func Pages(fetch func(from int) ([]ledger.Outcome, error)) iter.Seq2[ledger.Outc
 			}
 			for _, o := range page {
 				if o.Row < from {
-					yield(ledger.Outcome{}, fmt.Errorf("%w: outcomes out of order: row %d where %d or later was asked for", ErrUnbalanced, o.Row, from))
+					yield(ledger.Outcome{}, fmt.Errorf("%w: outcomes out of order: row %d in a page that begins at %d", ErrUnbalanced, o.Row, from))
 					return
 				}
 				if !yield(o, nil) {
@@ -245,8 +246,8 @@ func (t *Tally) count(rec *billfile.Record, o *ledger.Outcome) {
 	sums[o.Status] += o.Amount
 }
 
-// Totals are the tally as the ledger would sum it up: for the summary of an offline validation, whose
-// outcomes are in no ledger.
+// Totals returns the tally in the form of the ledger's totals, for the summary of an offline
+// validation, which has no ledger.
 func (t Tally) Totals() ledger.Totals {
 	return ledger.Totals{Rows: t.Rows, Amounts: t.Amounts, Attempts: t.Attempts, Resends: t.Resends}
 }

@@ -16,53 +16,53 @@ import (
 	"golang.org/x/text/encoding/charmap"
 )
 
-// The two columns that a rejects file has over the bill file. A bill file's reader passes them over.
+// The two columns that a rejects file has in addition to the bill file's. billfile passes them
+// over.
 const (
 	codeColumn   = "error_code"
 	detailColumn = "error_detail"
 )
 
-// codeLetters are the characters of codes and statuses, which stand in cells without quotes.
+// codeLetters are the characters of codes and statuses. A cell of these has no quotes.
 const codeLetters = "abcdefghijklmnopqrstuvwxyz0123456789_"
 
-// maxDetail bounds an error_detail, in bytes, so that the cell never makes a row too large to be read again.
-// The results file has all of it.
+// maxDetail bounds an error_detail, in bytes, so that no row becomes too large to be read again.
+// The results file has the whole text.
 const maxDetail = 4096
 
-// rejects writes the rejects file: the bill file's header and the rows that need attention, each in its
-// original bytes with two cells more, error_code and error_detail.
+// rejects writes the rejects file: the header of the bill file and the rows that need
+// attention, each with its original bytes and two more cells, error_code and error_detail.
 //
-// The file must be readable again as a whole, fixed or not, with one rule in mind: a row's number of cells is right
-// in the rejects file exactly if it was right in the bill file. So nothing is padded: a row with a cell missing
-// would become one with its cells in the wrong columns. In detail:
+// The file must be readable again as a whole, corrected or not. One rule follows from that: the
+// number of cells of a row is right in the rejects file if and only if it was right in the bill
+// file. So nothing is padded: a row that lacks a cell would become one with its cells in the
+// wrong columns. In detail:
 //
-//   - The cells go before the record's own line end, LF or CRLF; a record without one (the file's last) gets
-//     the header's.
-//   - error_detail is always quoted and begins with neither a quote nor a delimiter. A quote left open by a broken row is
-//     therefore closed by that cell's opening quote, followed by something that may not follow a closing
-//     one: a strict reader finds the error on this very line and goes on with the next, so a broken row
-//     never swallows the row after it.
-//   - A broken record that spans lines stays one record, with its cells at its end: the reader meets the same
-//     bytes from the same state, and stops at the same error.
-//   - A file that has the two columns already (it is a rejects file dropped again) keeps its header, and the
-//     two cells are replaced. In a row whose cells cannot be told apart they are replaced where they stand
-//     as this writer wrote them, at the end of the line, if that is where the columns are. Otherwise a row of
-//     the wrong number of cells stays as it is (its problem stands in the results file), for two cells more
-//     could make its number right by accident; and a row with broken quotes gets the two cells on top. A row that
-//     lacks just the two cells, where the reader let that pass, gets them.
-//   - A row too large to be held is a row of the two cells alone, behind an empty one: it has to be taken from the bill file.
+//   - The two cells go before the line end of the record, LF or CRLF. A record without a line
+//     end (the last of the file) gets the one of the header.
+//   - error_detail is always quoted, and begins with neither a quote nor a delimiter. So its
+//     opening quote closes a quote that a broken row left open, and is followed by a character
+//     that may not follow a closing quote. A strict reader finds the error on this line and
+//     continues with the next: a broken row never swallows the row after it.
+//   - A broken record of several lines stays one record, with the two cells at its end. The
+//     reader meets the same bytes in the same state, and stops at the same error.
+//   - A file that has the two columns already is a rejects file that was delivered again. It
+//     keeps its header, and the two cells are replaced. See extend for rows in which they cannot
+//     be found.
+//   - A row that was too large to be held becomes an empty cell and the two cells. Its bytes have
+//     to be taken from the bill file.
 type rejects struct {
 	w      io.Writer
 	layout billfile.Layout
 	out    *bufio.Writer // set with the first row
 	enc    io.WriteCloser
 	buf    []byte
-	ends   []int // scratch: where the cells of a record end
+	ends   []int // reused: the ends of a record's cells
 
 	delim     byte
 	cells     int            // of the header
-	code      int            // column of error_code, -1 = the file has none
-	detail    int            // column of error_detail, -1 = the file has none
+	code      int            // column of error_code, -1 = the file lacks it
+	detail    int            // column of error_detail, -1 = the file lacks it
 	headerEnd []byte         // line end of the header
 	own       *regexp.Regexp // the two cells at the end of a row as this writer writes them
 }
@@ -120,7 +120,7 @@ func (r *rejects) begin() error {
 	return err
 }
 
-// close writes out what is left. Nothing is written when there was no row.
+// close flushes the file. It writes nothing if there was no row.
 func (r *rejects) close() error {
 	if r.out == nil {
 		return nil
@@ -131,15 +131,16 @@ func (r *rejects) close() error {
 	return r.enc.Close()
 }
 
-// shape tells how far the cells of a record can be told apart.
+// shape is whether the cells of a record can be told apart.
 type shape uint8
 
 const (
 	regular shape = iota // as many cells as the header
-	ragged               // cells, but not that many
-	broken               // quotes that make no cells
+	ragged               // more or fewer cells
+	broken               // its quotes do not form cells
 )
 
+// shapeOf returns the shape of a record by its problems.
 func shapeOf(rec *billfile.Record) shape {
 	s := regular
 	for _, p := range rec.Problems {
@@ -153,23 +154,23 @@ func shapeOf(rec *billfile.Record) shape {
 	return s
 }
 
-// extend appends body, a record without its line end, with its two cells to b.
+// extend appends body, a record without its line end, and its two cells to b.
 func (r *rejects) extend(b, body []byte, s shape, o *ledger.Outcome) []byte {
-	bare := false // the two cells are missing, and the reader let that pass
+	last := r.code == r.cells-2 && r.detail == r.cells-1
+	if len(body) == 0 { // the row was too large
+		return r.addBoth(b, o)
+	}
 	if s == regular {
-		if r.ends = cellEnds(r.ends[:0], body, r.delim); len(r.ends) != r.cells {
-			s = ragged
-			bare = len(r.ends) == r.cells-2
+		r.ends = cellEnds(r.ends[:0], body, r.delim)
+		if len(r.ends) == r.cells {
+			return r.addMissing(r.replace(b, body, o), o)
+		}
+		if len(r.ends) == r.cells-2 && last { // the reader accepts a row without the two columns
+			return r.addBoth(append(b, body...), o)
 		}
 	}
-	last := r.code == r.cells-2 && r.detail == r.cells-1
-	if len(body) == 0 || bare && last {
-		return r.addBoth(append(b, body...), o)
-	}
-	if s == regular && (r.code >= 0 || r.detail >= 0) {
-		return r.addMissing(r.replace(b, body, o), o)
-	}
 	if last {
+		// The cells cannot be told apart. The two stand at the end of the line if this writer wrote them.
 		if own := r.own.FindIndex(body); own != nil {
 			return r.addBoth(append(b, body[:own[0]]...), o)
 		}
@@ -177,10 +178,12 @@ func (r *rejects) extend(b, body []byte, s shape, o *ledger.Outcome) []byte {
 	if s == broken {
 		return r.addBoth(append(b, body...), o)
 	}
+	// A ragged row gets the cells of new columns alone: others could make its number of cells right by
+	// accident. Its problem is in the results file.
 	return r.addMissing(append(b, body...), o)
 }
 
-// replace appends a regular record with the cells of the two columns that it has replaced.
+// replace appends a regular record. Its cells of the two columns, if it has them, are replaced.
 func (r *rejects) replace(b, body []byte, o *ledger.Outcome) []byte {
 	start := 0
 	for i, end := range r.ends {
@@ -200,7 +203,7 @@ func (r *rejects) replace(b, body []byte, o *ledger.Outcome) []byte {
 	return b
 }
 
-// addMissing appends the cells of those of the two columns that the bill file does not have.
+// addMissing appends the cells of those of the two columns that the bill file lacks.
 func (r *rejects) addMissing(b []byte, o *ledger.Outcome) []byte {
 	if r.code < 0 {
 		b = r.appendCode(append(b, r.delim), o)
@@ -211,12 +214,13 @@ func (r *rejects) addMissing(b []byte, o *ledger.Outcome) []byte {
 	return b
 }
 
+// addBoth appends the two cells.
 func (r *rejects) addBoth(b []byte, o *ledger.Outcome) []byte {
 	b = r.appendCode(append(b, r.delim), o)
 	return r.appendDetail(append(b, r.delim), o)
 }
 
-// appendCode appends the error_code: the row's code, or the status of a row that has none.
+// appendCode appends the error_code: the code of the row, or its status if it has no code.
 func (r *rejects) appendCode(b []byte, o *ledger.Outcome) []byte {
 	code := o.Code
 	if code == "" {
@@ -228,12 +232,12 @@ func (r *rejects) appendCode(b []byte, o *ledger.Outcome) []byte {
 	return append(b, code...)
 }
 
-// advice is the error_detail of a row that has none of its own.
+// advice is the error_detail of a row whose outcome has no detail.
 var advice = map[ledger.Status]string{
 	ledger.Conflict: "a bill with this reference exists with other content",
 	ledger.Rejected: "the billing API refused this row",
-	ledger.Failed:   "not created: the attempts were used up; retry the file, or drop the row again",
-	ledger.Unknown:  "sent without an answer: whether the bill exists is not known; retry the file to settle it",
+	ledger.Failed:   "not created: the attempts were used up; retry the file, or deliver the row again",
+	ledger.Unknown:  "sent without an answer: it is not known whether the bill exists; retry the file to find out",
 	ledger.NotSent:  "nothing wrong with this row: not sent because other rows of the file are invalid",
 }
 
@@ -246,8 +250,8 @@ func (r *rejects) appendDetail(b []byte, o *ledger.Outcome) []byte {
 	return r.appendQuoted(b, detail)
 }
 
-// appendQuoted appends s as a quoted cell that holds no line break, nothing that the file's encoding lacks, and
-// no quote or delimiter at its beginning.
+// appendQuoted appends s as a quoted cell without line breaks, without characters that the
+// file's encoding lacks, and without a quote or delimiter at its beginning.
 func (r *rejects) appendQuoted(b []byte, s string) []byte {
 	b = append(b, '"')
 	if s == "" || s[0] == '"' || s[0] == r.delim {
@@ -273,7 +277,7 @@ func (r *rejects) appendQuoted(b []byte, s string) []byte {
 	return append(b, '"')
 }
 
-// cellEnds appends to ends where each cell of a well-formed record ends.
+// cellEnds appends to ends the end of each cell of a record, by its quotes and delimiters.
 func cellEnds(ends []int, body []byte, delim byte) []int {
 	quoted := false
 	for i, c := range body {
@@ -287,7 +291,7 @@ func cellEnds(ends []int, body []byte, delim byte) []int {
 	return append(ends, len(body))
 }
 
-// cutLineEnd parts a record from its line end, which is empty, LF or CRLF.
+// cutLineEnd separates a record from its line end, which is empty, LF or CRLF.
 func cutLineEnd(raw []byte) (body, end []byte) {
 	body, found := bytes.CutSuffix(raw, []byte("\n"))
 	if found {

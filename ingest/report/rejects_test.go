@@ -114,7 +114,7 @@ func TestRejectsCells(t *testing.T) {
 		{"bad", `"quote first`, "utf-8", `bad," ""quote first"`},
 		{"bad", `,delimiter first`, "utf-8", `bad," ,delimiter first"`},
 		{"bad", "two\r\nlines", "utf-8", "bad,\"two\uFFFD\uFFFDlines\""},
-		{"", "", "utf-8", `failed,"not created: the attempts were used up; retry the file, or drop the row again"`},
+		{"", "", "utf-8", `failed,"not created: the attempts were used up; retry the file, or deliver the row again"`},
 		{"odd,code", "x", "utf-8", `"odd,code","x"`},
 		{"bad", "R 1\u00a0234 → “x”", "utf-8", "bad,\"R 1\u00a0234 → “x”\""},
 		{"bad", "R 1\u00a0234 → “x”", "windows-1252", "bad,\"R 1\xa0234 ? \x93x\x94\""},

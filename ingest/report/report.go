@@ -1,12 +1,13 @@
-// Package report turns what the ledger holds of a file into what its biller reads: the acknowledgement, the
-// results of every row, the rows to fix and the summary.
+// Package report turns the ledger's record of a file into the biller's reports: the
+// acknowledgement, the results of every row, the rejects (the rows to correct) and the summary.
 //
-// It is pure: readers and writers in, no clock, no network, no file of its own. The same inputs give the same
-// bytes on every machine and after every restart, so a report that a crash cut short is written again whole.
-// Results and rejects are streamed in constant memory from one walk over the bill file and its outcomes side
-// by side; a walk that finds anything out of step is an error, never a report with a gap in it.
+// It is pure: it reads and writes what its caller passes, and has no clock, network or file of
+// its own. The same inputs give the same bytes on every machine and after every restart, so a
+// report that a crash cut short is written again whole. Results and rejects are streamed, in
+// constant memory, from one walk over the bill file and its outcomes side by side. A walk that
+// finds a difference between the two returns an error.
 //
-// Nothing here is safe for concurrent use on the same writers; different reports may be made at once.
+// Different reports may be made concurrently, but not with the same writers.
 package report
 
 import (
@@ -21,7 +22,7 @@ import (
 
 const (
 	hashDigits = 8   // of the SHA-256, in a stem
-	maxStem    = 200 // bytes: leaves room under the 255 of a file name for a report's ending and a temporary name's
+	maxStem    = 200 // bytes; file names have 255, of which a temporary name's ending needs some
 )
 
 // Names are the file names of one file's reports.
@@ -32,7 +33,7 @@ type Names struct {
 	Summary string
 }
 
-// NamesOf gives the names that belong to a stem.
+// NamesOf returns the names that belong to a stem.
 func NamesOf(stem string) Names {
 	return Names{
 		Ack:     stem + ".ack.json",
@@ -42,10 +43,11 @@ func NamesOf(stem string) Names {
 	}
 }
 
-// Stem is what the names of a file's reports begin with: NAME-HHHHHHHH, or NAME-HHHHHHHH-n for the n-th
-// delivery of the same content (n from 1; 1 has no suffix). NAME is name without its last extension, HHHHHHHH the
-// first 8 digits of sha256 (hex). A long NAME is cut between characters, so that every report name and
-// a temporary name made from it stay within 255 bytes.
+// Stem returns the beginning of the names of a file's reports: NAME-HHHHHHHH, or
+// NAME-HHHHHHHH-n for the n-th delivery of the same content (from 2; the first has no suffix).
+// NAME is name without its last extension, HHHHHHHH the first 8 digits of sha256 (hex). A long
+// NAME is cut between characters, so that the names of reports and their temporary names fit
+// into 255 bytes.
 func Stem(name, sha256 string, n int) string {
 	base := name
 	if dot := strings.LastIndexByte(name, '.'); dot > 0 {
@@ -68,11 +70,11 @@ func Stem(name, sha256 string, n int) string {
 	return base + tail
 }
 
-// Timestamp is a time as reports write it: RFC 3339, UTC, milliseconds; null when zero. The cut to
-// milliseconds keeps the bytes the same whether a time comes from memory or back from a ledger.
+// Timestamp is a time as reports write it: RFC 3339, UTC, milliseconds; null if zero. It is cut
+// to milliseconds so that a time from memory and one from a ledger give the same bytes.
 type Timestamp struct{ time.Time }
 
-// At makes a Timestamp.
+// At returns t as a Timestamp.
 func At(t time.Time) Timestamp {
 	if t.IsZero() {
 		return Timestamp{}
@@ -104,19 +106,19 @@ func (t *Timestamp) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// Ack tells a biller that a file has arrived whole: compare size and hash with what was sent.
+// Ack confirms to a biller that a file arrived. Its size and hash show whether it arrived whole.
 type Ack struct {
 	FileID     string    `json:"file_id"`
 	File       string    `json:"file"`
 	Size       int64     `json:"size"`   // bytes
-	SHA256     string    `json:"sha256"` // hex; "" where not yet known
+	SHA256     string    `json:"sha256"` // hex; "" if not known yet
 	ReceivedAt Timestamp `json:"received_at"`
 }
 
-// Bytes is the acknowledgement as it is published: indented JSON with a final line end.
+// Bytes returns the acknowledgement as it is published: indented JSON with a final line end.
 func (a Ack) Bytes() []byte { return encode(a) }
 
-// encode writes v as a person would want to read it. It is only given types of this package, which always encode.
+// encode returns v as indented JSON. It gets only types of this package, which always encode.
 func encode(v any) []byte {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)

@@ -11,7 +11,7 @@ import (
 	"billdrop/ingest/ledger"
 )
 
-// columns are the header of the results file, in order.
+// columns are the columns of the results file, in order.
 var columns = [...]string{
 	"line", "bill_reference", "status", "code", "detail", "bill_id", "customer_id", "account_id",
 	"currency", "amount_due", "attempts", "idempotency_key",
@@ -30,8 +30,7 @@ func newResults(w io.Writer) *results {
 	return r
 }
 
-// row writes one line. amount_due is empty where there is no amount of money to name: 0 is never a bill's
-// amount, and a number without a currency is none.
+// row writes one line. amount_due is empty if it is 0, which no bill has, or has no currency.
 func (r *results) row(o *ledger.Outcome) error {
 	if r.err != nil {
 		return r.err
@@ -53,8 +52,9 @@ func (r *results) close() error {
 	return r.w.Error()
 }
 
-// cell makes a text safe to show: a leading character that makes spreadsheets run the cell as a formula gets
-// a ' before it, and what would break the line or not be seen on it is replaced by U+FFFD.
+// cell returns a text that is safe to show. A ' goes before a first character that makes
+// spreadsheets run the cell as a formula (OWASP, "CSV Injection"), and hidden characters are
+// replaced.
 func cell(s string) string {
 	if s != "" && strings.IndexByte("=+-@\t\r", s[0]) >= 0 {
 		return "'" + visible(s)
@@ -62,8 +62,8 @@ func cell(s string) string {
 	return visible(s)
 }
 
-// visible replaces hidden characters by U+FFFD, so that a record of a report is one physical line without
-// invisible text.
+// visible replaces hidden characters by U+FFFD, so that a record of a report is one physical
+// line without invisible text.
 func visible(s string) string {
 	for _, r := range s {
 		if (r < ' ' || r > '~') && hidden(r) { // most cells are ASCII, and need no call
@@ -78,8 +78,9 @@ func visible(s string) string {
 	return s
 }
 
-// hidden reports whether r is a control, format (bidirectional or zero-width) or line separating character, or
-// comes from bytes that are not UTF-8. The tab is not hidden: it breaks nothing.
+// hidden reports whether r is a control, format (bidirectional or zero-width) or line
+// separating character, or comes from bytes that are not UTF-8. The tab is not hidden: it
+// breaks nothing.
 func hidden(r rune) bool {
 	return r != '\t' && (r == utf8.RuneError || unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp))
 }

@@ -9,19 +9,20 @@ import (
 	"billdrop/ingest/ledger"
 )
 
-// Summary is what became of one file, in one page. Its JSON is pinned; keys may be added at any time.
+// Summary is the result of one file on one page. Its JSON is pinned; keys may be added at any
+// time.
 type Summary struct {
 	File    string `json:"file"`
 	SHA256  string `json:"sha256"`
-	FileID  string `json:"file_id"` // "" of an offline validation
-	RunID   string `json:"run_id"`  // "" of an offline validation
+	FileID  string `json:"file_id"` // "" in an offline validation
+	RunID   string `json:"run_id"`  // "" in an offline validation
 	Feed    string `json:"feed"`
-	Stem    string `json:"stem"` // what the names of this file's reports begin with; "" where there are none
-	Mode    string `json:"mode"` // test or live; "" of an offline validation
+	Stem    string `json:"stem"` // of the names of this file's reports; "" if it has none
+	Mode    string `json:"mode"` // test or live; "" in an offline validation
 	Outcome string `json:"outcome"`
-	Code    string `json:"code"`   // file-level; "" when the file as a whole is fine
+	Code    string `json:"code"`   // file-level; "" if the file as a whole is fine
 	Detail  string `json:"detail"` // of Code: what is wrong and what to do
-	Line    int    `json:"line"`   // physical line that Code is about; 0 = the file as a whole
+	Line    int    `json:"line"`   // physical line of Code; 0 = the file as a whole
 
 	Lines    ledger.Lines `json:"lines"`
 	Rows     Rows         `json:"rows"`
@@ -34,7 +35,7 @@ type Summary struct {
 	Version    string    `json:"version"`
 }
 
-// Requests counts what went to the API for one file, over all runs.
+// Requests counts the requests to the API for one file, over all runs.
 type Requests struct {
 	Posts     int `json:"posts"`
 	Gets      int `json:"gets"`
@@ -42,14 +43,14 @@ type Requests struct {
 	Throttled int `json:"throttled"` // answers 429
 }
 
-// Parties counts the customers and accounts that were created on the way.
+// Parties counts the customers and accounts that were created with the bills of one file.
 type Parties struct {
 	Customers int `json:"customers"`
 	Accounts  int `json:"accounts"`
 }
 
-// Amounts are sums in minor units by currency and status. A status is there where the currency has rows of
-// it, so a sum may be 0: amounts that could not be read count nothing.
+// Amounts are sums in minor units by currency and status. A currency has the statuses of its
+// rows. A sum may be 0, because an amount that could not be read counts 0.
 type Amounts map[string]map[ledger.Status]int64
 
 // Rows counts records by status. Total is always the sum of the others.
@@ -58,8 +59,8 @@ type Rows struct {
 	By    map[ledger.Status]int
 }
 
-// MarshalJSON writes total and all eight statuses, in the order of the reports; before them valid, which only
-// offline validations have.
+// MarshalJSON writes total and all statuses, in the order of the reports. Valid, which only
+// offline validations have, comes before them.
 func (r Rows) MarshalJSON() ([]byte, error) {
 	b := append([]byte(`{"total":`), strconv.Itoa(r.Total)...)
 	if n, ok := r.By[Valid]; ok {
@@ -72,7 +73,7 @@ func (r Rows) MarshalJSON() ([]byte, error) {
 	return append(b, '}'), nil
 }
 
-// UnmarshalJSON reads what MarshalJSON writes.
+// UnmarshalJSON reads the output of MarshalJSON.
 func (r *Rows) UnmarshalJSON(b []byte) error {
 	by := map[ledger.Status]int{}
 	if err := json.Unmarshal(b, &by); err != nil {
@@ -85,7 +86,7 @@ func (r *Rows) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// Attention is the number of rows that somebody has to look at.
+// Attention returns the number of rows that need attention.
 func (r Rows) Attention() int {
 	n := 0
 	for s, count := range r.By {
@@ -96,13 +97,14 @@ func (r Rows) Attention() int {
 	return n
 }
 
-// Attention reports whether somebody has to look at this file: at the whole of it, or at some row.
+// Attention reports whether the file needs attention, as a whole or for some row.
 func (s Summary) Attention() bool {
 	return s.Outcome != ledger.Completed || s.Code != "" || s.Rows.Attention() > 0
 }
 
-// Summarize says what became of f, whose outcomes sum up to t. Of a file whose rows were listed, Balance comes
-// first; of one that was refused unread, t is zero; of one that is held, t comes from Unsent.
+// Summarize returns the summary of f, whose outcomes sum up to t. If the rows of f are in a
+// report, Balance has checked t. If f was refused unread, t is zero. If f is held, t comes from
+// Unsent.
 func Summarize(f *ledger.File, t ledger.Totals) Summary {
 	return Summary{
 		File:    f.Name,
@@ -132,8 +134,8 @@ func Summarize(f *ledger.File, t ledger.Totals) Summary {
 	}
 }
 
-// OutcomeOf is what a file with these row counts is said to have come to when its rows were gone through:
-// completed, or completed_with_errors when some row needs attention.
+// OutcomeOf returns the outcome of a finished file with these row counts:
+// completed_with_errors if some row needs attention, otherwise completed.
 func OutcomeOf(rows map[ledger.Status]int) string {
 	if rowsOf(rows).Attention() > 0 {
 		return ledger.CompletedWithErrors
@@ -141,8 +143,9 @@ func OutcomeOf(rows map[ledger.Status]int) string {
 	return ledger.Completed
 }
 
-// Unsent are the totals of a file none of whose rows has been sent: valid rows not_sent, the others invalid.
-// They are what the summary of a held file says. amounts are the sums of the valid rows, by currency.
+// Unsent returns the totals for the summary of a held file, of which nothing was sent: its
+// valid rows are not_sent, the others invalid. amounts are the sums of the valid rows, by
+// currency.
 func Unsent(rows, invalid int, amounts map[string]int64) ledger.Totals {
 	t := ledger.Totals{Rows: map[ledger.Status]int{}, Amounts: map[string]map[ledger.Status]int64{}}
 	if rows > invalid {
@@ -157,7 +160,8 @@ func Unsent(rows, invalid int, amounts map[string]int64) ledger.Totals {
 	return t
 }
 
-// Parse reads a summary back. Keys that it does not know are passed over: a newer billdrop may have written it.
+// Parse reads a published summary. It passes over unknown keys, because a newer billdrop may
+// have written it.
 func Parse(b []byte) (Summary, error) {
 	var s Summary
 	if err := json.Unmarshal(b, &s); err != nil {
@@ -166,7 +170,7 @@ func Parse(b []byte) (Summary, error) {
 	return s, nil
 }
 
-// Bytes is the summary as it is published: indented JSON with a final line end.
+// Bytes returns the summary as it is published: indented JSON with a final line end.
 func (s Summary) Bytes() []byte {
 	if s.Amounts == nil {
 		s.Amounts = Amounts{} // {} rather than null
@@ -185,7 +189,7 @@ func rowsOf(by map[ledger.Status]int) Rows {
 	return r
 }
 
-// amountsOf leaves out what stands under no currency: such an amount is a number, not money.
+// amountsOf leaves out amounts without a currency: they are numbers, not money.
 func amountsOf(by map[string]map[ledger.Status]int64) Amounts {
 	a := Amounts{}
 	for currency, sums := range by {
