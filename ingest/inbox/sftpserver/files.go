@@ -12,10 +12,12 @@ import (
 	"github.com/pkg/sftp"
 )
 
-// files serves the requests of one session from the server's root. Its methods are called concurrently.
+// files serves the requests of one session from the server's root. Its methods are called
+// concurrently.
 type files struct{ server *Server }
 
-// before looks a request over: what the hooks say, and whether it may change anything. Its error is the client's answer.
+// before runs the hooks and refuses changes of a read-only server. Its error is the client's
+// answer.
 func (h *files) before(op Op, name string, changes bool) error {
 	f := h.server.faults.Load()
 	if f.Before != nil {
@@ -29,7 +31,7 @@ func (h *files) before(op Op, name string, changes bool) error {
 	return nil
 }
 
-// Fileread opens a regular file; anything else could block.
+// Fileread opens a regular file. It refuses everything else, because opening it could block.
 func (h *files) Fileread(r *sftp.Request) (io.ReaderAt, error) {
 	if err := h.before(OpRead, r.Filepath, false); err != nil {
 		return nil, err
@@ -48,7 +50,7 @@ func (h *files) Fileread(r *sftp.Request) (io.ReaderAt, error) {
 	return &open{File: f, files: h, path: r.Filepath}, nil
 }
 
-// Filewrite opens a file for writing. A file that is there is only made anew where the client asks for it.
+// Filewrite opens a file for writing. It truncates an existing file only on request.
 func (h *files) Filewrite(r *sftp.Request) (io.WriterAt, error) {
 	if err := h.before(OpWrite, r.Filepath, true); err != nil {
 		return nil, err
@@ -73,7 +75,7 @@ func (h *files) Filewrite(r *sftp.Request) (io.WriterAt, error) {
 	return &open{File: f, files: h, path: r.Filepath}, nil
 }
 
-// Filecmd changes what is in a directory, or what a file's attributes say.
+// Filecmd changes a directory or the attributes of a file.
 func (h *files) Filecmd(r *sftp.Request) error {
 	root, name := h.server.root, inside(r.Filepath)
 	switch r.Method {
@@ -120,7 +122,7 @@ func (h *files) Filecmd(r *sftp.Request) error {
 	}
 }
 
-// PosixRename renames over whatever is there.
+// PosixRename renames over an existing file.
 func (h *files) PosixRename(r *sftp.Request) error {
 	if h.server.faults.Load().NoPosixRename {
 		return sftp.ErrSSHFxOpUnsupported
@@ -131,8 +133,9 @@ func (h *files) PosixRename(r *sftp.Request) error {
 	return plain(h.server.root.Rename(inside(r.Filepath), inside(r.Target)))
 }
 
-// rename never overwrites, also when several clients race. For a regular file it goes as OpenSSH goes: a second name,
-// which fails where the name is taken, then the first name away, which one client alone can do.
+// rename never overwrites, even if several clients race. A regular file is renamed as OpenSSH
+// does it: link a second name, which fails if the name is taken, then remove the first name,
+// which only one client can do.
 func (h *files) rename(from, to string) error {
 	root := h.server.root
 	info, err := root.Lstat(from)
@@ -149,12 +152,12 @@ func (h *files) rename(from, to string) error {
 		return err
 	}
 	if err := root.Remove(from); err != nil {
-		return errors.Join(err, root.Remove(to)) // another client took it: the spare name goes
+		return errors.Join(err, root.Remove(to)) // another client took the file: remove the second name
 	}
 	return nil
 }
 
-// fsync puts what was written to a file on disk. Another handle of the same file serves as well as the client's.
+// fsync syncs a file to disk. Any handle of the file serves, not only the client's.
 func (h *files) fsync(name string) error {
 	if h.server.faults.Load().NoFsync {
 		return sftp.ErrSSHFxOpUnsupported
@@ -169,7 +172,7 @@ func (h *files) fsync(name string) error {
 	return plain(errors.Join(f.Sync(), f.Close()))
 }
 
-// setstat sets size, permissions and times; owners stay as they are.
+// setstat sets size, permissions and times, but not owners.
 func (h *files) setstat(name string, r *sftp.Request) error {
 	root, which, attrs := h.server.root, r.AttrFlags(), r.Attributes()
 	if attrs == nil || which.UidGid {
@@ -218,7 +221,7 @@ func (h *files) Filelist(r *sftp.Request) (sftp.ListerAt, error) {
 	for _, name := range names {
 		info, err := h.server.root.Lstat(path.Join(inside(r.Filepath), name))
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // gone in the meantime
+			continue // removed in the meantime
 		}
 		if err != nil {
 			return nil, plain(err)
@@ -228,7 +231,7 @@ func (h *files) Filelist(r *sftp.Request) (sftp.ListerAt, error) {
 	return list, nil
 }
 
-// Lstat tells of a symbolic link, not of what it points to.
+// Lstat returns a symbolic link itself, not its target.
 func (h *files) Lstat(r *sftp.Request) (sftp.ListerAt, error) {
 	if err := h.before(OpLstat, r.Filepath, false); err != nil {
 		return nil, err
@@ -236,7 +239,7 @@ func (h *files) Lstat(r *sftp.Request) (sftp.ListerAt, error) {
 	return one(h.server.root.Lstat(inside(r.Filepath)))
 }
 
-// Readlink is not served: where links point is nobody's business here.
+// Readlink is refused: no client needs the targets of links.
 func (h *files) Readlink(string) (string, error) { return "", sftp.ErrSSHFxOpUnsupported }
 
 // open is a file that a client has open.
@@ -268,7 +271,7 @@ func (o *open) WriteAt(p []byte, off int64) (int, error) {
 	return n, plain(err)
 }
 
-// listing is a directory as it was when it was opened.
+// listing is the content of a directory when it was opened.
 type listing []fs.FileInfo
 
 func (l listing) ListAt(to []fs.FileInfo, from int64) (int, error) {
@@ -289,7 +292,7 @@ func one(info fs.FileInfo, err error) (sftp.ListerAt, error) {
 	return listing{info}, nil
 }
 
-// inside is a client's path, which is absolute and clean, relative to the root.
+// inside returns a client's path, which is absolute and clean, relative to the root.
 func inside(name string) string {
 	if name = strings.TrimPrefix(name, "/"); name == "" {
 		return "."
@@ -297,7 +300,7 @@ func inside(name string) string {
 	return name
 }
 
-// plain is err as OpenSSH would tell it: a code, and no word of the directory that is served.
+// plain returns err as OpenSSH reports it: a code, without the path of the directory served.
 func plain(err error) error {
 	if err == nil {
 		return nil

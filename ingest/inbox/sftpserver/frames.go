@@ -7,8 +7,8 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// The packet types and names of the SFTP protocol, version 3, that frames looks at (draft-ietf-secsh-filexfer-02,
-// and OpenSSH's PROTOCOL for the extensions).
+// Packet types of SFTP version 3 (draft-ietf-secsh-filexfer-02) and extensions of OpenSSH (its
+// PROTOCOL file).
 const (
 	fxpVersion  = 2
 	fxpFsetstat = 10
@@ -17,27 +17,29 @@ const (
 	extFsync       = "fsync@openssh.com"
 	extPosixRename = "posix-rename@openssh.com"
 
-	// maxExtended bounds the extended requests that are looked into, in bytes; longer ones pass as they are.
+	// maxExtended bounds the extended requests that are read, in bytes. Longer ones pass unread.
 	maxExtended = 64 << 10
 )
 
-// frames stands between a session and the library's server, which can neither choose its extensions per server nor serve fsync:
-// it rewrites the announcement on its way out, and on its way in turns a request to sync a handle into one to set
-// no attribute of it at all, which files takes to mean just that. Read and Write are each called from one goroutine.
+// frames is between a session and the library's server, which cannot choose the extensions of
+// each server and does not serve fsync. On the way out it rewrites the announcement of the
+// extensions. On the way in it turns a request to sync a handle into a request to set none of
+// the handle's attributes, which files serves as a sync. Read and Write are each called from
+// one goroutine.
 type frames struct {
 	ssh.Channel
 	extensions []string
 
-	announced bool   // the version packet is out
-	ready     []byte // bytes of a packet that was looked into, still to be read
-	rest      int    // bytes of the current packet that pass as they come
+	announced bool   // the version packet was written
+	ready     []byte // bytes of the current packet that were read ahead
+	rest      int    // bytes of the current packet that pass unread
 }
 
 func (f *frames) Write(p []byte) (int, error) {
 	if f.announced {
 		return f.Channel.Write(p)
 	}
-	f.announced = true // the version packet is the first, and comes in one piece
+	f.announced = true // the version packet is the first, and is written in one piece
 	if len(p) < 9 || p[4] != fxpVersion {
 		return f.Channel.Write(p)
 	}
@@ -69,7 +71,8 @@ func (f *frames) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// next reads the head of the next packet, and all of it where it is an extended request of reasonable size.
+// next reads the head of the next packet, and the whole packet if it is a short extended
+// request.
 func (f *frames) next() error {
 	head := make([]byte, 5)
 	if _, err := io.ReadFull(f.Channel, head); err != nil {
@@ -88,7 +91,8 @@ func (f *frames) next() error {
 	return nil
 }
 
-// rewriteFsync turns "extended, id, fsync, handle" into "fsetstat, id, handle, no attributes"; any other packet stays.
+// rewriteFsync turns "extended, id, fsync, handle" into "fsetstat, id, handle, no attributes".
+// It returns every other packet as it is.
 func rewriteFsync(packet []byte) []byte {
 	if len(packet) < 9 {
 		return packet

@@ -6,7 +6,7 @@ import (
 	"syscall"
 )
 
-// Op names what a client asks for, as Hooks.Before hears it.
+// Op is the operation that Hooks.Before gets.
 type Op string
 
 const (
@@ -25,10 +25,11 @@ const (
 	OpRmdir       Op = "rmdir"        //
 )
 
-// Hooks make a server misbehave. The zero value is a healthy server.
+// Hooks make a server misbehave. The zero value is a server without faults.
 type Hooks struct {
-	// Before is called before each operation, concurrently; path starts with a slash. A non-nil error is the answer to the
-	// client instead of the operation. To stall, wait in it; ctx is done when the server closes.
+	// Before is called before each operation, concurrently. path starts with a slash. A non-nil
+	// error is the client's answer in place of the operation. To stall, it waits; ctx is done
+	// when the server closes.
 	Before func(ctx context.Context, op Op, path string) error
 
 	NoPosixRename bool  // the extension is neither announced nor served
@@ -37,13 +38,13 @@ type Hooks struct {
 	FullAfter     int64 // bytes that can still be written before the disk is full; 0 = no limit, negative = full now
 }
 
-// faults are the hooks in force and what they have counted.
+// faults are the hooks in force and their counters.
 type faults struct {
 	Hooks
 	written atomic.Int64 // bytes, towards FullAfter
 }
 
-// take books n bytes, or tells that there is no room for them.
+// take counts n bytes, or returns an error if the disk has no room for them.
 func (f *faults) take(n int) error {
 	if f.FullAfter == 0 {
 		return nil
@@ -59,7 +60,7 @@ func (f *faults) take(n int) error {
 	}
 }
 
-// extensions are those announced to a client.
+// extensions returns the names of the extensions that are announced to a client.
 func (f *faults) extensions() []string {
 	var names []string
 	if !f.NoPosixRename {

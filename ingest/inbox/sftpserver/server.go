@@ -1,8 +1,10 @@
-// Package sftpserver is an SFTP server in this process over one directory: for the sandbox, the demo and tests.
+// Package sftpserver is an SFTP server in this process over one directory, for the sandbox, the
+// demo and tests.
 //
-// It behaves like OpenSSH where a bill's safety rests on it: a plain rename never overwrites, posix-rename@openssh.com
-// does, fsync@openssh.com reaches the disk, and a file is what lstat says it is. Nothing outside the directory can
-// be reached, symbolic links included. It offers the sftp subsystem and nothing else: no shell, no commands, no forwarding.
+// It behaves like OpenSSH in all that keeps bills unique: a plain rename never overwrites,
+// posix-rename@openssh.com does, fsync@openssh.com reaches the disk, and lstat reports links as
+// links. Nothing outside the directory can be reached, also not through links. It offers the
+// sftp subsystem alone: no shell, commands or forwarding.
 package sftpserver
 
 import (
@@ -26,31 +28,32 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// handshakeTimeout bounds how long a connection may take to log in.
+// handshakeTimeout bounds the time that a connection may take to log in.
 const handshakeTimeout = 30 * time.Second
 
-// Config says what to serve to whom. Dir and User are needed, and one of Password and AuthorizedKeys.
+// Config is what to serve, and to which user. Dir and User are required, and one of Password
+// and AuthorizedKeys.
 type Config struct {
 	Dir            string          // the directory that clients see as /
 	Addr           string          // to listen on; "" = a free port of 127.0.0.1
 	User           string          // the one account
 	Password       string          // "" = no password login
-	AuthorizedKeys []ssh.PublicKey // may log in as User
-	HostKeys       []ssh.Signer    // none = a fresh ed25519 and a fresh ECDSA key
+	AuthorizedKeys []ssh.PublicKey // of User
+	HostKeys       []ssh.Signer    // none = a new ed25519 and a new ECDSA key
 	Hooks          Hooks           // faults; zero = none
 }
 
-// Server is a running server. It owns its listener, its connections and their goroutines. Methods may be called
-// concurrently.
+// Server is a running server. It owns its listener, its connections and their goroutines. Its
+// methods may be called concurrently.
 type Server struct {
 	root     *os.Root
 	listener net.Listener
 	hostKeys []ssh.Signer
 	config   *ssh.ServerConfig
 	faults   atomic.Pointer[faults]
-	ctx      context.Context // done when the server closes; hooks get it
+	ctx      context.Context // done when the server closes; passed to hooks
 	cancel   context.CancelFunc
-	unhook   func() bool // releases the watch over Start's context
+	release  func() bool // stops watching Start's context
 	wg       sync.WaitGroup
 
 	mu     sync.Mutex
@@ -61,7 +64,7 @@ type Server struct {
 // Start serves cfg.Dir until Close is called or ctx is done. When it returns, clients can connect.
 func Start(ctx context.Context, cfg Config) (*Server, error) {
 	if cfg.User == "" || (cfg.Password == "" && len(cfg.AuthorizedKeys) == 0) {
-		return nil, errors.New("start sftp server: a user is needed, and a password or an authorized key")
+		return nil, errors.New("start sftp server: a user is required, and a password or an authorized key")
 	}
 	hostKeys := cfg.HostKeys
 	if len(hostKeys) == 0 {
@@ -92,14 +95,15 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	s.SetHooks(cfg.Hooks)
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	s.wg.Go(s.accept)
-	s.unhook = context.AfterFunc(ctx, s.shut)
+	s.release = context.AfterFunc(ctx, s.shut)
 	return s, nil
 }
 
-// Addr is the address that the server listens on, host:port.
+// Addr returns the address that the server listens on, host:port.
 func (s *Server) Addr() string { return s.listener.Addr().String() }
 
-// KnownHostsLine is what a known_hosts file needs for this server: a line for each host key, each with its line end.
+// KnownHostsLine returns the lines of a known_hosts file for this server: one for each host
+// key, each with its line end.
 func (s *Server) KnownHostsLine() string {
 	var b strings.Builder
 	for _, key := range s.hostKeys {
@@ -109,11 +113,12 @@ func (s *Server) KnownHostsLine() string {
 	return b.String()
 }
 
-// SetHooks replaces the faults from the next request on; Hooks{} heals the server. What a full disk has taken so far
-// counts from zero again. Which extensions are announced is fixed at the start of a session.
+// SetHooks replaces the faults from the next request on; Hooks{} repairs the server. The bytes
+// counted for FullAfter start from 0 again. A session keeps the extensions that were announced
+// when it started.
 func (s *Server) SetHooks(h Hooks) { s.faults.Store(&faults{Hooks: h}) }
 
-// Drop breaks every connection, as a network fault would; the server goes on listening.
+// Drop breaks every connection, as a network fault does. The server keeps listening.
 func (s *Server) Drop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -122,9 +127,10 @@ func (s *Server) Drop() {
 	}
 }
 
-// Close stops the server and returns when its last goroutine has ended. Further calls do nothing.
+// Close stops the server and returns when its last goroutine has ended. A second Close does
+// nothing.
 func (s *Server) Close() error {
-	s.unhook()
+	s.release()
 	s.shut()
 	s.wg.Wait()
 	if err := s.root.Close(); err != nil {
@@ -133,7 +139,7 @@ func (s *Server) Close() error {
 	return nil
 }
 
-// shut makes every goroutine end without waiting for it.
+// shut ends every goroutine and waits for none.
 func (s *Server) shut() {
 	s.mu.Lock()
 	s.closed = true
@@ -150,7 +156,7 @@ func (s *Server) accept() {
 			if errors.Is(err, net.ErrClosed) || s.ctx.Err() != nil {
 				return
 			}
-			continue // a connection that died in the queue says nothing of the listener
+			continue // a connection died in the queue; the listener is fine
 		}
 		if !s.track(conn) {
 			conn.Close()
@@ -180,21 +186,22 @@ func (s *Server) untrack(c net.Conn) {
 	delete(s.conns, c)
 }
 
-// serveConn logs one client in and serves its sessions; it returns when the connection and all of them have ended.
+// serveConn logs one client in and serves its sessions. It returns when the connection and all
+// sessions have ended.
 func (s *Server) serveConn(nc net.Conn) {
 	if nc.SetDeadline(time.Now().Add(handshakeTimeout)) != nil {
 		return
 	}
 	conn, channels, requests, err := ssh.NewServerConn(nc, s.config)
 	if err != nil {
-		return // the client hears why; there is nobody else to tell
+		return // the client got the reason
 	}
 	defer conn.Close()
 	if nc.SetDeadline(time.Time{}) != nil {
 		return
 	}
 	var sessions sync.WaitGroup
-	sessions.Go(func() { ssh.DiscardRequests(requests) }) // answers keepalives with a no, which is an answer
+	sessions.Go(func() { ssh.DiscardRequests(requests) }) // refuses keepalives, which answers them
 	for offer := range channels {
 		if offer.ChannelType() != "session" {
 			_ = offer.Reject(ssh.UnknownChannelType, "only sessions are served")
@@ -210,7 +217,7 @@ func (s *Server) serveConn(nc net.Conn) {
 	sessions.Wait()
 }
 
-// serveSession waits for the request for the sftp subsystem, refusing every other, and serves it.
+// serveSession waits for the request for the sftp subsystem, refuses all others, and serves it.
 func (s *Server) serveSession(ch ssh.Channel, requests <-chan *ssh.Request) {
 	defer ch.Close()
 	var serving sync.WaitGroup
@@ -240,7 +247,7 @@ func (s *Server) serveSFTP(ch ssh.Channel) {
 		&frames{Channel: ch, extensions: f.extensions()},
 		sftp.Handlers{FileGet: handlers, FilePut: handlers, FileCmd: handlers, FileList: handlers},
 	)
-	_ = server.Serve() // ends with the connection, one way or another
+	_ = server.Serve() // ends with the connection
 	_ = server.Close()
 }
 

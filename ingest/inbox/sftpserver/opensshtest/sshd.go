@@ -1,6 +1,7 @@
 //go:build unix
 
-// Package opensshtest runs a real OpenSSH server for tests: on loopback, with keys of its own, serving SFTP and nothing else.
+// Package opensshtest runs a real OpenSSH server for tests: on loopback, with its own keys, for
+// SFTP alone.
 package opensshtest
 
 import (
@@ -29,41 +30,43 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// sshd is where Debian and most others have the server; it insists on being started by its full path.
+// sshd is the server's path on Debian and most other systems. sshd must be started by its full
+// path.
 const sshd = "/usr/sbin/sshd"
 
-// RequireEnv, set to 1, makes a missing OpenSSH server fail a test rather than skip it; so does CI, set to anything.
+// RequireEnv, set to 1, makes a missing OpenSSH server fail a test instead of skipping it. So
+// does CI, set to anything.
 const RequireEnv = "BILLDROP_REQUIRE_REAL"
 
-// Config shapes a server; its zero value is a usual one.
+// Config is the setup of a server. The zero value is a usual one.
 type Config struct {
 	ReadOnly  bool     // internal-sftp -R
 	Deny      []string // requests that are refused, by their names in sftp-server(8), e.g. posix-rename
-	FileLimit int      // bytes, rounded up to 512; no file may grow beyond it, as on a full disk; 0 = none
+	FileLimit int      // bytes, rounded up to 512; no file can grow beyond it, as on a full disk; 0 = none
 }
 
-// Server is a running sshd. The account sees the whole file system; a test keeps to Root.
+// Server is a running sshd. The account sees the whole file system; tests use Root alone.
 type Server struct {
 	Address        string // host:port
-	User           string // who runs the test
+	User           string // the user who runs the test
 	PrivateKeyFile string
 	KnownHostsFile string
 	Root           string // absolute; remote paths begin with it
-	Pid            int    // of the listener; see Signal for the sessions
+	Pid            int    // of the listener
 
 	port int
 	cmd  *exec.Cmd
 	log  lines
 }
 
-// Start runs a server of the zero Config until the test ends. Its files lie in dir, which also is Root.
+// Start runs a server with the zero Config until the test ends. dir is its Root.
 func Start(t testing.TB, dir string) *Server {
 	t.Helper()
 	return StartConfig(t, dir, Config{})
 }
 
-// StartConfig runs a server until the test ends. Without an OpenSSH server on the machine the test is skipped, or fails where
-// one is required.
+// StartConfig runs a server until the test ends. If the machine has no OpenSSH server, the test
+// is skipped, or fails if one is required.
 func StartConfig(t testing.TB, dir string, cfg Config) *Server {
 	t.Helper()
 	if _, err := os.Stat(sshd); err != nil {
@@ -74,14 +77,14 @@ func StartConfig(t testing.TB, dir string, cfg Config) *Server {
 	}
 	if os.Geteuid() == 0 {
 		if err := os.MkdirAll("/run/sshd", 0o755); err != nil {
-			t.Fatalf("sshd wants its empty directory: %v", err)
+			t.Fatalf("create the empty directory that sshd needs: %v", err)
 		}
 	}
 	me, err := user.Current()
 	if err != nil {
 		t.Fatalf("who runs this test: %v", err)
 	}
-	keys := t.TempDir() // apart from Root, so that tests can list that
+	keys := t.TempDir() // not in Root, so that tests can list Root
 	s := &Server{
 		User:           me.Username,
 		Root:           dir,
@@ -97,17 +100,17 @@ func StartConfig(t testing.TB, dir string, cfg Config) *Server {
 	t.Cleanup(func() {
 		s.stop()
 		if t.Failed() {
-			t.Logf("sshd said:\n%s", s.log.String())
+			t.Logf("log of sshd:\n%s", s.log.String())
 		}
 	})
-	// A free port can be taken by somebody else before sshd has it: try again.
+	// Another process can take a free port before sshd does: try again.
 	for attempt := 1; ; attempt++ {
 		err := s.start(t, keys, cfg)
 		if err == nil {
 			break
 		}
 		if attempt == 5 {
-			t.Fatalf("start sshd: %v; it said:\n%s", err, s.log.String())
+			t.Fatalf("start sshd: %v; its log:\n%s", err, s.log.String())
 		}
 	}
 	var known bytes.Buffer
@@ -127,7 +130,8 @@ func (s *Server) start(t testing.TB, keys string, cfg Config) error {
 
 	script := `exec "$0" "$@"`
 	if cfg.FileLimit > 0 {
-		// The limit is inherited, and so is ignoring its signal: a write beyond it fails, as on a full disk.
+		// sshd inherits the limit, and that its signal is ignored: a write beyond it fails, as on a
+		// full disk.
 		script = fmt.Sprintf(`trap '' XFSZ; ulimit -f %d; %s`, (cfg.FileLimit+511)/512, script)
 	}
 	s.cmd = exec.Command("/bin/sh", "-c", script, sshd, "-D", "-e", "-f", conf)
@@ -175,8 +179,8 @@ func (s *Server) config(keys string, cfg Config) string {
 	}, "\n")
 }
 
-// Signal sends a signal to the listener and to every process that serves a connection: SIGSTOP makes all of them hang,
-// SIGCONT go on.
+// Signal sends a signal to the listener and to every process that serves a connection. After
+// SIGSTOP all of them hang, until SIGCONT.
 func (s *Server) Signal(signal syscall.Signal) error {
 	sessions, err := descendants(s.Pid)
 	return errors.Join(err, send(signal, append([]int{s.Pid}, sessions...)))
@@ -198,20 +202,20 @@ func send(signal syscall.Signal, pids []int) error {
 	return errors.Join(errs...)
 }
 
-// stop kills the server and its sessions, and joins what reads from them.
+// stop kills the server and its sessions, and joins the goroutine that reads their log.
 func (s *Server) stop() {
 	if s.cmd == nil || s.cmd.Process == nil {
 		return
 	}
-	// Stopped first, so that none is born while they are counted.
+	// They are stopped first, so that none starts while they are listed.
 	_ = s.Signal(syscall.SIGSTOP)
 	_ = s.Signal(syscall.SIGKILL)
 	s.log.wg.Wait()
-	_ = s.cmd.Wait() // killed, as it should be
+	_ = s.cmd.Wait() // it was killed
 }
 
-// descendants are the children of a process, and theirs. The sessions of sshd are in process groups of their own, so
-// it takes the process table to find them.
+// descendants returns the children of a process and their descendants. The sessions of sshd are
+// in process groups of their own, so the process table has to be read.
 func descendants(pid int) ([]int, error) {
 	out, err := exec.Command("ps", "-A", "-o", "pid=,ppid=").Output()
 	if err != nil {
@@ -232,7 +236,7 @@ func descendants(pid int) ([]int, error) {
 	return all, nil
 }
 
-// lines is what sshd logs.
+// lines is the log of sshd.
 type lines struct {
 	wg   sync.WaitGroup
 	mu   sync.Mutex
@@ -240,17 +244,17 @@ type lines struct {
 }
 
 func (l *lines) read(r io.Reader, listening chan<- bool) {
-	told := false
+	found := false
 	for scanner := bufio.NewScanner(r); scanner.Scan(); {
 		l.mu.Lock()
 		fmt.Fprintln(&l.text, scanner.Text())
 		l.mu.Unlock()
-		if !told && strings.Contains(scanner.Text(), "Server listening on") {
-			told = true
+		if !found && strings.Contains(scanner.Text(), "Server listening on") {
+			found = true
 			listening <- true
 		}
 	}
-	if !told {
+	if !found {
 		listening <- false
 	}
 }
@@ -278,7 +282,7 @@ func edKey() (any, error) {
 
 func ecKey() (any, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) }
 
-// writeKey makes a key pair, writes the private half to a file, and returns the public half.
+// writeKey creates a key pair, writes the private half to a file, and returns the public half.
 func writeKey(t testing.TB, file string, generate func() (any, error)) ssh.PublicKey {
 	t.Helper()
 	key, err := generate()
