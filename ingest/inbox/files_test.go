@@ -24,7 +24,7 @@ func TestList(t *testing.T) {
 		when := time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC)
 		for i, name := range []string{"c.csv", "a.csv", "b.csv"} {
 			r.put(t, "inbox/"+name, strings.Repeat("x", i+1))
-			stamp := when.Add(time.Duration(i/2) * time.Minute) // a and c are of one time
+			stamp := when.Add(time.Duration(i/2) * time.Minute) // two of them have the same time
 			if err := os.Chtimes(filepath.Join(r.local, "inbox", name), stamp, stamp); err != nil {
 				t.Fatal(err)
 			}
@@ -128,7 +128,7 @@ func TestRename(t *testing.T) {
 	})
 }
 
-// TestRenameAppearsMeanwhile has the check before the rename look away: the server itself must refuse.
+// TestRenameAppearsMeanwhile: a target that appears after the check is refused by the server itself.
 func TestRenameAppearsMeanwhile(t *testing.T) {
 	t.Parallel()
 	r := startInProcess(t, sftpserver.Hooks{})
@@ -160,14 +160,14 @@ func TestClaimRace(t *testing.T) {
 		for i := range files {
 			r.put(t, fmt.Sprintf("inbox/%03d.csv", i), fmt.Sprint(i))
 		}
-		won := make([][]int, workers) // by worker: files
+		won := make([][]int, workers) // files by worker
 		var wg sync.WaitGroup
 		for w := range workers {
 			a := r.dial(t)
 			wg.Go(func() {
 				for i := range files {
 					name := fmt.Sprintf("%03d.csv", i)
-					// Every other file is claimed under a name of the worker's own: losing must look the same.
+					// Every second file is claimed under a name of the worker's own: losing must look the same.
 					to := r.path("processing/" + name)
 					if i%2 == 1 {
 						to = r.path(fmt.Sprintf("processing/%d-%s", w, name))
@@ -207,7 +207,7 @@ func TestRemoveAndMkdir(t *testing.T) {
 	onBoth(t, func(t *testing.T, r *remote) {
 		a := r.dial(t)
 		r.put(t, "inbox/a.csv", "a")
-		for range 2 { // the second time it is gone
+		for range 2 { // the second time it does not exist
 			if err := a.Remove(t.Context(), r.path("inbox/a.csv")); err != nil {
 				t.Fatal(err)
 			}
@@ -218,7 +218,7 @@ func TestRemoveAndMkdir(t *testing.T) {
 		if err := a.Remove(t.Context(), r.path("inbox")); !errors.Is(err, inbox.ErrNotRegular) {
 			t.Errorf("remove a directory: %v", err)
 		}
-		for range 2 { // the second time it is there
+		for range 2 { // the second time it exists
 			if err := a.Mkdir(t.Context(), r.path("deep/er/results")); err != nil {
 				t.Fatal(err)
 			}
@@ -255,7 +255,7 @@ func TestFetch(t *testing.T) {
 				t.Errorf("fetch %s: got %v, want %v", name, err, want)
 			}
 		}
-		// The caller's own trouble stays its own, and the account stays well.
+		// An error of the caller's writer is returned as it is, and the account stays usable.
 		full := errors.New("no room in the spool")
 		_, err := a.Fetch(t.Context(), r.path("a.csv"), writerFunc(func([]byte) (int, error) { return 0, full }))
 		if !errors.Is(err, full) || errors.Is(err, inbox.ErrFull) || errors.Is(err, inbox.ErrUnreachable) {

@@ -27,7 +27,7 @@ import (
 	xknownhosts "golang.org/x/crypto/ssh/knownhosts"
 )
 
-// newKey makes a key; kind is ed25519, ecdsa or rsa.
+// newKey creates a key; kind is ed25519, ecdsa or rsa.
 func newKey(t *testing.T, kind string) (private any, signer ssh.Signer) {
 	t.Helper()
 	var err error
@@ -138,8 +138,8 @@ func TestLogin(t *testing.T) {
 	}
 }
 
-// check compares an error with a sentinel, and looks for texts in it and in its advice. Neither may hold a secret, and
-// the error does not repeat the advice.
+// check compares an error with a sentinel, and looks for texts in it and in its advice. Neither
+// may hold a secret, and the error does not repeat the advice.
 func check(t *testing.T, err, want error, texts ...string) {
 	t.Helper()
 	if !errors.Is(err, want) {
@@ -366,7 +366,7 @@ func TestUnreachable(t *testing.T) {
 	}
 	closed := listener.Addr().String()
 	listener.Close()
-	silent, err := net.Listen("tcp", "127.0.0.1:0") // connects, and says nothing ever
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts connections and never answers
 	if err != nil {
 		t.Fatal(err)
 	}

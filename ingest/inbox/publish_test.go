@@ -16,7 +16,7 @@ import (
 	"billdrop/ingest/inbox/sftpserver/opensshtest"
 )
 
-// before is a hook that needs no context.
+// before is a hook without a context.
 func before(f func(op sftpserver.Op, path string) error) func(context.Context, sftpserver.Op, string) error {
 	return func(_ context.Context, op sftpserver.Op, path string) error { return f(op, path) }
 }
@@ -34,7 +34,7 @@ func testPublish(t *testing.T, r *remote) {
 			t.Fatalf("in results: %q", got)
 		}
 	}
-	// What a crash left behind is cleared away, whatever it holds.
+	// The remains of a crash are removed, whatever they hold.
 	r.put(t, "results/.r.csv.part", large)
 	publish(t, a, r.path("results"), "r.csv", "after a crash")
 	if got := r.names(t, "results"); !slices.Equal(got, []string{"r.csv"}) {
@@ -92,7 +92,7 @@ func TestPublishSyncs(t *testing.T) {
 	})})
 	r.mkdir(t, "results")
 	a := r.dial(t)
-	for range 2 { // the second time it is there, with the same bytes
+	for range 2 { // the second time it exists with the same bytes
 		publish(t, a, "/results", "r.csv", "content")
 		if synced.Load() != 1 || written.Load() != 1 {
 			t.Errorf("%d writes, %d syncs, want one of each", written.Load(), synced.Load())
@@ -100,7 +100,7 @@ func TestPublishSyncs(t *testing.T) {
 	}
 }
 
-// TestPublishCrashes cuts the connection before every single request of a publication, and then publishes again.
+// TestPublishCrashes breaks the connection before each request of a publication in turn, and then publishes again.
 func TestPublishCrashes(t *testing.T) {
 	t.Parallel()
 	for name, hooks := range map[string]sftpserver.Hooks{"posix-rename": {}, "plain rename": {NoPosixRename: true, NoFsync: true}} {
@@ -168,7 +168,7 @@ func TestPublishFull(t *testing.T) {
 	t.Run("openssh", func(t *testing.T) { test(t, startOpenSSH(t, opensshtest.Config{FileLimit: 300_000})) })
 }
 
-// TestPublishMismatch has a server that stores other bytes than it was given.
+// TestPublishMismatch: a server stores other bytes than it was sent.
 func TestPublishMismatch(t *testing.T) {
 	t.Parallel()
 	r := startInProcess(t, sftpserver.Hooks{})
@@ -185,7 +185,7 @@ func TestPublishMismatch(t *testing.T) {
 	}
 }
 
-// failing is content that cannot be read to its end the second time.
+// failing is content whose second reading fails.
 type failing struct {
 	*strings.Reader
 	seeks int

@@ -10,7 +10,7 @@ import (
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-// file is a regular file of a size, modified so many seconds after noon.
+// file returns a regular file of a size, modified some seconds after noon.
 func file(name string, size int64, second int) Entry {
 	return Entry{Name: name, Size: size, ModTime: noon.Add(time.Duration(second) * time.Second), Regular: true}
 }
@@ -23,7 +23,7 @@ func names(entries []Entry) string {
 	return strings.Join(all, " ")
 }
 
-// look is one look, so many seconds after noon, and what is to come of it.
+// look is one look, some seconds after noon, and its expected result.
 type look struct {
 	at      int
 	entries []Entry
@@ -193,7 +193,7 @@ func TestIgnored(t *testing.T) {
 	}
 }
 
-// First stays as it was however often a file changes, until the file is gone or claimed.
+// TestFirst: First stays the same through all changes of a file, until it is gone or claimed.
 func TestFirst(t *testing.T) {
 	t.Parallel()
 	s := NewSettler(Watch{Settle: time.Minute})
@@ -262,7 +262,7 @@ func TestStallCountsCallsAndProgress(t *testing.T) {
 		return false
 	}
 	for name, c := range map[string]struct {
-		between func(s *stall) // after every beat but stallTicks in all
+		between func(s *stall) // after each of the first beats
 		late    bool
 	}{
 		"nothing":          {func(*stall) {}, true},
@@ -287,7 +287,7 @@ func TestStallCountsCallsAndProgress(t *testing.T) {
 			}
 		})
 	}
-	// Another call that comes and goes is no progress of this one.
+	// Another call that begins and ends is not progress of this one.
 	s := &stall{}
 	end := s.begin()
 	for i := range stallTicks + 1 {

@@ -17,7 +17,7 @@ import (
 	"billdrop/ingest/inbox/sftpserver/opensshtest"
 )
 
-// within runs a call that is to end with want, after the timeout at the earliest and not much later.
+// within runs a call that must end with want, not before the timeout and not much later.
 func within(t *testing.T, earliest time.Duration, want error, call func() error) {
 	t.Helper()
 	start := time.Now()
@@ -26,13 +26,13 @@ func within(t *testing.T, earliest time.Duration, want error, call func() error)
 	if !errors.Is(err, want) {
 		t.Errorf("got %v, want %v", err, want)
 	}
-	// Generous above, for busy machines; what matters is that it ends.
+	// The upper bound is generous, for busy machines: what matters is that the call ends.
 	if took < earliest || took > earliest+5*time.Second {
 		t.Errorf("it took %v, want %v and a little", took, earliest)
 	}
 }
 
-// everyCall is one of each, for servers that let none of them through.
+// everyCall is one call of each kind, for servers that serve none of them.
 func everyCall(t *testing.T, r *remote) map[string]func(*inbox.Account) error {
 	return map[string]func(*inbox.Account) error{
 		"list":   func(a *inbox.Account) error { _, err := a.List(t.Context(), r.path("inbox")); return err },
@@ -101,7 +101,7 @@ func TestKilledSession(t *testing.T) {
 	})
 }
 
-// TestHungDisk has a server that answers every sign of life, and nothing that was asked.
+// TestHungDisk: a server answers keepalives, but no request.
 func TestHungDisk(t *testing.T) {
 	t.Parallel()
 	r := startInProcess(t, sftpserver.Hooks{})
@@ -148,7 +148,7 @@ func TestDeadLine(t *testing.T) {
 	}
 }
 
-// TestIdleDeath has a line that dies while nothing is asked: the next call does not even wait.
+// TestIdleDeath: the line dies between two calls, and the second one fails without a wait.
 func TestIdleDeath(t *testing.T) {
 	t.Parallel()
 	r := startInProcess(t, sftpserver.Hooks{})
@@ -156,12 +156,12 @@ func TestIdleDeath(t *testing.T) {
 	r.cfg.Timeout = patience
 	a := r.dial(t)
 	line.dieAfter(0)
-	<-line.dropped // by us: nobody else would
+	<-line.dropped // by the account: the line itself stays silent
 	within(t, 0, inbox.ErrUnreachable, func() error { _, err := a.List(t.Context(), "/"); return err })
 }
 
-// TestSlowLine has transfers that take far longer than the timeout, and get through all the same. Down the line, even a
-// single packet takes longer.
+// TestSlowLine: transfers that take far longer than the timeout succeed, even if a single packet
+// takes longer than the timeout.
 func TestSlowLine(t *testing.T) {
 	t.Parallel()
 	r := startInProcess(t, sftpserver.Hooks{})
@@ -223,7 +223,7 @@ func TestClosedAccount(t *testing.T) {
 	})
 }
 
-// zeros is content of size bytes.
+// zeros is content of this many bytes.
 type zeros struct{ size, at int64 }
 
 func (z *zeros) Read(p []byte) (int, error) {
@@ -241,16 +241,16 @@ func (z *zeros) Seek(offset int64, _ int) (int64, error) {
 	return offset, nil
 }
 
-// line is a network between an account and its server that can be slow, or swallow everything without a word.
+// line is a network between an account and its server. It can be slow, or drop everything silently.
 type line struct {
 	rate    atomic.Int64  // bytes a second, each way; 0 = no limit
-	left    atomic.Int64  // bytes until it is dead, both ways
+	left    atomic.Int64  // bytes until it is dead, of both ways
 	dropped chan struct{} // closed when the account hangs up on a dead line
 	once    sync.Once
 	over    context.Context // done with the test
 }
 
-// newLine puts itself between: r's address becomes its own. It carries one connection after the other.
+// newLine puts a line before the server: it replaces r's address. It carries one connection at a time.
 func newLine(t *testing.T, r *remote) *line {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -291,7 +291,7 @@ func newLine(t *testing.T, r *remote) *line {
 	return l
 }
 
-// dieAfter lets n more bytes through, then none.
+// dieAfter passes n more bytes, then none.
 func (l *line) dieAfter(n int64) { l.left.Store(n) }
 
 // join carries one connection both ways.
@@ -315,7 +315,7 @@ func (l *line) join(near, far net.Conn) {
 	both.Wait()
 }
 
-// carry copies until its source ends, which it goes on reading when the line is dead.
+// carry copies until its source ends. When the line is dead it still reads, but drops the bytes.
 func (l *line) carry(to, from net.Conn) {
 	buf := make([]byte, 4<<10)
 	for {
@@ -330,7 +330,7 @@ func (l *line) carry(to, from net.Conn) {
 				return
 			}
 		}
-		if l.left.Add(-int64(n)) < 0 { // swallowed
+		if l.left.Add(-int64(n)) < 0 { // dropped
 			continue
 		}
 		if _, err := to.Write(buf[:n]); err != nil {

@@ -29,17 +29,17 @@ const (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// remote is a server that a test runs against, and how to get at it from both sides.
+// remote is a server of a test: its login, and its directory on this machine.
 type remote struct {
 	cfg   inbox.Config
-	root  string // remote path of local
+	root  string // the remote path of local
 	local string
-	// inProcess or sshd, the other nil
+	// one of these is nil
 	inProcess *sftpserver.Server
 	sshd      *opensshtest.Server
 }
 
-// onBoth runs a test against the server in this process and against a real OpenSSH.
+// onBoth runs a test against the server in this process and against a real OpenSSH server.
 func onBoth(t *testing.T, test func(t *testing.T, r *remote)) {
 	t.Helper()
 	t.Run("in process", func(t *testing.T) { test(t, startInProcess(t, sftpserver.Hooks{})) })
@@ -89,11 +89,11 @@ func startOpenSSH(t *testing.T, cfg opensshtest.Config) *remote {
 	}
 }
 
-// dial logs in; the account is closed with the test.
+// dial logs in. The account is closed when the test ends.
 func (r *remote) dial(t *testing.T) *inbox.Account {
 	t.Helper()
 	a, err := inbox.Dial(t.Context(), r.cfg)
-	// On a busy machine a handshake can take longer than a test's patience, which is about what comes later.
+	// On a busy machine a handshake can take longer than patience, which is meant for later calls.
 	for range 10 {
 		if r.cfg.Timeout > patience || !errors.Is(err, inbox.ErrUnreachable) {
 			break
@@ -113,7 +113,7 @@ func (r *remote) dial(t *testing.T) *inbox.Account {
 
 func (r *remote) path(name string) string { return path.Join(r.root, name) }
 
-// put makes a file on the server without going through it.
+// put creates a file on the server without SFTP.
 func (r *remote) put(t *testing.T, name, content string) {
 	t.Helper()
 	full := filepath.Join(r.local, name)
@@ -130,7 +130,7 @@ func (r *remote) mkdir(t *testing.T, name string) {
 	}
 }
 
-// get reads a file of the server without going through it.
+// get reads a file of the server without SFTP.
 func (r *remote) get(t *testing.T, name string) string {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(r.local, name))
@@ -140,7 +140,7 @@ func (r *remote) get(t *testing.T, name string) string {
 	return string(b)
 }
 
-// names lists a directory of the server without going through it.
+// names lists a directory of the server without SFTP.
 func (r *remote) names(t *testing.T, dir string) []string {
 	t.Helper()
 	entries, err := os.ReadDir(filepath.Join(r.local, dir))
@@ -162,7 +162,7 @@ func writeFile(t *testing.T, name, content string) string {
 	return name
 }
 
-// noise is n bytes that no compression and no repetition can fake.
+// noise returns n bytes that do not repeat.
 func noise(n int) []byte {
 	b := make([]byte, n)
 	_, _ = rand.NewChaCha8(sha256.Sum256([]byte("noise"))).Read(b) // cannot fail

@@ -10,8 +10,8 @@ import (
 	"billdrop/ingest/report"
 )
 
-// TestOutcomesThatFit: for each kind of record, the outcomes that it can have and those that would make its
-// report untrue.
+// TestOutcomesThatFit: for each kind of record, the outcomes that it can have, and those that would
+// make its report untrue.
 func TestOutcomesThatFit(t *testing.T) {
 	bill := billfile.Bill{Reference: "INV-1", Currency: "ZAR", Amount: 100}
 	fine := billfile.Record{Row: 3, Line: 7, Span: 1, Raw: []byte("INV-1,100\n"), Bill: bill}
@@ -75,7 +75,7 @@ func TestOutcomesThatFit(t *testing.T) {
 	}
 }
 
-// TestBalance changes one count or sum at a time: whatever differs, the report is not published.
+// TestBalance changes one count or sum at a time. Whatever differs, the report is refused.
 func TestBalance(t *testing.T) {
 	type books struct {
 		tally  report.Tally

@@ -10,7 +10,8 @@ import (
 	"billdrop/ingest/report"
 )
 
-// BenchmarkCompose writes the reports of 100,000 rows, without what it takes to read them: all created, or all refused.
+// BenchmarkCompose writes the reports of 100,000 rows that are read already: all created, or all
+// rejected.
 func BenchmarkCompose(b *testing.B) {
 	const rows = 100_000
 	for _, status := range []ledger.Status{ledger.Created, ledger.Rejected} {
@@ -43,7 +44,7 @@ func BenchmarkCompose(b *testing.B) {
 	}
 }
 
-// counter counts what is written to it.
+// counter counts the bytes written to it.
 type counter int64
 
 func (c *counter) Write(p []byte) (int, error) {
@@ -51,7 +52,7 @@ func (c *counter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// recordCursor gives the records of a slice without copying them.
+// recordCursor returns the records of a slice without copies.
 type recordCursor struct {
 	recs []billfile.Record
 	next int

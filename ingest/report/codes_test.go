@@ -13,11 +13,13 @@ import (
 	"billdrop/ingest/billfile"
 )
 
-// otherFileCodes are file-level codes that the rows do not show: a rule of the feed, and a companion of the file.
+// otherFileCodes are file-level codes that do not come from the bill file alone: from a rule of
+// the feed, and from a sidecar.
 var otherFileCodes = []string{"invalid_rows", "checksum_mismatch"}
 
-// TestEveryCodeHasAFixtureAndALine walks the codes of the file format: each must be seen in some fixture, and stand in the
-// tables of the page about the file format with meaning, example and what to do. No table has a code that there is not.
+// TestEveryCodeHasAFixtureAndALine: each code of the file format is in some fixture, and in the
+// tables of docs/file-format.md with its meaning, an example and what to do. The tables have no
+// other codes.
 func TestEveryCodeHasAFixtureAndALine(t *testing.T) {
 	rows, files := codesOf(t)
 	page, err := os.ReadFile("../../docs/file-format.md")
@@ -27,7 +29,7 @@ func TestEveryCodeHasAFixtureAndALine(t *testing.T) {
 	for _, table := range []struct {
 		heading string
 		codes   []string
-		seen    map[string]bool // nil = not of a bill file
+		seen    map[string]bool // nil = not shown by fixtures
 	}{
 		{"### Rows that are not sent", billfile.RowCodes(), rows},
 		{"### Files that are refused", slices.Concat(billfile.FileCodes(), otherFileCodes), files},
@@ -44,7 +46,7 @@ func TestEveryCodeHasAFixtureAndALine(t *testing.T) {
 		}
 		for _, cells := range lines {
 			if !slices.Contains(table.codes, strings.Trim(cells[0], "`")) {
-				t.Errorf("docs/file-format.md explains %s under %q, which is no code", cells[0], table.heading)
+				t.Errorf("docs/file-format.md explains %s under %q, which is not a code", cells[0], table.heading)
 			}
 			if len(cells) != 4 || slices.Contains(cells, "") {
 				t.Errorf("docs/file-format.md: the line of %s has %q: code, meaning, example, what to do are needed", cells[0], cells)
@@ -56,7 +58,7 @@ func TestEveryCodeHasAFixtureAndALine(t *testing.T) {
 	}
 }
 
-// codesOf returns the codes that fixtures show: of rows, each the first of its row, and of files.
+// codesOf returns the codes of the fixtures: the first of each row, and those of files.
 func codesOf(t *testing.T) (rows, files map[string]bool) {
 	t.Helper()
 	rows, files = map[string]bool{}, map[string]bool{}
@@ -75,7 +77,8 @@ func codesOf(t *testing.T) (rows, files map[string]bool) {
 
 var cellEnd = regexp.MustCompile(`(^|[^\\])\|`)
 
-// tableUnder are the cells of the first table below a heading, line by line, without its own head.
+// tableUnder returns the cells of the first table below a heading, line by line, without the
+// table's head.
 func tableUnder(t *testing.T, text, heading string) [][]string {
 	t.Helper()
 	_, rest, found := strings.Cut(text, "\n"+heading)
@@ -99,7 +102,7 @@ func tableUnder(t *testing.T, text, heading string) [][]string {
 	return table[min(2, len(table)):]
 }
 
-// TestDocumentedExamples: the examples in the page's table of row codes get the code on whose line they stand.
+// TestDocumentedExamples: the examples in docs/file-format.md get the code of their line.
 func TestDocumentedExamples(t *testing.T) {
 	page, err := os.ReadFile("../../docs/file-format.md")
 	if err != nil {

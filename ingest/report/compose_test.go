@@ -20,7 +20,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// recordList gives the records of a slice.
+// recordList returns the records of a slice.
 type recordList struct {
 	recs []billfile.Record
 	err  error // instead of io.EOF
@@ -250,7 +250,7 @@ func TestPagesThatStandStill(t *testing.T) {
 	}
 }
 
-// settled is a file with its outcomes and all that is known of it beside them.
+// settled is a file with its outcomes and its counts.
 type settled struct {
 	recs     []billfile.Record
 	outcomes []ledger.Outcome
@@ -258,7 +258,7 @@ type settled struct {
 	lines    ledger.Lines
 }
 
-// drawSettled makes a file whose parts agree.
+// drawSettled returns a file whose parts agree.
 func drawSettled(t *rapid.T, least int) settled {
 	var f settled
 	f.totals = ledger.Totals{Rows: map[ledger.Status]int{}, Amounts: map[string]map[ledger.Status]int64{"ZAR": {}, "USD": {}}}
@@ -334,7 +334,7 @@ func TestCountsAlwaysBalance(t *testing.T) {
 	})
 }
 
-// checkSums adds the results up again and compares with the summary.
+// checkSums sums the results and compares with the summary.
 func checkSums(t *rapid.T, lines [][]string, s report.Summary) {
 	rows, amounts := map[ledger.Status]int{}, map[string]map[ledger.Status]int64{}
 	for _, l := range lines[1:] {
@@ -363,8 +363,8 @@ func checkSums(t *rapid.T, lines [][]string, s report.Summary) {
 	}
 }
 
-// damages are the ways in which file, outcomes and counts can come to disagree. Each reports whether it
-// could be done to f.
+// damages are ways in which file, outcomes and counts can disagree. Each returns whether it
+// could change f.
 var damages = map[string]func(t *rapid.T, f *settled, i int) bool{
 	"outcome missing": func(_ *rapid.T, f *settled, i int) bool { f.outcomes = slices.Delete(f.outcomes, i, i+1); return true },
 	"outcome twice": func(_ *rapid.T, f *settled, i int) bool {

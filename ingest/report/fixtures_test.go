@@ -22,14 +22,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// version is the one that the expected summaries name.
+// version is the version in the expected summaries.
 const version = "v0.0.0"
 
-// reports are what an offline validation of one file writes.
+// reports are the result of an offline validation of one file.
 type reports struct {
 	survey  *billfile.Survey
 	refused *billfile.FileError
-	codes   map[int][]string // of the records with problems, by line
+	codes   map[int][]string // of records with problems, by line
 	tally   report.Tally
 	results []byte
 	rejects []byte
@@ -52,11 +52,11 @@ func formatOf(f fixtures.Format) billfile.Format {
 	}
 }
 
-// noting passes records on and notes their codes.
+// noting passes records on and collects their codes.
 type noting struct {
 	from  report.Records
 	codes map[int][]string
-	hear  func(*billfile.Record)
+	visit func(*billfile.Record)
 }
 
 func (n *noting) Next() (*billfile.Record, error) {
@@ -65,15 +65,15 @@ func (n *noting) Next() (*billfile.Record, error) {
 		for _, p := range rec.Problems {
 			n.codes[rec.Line] = append(n.codes[rec.Line], p.Code)
 		}
-		if n.hear != nil {
-			n.hear(rec)
+		if n.visit != nil {
+			n.visit(rec)
 		}
 	}
 	return rec, err
 }
 
-// validate does to a file in memory what an offline validation does.
-func validate(ctx context.Context, t *testing.T, name string, content []byte, f billfile.Format, hear func(*billfile.Record)) reports {
+// validate does an offline validation of a file in memory.
+func validate(ctx context.Context, t *testing.T, name string, content []byte, f billfile.Format, visit func(*billfile.Record)) reports {
 	t.Helper()
 	sum := sha256.Sum256(content)
 	file := &ledger.File{Name: name, SHA256: hex.EncodeToString(sum[:]), Version: version}
@@ -95,7 +95,7 @@ func validate(ctx context.Context, t *testing.T, name string, content []byte, f 
 	}
 	var results, rejects bytes.Buffer
 	out := report.Output{Results: &results, Rejects: &rejects, Layout: r.survey.Layout}
-	if r.tally, err = report.Validate(out, &noting{from: recs, codes: r.codes, hear: hear}); err != nil {
+	if r.tally, err = report.Validate(out, &noting{from: recs, codes: r.codes, visit: visit}); err != nil {
 		t.Fatal(err)
 	}
 	r.results, r.rejects = results.Bytes(), rejects.Bytes()
@@ -108,7 +108,7 @@ func validate(ctx context.Context, t *testing.T, name string, content []byte, f 
 func TestFixturesReports(t *testing.T) {
 	for _, f := range fixtures.All() {
 		if f.Format.OnInvalid != "" || f.Checksum() != nil {
-			continue // a feed's rule and a companion: TestValidateFixtures in ingest covers them
+			continue // a rule of the feed, a sidecar: TestValidateFixtures covers them
 		}
 		t.Run(f.Name, func(t *testing.T) {
 			format := formatOf(f.Format)
@@ -136,8 +136,8 @@ func TestFixturesReports(t *testing.T) {
 	}
 }
 
-// TestFixturesRejectsDroppedAgain drops the rejects file of each fixture, unfixed, twice: each row is found again
-// with the fault it had, and the second rejects file is as the first.
+// TestFixturesRejectsDroppedAgain delivers the rejects file of each fixture twice, uncorrected: each
+// row has the same fault again, and the second rejects file is like the first.
 func TestFixturesRejectsDroppedAgain(t *testing.T) {
 	for _, f := range fixtures.All() {
 		if f.Checksum() != nil {
@@ -156,12 +156,12 @@ func TestFixturesRejectsDroppedAgain(t *testing.T) {
 				t.Fatalf("%d rows for attention, %d read again:\n%s", first.tally.Attention, second.tally.Records, first.rejects)
 			}
 			if slices.Contains(slices.Concat(lists(first.codes)...), billfile.CodeDuplicateReference) {
-				return // a repeated row is fine once the row that it repeats is not in the file
+				return // a repeated row is fine without the row that it repeats
 			}
 			if diff := cmp.Diff(lists(first.codes), lists(second.codes)); diff != "" {
 				t.Errorf("faults (-first +second):\n%s", diff)
 			}
-			numbers := regexp.MustCompile(`[0-9]+( fields?\b)?`) // details name lines and count cells, which are others in this file
+			numbers := regexp.MustCompile(`[0-9]+( fields?\b)?`) // details name lines and numbers of cells, which differ in this file
 			plain := func(b []byte) string { return numbers.ReplaceAllString(string(b), "#") }
 			if diff := cmp.Diff(plain(first.rejects), plain(second.rejects)); diff != "" {
 				t.Errorf("rejects (-first +second):\n%s", diff)
@@ -170,7 +170,7 @@ func TestFixturesRejectsDroppedAgain(t *testing.T) {
 	}
 }
 
-// lists are the lists of codes in line order.
+// lists returns the lists of codes in line order.
 func lists(codes map[int][]string) [][]string {
 	var lines []int
 	for line := range codes {
@@ -184,7 +184,8 @@ func lists(codes map[int][]string) [][]string {
 	return all
 }
 
-// TestRejectsFixedGoThrough does what a clerk does: mends the cells, leaves the error columns alone, drops the file.
+// TestRejectsFixedGoThrough does what a clerk does: it corrects the cells, keeps the error columns, and delivers
+// the file.
 func TestRejectsFixedGoThrough(t *testing.T) {
 	mend := strings.NewReplacer(
 		",412.50,", ",41250,", "2026-12-03,2026-11-03", "2026-11-03,2026-12-03", "elsabe.nel@example,082111", "elsabe.nel@example.com,0821110005",
@@ -205,7 +206,7 @@ func TestRejectsFixedGoThrough(t *testing.T) {
 	t.Fatal("the demo has no file with problems")
 }
 
-// identities are the identity and passport numbers in a file of the preset, right and wrong ones.
+// identities returns the identity and passport numbers in a file of the preset, valid or not.
 func identities(t *testing.T, f fixtures.Fixture) []string {
 	t.Helper()
 	rows, err := csv.NewReader(bytes.NewReader(f.Bytes())).ReadAll()
@@ -229,7 +230,7 @@ func identities(t *testing.T, f fixtures.Fixture) []string {
 	return all
 }
 
-// TestReportsAreDiscreet looks for what the rows say of people in everything that a report says about them.
+// TestReportsAreDiscreet: no report repeats the personal data of its rows.
 func TestReportsAreDiscreet(t *testing.T) {
 	looked := 0
 	for _, f := range fixtures.All() {
@@ -259,7 +260,7 @@ func TestReportsAreDiscreet(t *testing.T) {
 		}
 		for _, p := range private {
 			if strings.ContainsFunc(p, unicode.IsLetter) && strings.Contains(said, p) || len(p) > 8 && strings.Contains(said, p) {
-				t.Errorf("%s: the report says %q", f.Name, p)
+				t.Errorf("%s: the report holds %q", f.Name, p)
 			}
 			looked++
 		}

@@ -17,7 +17,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// rejectsOf writes the rejects file of rows that all need attention, for the reason o gives.
+// rejectsOf returns the rejects file of rows that all need attention, with the code and detail of o.
 func rejectsOf(l billfile.Layout, o ledger.Outcome, recs ...billfile.Record) (string, error) {
 	var outcomes []ledger.Outcome
 	for i := range recs {
@@ -170,7 +170,7 @@ func TestRejectsLayout(t *testing.T) {
 	}
 }
 
-// layoutOf is the layout of a file with this header, whose names have no delimiters in them.
+// layoutOf returns the layout of a file with this header. Its names have no delimiters in them.
 func layoutOf(header string, delim rune, encoding string) billfile.Layout {
 	l := billfile.Layout{Header: []byte(header), Delimiter: delim, Encoding: encoding}
 	if first, rest, _ := strings.Cut(header, "\n"); len(first) < 9 && strings.Contains(strings.ToLower(first), "sep=") {
@@ -182,15 +182,15 @@ func layoutOf(header string, delim rune, encoding string) billfile.Layout {
 	return l
 }
 
-// strictRecord is one record as a strict reader meets it.
+// strictRecord is one record as a strict reader returns it.
 type strictRecord struct {
 	raw    string
 	cells  []string // nil: broken quotes
 	shaped []string // codes of its problems
 }
 
-// readStrict reads records as a bill file's reader must: strict quotes, and after an error on with the
-// next line. open reports that a quote is still open at the end.
+// readStrict reads records as a reader of bill files must: with strict quotes, and after an error
+// from the next line on. open reports that a quote is still open at the end.
 func readStrict(text string, comma rune) (records []strictRecord, open bool) {
 	const last = "last line\n" // swallowed by an open quote
 	text += last
@@ -221,7 +221,7 @@ func readStrict(text string, comma rune) (records []strictRecord, open bool) {
 	}
 }
 
-// asRecords turns data records into what a decoder would give.
+// asRecords returns data records as a decoder does.
 func asRecords(records []strictRecord) []billfile.Record {
 	var out []billfile.Record
 	for _, r := range records {
@@ -230,8 +230,8 @@ func asRecords(records []strictRecord) []billfile.Record {
 	return out
 }
 
-// TestRejectsAreReadAgain drops rejects files again and again: whatever bytes the rows are made of, a strict
-// reader finds each row, in order, with its own bytes, its own fault and its two cells, and no row more.
+// TestRejectsAreReadAgain delivers rejects files again and again. Whatever the bytes of the rows, a
+// strict reader finds the same rows, in order, each with its bytes, its fault and its two cells.
 func TestRejectsAreReadAgain(t *testing.T) {
 	pieces := []string{"a", "1", ",", ",", `"`, `""`, "\n", "\n", "\r\n", " ", "é", ";", `","`, "error_code", "x,y\n", "\"p\",\"q\"\n"}
 	rapid.Check(t, func(t *rapid.T) {

@@ -82,7 +82,7 @@ func TestAckBytes(t *testing.T) {
 	}
 }
 
-// settledFile is a file as the ledger has it once all its rows are settled, with its totals.
+// settledFile returns a file whose rows are all settled, with its totals.
 func settledFile() (*ledger.File, ledger.Totals) {
 	f := &ledger.File{
 		ID: "f-7", Feed: "bills", Name: "bills.csv", Stem: "bills-9f86d081", SHA256: "9f86d081",
@@ -189,7 +189,7 @@ func TestSummaryRoundTrip(t *testing.T) {
 }
 
 func TestSummaryKeepsToTheCut(t *testing.T) {
-	// A time that lost its nanoseconds in a ledger gives the same bytes as the one in memory.
+	// A time without nanoseconds, from a ledger, gives the same bytes as the time in memory.
 	f, totals := settledFile()
 	f.Finished = f.Finished.Add(123456789)
 	inMemory := report.Summarize(f, totals).Bytes()

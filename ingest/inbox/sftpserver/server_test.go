@@ -24,7 +24,7 @@ const (
 	password = "secret"
 )
 
-// start serves a directory with the names inbox/a.csv and results in it.
+// start serves a directory with inbox/a.csv and results in it.
 func start(t *testing.T, hooks sftpserver.Hooks) (*sftpserver.Server, string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -53,7 +53,7 @@ func write(t *testing.T, name, content string) {
 	}
 }
 
-// connect logs in with what the server says of its own host keys.
+// connect logs in with the known_hosts lines of the server.
 func connect(t *testing.T, s *sftpserver.Server) *ssh.Client {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "known_hosts")
@@ -134,7 +134,7 @@ func TestNothingOutsideIsReached(t *testing.T) {
 		t.Error("made a hard link")
 	}
 	if _, err := c.ReadLink("/inbox/absolute"); err == nil {
-		t.Error("told where a link points")
+		t.Error("returned the target of a link")
 	}
 	entries, err := os.ReadDir(outside)
 	if err != nil || len(entries) != 1 {
@@ -304,7 +304,7 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-// TestContext ends a server by its context, in the middle of a stalled request.
+// TestContext: a server ends with its context, in the middle of a stalled request.
 func TestContext(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(context.Background())
