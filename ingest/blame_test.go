@@ -15,6 +15,7 @@ import (
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/ledger/sqlite"
 	"billdrop/ingest/report"
+	"billdrop/ingest/transfer"
 )
 
 // Tests of who is blamed: the row, the set-up or the API.
@@ -276,7 +277,7 @@ func TestRefusedInTwoFeeds(t *testing.T) {
 		worker := w.worker(t, alive())
 		second := *worker.Feeds[0]
 		second.Name = "second"
-		second.Dirs = Dirs{Inbox: "/inbox2", Processing: "/processing2", Archive: "/archive2", Rejected: "/rejected2", Results: "/results2"}
+		second.Dirs = transfer.Dirs{Inbox: "/inbox2", Processing: "/processing2", Archive: "/archive2", Rejected: "/rejected2", Results: "/results2"}
 		both, err := New(Options{Ledger: worker.Ledger, Spool: w.spool, Feeds: []*Feed{worker.Feeds[0], &second}, Log: worker.Log})
 		if err != nil {
 			t.Fatal(err)

@@ -17,6 +17,7 @@ import (
 	"billdrop/ingest/inbox/sftpserver"
 	"billdrop/ingest/inbox/sftpserver/opensshtest"
 	"billdrop/ingest/ledger"
+	"billdrop/ingest/transfer"
 )
 
 // finished checks that the next run finishes what a failed one left: one bill a row, one report that says so.
@@ -134,7 +135,7 @@ func TestOpenSSHHangs(t *testing.T) {
 	})
 	r.drop(t, "a.csv", manyBills(0, 20, 5))
 	connect := r.feed.Connect
-	r.feed.Connect = func(ctx context.Context) (Remote, error) {
+	r.feed.Connect = func(ctx context.Context) (transfer.Remote, error) {
 		remote, err := connect(ctx)
 		if err == nil {
 			err = s.Signal(syscall.SIGSTOP)
@@ -170,7 +171,7 @@ func TestRemoteFileChangesAfterClaim(t *testing.T) {
 				}
 				kept, err := os.ReadFile(filepath.Join(r.root, "archive", summaries[0].Stem+".csv"))
 				if err != nil || string(kept) != manyBills(0, 20, 5) {
-					t.Errorf("what was processed is not on the shelf: %v", err)
+					t.Errorf("what was processed is not archived: %v", err)
 				}
 				if left, _ := os.ReadDir(filepath.Join(r.root, "processing")); len(left) > 0 {
 					t.Errorf("left in processing: %v", left)

@@ -16,6 +16,7 @@ import (
 	"billdrop/ingest/inbox"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/report"
+	"billdrop/ingest/transfer"
 )
 
 // held is why a file waits for a person.
@@ -60,7 +61,7 @@ type control struct {
 // controlMismatch compares the file with its control totals, if it has any. Rows that are invalid count, as far as
 // their amounts can be read: the totals speak of the file, not of what is sent.
 func (j *job) controlMismatch(ctx context.Context) (*held, error) {
-	raw, err := j.place.sidecar(ctx, controlSuffix)
+	raw, err := j.place.Companion(ctx, atRest(j.file), transfer.ControlSuffix)
 	if raw == nil || err != nil {
 		return nil, err
 	}
@@ -105,7 +106,7 @@ func (j *job) controlMismatch(ctx context.Context) (*held, error) {
 
 // checksumMismatch compares the file with its checksum, if it has one.
 func (j *job) checksumMismatch(ctx context.Context) (*billfile.FileError, error) {
-	raw, err := j.place.sidecar(ctx, checksumSuffix)
+	raw, err := j.place.Companion(ctx, atRest(j.file), transfer.ChecksumSuffix)
 	if raw == nil || err != nil {
 		return nil, err
 	}
@@ -120,7 +121,7 @@ func (j *job) checksumMismatch(ctx context.Context) (*billfile.FileError, error)
 	}
 	return &billfile.FileError{Code: "checksum_mismatch", Detail: fmt.Sprintf(
 		"the sidecar %s%s says %s, the file that arrived has %s: the transfer was damaged or the sidecar is of another file; deliver both again",
-		j.file.Name, checksumSuffix, want, j.file.SHA256)}, nil
+		j.file.Name, transfer.ChecksumSuffix, want, j.file.SHA256)}, nil
 }
 
 // hold says in a summary why the file waits, and has it wait. It stays in processing/.
@@ -128,7 +129,7 @@ func (j *job) hold(ctx context.Context, why *held) error {
 	j.file.Outcome, j.file.Code, j.file.Detail = ledger.FileHeld, why.code, why.detail
 	j.file.RunID, j.file.Version = j.runID, j.Version
 	s := j.heldSummary()
-	if err := j.place.publish(ctx, report.NamesOf(j.file.Stem).Summary, bytes.NewReader(s.Bytes())); err != nil {
+	if err := j.place.Publish(ctx, report.NamesOf(j.file.Stem).Summary, bytes.NewReader(s.Bytes())); err != nil {
 		return err
 	}
 	j.log.Warn("file held", "code", why.code, "detail", why.detail)
@@ -174,7 +175,7 @@ func (j *job) giveUp(ctx context.Context) error {
 	if err := j.Ledger.SaveFile(context.WithoutCancel(ctx), &f); err != nil {
 		return fmt.Errorf("reject %s: %w", f.Name, err)
 	}
-	*j.file = f // its place shares it
+	j.file = &f
 	return nil
 }
 
@@ -208,5 +209,5 @@ func (j *job) refuseHeld(ctx context.Context) error {
 
 // lost reports whether an attempt to copy a file again failed because it is not there any more.
 func lost(err error) bool {
-	return errors.Is(err, inbox.ErrNotExist) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, errNoSource) || errors.Is(err, errAnother)
+	return errors.Is(err, inbox.ErrNotExist) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, transfer.ErrNoSource) || errors.Is(err, errAnother)
 }

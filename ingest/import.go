@@ -11,6 +11,7 @@ import (
 
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/report"
+	"billdrop/ingest/transfer"
 )
 
 // Import sees one local file through the same life as a claimed one; in, if not nil, is read instead (standard
@@ -24,7 +25,10 @@ func (w *Worker) Import(ctx context.Context, feed *Feed, path string, in io.Read
 		ID: newID(time.Now()), Feed: feed.Name, Scope: feed.Lane.Scope(), Origin: ledger.FromLocal,
 		Name: "stdin", State: ledger.Spooled, Received: time.Now(), Started: time.Now(),
 	}
-	fetch := func(_ context.Context, dst io.Writer) (int64, error) { return io.Copy(dst, in) }
+	fetch := func(_ context.Context, dst io.Writer) error {
+		_, err := io.Copy(dst, in)
+		return err
+	}
 	if in == nil {
 		abs, err := filepath.Abs(path)
 		if err != nil {
@@ -35,7 +39,7 @@ func (w *Worker) Import(ctx context.Context, feed *Feed, path string, in io.Read
 			return report.Summary{}, fmt.Errorf("import: %w", err)
 		}
 		f.Name, f.Path, f.ModTime = filepath.Base(abs), abs, info.ModTime()
-		fetch = (&localPlace{file: f}).fetch
+		fetch = fetching(transfer.Local{}, f)
 		if out == "" {
 			out = filepath.Dir(abs)
 		}
@@ -72,10 +76,10 @@ func (w *Worker) begun(ctx context.Context, feed *Feed, f *ledger.File) (*job, e
 			if err := w.spool.remove(f.ID); err != nil {
 				return nil, err
 			}
-			return w.newJob(feed, e, &localPlace{file: e}), nil
+			return w.newJob(feed, e, localPlace(e)), nil
 		}
 	}
-	j := w.newJob(feed, f, &localPlace{file: f})
+	j := w.newJob(feed, f, localPlace(f))
 	f.State = ledger.Claimed
 	if err := w.Ledger.AddFile(ctx, f); err != nil {
 		return nil, errors.Join(fmt.Errorf("record import of %s: %w", f.Name, err), w.spool.remove(f.ID))

@@ -18,6 +18,7 @@ import (
 
 	"billdrop/ingest/inbox"
 	"billdrop/ingest/ledger/sqlite"
+	"billdrop/ingest/transfer"
 )
 
 // watched is a worker on simulated servers that polls every minute, and its log.
@@ -200,7 +201,7 @@ func TestInboxOutOfReach(t *testing.T) {
 	watch(t, func(f *Feed) {
 		f.Expect = &Expect{Pattern: "*.csv", By: 30 * time.Minute, Zone: time.UTC}
 		connect := f.Connect
-		f.Connect = func(ctx context.Context) (Remote, error) {
+		f.Connect = func(ctx context.Context) (transfer.Remote, error) {
 			if down.Load() {
 				return nil, fmt.Errorf("%w: one thing\nand another", inbox.ErrUnreachable)
 			}

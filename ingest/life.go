@@ -18,13 +18,14 @@ import (
 	"billdrop/ingest/inbox"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/report"
+	"billdrop/ingest/transfer"
 )
 
 // job is one file on its way through its life. It is worked on by one goroutine.
 type job struct {
 	*Worker
 	feed   *Feed
-	place  place
+	place  transfer.Place
 	file   *ledger.File
 	log    *slog.Logger
 	survey *billfile.Survey // of the spooled copy; nil until taken
@@ -54,7 +55,8 @@ func (j *job) live(ctx context.Context) error {
 			// rename, and resolveClaim looks on which.
 			err = j.resolveClaim(ctx)
 		case ledger.Claimed:
-			// Stopped within: a partial copy in the spool, which the next fetch overwrites.
+			// Stopped within: companions on either side of their rename, which is tried again, or a
+			// partial copy in the spool, which the next fetch overwrites.
 			err = j.fetch(ctx)
 		case ledger.Spooled:
 			// Nothing is sent in this step. Stopped within: an acknowledgement or a summary may be
@@ -79,8 +81,8 @@ func (j *job) live(ctx context.Context) error {
 			// All that the reports say is fixed. Stopped within: they are written again, same bytes.
 			err = j.publish(ctx)
 		case ledger.Published:
-			// Stopped within: the file is found on its shelf.
-			err = j.shelve(ctx)
+			// Stopped within: the file is found where it was moved to.
+			err = j.archive(ctx)
 		default:
 			err = fmt.Errorf("file %s is in state %q, which this version does not know: run the version that wrote it", j.file.ID, j.file.State)
 		}
@@ -103,17 +105,39 @@ func (j *job) advance(ctx context.Context, s ledger.FileState) error {
 	return nil
 }
 
+// atRest is what a place needs to know of a file.
+func atRest(f *ledger.File) transfer.File {
+	return transfer.File{
+		Name: f.Name, Path: f.Path, Size: f.Size, ModTime: f.ModTime, Stem: f.Stem, Rejected: f.Outcome == ledger.FileRejected,
+	}
+}
+
+// localPlace is the place of an imported file.
+func localPlace(f *ledger.File) transfer.Place { return transfer.Local{Results: f.Results} }
+
+// serverPlace is the place of a feed's claimed files.
+func serverPlace(feed *Feed, remote transfer.Remote) *transfer.Server {
+	return &transfer.Server{Remote: remote, Dirs: feed.Dirs, Marker: feed.Watch.Marker}
+}
+
+// fetching copies a file from its place, and records in f the modification time of what it copied.
+func fetching(p transfer.Place, f *ledger.File) func(context.Context, io.Writer) error {
+	return func(ctx context.Context, w io.Writer) error {
+		modTime, err := p.Fetch(ctx, atRest(f), w)
+		if err == nil {
+			f.ModTime = modTime
+		}
+		return err
+	}
+}
+
 // resolveClaim settles a claim of which nobody knows whether the rename took place.
 func (j *job) resolveClaim(ctx context.Context) error {
-	p, ok := j.place.(*remotePlace)
-	if !ok {
-		return j.advance(ctx, ledger.Dropped)
-	}
-	ours, err := p.claimed(ctx)
+	claimed, err := j.place.Claimed(ctx, atRest(j.file))
 	if err != nil {
 		return err
 	}
-	if !ours {
+	if !claimed {
 		return j.advance(ctx, ledger.Dropped)
 	}
 	return j.advance(ctx, ledger.Claimed)
@@ -124,7 +148,10 @@ func (j *job) fetch(ctx context.Context) error {
 	if j.file.Origin == ledger.FromLocal && j.file.Path == "" {
 		return j.advance(ctx, ledger.Dropped) // standard input that was cut short: nothing was sent for it
 	}
-	sum, size, err := j.spool.take(ctx, j.file.ID, j.feed.Format.MaxFileSize, j.place.fetch)
+	if err := j.place.TakeCompanions(ctx, atRest(j.file)); err != nil {
+		return err
+	}
+	sum, size, err := j.spool.take(ctx, j.file.ID, j.feed.Format.MaxFileSize, fetching(j.place, j.file))
 	if errors.Is(err, inbox.ErrNotExist) || errors.Is(err, fs.ErrNotExist) {
 		j.log.Warn("the file is gone, and nothing was read or sent of it: deliver it again if it was not taken back on purpose", "path", j.file.Path)
 		return j.advance(ctx, ledger.Dropped)
@@ -170,7 +197,7 @@ func (j *job) respool(ctx context.Context) error {
 	if _, err := os.Stat(j.spool.path(j.file.ID)); err == nil || (limit > 0 && j.file.Size > limit) {
 		return nil
 	}
-	sum, _, err := j.spool.take(ctx, j.file.ID, limit, j.place.fetch)
+	sum, _, err := j.spool.take(ctx, j.file.ID, limit, fetching(j.place, j.file))
 	if err != nil {
 		return err
 	}
@@ -190,7 +217,7 @@ func (j *job) name(ctx context.Context, s ledger.FileState) error {
 		names := report.NamesOf(stem)
 		taken := false
 		for _, name := range []string{names.Ack, names.Summary} {
-			there, err := j.place.reported(ctx, name)
+			there, err := j.place.Reported(ctx, name)
 			if err != nil {
 				return err
 			}
@@ -213,7 +240,7 @@ func (j *job) judge(ctx context.Context) error {
 	ack := report.Ack{
 		FileID: j.file.ID, File: j.file.Name, Size: j.file.Size, SHA256: j.file.SHA256, ReceivedAt: report.At(j.file.Received),
 	}
-	if err := j.place.publish(ctx, report.NamesOf(j.file.Stem).Ack, bytes.NewReader(ack.Bytes())); err != nil {
+	if err := j.place.Publish(ctx, report.NamesOf(j.file.Stem).Ack, bytes.NewReader(ack.Bytes())); err != nil {
 		return err
 	}
 	refusal, err := j.refusal(ctx)
@@ -393,9 +420,9 @@ func (j *job) settle(ctx context.Context, outcome string) error {
 	return j.advance(ctx, ledger.Settled)
 }
 
-// shelve moves the bill file away, and clears the spool last: until then its copy is all there may be.
-func (j *job) shelve(ctx context.Context) error {
-	at, err := j.place.shelve(ctx, func() (io.ReadSeekCloser, error) { return j.spool.open(j.file.ID) })
+// archive moves the bill file away, and clears the spool last: until then its copy is all there may be.
+func (j *job) archive(ctx context.Context) error {
+	at, err := j.place.Archive(ctx, atRest(j.file), func() (io.ReadSeekCloser, error) { return j.spool.open(j.file.ID) })
 	if err != nil {
 		return err
 	}

@@ -158,7 +158,7 @@ func (r *round) obey(ctx context.Context, origin ledger.Origin) {
 			err = o.fits(ctx, r.Ledger, f)
 		}
 		if err == nil {
-			err = r.job(f, r.placeFor(f)).obey(ctx, o.Order)
+			err = r.newJob(r.feed, f, r.placeFor(f)).obey(ctx, o.Order)
 		}
 		switch {
 		case ctx.Err() != nil:

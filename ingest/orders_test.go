@@ -157,7 +157,7 @@ func TestRejectWhatIsLeft(t *testing.T) {
 	for _, c := range []struct {
 		name     string
 		spoil    func(w *world, id string, feed *Feed)
-		rejected string // what is on the shelf then
+		rejected string // what rests in rejected/ then
 		rows     int
 	}{
 		{"taken out of processing", func(w *world, _ string, _ *Feed) { delete(w.files.files, "/processing/a.csv") }, "[a-STEM.csv]", 10},

@@ -22,6 +22,7 @@ import (
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/ledger/sqlite"
 	"billdrop/ingest/report"
+	"billdrop/ingest/transfer"
 )
 
 // rig is the pipeline with real parts: an SFTP server over a directory, SQLite, and the API over HTTP.
@@ -35,7 +36,7 @@ type rig struct {
 	login  inbox.Config
 }
 
-var rigDirs = Dirs{Inbox: "/inbox", Processing: "/processing", Archive: "/archive", Rejected: "/rejected", Results: "/results"}
+var rigDirs = transfer.Dirs{Inbox: "/inbox", Processing: "/processing", Archive: "/archive", Rejected: "/rejected", Results: "/results"}
 
 // onServers runs a test against the in-process SFTP server and against OpenSSH.
 func onServers(t *testing.T, test func(t *testing.T, r *rig)) {
@@ -96,7 +97,7 @@ func newRig(t testing.TB, root, prefix string, login inbox.Config) *rig {
 	r.lane = newLane(api)
 	r.feed = &Feed{
 		Name: "bills", Lane: r.lane, Dirs: dirs,
-		Connect: func(ctx context.Context) (Remote, error) { return inbox.Dial(ctx, r.login) },
+		Connect: func(ctx context.Context) (transfer.Remote, error) { return inbox.Dial(ctx, r.login) },
 		Watch:   inbox.Watch{Pattern: "*.csv"},
 		Format:  billfile.Format{Amounts: billfile.Minor, Currency: "ZAR"},
 		Hold:    Hold{MaxInvalidPercent: 100},

@@ -16,6 +16,7 @@ import (
 	"billdrop/ingest/inbox"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/report"
+	"billdrop/ingest/transfer"
 )
 
 // patience is how many settling times a single poll waits for files that keep changing.
@@ -114,7 +115,7 @@ type round struct {
 	*Worker
 	feed      *Feed
 	once      bool // the only one of its process: files that have not settled yet are waited for
-	remote    Remote
+	remote    transfer.Remote
 	summaries []report.Summary
 	errs      []error
 	blocked   []Remark      // files that cannot be claimed
@@ -167,9 +168,8 @@ func (r *round) visit(ctx context.Context) {
 
 // checkDirs makes sure that all directories are there before anything is moved into the first of them.
 func (r *round) checkDirs(ctx context.Context) error {
-	d := r.feed.Dirs
 	var missing []string
-	for _, dir := range []string{d.Inbox, d.Processing, d.Archive, d.Rejected, d.Results} {
+	for _, dir := range r.feed.Dirs.All() {
 		e, err := r.remote.Lstat(ctx, dir)
 		switch {
 		case errors.Is(err, inbox.ErrNotExist), err == nil && !e.Dir && !e.Link:
@@ -303,10 +303,7 @@ func (r *round) neighbours() []*inbox.Settler {
 
 // ours reports whether a directory is one of some feed's.
 func (r *round) ours(dir string) bool {
-	return slices.ContainsFunc(r.Feeds, func(f *Feed) bool {
-		d := f.Dirs
-		return slices.Contains([]string{d.Inbox, d.Processing, d.Archive, d.Rejected, d.Results}, dir)
-	})
+	return slices.ContainsFunc(r.Feeds, func(f *Feed) bool { return slices.Contains(f.Dirs.All(), dir) })
 }
 
 // strangers names the files in processing/ that this ledger knows nothing of. They are left alone: another worker, with another
@@ -327,7 +324,8 @@ func (r *round) strangers(ctx context.Context) error {
 	}
 	known := make(map[string]bool)
 	for _, f := range files {
-		for _, suffix := range []string{"", checksumSuffix, controlSuffix} {
+		known[f.Path] = true
+		for _, suffix := range transfer.CompanionSuffixes {
 			known[f.Path+suffix] = true
 		}
 	}
@@ -378,13 +376,13 @@ func (r *round) process(ctx context.Context, e inbox.Entry) {
 	if f == nil {
 		return
 	}
-	p := &remotePlace{remote: r.remote, dirs: r.feed.Dirs, marker: r.feed.Watch.Marker, file: f}
-	ours, err := p.claim(ctx)
+	server := r.server()
+	ours, err := server.Claim(ctx, atRest(f))
 	if err != nil {
 		r.fail(err)
 		return
 	}
-	j := r.job(f, p)
+	j := r.newJob(r.feed, f, server)
 	if !ours {
 		j.log.Info("not claimed: another worker took it")
 		if err := j.advance(ctx, ledger.Dropped); err != nil {
@@ -453,16 +451,19 @@ func (r *round) processingName(ctx context.Context, name string) (string, error)
 
 // see takes up a file of the ledger.
 func (r *round) see(ctx context.Context, f *ledger.File) {
-	r.finish(ctx, r.job(f, r.placeFor(f)))
+	r.finish(ctx, r.newJob(r.feed, f, r.placeFor(f)))
 }
 
 // placeFor is the place of a file that this round may reach.
-func (r *round) placeFor(f *ledger.File) place {
+func (r *round) placeFor(f *ledger.File) transfer.Place {
 	if f.Origin == ledger.FromInbox {
-		return &remotePlace{remote: r.remote, dirs: r.feed.Dirs, marker: r.feed.Watch.Marker, file: f}
+		return r.server()
 	}
-	return &localPlace{file: f}
+	return localPlace(f)
 }
+
+// server is the feed's place on the SFTP server.
+func (r *round) server() *transfer.Server { return serverPlace(r.feed, r.remote) }
 
 func (r *round) finish(ctx context.Context, j *job) {
 	if err := j.live(ctx); err != nil {
@@ -473,10 +474,7 @@ func (r *round) finish(ctx context.Context, j *job) {
 	}
 }
 
-// job makes the job of one file.
-func (r *round) job(f *ledger.File, p place) *job { return r.newJob(r.feed, f, p) }
-
-func (w *Worker) newJob(feed *Feed, f *ledger.File, p place) *job {
+func (w *Worker) newJob(feed *Feed, f *ledger.File, p transfer.Place) *job {
 	return &job{
 		Worker: w, feed: feed, place: p, file: f,
 		log: w.Log.With("feed", feed.Name, "file", f.Name, "file_id", f.ID),

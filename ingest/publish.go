@@ -19,7 +19,7 @@ func (j *job) publish(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	*j.file = *f // its place shares it
+	j.file = f
 	names := report.NamesOf(f.Stem)
 	var totals ledger.Totals
 	if f.RowsRead {
@@ -28,7 +28,7 @@ func (j *job) publish(ctx context.Context) error {
 		}
 	}
 	s := report.Summarize(f, totals)
-	if err := j.place.publish(ctx, names.Summary, bytes.NewReader(s.Bytes())); err != nil {
+	if err := j.place.Publish(ctx, names.Summary, bytes.NewReader(s.Bytes())); err != nil {
 		return err
 	}
 	j.summary = &s
@@ -54,18 +54,18 @@ func (j *job) publishRows(ctx context.Context, names report.Names) (ledger.Total
 		return totals, fmt.Errorf("read results: %w", err)
 	}
 	defer results.Close()
-	if err := j.place.publish(ctx, names.Results, results); err != nil {
+	if err := j.place.Publish(ctx, names.Results, results); err != nil {
 		return totals, err
 	}
 	if j.tally.Attention == 0 {
-		return totals, j.place.withdraw(ctx, names.Rejects)
+		return totals, j.place.Withdraw(ctx, names.Rejects)
 	}
 	rejects, err := os.Open(j.spool.report(j.file.ID, "rejects"))
 	if err != nil {
 		return totals, fmt.Errorf("read rejects: %w", err)
 	}
 	defer rejects.Close()
-	return totals, j.place.publish(ctx, names.Rejects, rejects)
+	return totals, j.place.Publish(ctx, names.Rejects, rejects)
 }
 
 // compose writes results and rejects beside the spooled copy, from the outcomes that are recorded. All rows have theirs.

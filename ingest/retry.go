@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path"
 	"slices"
 
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/report"
+	"billdrop/ingest/transfer"
 )
 
 var (
@@ -133,9 +133,9 @@ func (w *Worker) fileOf(ctx context.Context, id string) (*ledger.File, *Feed, er
 }
 
 // placeOf reaches the place of a file; done lets go of it.
-func (w *Worker) placeOf(ctx context.Context, feed *Feed, f *ledger.File) (p place, done func(), err error) {
+func (w *Worker) placeOf(ctx context.Context, feed *Feed, f *ledger.File) (p transfer.Place, done func(), err error) {
 	if f.Origin == ledger.FromLocal {
-		return &localPlace{file: f}, func() {}, nil
+		return localPlace(f), func() {}, nil
 	}
 	if feed.Connect == nil {
 		return nil, nil, fmt.Errorf("%w: %s came from an SFTP inbox, and the configuration has no sftp section any more: put it back", ErrNotApplicable, f.ID)
@@ -144,8 +144,5 @@ func (w *Worker) placeOf(ctx context.Context, feed *Feed, f *ledger.File) (p pla
 	if err != nil {
 		return nil, nil, fmt.Errorf("feed %s: %w", feed.Name, err)
 	}
-	return &remotePlace{remote: remote, dirs: feed.Dirs, marker: feed.Watch.Marker, file: f}, func() { remote.Close() }, nil
+	return serverPlace(feed, remote), func() { remote.Close() }, nil
 }
-
-// shelved reports whether a remote file rests on a shelf already.
-func shelved(f *ledger.File, d Dirs) bool { return path.Dir(f.Path) == shelfFor(f, d) }

@@ -27,6 +27,7 @@ import (
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/ledger/ledgertest"
 	"billdrop/ingest/report"
+	"billdrop/ingest/transfer"
 )
 
 var (
@@ -287,8 +288,8 @@ func (w *world) worker(t testing.TB, p *process) *Worker {
 	}
 	feed := &Feed{
 		Name: "bills", Lane: delivery.NewLane(ledger.Scope{Merchant: "acme", Mode: "test"}, parts.API, policy),
-		Connect: func(context.Context) (Remote, error) { return &simRemote{w.files, p}, nil },
-		Dirs:    Dirs{Inbox: "/inbox", Processing: "/processing", Archive: "/archive", Rejected: "/rejected", Results: "/results"},
+		Connect: func(context.Context) (transfer.Remote, error) { return &simRemote{w.files, p}, nil },
+		Dirs:    transfer.Dirs{Inbox: "/inbox", Processing: "/processing", Archive: "/archive", Rejected: "/rejected", Results: "/results"},
 		Watch:   inbox.Watch{Pattern: "*.csv"},
 		Format:  billfile.Format{Amounts: billfile.Minor, Currency: "ZAR"},
 		Hold:    Hold{MaxInvalidPercent: 100},

@@ -19,7 +19,7 @@ import (
 	"billdrop/ingest/ledger"
 )
 
-// spool is the local directory with the copies that are read: of every file one, from its claim until it is shelved. A
+// spool is the local directory with the copies that are read: of every file one, from its claim until it is archived. A
 // copy under its final name is whole and synced.
 type spool struct{ dir string }
 
@@ -41,7 +41,7 @@ func (s spool) remove(id string) error {
 
 // take spools what fetch writes: under a temporary name, synced, renamed. Of a file larger than limit (bytes;
 // 0 = none) only size and hash are taken.
-func (s spool) take(ctx context.Context, id string, limit int64, fetch func(context.Context, io.Writer) (int64, error)) (sum string, size int64, err error) {
+func (s spool) take(ctx context.Context, id string, limit int64, fetch func(context.Context, io.Writer) error) (sum string, size int64, err error) {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return "", 0, fmt.Errorf("spool: %w", err)
 	}
@@ -49,8 +49,7 @@ func (s spool) take(ctx context.Context, id string, limit int64, fetch func(cont
 	w := &spoolWriter{hash: sha256.New(), limit: limit}
 	err = durable.Write(temporary, func(file io.Writer) error {
 		w.file = file
-		_, err := fetch(ctx, w)
-		return err
+		return fetch(ctx, w)
 	})
 	switch {
 	case w.err != nil:

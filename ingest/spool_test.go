@@ -15,9 +15,10 @@ import (
 	"billdrop/ingest/ledger/ledgertest"
 )
 
-func fetching(content string) func(context.Context, io.Writer) (int64, error) {
-	return func(_ context.Context, w io.Writer) (int64, error) {
-		return io.Copy(w, strings.NewReader(content))
+func writing(content string) func(context.Context, io.Writer) error {
+	return func(_ context.Context, w io.Writer) error {
+		_, err := io.WriteString(w, content)
+		return err
 	}
 }
 
@@ -28,14 +29,14 @@ func TestSpoolFullDisk(t *testing.T) {
 	if err := os.Symlink("/dev/full", s.path("x")+".part"); err != nil {
 		t.Fatal(err)
 	}
-	_, _, err := s.take(t.Context(), "x", 0, fetching("a bill file"))
+	_, _, err := s.take(t.Context(), "x", 0, writing("a bill file"))
 	if !errors.Is(err, delivery.ErrStopped) || adviceOn(err) != "free some space" {
 		t.Errorf("err = %v", err)
 	}
 	if left, _ := os.ReadDir(s.dir); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
 	}
-	sum, size, err := s.take(t.Context(), "x", 0, fetching("a bill file"))
+	sum, size, err := s.take(t.Context(), "x", 0, writing("a bill file"))
 	if err != nil || size != 11 || sum != sha256Hex("a bill file") {
 		t.Errorf("with room again: %s, %d, %v", sum, size, err)
 	}
@@ -47,7 +48,7 @@ func TestSpoolFullDisk(t *testing.T) {
 // Of a file over the limit only size and hash are taken.
 func TestSpoolOverLimit(t *testing.T) {
 	s := spool{t.TempDir()}
-	sum, size, err := s.take(t.Context(), "x", 4, fetching("a bill file"))
+	sum, size, err := s.take(t.Context(), "x", 4, writing("a bill file"))
 	if err != nil || size != 11 || sum != sha256Hex("a bill file") {
 		t.Errorf("%s, %d, %v", sum, size, err)
 	}

@@ -20,6 +20,7 @@ import (
 	"billdrop/ingest/durable"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/report"
+	"billdrop/ingest/transfer"
 )
 
 // Outcomes of an offline validation.
@@ -230,7 +231,7 @@ func (s *source) survey(ctx context.Context, c Check, v *Validation) (*billfile.
 	v.SHA256 = s.sum
 	if s.temp == "" {
 		file := &ledger.File{Name: s.name, Path: s.path, SHA256: s.sum}
-		j := &job{file: file, place: &localPlace{file: file}}
+		j := &job{file: file, place: transfer.Local{}}
 		if wrong, err := j.checksumMismatch(ctx); wrong != nil || err != nil {
 			return nil, wrong, err
 		}

@@ -7,7 +7,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
-	"io"
 	"log/slog"
 	"sync"
 	"time"
@@ -17,21 +16,8 @@ import (
 	"billdrop/ingest/inbox"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/report"
+	"billdrop/ingest/transfer"
 )
-
-// Remote is one logged-in SFTP account. *inbox.Account is one; its documentation is the contract.
-type Remote interface {
-	List(ctx context.Context, dir string) ([]inbox.Entry, error)
-	Lstat(ctx context.Context, path string) (inbox.Entry, error)
-	Rename(ctx context.Context, from, to string) error
-	Fetch(ctx context.Context, path string, w io.Writer) (int64, error)
-	Publish(ctx context.Context, dir, name string, content io.ReadSeeker) error
-	Remove(ctx context.Context, path string) error
-	Close() error
-}
-
-// Dirs are a feed's remote directories.
-type Dirs struct{ Inbox, Processing, Archive, Rejected, Results string }
 
 // Hold are the limits over which a file waits for a person. Zero fields: no limit (MaxInvalidPercent: 100).
 type Hold struct {
@@ -44,8 +30,8 @@ type Hold struct {
 type Feed struct {
 	Name          string
 	Lane          *delivery.Lane
-	Connect       func(context.Context) (Remote, error) // nil: the feed only imports
-	Dirs          Dirs
+	Connect       func(context.Context) (transfer.Remote, error) // nil: the feed only imports
+	Dirs          transfer.Dirs
 	Watch         inbox.Watch // pattern, ignore, settle, marker
 	Format        billfile.Format
 	RejectInvalid bool // on_invalid: reject

@@ -39,6 +39,7 @@ func TestArrowsPointOneWay(t *testing.T) {
 		"ingest/billfile": nil,
 		"ingest/durable":  nil,
 		"ingest/delivery": {"billdrop/ingest/billfile", "billdrop/ingest/ledger", "billdrop/ingest/report", "billdrop/client"},
+		"ingest/transfer": {"billdrop/ingest/durable", "billdrop/ingest/inbox"},
 		"ingest/ledger":   {"billdrop/ingest/ledger", "billdrop/ingest/durable"},
 		"ingest/inbox":    {"billdrop/ingest/inbox"},
 		"ingest/report":   {"billdrop/ingest/billfile", "billdrop/ingest/ledger"},

@@ -16,6 +16,7 @@ import (
 	"billdrop/ingest/inbox"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/ledger/sqlite"
+	"billdrop/ingest/transfer"
 )
 
 // loadConfig finds and reads the configuration. Every error of it is one of usage.
@@ -204,8 +205,8 @@ func checkLogin(c *config.SFTP) error {
 }
 
 // dialer logs in afresh each time it is called.
-func dialer(c config.SFTP) func(context.Context) (ingest.Remote, error) {
-	return func(ctx context.Context) (ingest.Remote, error) {
+func dialer(c config.SFTP) func(context.Context) (transfer.Remote, error) {
+	return func(ctx context.Context) (transfer.Remote, error) {
 		account, err := dial(ctx, &c)
 		if err != nil {
 			return nil, err // not account: a nil *Account in the interface would not be nil
@@ -225,7 +226,7 @@ func buildFeed(f *config.Feed, lane *delivery.Lane) *ingest.Feed {
 	return &ingest.Feed{
 		Name: f.Name,
 		Lane: lane,
-		Dirs: ingest.Dirs{Inbox: f.Inbox, Processing: f.Processing, Archive: f.Archive, Rejected: f.Rejected, Results: f.Results},
+		Dirs: transfer.Dirs{Inbox: f.Inbox, Processing: f.Processing, Archive: f.Archive, Rejected: f.Rejected, Results: f.Results},
 		Watch: inbox.Watch{
 			Pattern: f.Pattern, Ignore: f.Ignore, Settle: f.Settle, Marker: f.Marker,
 		},
