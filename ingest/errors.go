@@ -1,6 +1,9 @@
 package ingest
 
-import "errors"
+import (
+	"errors"
+	"strings"
+)
 
 // ErrDirectories: the SFTP server lacks directories of a feed. No waiting mends that.
 var ErrDirectories = errors.New("no such directory on the SFTP server")
@@ -37,4 +40,16 @@ func trouble(f *Feed, err error) []any {
 		attrs = append(attrs, "hint", hint)
 	}
 	return attrs
+}
+
+// inOneLine is an error with its advice as one line of text; "" for nil.
+func inOneLine(err error) string {
+	if err == nil {
+		return ""
+	}
+	text := strings.ReplaceAll(err.Error(), "\n", "; ")
+	if hint := adviceOn(err); hint != "" {
+		text += ": " + hint
+	}
+	return text
 }

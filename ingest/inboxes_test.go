@@ -19,6 +19,7 @@ import (
 	"billdrop/ingest/inbox"
 	"billdrop/ingest/ledger/sqlite"
 	"billdrop/ingest/transfer"
+	"billdrop/ingest/watch"
 )
 
 // watched is a worker on simulated servers that polls every minute, and its log.
@@ -46,16 +47,19 @@ func (l *lines) String() string {
 	return l.b.String()
 }
 
-// watch runs a test beside a worker that polls; edit may change its feed first.
-func watch(t *testing.T, edit func(*Feed), test func(w *watched)) {
+// watching runs a test beside a worker that polls; edit may change its feed first.
+func watching(t *testing.T, edit func(*Feed), test func(w *watched)) {
 	synctest.Test(t, func(t *testing.T) {
 		world := newWorld(t, simConfig{})
 		clear(world.files.files)
-		w := &watched{Worker: world.worker(t, &process{steps: make(map[string]int)}), files: world.files, log: new(lines)}
-		w.Log = slog.New(slog.NewTextHandler(w.log, nil))
-		feed := w.Feeds[0]
-		edit(feed)
-		w.settlers[feed.Name] = inbox.NewSettler(feed.Watch)
+		w := &watched{files: world.files, log: new(lines)}
+		o := world.worker(t, alive()).Options
+		o.Log = slog.New(slog.NewTextHandler(w.log, nil))
+		edit(o.Feeds[0])
+		var err error
+		if w.Worker, err = New(o); err != nil {
+			t.Fatal(err)
+		}
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error)
 		go func() { ended <- w.Run(ctx, time.Minute) }()
@@ -68,7 +72,7 @@ func watch(t *testing.T, edit func(*Feed), test func(w *watched)) {
 }
 
 // after lets time pass, and waits for the worker to rest.
-func (w *watched) after(d time.Duration) InboxState {
+func (w *watched) after(d time.Duration) watch.State {
 	time.Sleep(d)
 	synctest.Wait()
 	return w.Inboxes()[0]
@@ -85,7 +89,7 @@ func (w *watched) warned(texts ...string) int {
 	return n
 }
 
-func kinds(remarks []Remark) string {
+func kinds(remarks []watch.Remark) string {
 	var list []string
 	for _, r := range remarks {
 		list = append(list, r.Kind+" "+r.Name)
@@ -95,7 +99,7 @@ func kinds(remarks []Remark) string {
 
 // A stranger is named in the log once, however many polls see it, and again when it comes back.
 func TestStrangers(t *testing.T) {
-	watch(t, func(*Feed) {}, func(w *watched) {
+	watching(t, func(*Feed) {}, func(w *watched) {
 		start := time.Now()
 		w.files.put("/inbox/notes.txt", []byte("x"))
 		w.files.put("/processing/left.csv", []byte("x"))
@@ -119,9 +123,9 @@ func TestStrangers(t *testing.T) {
 
 // A file that changes for ever is told after ten minutes, once, and no more when it has been taken.
 func TestUnsettled(t *testing.T) {
-	watch(t, func(f *Feed) { f.Watch.Settle = 10 * time.Second }, func(w *watched) {
+	watching(t, func(f *Feed) { f.Watch.Settle = 10 * time.Second }, func(w *watched) {
 		start := time.Now()
-		var s InboxState
+		var s watch.State
 		for i := range 150 {
 			w.files.put("/inbox/a.csv", bytes.Repeat([]byte("x"), i))
 			s = w.after(5 * time.Second)
@@ -144,7 +148,7 @@ func TestUnsettled(t *testing.T) {
 
 // A file without its marker, and companions without their file, are told after an hour.
 func TestCompanionsAlone(t *testing.T) {
-	watch(t, func(f *Feed) { f.Watch.Marker = ".done" }, func(w *watched) {
+	watching(t, func(f *Feed) { f.Watch.Marker = ".done" }, func(w *watched) {
 		w.files.put("/inbox/a.csv", []byte("x"))
 		w.files.put("/inbox/b.csv.done", nil)
 		w.files.put("/inbox/c.csv.sha256", []byte("x"))
@@ -168,8 +172,8 @@ func TestCompanionsAlone(t *testing.T) {
 
 // A file that is missing is told once for every day on which it is, and no more when it has come.
 func TestExpectedFile(t *testing.T) {
-	watch(t, func(f *Feed) {
-		f.Expect = &Expect{Pattern: "daily-*.csv", By: 6*time.Hour + 30*time.Minute, Zone: time.UTC}
+	watching(t, func(f *Feed) {
+		f.Expect = &watch.Expect{Pattern: "daily-*.csv", By: 6*time.Hour + 30*time.Minute, Zone: time.UTC}
 	}, func(w *watched) {
 		midnight := time.Now().UTC().Truncate(24 * time.Hour)
 		due := midnight.Add(6*time.Hour + 30*time.Minute)
@@ -198,8 +202,8 @@ func TestExpectedFile(t *testing.T) {
 // A poll that fails says why, and what earlier ones saw stands until one can look again. What is missing is told all the same.
 func TestInboxOutOfReach(t *testing.T) {
 	var down atomic.Bool
-	watch(t, func(f *Feed) {
-		f.Expect = &Expect{Pattern: "*.csv", By: 30 * time.Minute, Zone: time.UTC}
+	watching(t, func(f *Feed) {
+		f.Expect = &watch.Expect{Pattern: "*.csv", By: 30 * time.Minute, Zone: time.UTC}
 		connect := f.Connect
 		f.Connect = func(ctx context.Context) (transfer.Remote, error) {
 			if down.Load() {
@@ -223,31 +227,6 @@ func TestInboxOutOfReach(t *testing.T) {
 		down.Store(false)
 		if s = w.after(2 * time.Minute); s.Failed != "" || kinds(s.Remarks) != "missing *.csv" {
 			t.Errorf("in reach again: %+v", s)
-		}
-	})
-}
-
-// What one feed takes from an inbox is no stranger to another that shares it; what neither takes is one to both.
-func TestSharedInbox(t *testing.T) {
-	onServers(t, func(t *testing.T, r *rig) {
-		more := *r.feed
-		more.Name, more.Watch = "more", inbox.Watch{Pattern: "*.txt", Marker: ".done"}
-		r.drop(t, "a.txt", "x")
-		r.drop(t, "a.txt.done", "")
-		r.drop(t, "b.txt", "x")
-		r.drop(t, "c.dat", "x")
-		mkdir(t, filepath.Join(r.root, "inbox", "d.txt"))
-		var log bytes.Buffer
-		w := r.worker(t, &log, r.feed, &more)
-		if _, err := w.Poll(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		first, second := w.Inboxes()[0], w.Inboxes()[1]
-		if kinds(first.Remarks) != "stranger c.dat, stranger d.txt" || kinds(second.Remarks) != "stranger c.dat, stranger d.txt" {
-			t.Errorf("%+v\n%+v", first.Remarks, second.Remarks)
-		}
-		if first.Waiting != 0 || second.Waiting != 1 {
-			t.Errorf("%d and %d files wait, want 0 and 1", first.Waiting, second.Waiting)
 		}
 	})
 }

@@ -13,6 +13,7 @@ import (
 	"billdrop/ingest/inbox/sftpserver"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/ledger/sqlite"
+	"billdrop/ingest/watch"
 )
 
 // BenchmarkPoll is one poll of an inbox with 5,000 names beside a ledger with 10,000 files: of bill files that have not settled, of
@@ -37,7 +38,7 @@ func BenchmarkPoll(b *testing.B) {
 				Address: s.Addr(), User: "acme", PasswordFile: filepath.Join(home, "password"), KnownHostsFile: filepath.Join(home, "known_hosts"),
 			})
 			r.feed.Watch.Settle = time.Hour
-			r.feed.Expect = &Expect{Pattern: "none-*.csv", By: 6 * time.Hour}
+			r.feed.Expect = &watch.Expect{Pattern: "none-*.csv", By: 6 * time.Hour}
 			for i := range names {
 				write(b, filepath.Join(root, "inbox", fmt.Sprintf(c.file, i)), "x")
 			}

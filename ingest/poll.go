@@ -17,10 +17,8 @@ import (
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/report"
 	"billdrop/ingest/transfer"
+	"billdrop/ingest/watch"
 )
-
-// patience is how many settling times a single poll waits for files that keep changing.
-const patience = 10
 
 // Poll does one round: it finishes what earlier runs left unfinished, then claims and processes every file that is complete in
 // the inboxes, waiting for those that have not settled yet. Feeds work side by side; one that fails holds no other
@@ -118,8 +116,8 @@ type round struct {
 	remote    transfer.Remote
 	summaries []report.Summary
 	errs      []error
-	blocked   []Remark      // files that cannot be claimed
-	nextLook  time.Duration // when a file that is not settled yet may be; 0 = there is none
+	blocked   []watch.Remark // files that cannot be claimed
+	nextLook  time.Duration  // when a file that is not settled yet may be; 0 = there is none
 }
 
 // run does the round.
@@ -127,7 +125,7 @@ func (r *round) run(ctx context.Context) error {
 	r.visit(ctx)
 	if ctx.Err() == nil {
 		r.expect(ctx)
-		r.inboxes.polled(r.feed.Name, time.Now(), errors.Join(distinct(slices.Clone(r.errs))...))
+		r.inboxes.Polled(r.feed.Name, time.Now(), inOneLine(errors.Join(distinct(slices.Clone(r.errs))...)))
 	}
 	return errors.Join(r.errs...)
 }
@@ -199,7 +197,7 @@ func (r *round) collect(ctx context.Context) {
 			return
 		}
 		r.nextLook = l.NextLook
-		r.remark(r.feed.Name, aboutInbox, l.remarks())
+		r.inboxes.Remark(r.feed.Name, watch.Inbox, l.Remarks())
 		for _, e := range l.Ready {
 			if (waitedFor == nil || waitedFor[e.Name]) && !r.fatal(ctx) {
 				r.process(ctx, e)
@@ -207,7 +205,7 @@ func (r *round) collect(ctx context.Context) {
 			}
 		}
 		if !r.fatal(ctx) {
-			r.remark(r.feed.Name, aboutClaims, r.blocked)
+			r.inboxes.Remark(r.feed.Name, watch.Claims, r.blocked)
 		}
 		waiting := make(map[string]bool)
 		for _, e := range l.Waiting {
@@ -218,9 +216,9 @@ func (r *round) collect(ctx context.Context) {
 		if waitedFor = waiting; len(waiting) == 0 || !r.once || l.NextLook == 0 {
 			return // with nothing to wait for, but for markers, which come when they come
 		}
-		if time.Since(looked) >= patience*max(r.feed.Watch.Settle, time.Second) {
-			l.restless = true
-			r.remark(r.feed.Name, aboutInbox, l.remarks())
+		if time.Since(looked) >= watch.Patience*max(r.feed.Watch.Settle, time.Second) {
+			l.GivenUp = true
+			r.inboxes.Remark(r.feed.Name, watch.Inbox, l.Remarks())
 			return
 		}
 		r.pause(ctx, l.NextLook)
@@ -245,16 +243,16 @@ func (r *round) fatal(ctx context.Context) bool {
 
 // expect sees whether an expected file is missing. It is asked last: what lay in the inbox has been taken up by then.
 func (r *round) expect(ctx context.Context) {
-	missing, err := FindMissing(ctx, r.Ledger, r.feed.Name, r.feed.Expect, time.Now())
+	overdue, err := watch.FindOverdue(ctx, r.Ledger, r.feed.Name, r.feed.Expect, time.Now())
 	if err != nil {
 		r.fail(err)
 		return
 	}
-	var remarks []Remark
-	if missing != nil {
-		remarks = []Remark{{Kind: RemarkMissing, Name: missing.Pattern, Text: missing.Text(), Since: missing.Due}}
+	var remarks []watch.Remark
+	if overdue != nil {
+		remarks = []watch.Remark{{Kind: watch.Missing, Name: overdue.Pattern, Text: overdue.Text(), Since: overdue.Due}}
 	}
-	r.remark(r.feed.Name, aboutExpected, remarks)
+	r.inboxes.Remark(r.feed.Name, watch.Expected, remarks)
 }
 
 func (r *round) pause(ctx context.Context, d time.Duration) {
@@ -267,38 +265,19 @@ func (r *round) pause(ctx context.Context, d time.Duration) {
 }
 
 // look lists the inbox.
-func (r *round) look(ctx context.Context) (*look, error) {
+func (r *round) look(ctx context.Context) (*watch.Look, error) {
 	dir := r.feed.Dirs.Inbox
 	entries, err := r.remote.List(ctx, dir)
 	if err != nil {
 		return nil, fmt.Errorf("feed %s: list inbox %s: %w", r.feed.Name, dir, err)
 	}
-	own, others := r.settlers[r.feed.Name], r.neighbours()
-	entries = slices.DeleteFunc(entries, func(e inbox.Entry) bool {
-		if e.Dir {
-			return r.ours(path.Join(dir, e.Name))
-		}
-		return !own.Takes(e) && slices.ContainsFunc(others, func(s *inbox.Settler) bool { return s.Takes(e) })
-	})
+	entries = slices.DeleteFunc(entries, func(e inbox.Entry) bool { return e.Dir && r.ours(path.Join(dir, e.Name)) })
 	now := time.Now()
-	l := &look{Listing: own.Look(now, entries), watch: r.feed.Watch, at: now, entries: entries, once: r.once}
-	waiting := make(map[string]time.Time, len(l.Ready)+len(l.Waiting))
-	for _, e := range slices.Concat(l.Ready, l.Waiting) {
-		waiting[e.Name] = l.First[e.Name]
+	l := &watch.Look{
+		Listing: r.settlers[r.feed.Name].Look(now, entries), Watch: r.feed.Watch, At: now, Entries: entries, Once: r.once,
 	}
-	r.inboxes.saw(r.feed.Name, waiting)
+	r.inboxes.Saw(r.feed.Name, l.Waits())
 	return l, nil
-}
-
-// neighbours know the files that other feeds take from the same inbox.
-func (r *round) neighbours() []*inbox.Settler {
-	var settlers []*inbox.Settler
-	for _, f := range r.Feeds {
-		if f.Name != r.feed.Name && f.Connect != nil && path.Clean(f.Dirs.Inbox) == path.Clean(r.feed.Dirs.Inbox) {
-			settlers = append(settlers, r.settlers[f.Name])
-		}
-	}
-	return settlers
 }
 
 // ours reports whether a directory is one of some feed's.
@@ -315,7 +294,7 @@ func (r *round) strangers(ctx context.Context) error {
 		return fmt.Errorf("feed %s: list %s: %w", r.feed.Name, dir, err)
 	}
 	if len(entries) == 0 {
-		r.remark(r.feed.Name, aboutProcessing, nil)
+		r.inboxes.Remark(r.feed.Name, watch.Processing, nil)
 		return nil
 	}
 	files, err := r.Ledger.Files(ctx, ledger.Query{Unfinished: true})
@@ -329,14 +308,14 @@ func (r *round) strangers(ctx context.Context) error {
 			known[f.Path+suffix] = true
 		}
 	}
-	var remarks []Remark
+	var remarks []watch.Remark
 	for _, e := range entries {
 		if name := path.Join(dir, e.Name); !known[name] && !r.ours(name) {
-			remarks = append(remarks, Remark{Kind: RemarkStranger, Name: e.Name, Since: time.Now(),
+			remarks = append(remarks, watch.Remark{Kind: watch.Stranger, Name: e.Name, Since: time.Now(),
 				Text: "it is in " + dir + " and not in this ledger, so another worker has it, or its ledger is lost; if nobody works on it, move it back to the inbox"})
 		}
 	}
-	r.remark(r.feed.Name, aboutProcessing, remarks)
+	r.inboxes.Remark(r.feed.Name, watch.Processing, remarks)
 	return nil
 }
 
@@ -391,7 +370,7 @@ func (r *round) process(ctx context.Context, e inbox.Entry) {
 		return
 	}
 	r.settlers[r.feed.Name].Claimed(f.Name)
-	r.inboxes.claimed(r.feed.Name, f.Name)
+	r.inboxes.Claimed(r.feed.Name, f.Name)
 	j.log.Info("file claimed", "size", f.Size)
 	if err := j.advance(ctx, ledger.Claimed); err != nil {
 		r.fail(err)
@@ -412,7 +391,7 @@ func (r *round) intend(ctx context.Context, e inbox.Entry) (*ledger.File, error)
 	processing := path.Join(r.feed.Dirs.Processing, name)
 	switch _, err := r.remote.Lstat(ctx, processing); {
 	case err == nil:
-		r.blocked = append(r.blocked, Remark{Kind: RemarkStranger, Name: e.Name, Since: time.Now(),
+		r.blocked = append(r.blocked, watch.Remark{Kind: watch.Stranger, Name: e.Name, Since: time.Now(),
 			Text: r.feed.Dirs.Processing + " has a file of this name that is not in this ledger: another worker's, or left behind; move it away if nobody works on it"})
 		return nil, nil
 	case !errors.Is(err, inbox.ErrNotExist):

@@ -17,6 +17,7 @@ import (
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/report"
 	"billdrop/ingest/transfer"
+	"billdrop/ingest/watch"
 )
 
 // Hold are the limits over which a file waits for a person. Zero fields: no limit (MaxInvalidPercent: 100).
@@ -36,7 +37,7 @@ type Feed struct {
 	Format        billfile.Format
 	RejectInvalid bool // on_invalid: reject
 	Hold          Hold
-	Expect        *Expect // nil: no file is expected
+	Expect        *watch.Expect // nil: no file is expected
 }
 
 // Progress hears how far the rows of a file are. Methods are called concurrently and must not block.
@@ -74,7 +75,7 @@ type Worker struct {
 	runID    string
 	settlers map[string]*inbox.Settler // by feed
 	claims   sync.Mutex                // held while a name in processing/ is chosen and recorded
-	inboxes  *board
+	inboxes  *watch.Board
 }
 
 // New makes a Worker. It touches nothing yet.
@@ -82,11 +83,23 @@ func New(o Options) (*Worker, error) {
 	if o.Ledger == nil || o.Spool == "" || o.Log == nil {
 		return nil, errors.New("a worker needs a ledger, a spool directory and a log")
 	}
-	w := &Worker{Options: o, spool: spool{o.Spool}, runID: newID(time.Now()), settlers: make(map[string]*inbox.Settler), inboxes: newBoard(o.Feeds)}
-	for _, f := range o.Feeds {
-		w.settlers[f.Name] = inbox.NewSettler(f.Watch)
+	w := &Worker{Options: o, spool: spool{o.Spool}, runID: newID(time.Now()), settlers: make(map[string]*inbox.Settler)}
+	names := make([]string, len(o.Feeds))
+	for i, f := range o.Feeds {
+		w.settlers[f.Name], names[i] = inbox.NewSettler(f.Watch), f.Name
 	}
+	w.inboxes = watch.NewBoard(o.Log, names)
 	return w, nil
+}
+
+// Inboxes returns what the latest look into each feed's inbox showed, in the order of Options.Feeds. It may be called
+// concurrently with everything else.
+func (w *Worker) Inboxes() []watch.State {
+	states := make([]watch.State, len(w.Feeds))
+	for i, f := range w.Feeds {
+		states[i] = w.inboxes.State(f.Name)
+	}
+	return states
 }
 
 // newID makes an id for a file or a run: sortable by time, short enough to be typed, and unique by 32 random bits.

@@ -40,6 +40,7 @@ func TestArrowsPointOneWay(t *testing.T) {
 		"ingest/durable":  nil,
 		"ingest/delivery": {"billdrop/ingest/billfile", "billdrop/ingest/ledger", "billdrop/ingest/report", "billdrop/client"},
 		"ingest/transfer": {"billdrop/ingest/durable", "billdrop/ingest/inbox"},
+		"ingest/watch":    {"billdrop/ingest/inbox", "billdrop/ingest/ledger"},
 		"ingest/ledger":   {"billdrop/ingest/ledger", "billdrop/ingest/durable"},
 		"ingest/inbox":    {"billdrop/ingest/inbox"},
 		"ingest/report":   {"billdrop/ingest/billfile", "billdrop/ingest/ledger"},

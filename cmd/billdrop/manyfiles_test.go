@@ -10,9 +10,9 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"billdrop/ingest"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/ledger/sqlite"
+	"billdrop/ingest/watch"
 )
 
 // BenchmarkStatus lists the newest of 10,000 files, and all of them, with what is expected: what `billdrop status` does but for
@@ -26,7 +26,7 @@ func BenchmarkStatus(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer led.Close()
-	expected := []expectation{{"bills", &ingest.Expect{Pattern: "none-*.csv", By: 6 * time.Hour, Zone: time.UTC}}}
+	expected := []expectation{{"bills", &watch.Expect{Pattern: "none-*.csv", By: 6 * time.Hour, Zone: time.UTC}}}
 	for _, output := range []string{"text", "json"} {
 		b.Run(output, func(b *testing.B) {
 			s := &session{Globals: Globals{Output: output}, stdout: io.Discard, screen: &console{w: io.Discard}}

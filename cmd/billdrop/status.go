@@ -14,10 +14,10 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 
 	"billdrop/cmd/billdrop/config"
-	"billdrop/ingest"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/ledger/sqlite"
 	"billdrop/ingest/report"
+	"billdrop/ingest/watch"
 )
 
 type statusCmd struct {
@@ -118,7 +118,7 @@ func readStatus(ctx context.Context, led ledger.Ledger, f *ledger.File) (*fileSt
 // expectation is what one feed expects.
 type expectation struct {
 	feed string
-	*ingest.Expect
+	*watch.Expect
 }
 
 // expectations are those of the feeds that are asked for.
@@ -145,7 +145,7 @@ type missingFile struct {
 func findMissing(ctx context.Context, led ledger.Ledger, expected []expectation) ([]missingFile, error) {
 	list := []missingFile{}
 	for _, e := range expected {
-		m, err := ingest.FindMissing(ctx, led, e.feed, e.Expect, time.Now())
+		m, err := watch.FindOverdue(ctx, led, e.feed, e.Expect, time.Now())
 		if err != nil {
 			return nil, err
 		}

@@ -17,6 +17,7 @@ import (
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/ledger/sqlite"
 	"billdrop/ingest/transfer"
+	"billdrop/ingest/watch"
 )
 
 // loadConfig finds and reads the configuration. Every error of it is one of usage.
@@ -238,13 +239,13 @@ func buildFeed(f *config.Feed, lane *delivery.Lane) *ingest.Feed {
 }
 
 // buildExpect is what file a feed expects; nil = none. It relies on the configuration's checks.
-func buildExpect(f *config.Feed) *ingest.Expect {
+func buildExpect(f *config.Feed) *watch.Expect {
 	by, ok := f.Expect.Clock()
 	zone, err := f.Expect.Zone()
 	if !ok || err != nil {
 		return nil
 	}
-	return &ingest.Expect{Pattern: cmp.Or(f.Expect.Pattern, f.Pattern), By: by, Zone: zone, Days: f.Expect.Weekdays()}
+	return &watch.Expect{Pattern: cmp.Or(f.Expect.Pattern, f.Pattern), By: by, Zone: zone, Days: f.Expect.Weekdays()}
 }
 
 // buildFormat relies on the configuration's checks: every value is one of those listed there.

@@ -8,8 +8,8 @@ import (
 	"sync"
 	"time"
 
-	"billdrop/ingest"
 	"billdrop/ingest/ledger"
+	"billdrop/ingest/watch"
 )
 
 // readyTimeout bounds what a question for readiness waits for the ledger.
@@ -50,7 +50,7 @@ func (v *view) readyz(w http.ResponseWriter, r *http.Request) {
 
 // ready reports whether a feed works, and what to tell of it. A first poll may take as long as the file that it found:
 // a feed that sends rows has shown that it works.
-func (v *view) ready(s ingest.InboxState) (ok bool, why string) {
+func (v *view) ready(s watch.State) (ok bool, why string) {
 	switch {
 	case s.Failed != "":
 		return false, oneLine(s.Failed)
@@ -80,7 +80,7 @@ type goodPolls struct {
 }
 
 // latest is when the latest good poll of s's feed ended, as far as anybody has asked; zero: none has.
-func (g *goodPolls) latest(s ingest.InboxState) time.Time {
+func (g *goodPolls) latest(s watch.State) time.Time {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if s.Failed == "" && s.Polled.After(g.at[s.Feed]) {

@@ -8,9 +8,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
-	"billdrop/ingest"
 	"billdrop/ingest/delivery"
 	"billdrop/ingest/ledger"
+	"billdrop/ingest/watch"
 )
 
 // scrapeTimeout bounds what a scrape waits for the ledger.
@@ -169,7 +169,7 @@ func (v *view) lanes() []*delivery.Lane {
 }
 
 // countRemarks counts by kind, the usual kinds always.
-func countRemarks(of []ingest.Remark) map[string]int {
+func countRemarks(of []watch.Remark) map[string]int {
 	kinds := make(map[string]int)
 	for _, kind := range remarkKinds {
 		kinds[kind] = 0

@@ -14,6 +14,7 @@ import (
 
 	"billdrop/ingest"
 	"billdrop/ingest/ledger"
+	"billdrop/ingest/watch"
 )
 
 // Monitor counts what a worker does, from before the worker is there. It may be used concurrently. A nil Monitor
@@ -98,7 +99,7 @@ type Site struct {
 
 // Worker is the part of *ingest.Worker that is shown.
 type Worker interface {
-	Inboxes() []ingest.InboxState
+	Inboxes() []watch.State
 }
 
 // view is a site with what its handlers remember.

@@ -16,8 +16,8 @@ import (
 
 	"github.com/dustin/go-humanize"
 
-	"billdrop/ingest"
 	"billdrop/ingest/ledger"
+	"billdrop/ingest/watch"
 )
 
 const (
@@ -142,7 +142,7 @@ type frontPage struct {
 
 // feedLine is a feed.
 type feedLine struct {
-	ingest.InboxState
+	watch.State
 	Ready    bool
 	Why      string // what to tell of Ready
 	Merchant string
@@ -164,7 +164,7 @@ func (v *view) overview(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	p := &frontPage{page: v.newPage(r, "billdrop", true)}
 	for i, s := range v.Worker.Inboxes() {
-		line := feedLine{InboxState: s, LastFile: v.files.lastOf(s.Feed)}
+		line := feedLine{State: s, LastFile: v.files.lastOf(s.Feed)}
 		line.Ready, line.Why = v.ready(s)
 		line.Merchant, line.Mode = v.Feeds[i].Lane.Scope().Merchant, v.Feeds[i].Lane.Scope().Mode
 		if !line.Ready && !s.Polled.IsZero() {

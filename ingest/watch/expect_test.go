@@ -1,4 +1,4 @@
-package ingest
+package watch
 
 import (
 	"context"
@@ -126,7 +126,7 @@ func TestMissed(t *testing.T) {
 }
 
 // The file is found however many others came after it, and no more is read than reaches back to the time before.
-func TestFindMissing(t *testing.T) {
+func TestFindOverdue(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 23, 7, 0, 0, 0, time.UTC)
 	e := &Expect{Pattern: "bills.csv", By: 6 * time.Hour, Zone: time.UTC}
@@ -157,7 +157,7 @@ func TestFindMissing(t *testing.T) {
 		if c.ago > 0 {
 			add("bills.csv", c.feed, now.Add(-c.ago))
 		}
-		m, err := FindMissing(context.Background(), led, "bills", e, now)
+		m, err := FindOverdue(context.Background(), led, "bills", e, now)
 		if err != nil || (m != nil) != c.want {
 			t.Errorf("%s: %+v, %v", name, m, err)
 		}
@@ -165,7 +165,7 @@ func TestFindMissing(t *testing.T) {
 			t.Errorf("%s: %+v", name, m)
 		}
 	}
-	if m, err := FindMissing(context.Background(), ledgertest.NewMemory(), "bills", nil, now); m != nil || err != nil {
+	if m, err := FindOverdue(context.Background(), ledgertest.NewMemory(), "bills", nil, now); m != nil || err != nil {
 		t.Errorf("nothing is expected: %+v, %v", m, err)
 	}
 }
