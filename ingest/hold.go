@@ -3,8 +3,6 @@ package ingest
 import (
 	"bytes"
 	"context"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -29,14 +27,14 @@ func HoldAdvice(id string) string {
 
 // overLimit finds the limit that the file is over, or the control total that it misses.
 func (j *job) overLimit(ctx context.Context) (*held, error) {
-	if over := j.feed.Hold.exceeded(j.survey); len(over) > 0 {
+	if over := j.feed.Hold.Exceeded(j.survey); len(over) > 0 {
 		return &held{"over_limit", strings.Join(over, "; ") + HoldAdvice(j.file.ID)}, nil
 	}
 	return j.controlMismatch(ctx)
 }
 
-// exceeded names the limits that a file is over.
-func (limits Hold) exceeded(s *billfile.Survey) []string {
+// Exceeded names the limits that a file is over.
+func (limits Hold) Exceeded(s *billfile.Survey) []string {
 	var over []string
 	if percent := limits.MaxInvalidPercent; percent < 100 && s.Rows > 0 && s.Invalid*100 > percent*s.Rows {
 		over = append(over, fmt.Sprintf("%d of %d rows are invalid, more than hold.max_invalid_percent (%d)", s.Invalid, s.Rows, percent))
@@ -52,26 +50,13 @@ func (limits Hold) exceeded(s *billfile.Survey) []string {
 	return over
 }
 
-// control is a biller's own count of a file, in the sidecar NAME.control.json.
-type control struct {
-	Rows    *int             `json:"rows"`
-	Amounts map[string]int64 `json:"amounts"` // currency → minor units, of all rows
-}
-
-// controlMismatch compares the file with its control totals, if it has any. Rows that are invalid count, as far as
-// their amounts can be read: the totals speak of the file, not of what is sent.
+// controlMismatch compares the file with its control totals, if it has any.
 func (j *job) controlMismatch(ctx context.Context) (*held, error) {
 	raw, err := j.place.Companion(ctx, atRest(j.file), transfer.ControlSuffix)
 	if raw == nil || err != nil {
 		return nil, err
 	}
-	var want control
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.DisallowUnknownFields()
-	err = dec.Decode(&want)
-	if err == nil && (dec.More() || want.Rows == nil && want.Amounts == nil) {
-		err = errors.New("it says nothing, or more than one thing")
-	}
+	want, err := readControl(raw)
 	if err != nil {
 		return &held{"control_total_mismatch", `the control file cannot be read: it has to look like {"rows": 1000, "amounts": {"ZAR": 123456}}` + HoldAdvice(j.file.ID)}, nil
 	}
@@ -85,43 +70,10 @@ func (j *job) controlMismatch(ctx context.Context) (*held, error) {
 	if err != nil {
 		return nil, err
 	}
-	var wrong []string
-	if want.Rows != nil && *want.Rows != j.survey.Rows {
-		wrong = append(wrong, fmt.Sprintf("rows: the control file says %d, the file has %d", *want.Rows, j.survey.Rows))
+	if wrong := want.mismatches(j.survey.Rows, sums); len(wrong) > 0 {
+		return &held{"control_total_mismatch", strings.Join(wrong, "; ") + HoldAdvice(j.file.ID)}, nil
 	}
-	if want.Amounts != nil {
-		currencies := maps.Clone(sums)
-		maps.Copy(currencies, want.Amounts)
-		for _, c := range slices.Sorted(maps.Keys(currencies)) {
-			if want.Amounts[c] != sums[c] {
-				wrong = append(wrong, fmt.Sprintf("%s: the control file says %d, the file has %d (minor units)", c, want.Amounts[c], sums[c]))
-			}
-		}
-	}
-	if len(wrong) == 0 {
-		return nil, nil
-	}
-	return &held{"control_total_mismatch", strings.Join(wrong, "; ") + HoldAdvice(j.file.ID)}, nil
-}
-
-// checksumMismatch compares the file with its checksum, if it has one.
-func (j *job) checksumMismatch(ctx context.Context) (*billfile.FileError, error) {
-	raw, err := j.place.Companion(ctx, atRest(j.file), transfer.ChecksumSuffix)
-	if raw == nil || err != nil {
-		return nil, err
-	}
-	// As sha256sum writes it: the hash, then the name. Anything else than a hash disagrees.
-	want, _, _ := strings.Cut(strings.TrimSpace(strings.TrimPrefix(string(raw), "\ufeff")), " ")
-	want = strings.ToLower(want)
-	if want == j.file.SHA256 {
-		return nil, nil
-	}
-	if _, err := hex.DecodeString(want); err != nil || len(want) != 64 {
-		want = "no SHA-256"
-	}
-	return &billfile.FileError{Code: "checksum_mismatch", Detail: fmt.Sprintf(
-		"the sidecar %s%s says %s, the file that arrived has %s: the transfer was damaged or the sidecar is of another file; deliver both again",
-		j.file.Name, transfer.ChecksumSuffix, want, j.file.SHA256)}, nil
+	return nil, nil
 }
 
 // hold says in a summary why the file waits, and has it wait. It stays in processing/.

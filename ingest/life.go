@@ -268,8 +268,12 @@ func (j *job) judge(ctx context.Context) error {
 
 // refusal finds what is wrong with the file as a whole, and takes the survey.
 func (j *job) refusal(ctx context.Context) (*billfile.FileError, error) {
-	if wrong, err := j.checksumMismatch(ctx); wrong != nil || err != nil {
-		return wrong, err
+	companion, err := j.place.Companion(ctx, atRest(j.file), transfer.ChecksumSuffix)
+	if err != nil {
+		return nil, err
+	}
+	if wrong := ChecksumMismatch(j.file.Name, j.file.SHA256, companion); wrong != nil {
+		return wrong, nil
 	}
 	if limit := j.feed.Format.MaxFileSize; limit > 0 && j.file.Size > limit {
 		return &billfile.FileError{Code: billfile.CodeFileTooLarge, Detail: fmt.Sprintf(

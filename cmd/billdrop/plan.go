@@ -13,9 +13,9 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 
 	"billdrop/cmd/billdrop/config"
-	"billdrop/ingest"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/ledger/sqlite"
+	"billdrop/ingest/preview"
 )
 
 type planCmd struct {
@@ -55,7 +55,7 @@ func (c *planCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return usageError{err}
 	}
-	o := ingest.PlanOptions{Feed: buildFeed(feed, lane), MaxProblems: c.MaxProblems}
+	o := preview.PlanOptions{Feed: buildFeed(feed, lane), MaxProblems: c.MaxProblems}
 	led, err := sqlite.OpenReadOnly(ctx, conf.LedgerPath())
 	switch {
 	case errors.Is(err, ledger.ErrNotFound):
@@ -75,23 +75,23 @@ func (c *planCmd) Run(ctx context.Context, s *session) error {
 	if err := showPlans(s, planned); err != nil {
 		return fmt.Errorf("write to standard output: %w", err)
 	}
-	if slices.ContainsFunc(planned, func(p ingest.Planned) bool { return p.Attention() }) {
+	if slices.ContainsFunc(planned, func(p preview.Planned) bool { return p.Attention() }) {
 		return errAttention
 	}
 	return nil
 }
 
-func (c *planCmd) plan(ctx context.Context, s *session, o ingest.PlanOptions) ([]ingest.Planned, error) {
+func (c *planCmd) plan(ctx context.Context, s *session, o preview.PlanOptions) ([]preview.Planned, error) {
 	bar := newProgress(s)
 	defer bar.close()
 	o.Progress = bar
-	planned := make([]ingest.Planned, 0, len(c.Files))
+	planned := make([]preview.Planned, 0, len(c.Files))
 	for _, path := range c.Files {
 		o.Path, o.In = path, nil
 		if path == stdinName {
 			o.In = s.stdin
 		}
-		p, err := ingest.Plan(ctx, o)
+		p, err := preview.Plan(ctx, o)
 		if err != nil {
 			return nil, err
 		}
@@ -103,7 +103,7 @@ func (c *planCmd) plan(ctx context.Context, s *session, o ingest.PlanOptions) ([
 	return planned, nil
 }
 
-func showPlans(s *session, planned []ingest.Planned) error {
+func showPlans(s *session, planned []preview.Planned) error {
 	if s.json() {
 		return writeJSON(s.stdout, map[string]any{"files": planned})
 	}
@@ -119,7 +119,7 @@ func showPlans(s *session, planned []ingest.Planned) error {
 }
 
 // showPlan tells a person what would become of a file: in sums, then what somebody has to look at.
-func showPlan(b *strings.Builder, p *ingest.Planned) {
+func showPlan(b *strings.Builder, p *preview.Planned) {
 	if p.Code != "" {
 		at := ""
 		if p.Line > 0 {
@@ -144,7 +144,7 @@ func showPlan(b *strings.Builder, p *ingest.Planned) {
 
 // planTable has a line for each thing that would become of rows and a column for each currency. Sums are of amounts that
 // could be read, so invalid rows have none.
-func planTable(p *ingest.Planned) string {
+func planTable(p *preview.Planned) string {
 	currencies := slices.Sorted(maps.Keys(p.Totals))
 	t := newTable()
 	header := table.Row{"would be", "rows"}

@@ -11,8 +11,8 @@ import (
 	"strings"
 
 	"billdrop/cmd/billdrop/config"
-	"billdrop/ingest"
 	"billdrop/ingest/billfile"
+	"billdrop/ingest/preview"
 )
 
 const (
@@ -54,16 +54,16 @@ func (c *validateCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	check := ingest.Check{
+	check := preview.Check{
 		Format: buildFormat(feed), RejectInvalid: feed.OnInvalid == "reject", Out: c.Out, MaxProblems: most, Version: buildVersion(),
 	}
-	found := make([]ingest.Validation, 0, len(c.Files))
+	found := make([]preview.Validation, 0, len(c.Files))
 	for _, path := range c.Files {
 		check.Path, check.In = path, nil
 		if path == stdinName {
 			check.In = s.stdin
 		}
-		v, err := ingest.Validate(ctx, check)
+		v, err := preview.Validate(ctx, check)
 		if err != nil {
 			return err
 		}
@@ -72,7 +72,7 @@ func (c *validateCmd) Run(ctx context.Context, s *session) error {
 	if err := c.show(s, found); err != nil {
 		return fmt.Errorf("write to standard output: %w", err)
 	}
-	if slices.ContainsFunc(found, func(v ingest.Validation) bool { return v.Outcome != ingest.OutcomeValid }) {
+	if slices.ContainsFunc(found, func(v preview.Validation) bool { return v.Outcome != preview.OutcomeValid }) {
 		return errAttention
 	}
 	return nil
@@ -133,7 +133,7 @@ func checkPreset(feed *config.Feed) error {
 	return nil
 }
 
-func (c *validateCmd) show(s *session, found []ingest.Validation) error {
+func (c *validateCmd) show(s *session, found []preview.Validation) error {
 	if s.json() {
 		return writeJSON(s.stdout, map[string]any{"files": found})
 	}
@@ -153,7 +153,7 @@ func (c *validateCmd) show(s *session, found []ingest.Validation) error {
 
 // showValidation tells a person what is wrong with a file: how many problems of each code, then the problems by code, or
 // with few only the first few of each.
-func showValidation(b *strings.Builder, v *ingest.Validation, few bool) {
+func showValidation(b *strings.Builder, v *preview.Validation, few bool) {
 	switch {
 	case v.Code != "":
 		at := ""
@@ -180,7 +180,7 @@ func showValidation(b *strings.Builder, v *ingest.Validation, few bool) {
 	fmt.Fprintf(b, "%s\n\n", t.Render())
 	shown := v.First
 	if !few {
-		shown = map[string][]ingest.FoundProblem{}
+		shown = map[string][]preview.FoundProblem{}
 		for _, p := range v.Problems {
 			shown[p.Code] = append(shown[p.Code], p)
 		}
@@ -203,7 +203,7 @@ func showValidation(b *strings.Builder, v *ingest.Validation, few bool) {
 	}
 }
 
-func showProblem(b *strings.Builder, p ingest.FoundProblem) {
+func showProblem(b *strings.Builder, p preview.FoundProblem) {
 	fmt.Fprintf(b, "  line %d", p.Line)
 	if p.Column != "" {
 		fmt.Fprintf(b, ", column %s", p.Column)
@@ -212,7 +212,7 @@ func showProblem(b *strings.Builder, p ingest.FoundProblem) {
 }
 
 // showProblems lists what is wrong, row by row.
-func showProblems(b *strings.Builder, v *ingest.Validation) {
+func showProblems(b *strings.Builder, v *preview.Validation) {
 	for _, p := range v.Problems {
 		showProblem(b, p)
 	}

@@ -19,9 +19,9 @@ import (
 	"unicode"
 
 	"billdrop/fixtures"
-	"billdrop/ingest"
 	"billdrop/ingest/billfile"
 	"billdrop/ingest/ledger"
+	"billdrop/ingest/preview"
 	"billdrop/ingest/report"
 
 	"github.com/google/go-cmp/cmp"
@@ -212,7 +212,7 @@ func TestFixturesThroughThePipeline(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			v, err := ingest.Validate(t.Context(), ingest.Check{
+			v, err := preview.Validate(t.Context(), preview.Check{
 				Path: path, Format: formatOf(f.Format), RejectInvalid: f.Format.OnInvalid == "reject", Out: out, Version: version,
 			})
 			if err != nil {

@@ -1,4 +1,4 @@
-package ingest
+package preview
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 
+	"billdrop/ingest"
 	"billdrop/ingest/billfile"
 	"billdrop/ingest/delivery"
 	"billdrop/ingest/ledger"
@@ -15,12 +16,12 @@ import (
 
 // PlanOptions is what to plan, and with what.
 type PlanOptions struct {
-	Path        string        // of the bill file; ignored with In
-	In          io.Reader     // nil = the file at Path; else standard input, named "stdin"
-	Feed        *Feed         // whose format, limits and lane apply; it need not be connected
-	Ledger      ledger.Ledger // only read; nil = there is none yet
-	MaxProblems int           // problems, and again conflicts, listed at most; 0 = all of them, in memory
-	Progress    Progress      // may be nil; the file is told by the name under which it is reported
+	Path        string          // of the bill file; ignored with In
+	In          io.Reader       // nil = the file at Path; else standard input, named "stdin"
+	Feed        *ingest.Feed    // whose format, limits and lane apply; it need not be connected
+	Ledger      ledger.Ledger   // only read; nil = there is none yet
+	MaxProblems int             // problems, and again conflicts, listed at most; 0 = all of them, in memory
+	Progress    ingest.Progress // may be nil; the file is told by the name under which it is reported
 }
 
 // Planned is what a run would do with a file, as far as can be told without doing it. Its JSON is pinned; keys may
@@ -91,7 +92,7 @@ func Plan(ctx context.Context, o PlanOptions) (Planned, error) {
 		planned.Rows.NotSent = v.Rows.Valid
 		return planned, nil
 	}
-	planned.OverLimits = append(planned.OverLimits, o.Feed.Hold.exceeded(survey)...)
+	planned.OverLimits = append(planned.OverLimits, o.Feed.Hold.Exceeded(survey)...)
 	p := &planner{PlanOptions: &o, planned: &planned, forecast: o.Feed.Lane.Forecast(o.Ledger)}
 	defer p.forecast.Close()
 	err = src.read(survey, func(recs *billfile.Decoder) error { return p.run(ctx, recs) })
@@ -123,7 +124,7 @@ const planChunk = 256
 func (p *planner) run(ctx context.Context, recs *billfile.Decoder) error {
 	var rowDone func()
 	if p.Progress != nil {
-		p.Progress.FileStarted(Started{ID: p.planned.File, Name: p.planned.File, Rows: p.planned.Validation.Rows.Valid})
+		p.Progress.FileStarted(ingest.Started{ID: p.planned.File, Name: p.planned.File, Rows: p.planned.Validation.Rows.Valid})
 		defer p.Progress.FileFinished(p.planned.File, report.Summary{})
 		rowDone = func() { p.Progress.RowDone(p.planned.File, "") }
 	}

@@ -1,4 +1,4 @@
-package ingest_test
+package preview_test
 
 import (
 	"bytes"
@@ -16,8 +16,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"billdrop/fixtures"
-	"billdrop/ingest"
 	"billdrop/ingest/billfile"
+	"billdrop/ingest/preview"
 	"billdrop/ingest/report"
 )
 
@@ -37,7 +37,7 @@ func TestValidateFixtures(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			check := ingest.Check{Path: path, Format: fixtureFormat(f.Format), RejectInvalid: f.Format.OnInvalid == "reject", Version: "v0.0.0"}
+			check := preview.Check{Path: path, Format: fixtureFormat(f.Format), RejectInvalid: f.Format.OnInvalid == "reject", Version: "v0.0.0"}
 			unwritten := validate(t, check)
 			check.Out = out
 			v := validate(t, check)
@@ -67,11 +67,11 @@ func TestValidateFixtures(t *testing.T) {
 			if diff := cmp.Diff(f.Want.Invalid, codes); diff != "" && len(codes)+len(f.Want.Invalid) > 0 {
 				t.Errorf("problems by line (- want, + got):\n%s", diff)
 			}
-			outcome := ingest.OutcomeValid
+			outcome := preview.OutcomeValid
 			if f.Want.Code != "" {
-				outcome = ingest.OutcomeRejected
+				outcome = preview.OutcomeRejected
 			} else if len(f.Want.Invalid) > 0 {
-				outcome = ingest.OutcomeInvalid
+				outcome = preview.OutcomeInvalid
 			}
 			if v.Outcome != outcome {
 				t.Errorf("outcome %s, want %s", v.Outcome, outcome)
@@ -88,7 +88,7 @@ var minorZAR = billfile.Format{Amounts: billfile.Minor, Currency: "ZAR"}
 func TestValidateWritesNothing(t *testing.T) {
 	for _, content := range []string{goodBills, badBills, ""} {
 		path := drop(t, "bills.csv", []byte(content))
-		v := validate(t, ingest.Check{Path: path, Format: minorZAR})
+		v := validate(t, preview.Check{Path: path, Format: minorZAR})
 		if v.Stem != "" {
 			t.Errorf("reports were written: %s", v.Stem)
 		}
@@ -103,13 +103,13 @@ func TestValidateStandardInput(t *testing.T) {
 	temp := t.TempDir()
 	t.Setenv("TMPDIR", temp)
 	sum := sha256.Sum256([]byte(badBills))
-	v := validate(t, ingest.Check{In: strings.NewReader(badBills), Format: minorZAR})
+	v := validate(t, preview.Check{In: strings.NewReader(badBills), Format: minorZAR})
 	if v.File != "stdin" || v.SHA256 != hex.EncodeToString(sum[:]) || v.Rows.Invalid != 2 {
 		t.Errorf("found %+v", v)
 	}
 	small := minorZAR
 	small.MaxFileSize = 20
-	v = validate(t, ingest.Check{In: endless{}, Format: small})
+	v = validate(t, preview.Check{In: endless{}, Format: small})
 	if v.Code != billfile.CodeFileTooLarge || v.SHA256 != "" {
 		t.Errorf("an endless input: code %q, hash %q", v.Code, v.SHA256)
 	}
@@ -125,7 +125,7 @@ func (endless) Read(p []byte) (int, error) { return copy(p, "bill_reference,amou
 func TestValidateListsAtMost(t *testing.T) {
 	path := drop(t, "bills.csv", []byte(badBills))
 	for most, listed := range map[int]int{0: 3, 1: 1, 2: 2, 100: 3} {
-		v := validate(t, ingest.Check{Path: path, Format: minorZAR, MaxProblems: most})
+		v := validate(t, preview.Check{Path: path, Format: minorZAR, MaxProblems: most})
 		if len(v.Problems) != listed || v.ProblemsTotal != 3 {
 			t.Errorf("at most %d: %d listed of %d", most, len(v.Problems), v.ProblemsTotal)
 		}
@@ -141,8 +141,8 @@ func TestValidateListsAtMost(t *testing.T) {
 func TestValidateRejectInvalid(t *testing.T) {
 	path := drop(t, "bills.csv", []byte(badBills))
 	out := t.TempDir()
-	v := validate(t, ingest.Check{Path: path, Format: minorZAR, RejectInvalid: true, Out: out})
-	if v.Outcome != ingest.OutcomeRejected || v.Code != "invalid_rows" || v.Rows.Valid != 1 || len(v.Problems) != 3 {
+	v := validate(t, preview.Check{Path: path, Format: minorZAR, RejectInvalid: true, Out: out})
+	if v.Outcome != preview.OutcomeRejected || v.Code != "invalid_rows" || v.Rows.Valid != 1 || len(v.Problems) != 3 {
 		t.Errorf("found %+v", v)
 	}
 	rejects, err := os.ReadFile(filepath.Join(out, report.NamesOf(v.Stem).Rejects))
@@ -152,7 +152,7 @@ func TestValidateRejectInvalid(t *testing.T) {
 	if n := bytes.Count(rejects, []byte("\n")); n != 4 {
 		t.Errorf("the rejects have %d lines, want the header and all 3 rows:\n%s", n, rejects)
 	}
-	if v := validate(t, ingest.Check{Path: drop(t, "good.csv", []byte(goodBills)), Format: minorZAR, RejectInvalid: true}); v.Outcome != ingest.OutcomeValid {
+	if v := validate(t, preview.Check{Path: drop(t, "good.csv", []byte(goodBills)), Format: minorZAR, RejectInvalid: true}); v.Outcome != preview.OutcomeValid {
 		t.Errorf("a clean file: %+v", v)
 	}
 }
@@ -161,7 +161,7 @@ func TestValidateRejectInvalid(t *testing.T) {
 func TestValidateKeepsReportsOfRuns(t *testing.T) {
 	path := drop(t, "bills.csv", []byte(badBills))
 	out := t.TempDir()
-	check := ingest.Check{Path: path, Format: minorZAR, Out: out}
+	check := preview.Check{Path: path, Format: minorZAR, Out: out}
 	first := validate(t, check)
 	if again := validate(t, check); again.Stem != first.Stem {
 		t.Errorf("a second validation wrote %s beside %s", again.Stem, first.Stem)
@@ -185,7 +185,7 @@ func TestValidateKeepsReportsOfRuns(t *testing.T) {
 	major := minorZAR
 	major.Amounts = billfile.Major
 	content := "bill_reference,amount_due,customer_reference\nA-1,1.00,C-1\n"
-	check = ingest.Check{Path: drop(t, "one.csv", []byte(content)), Format: minorZAR, Out: t.TempDir()}
+	check = preview.Check{Path: drop(t, "one.csv", []byte(content)), Format: minorZAR, Out: t.TempDir()}
 	v := validate(t, check)
 	rejects := filepath.Join(check.Out, report.NamesOf(v.Stem).Rejects)
 	if _, err := os.Stat(rejects); err != nil {
@@ -205,27 +205,27 @@ func TestValidateChecksum(t *testing.T) {
 		if err := os.WriteFile(path+".sha256", []byte(sidecar), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if v := validate(t, ingest.Check{Path: path, Format: minorZAR}); v.Code != code {
+		if v := validate(t, preview.Check{Path: path, Format: minorZAR}); v.Code != code {
 			t.Errorf("sidecar %q: code %q, want %q", sidecar, v.Code, code)
 		}
 	}
 }
 
 func TestValidateCannotRead(t *testing.T) {
-	if _, err := ingest.Validate(t.Context(), ingest.Check{Path: filepath.Join(t.TempDir(), "gone.csv"), Format: minorZAR}); !errors.Is(err, os.ErrNotExist) {
+	if _, err := preview.Validate(t.Context(), preview.Check{Path: filepath.Join(t.TempDir(), "gone.csv"), Format: minorZAR}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a file that is not there: %v", err)
 	}
 	broken := errors.New("broken pipe")
-	if _, err := ingest.Validate(t.Context(), ingest.Check{In: io.MultiReader(strings.NewReader(goodBills), failing{broken}), Format: minorZAR}); !errors.Is(err, broken) {
+	if _, err := preview.Validate(t.Context(), preview.Check{In: io.MultiReader(strings.NewReader(goodBills), failing{broken}), Format: minorZAR}); !errors.Is(err, broken) {
 		t.Errorf("standard input that breaks: %v", err)
 	}
 	path := drop(t, "bills.csv", []byte(badBills))
-	if _, err := ingest.Validate(t.Context(), ingest.Check{Path: path, Format: minorZAR, Out: path}); err == nil {
+	if _, err := preview.Validate(t.Context(), preview.Check{Path: path, Format: minorZAR, Out: path}); err == nil {
 		t.Error("reports went into a directory that is a file")
 	}
 	stopped, stop := context.WithCancel(t.Context())
 	stop()
-	if _, err := ingest.Validate(stopped, ingest.Check{Path: path, Format: minorZAR}); !errors.Is(err, context.Canceled) {
+	if _, err := preview.Validate(stopped, preview.Check{Path: path, Format: minorZAR}); !errors.Is(err, context.Canceled) {
 		t.Errorf("stopped: %v", err)
 	}
 }
@@ -236,7 +236,7 @@ func (f failing) Read([]byte) (int, error) { return 0, f.err }
 
 // TestValidationJSON pins the keys that the documentation promises.
 func TestValidationJSON(t *testing.T) {
-	b, err := json.Marshal(validate(t, ingest.Check{Path: drop(t, "bills.csv", []byte(badBills)), Format: minorZAR}))
+	b, err := json.Marshal(validate(t, preview.Check{Path: drop(t, "bills.csv", []byte(badBills)), Format: minorZAR}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -272,9 +272,9 @@ func drop(t *testing.T, name string, content []byte) string {
 	return path
 }
 
-func validate(t *testing.T, c ingest.Check) ingest.Validation {
+func validate(t *testing.T, c preview.Check) preview.Validation {
 	t.Helper()
-	v, err := ingest.Validate(t.Context(), c)
+	v, err := preview.Validate(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
