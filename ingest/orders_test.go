@@ -101,7 +101,7 @@ func TestReject(t *testing.T) {
 		}
 		w.checkRejected(t)
 		for _, again := range []Order{OrderReject, OrderApprove} {
-			if _, err := worker.again(t.Context(), again, id); !errors.Is(err, ErrNotApplicable) {
+			if _, err := worker.carryOut(t.Context(), again, id); !errors.Is(err, ErrNotApplicable) {
 				t.Errorf("%s once more: %v", again, err)
 			}
 		}

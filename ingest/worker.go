@@ -1,5 +1,8 @@
-// Package ingest is the worker: it claims bill files, sees each through its life in durable order, and fans
-// its rows out to the Billing API so that every row becomes exactly one bill.
+// Package ingest is the worker: it claims bill files, and takes each through its life in durable
+// order, until every row is exactly one bill and the file rests with its reports.
+//
+// Its rooms: transfer moves files and reports, billfile reads them, delivery turns rows into
+// bills, watch finds what the operator should know of an inbox.
 package ingest
 
 import (
@@ -20,7 +23,8 @@ import (
 	"billdrop/ingest/watch"
 )
 
-// Hold are the limits over which a file waits for a person. Zero fields: no limit (MaxInvalidPercent: 100).
+// Hold are the limits above which a file waits for the operator. Zero fields: no limit
+// (MaxInvalidPercent: 100).
 type Hold struct {
 	MaxInvalidPercent int
 	MaxRows           int
@@ -40,18 +44,19 @@ type Feed struct {
 	Expect        *watch.Expect // nil: no file is expected
 }
 
-// Progress hears how far the rows of a file are. Methods are called concurrently and must not block.
+// Progress is called as the rows of a file are done. Methods are called concurrently and must
+// not block.
 type Progress interface {
 	FileStarted(Started)
 	RowDone(id string, status ledger.Status)
 	FileFinished(id string, s report.Summary)
 }
 
-// Started is a file whose rows are about to be gone through.
+// Started is a file whose rows are about to be sent.
 type Started struct {
 	ID, Name, Feed string
 	Rows           int
-	Done           map[ledger.Status]int // rows that have their outcome from an earlier run; not to be changed
+	Done           map[ledger.Status]int // rows that have their outcome from an earlier run; do not change it
 }
 
 // Options is what a Worker needs; Progress and Finished may be nil.
@@ -61,14 +66,15 @@ type Options struct {
 	Feeds    []*Feed
 	Log      *slog.Logger
 	Progress Progress
-	// Finished hears of each file that has come to its end, or is held, once its reports are in place; s is what its
-	// summary.json says. A crash in that very moment may keep it from hearing. It is called concurrently and must not block.
+	// Finished is called for each file that ends or is held, once its reports are in place. s is
+	// its summary.json. After a crash at that moment it may not be called. It is called
+	// concurrently and must not block.
 	Finished func(s report.Summary)
 	Version  string
 }
 
-// Worker sees bill files through their lives. Poll and Import may be called concurrently, but a Worker has
-// its ledger and its spool to itself.
+// Worker takes bill files through their lives. Poll and Import may be called concurrently, but no
+// other Worker may use its ledger or its spool.
 type Worker struct {
 	Options
 	spool    spool
@@ -78,7 +84,7 @@ type Worker struct {
 	inboxes  *watch.Board
 }
 
-// New makes a Worker. It touches nothing yet.
+// New makes a Worker. It reads and writes nothing yet.
 func New(o Options) (*Worker, error) {
 	if o.Ledger == nil || o.Spool == "" || o.Log == nil {
 		return nil, errors.New("a worker needs a ledger, a spool directory and a log")
@@ -92,8 +98,8 @@ func New(o Options) (*Worker, error) {
 	return w, nil
 }
 
-// Inboxes returns what the latest look into each feed's inbox showed, in the order of Options.Feeds. It may be called
-// concurrently with everything else.
+// Inboxes returns what the latest look into each feed's inbox showed, in the order of
+// Options.Feeds. It may be called concurrently with all other methods.
 func (w *Worker) Inboxes() []watch.State {
 	states := make([]watch.State, len(w.Feeds))
 	for i, f := range w.Feeds {
@@ -102,7 +108,8 @@ func (w *Worker) Inboxes() []watch.State {
 	return states
 }
 
-// newID makes an id for a file or a run: sortable by time, short enough to be typed, and unique by 32 random bits.
+// newID makes an id of a file or a run: sortable by time, short enough to be typed, and unique by
+// 32 random bits.
 func newID(now time.Time) string {
 	var b [4]byte
 	rand.Read(b[:])

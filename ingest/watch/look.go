@@ -34,8 +34,8 @@ type Look struct {
 	// Once: the process has not looked before and will not look again, so it judges the age of
 	// a file by the file's own time.
 	Once bool
-	// GivenUp: what is still waiting kept changing for as long as a single poll waits.
-	GivenUp bool
+	// StillChanging: what is still waiting kept changing for as long as a single poll waits.
+	StillChanging bool
 }
 
 // Waits are the bill files in the inbox, complete or not: name → when it was first seen.
@@ -63,7 +63,7 @@ func (l *Look) Remarks() []Remark {
 			if l.At.Sub(since(e.Name)) >= companionAfter {
 				add(Unsettled, e.Name, fmt.Sprintf("waits for its marker %s%s: have it delivered, or move the file away", e.Name, l.Watch.Marker), since(e.Name))
 			}
-		case l.GivenUp || l.At.Sub(first) >= max(unsettledAfter, Patience*l.Watch.Settle):
+		case l.StillChanging || l.At.Sub(first) >= max(unsettledAfter, Patience*l.Watch.Settle):
 			add(Unsettled, e.Name, "keeps changing, so it is not taken: a program is still writing to it, or its time does not stand still; ask its sender", first)
 		}
 	}
