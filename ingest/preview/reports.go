@@ -17,15 +17,15 @@ import (
 	"billdrop/ingest/report"
 )
 
-// validationWalk is the second reading: it lists the problems and writes the reports.
-type validationWalk struct {
+// secondReading lists the problems, also those between rows, and writes the reports.
+type secondReading struct {
 	check  Check
 	src    *source
 	survey *billfile.Survey
 	v      *Validation
 }
 
-func (w *validationWalk) run(ctx context.Context) error {
+func (w *secondReading) run(ctx context.Context) error {
 	var out report.Output
 	var results, rejects *os.File
 	if w.check.Out != "" {
@@ -43,14 +43,14 @@ func (w *validationWalk) run(ctx context.Context) error {
 	var tally report.Tally
 	err := w.read(func(recs *billfile.Decoder) (err error) {
 		list := func(rec *billfile.Record) { w.v.list(rec, w.check.MaxProblems) }
-		tally, err = report.Validate(out, &listener{recs: recs, ctx: ctx, hear: list})
+		tally, err = report.Validate(out, &records{recs: recs, ctx: ctx, each: list})
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("validate %s: %w", w.src.name, err)
 	}
 	if tally.Records != w.survey.Rows || tally.Rows[ledger.Invalid] != w.survey.Invalid {
-		return fmt.Errorf("validate %s: the file changed while it was read; try again when nobody writes to it", w.src.name)
+		return fmt.Errorf("validate %s: the file changed while it was read; try again when no program writes to it", w.src.name)
 	}
 	if w.check.Out == "" {
 		return nil
@@ -79,12 +79,12 @@ func (w *validationWalk) run(ctx context.Context) error {
 	return writeValidation(w.check, w.v, tally)
 }
 
-// rejectAll fills the rejects of a file that is refused for its invalid rows: all of them, so that the fixed file is
-// the whole job.
-func (w *validationWalk) rejectAll(ctx context.Context, rejects io.Writer) error {
+// rejectAll writes all rows of a file that is refused because of its invalid rows into the
+// rejects, so that the corrected file completes the job.
+func (w *secondReading) rejectAll(ctx context.Context, rejects io.Writer) error {
 	err := w.read(func(recs *billfile.Decoder) error {
 		return w.read(func(twin *billfile.Decoder) error {
-			_, err := report.Compose(report.Output{Rejects: rejects, Layout: layoutOf(w.survey)}, &listener{recs: recs, ctx: ctx}, unsent(twin))
+			_, err := report.Compose(report.Output{Rejects: rejects, Layout: layoutOf(w.survey)}, &records{recs: recs, ctx: ctx}, unsent(twin))
 			return err
 		})
 	})
@@ -94,7 +94,8 @@ func (w *validationWalk) rejectAll(ctx context.Context, rejects io.Writer) error
 	return nil
 }
 
-// unsent gives each record the outcome that it has in a file that is refused for its invalid rows.
+// unsent returns the outcome of each record in a file that is refused because of its invalid
+// rows.
 func unsent(recs *billfile.Decoder) iter.Seq2[ledger.Outcome, error] {
 	return func(yield func(ledger.Outcome, error) bool) {
 		for {
@@ -116,14 +117,14 @@ func unsent(recs *billfile.Decoder) iter.Seq2[ledger.Outcome, error] {
 }
 
 // read opens the file for another reading.
-func (w *validationWalk) read(use func(*billfile.Decoder) error) error {
+func (w *secondReading) read(use func(*billfile.Decoder) error) error {
 	return w.src.read(w.survey, use)
 }
 
 // drafts are temporary files in the directory of the reports.
-func (w *validationWalk) drafts() (results, rejects *os.File, err error) {
+func (w *secondReading) drafts() (results, rejects *os.File, err error) {
 	if err := os.MkdirAll(w.check.Out, 0o700); err != nil {
-		return nil, nil, fmt.Errorf("make the directory of the reports: %w", err)
+		return nil, nil, fmt.Errorf("create the directory of the reports: %w", err)
 	}
 	if results, err = os.CreateTemp(w.check.Out, ".results-*.part"); err != nil {
 		return nil, nil, fmt.Errorf("write results: %w", err)
@@ -168,8 +169,8 @@ func writeValidation(c Check, v *Validation, t report.Tally) error {
 	return nil
 }
 
-// freeStem finds a stem whose reports may be written: never over those of a file that was sent, but over those of
-// an earlier validation.
+// freeStem returns a stem whose reports may be written. They may replace those of an earlier
+// validation, but not those of a file that was sent.
 func freeStem(dir string, v *Validation) (string, error) {
 	for n := 1; ; n++ {
 		stem := report.Stem(v.File, v.SHA256, n)
@@ -194,20 +195,20 @@ func freeStem(dir string, v *Validation) (string, error) {
 	}
 }
 
-// listener passes records on and tells about each. It ends the walk when ctx is done.
-type listener struct {
+// records are those of a decoder, until ctx is cancelled.
+type records struct {
 	recs *billfile.Decoder
 	ctx  context.Context
-	hear func(*billfile.Record)
+	each func(*billfile.Record) // called for each record; may be nil
 }
 
-func (l *listener) Next() (*billfile.Record, error) {
+func (l *records) Next() (*billfile.Record, error) {
 	if l.ctx.Err() != nil {
 		return nil, context.Cause(l.ctx)
 	}
 	rec, err := l.recs.Next()
-	if err == nil && l.hear != nil {
-		l.hear(rec)
+	if err == nil && l.each != nil {
+		l.each(rec)
 	}
 	return rec, err
 }

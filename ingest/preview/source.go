@@ -17,13 +17,12 @@ import (
 	"billdrop/ingest/transfer"
 )
 
-// source is a bill file that can be opened again and again.
+// source is a bill file that can be opened many times.
 type source struct {
 	name string
 	path string
-	sum  string // known from the start of standard input
-	temp string // to be removed
-	over bool   // standard input went over the size limit and was cut there
+	sum  string // SHA-256, hex; "" of standard input that exceeds the size limit, which is cut there
+	temp string // a copy of standard input, to be removed; "" = none
 }
 
 func openSource(c Check) (*source, error) {
@@ -45,7 +44,7 @@ func openSource(c Check) (*source, error) {
 		s.close()
 		return nil, fmt.Errorf("copy standard input: %w", err)
 	}
-	if s.over = c.Format.MaxFileSize > 0 && n > c.Format.MaxFileSize; !s.over {
+	if limit := c.Format.MaxFileSize; limit <= 0 || n <= limit {
 		s.sum = hex.EncodeToString(sum.Sum(nil))
 	}
 	return s, nil
@@ -59,8 +58,9 @@ func (s *source) close() {
 	}
 }
 
-// survey reads the file through, lists the problems that rows have on their own, and hashes the file at the same time. What
-// is wrong with the file as a whole is the second result; it is what a run would say.
+// survey reads the file through, lists the problems that rows have on their own, and hashes the
+// file at the same time. The second result is what is wrong with the file as a whole, as a run
+// would find it.
 func (s *source) survey(ctx context.Context, c Check, v *Validation) (*billfile.Survey, *billfile.FileError, error) {
 	var survey *billfile.Survey
 	var refusal *billfile.FileError
@@ -103,7 +103,7 @@ func (s *source) hash(ctx context.Context) (string, error) {
 		return "", err
 	}
 	defer f.Close()
-	stop := context.AfterFunc(ctx, func() { f.Close() }) // the other reader has failed, or somebody has had enough
+	stop := context.AfterFunc(ctx, func() { f.Close() }) // the other reader failed, or ctx was cancelled
 	defer stop()
 	sum := sha256.New()
 	if _, err := io.Copy(sum, f); err != nil {

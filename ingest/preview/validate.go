@@ -23,11 +23,11 @@ const (
 
 // Check is what to validate, and how.
 type Check struct {
-	Path          string    // of the bill file; only its base name is reported. Ignored with In
+	Path          string    // of the bill file, whose base name is reported; ignored with In
 	In            io.Reader // nil = the file at Path; else standard input, named "stdin"
 	Format        billfile.Format
 	RejectInvalid bool   // on_invalid: reject
-	Out           string // directory for the reports, made where missing; "" = none are written
+	Out           string // directory for the reports, created where missing; "" = none are written
 	MaxProblems   int    // problems listed at most; 0 = all of them, in memory
 	Version       string // for the summary
 }
@@ -71,10 +71,11 @@ type FoundProblem struct {
 	BillReference string `json:"bill_reference"` // the cell as it was read
 }
 
-// Validate checks a bill file offline: no network, no ledger, and nothing is written but for reports, if c.Out asks
-// for them. (Standard input is copied to a temporary file for the time being, for it has to be read twice.) What is
-// wrong with the file is in the Validation; an error means that it could not be read or reported. Memory does not grow
-// with the file, but for the problems listed.
+// Validate checks a bill file offline: it uses neither network nor ledger, and writes only the
+// reports that c.Out asks for. (Standard input has to be read twice, so it is copied to a
+// temporary file meanwhile.) What is wrong with the file is in the Validation. An error means
+// that the file could not be read or its reports not written. Memory grows with the problems
+// listed, not with the file.
 func Validate(ctx context.Context, c Check) (Validation, error) {
 	src, err := openSource(c)
 	if err != nil {
@@ -85,7 +86,7 @@ func Validate(ctx context.Context, c Check) (Validation, error) {
 	return v, err
 }
 
-// validate is Validate of an open file. The survey is nil where the file is refused unread.
+// validate is Validate of an open file. The survey is nil if the file is refused unread.
 func validate(ctx context.Context, c Check, src *source) (Validation, *billfile.Survey, error) {
 	v := Validation{
 		File: src.name, Outcome: OutcomeValid, Amounts: map[string]int64{}, Problems: []FoundProblem{}, ByCode: map[string]int{}, First: map[string][]FoundProblem{},
@@ -95,7 +96,7 @@ func validate(ctx context.Context, c Check, src *source) (Validation, *billfile.
 		return Validation{}, nil, err
 	}
 	if refusal != nil {
-		v.forget()
+		v.reset()
 		v.Outcome, v.Code, v.Detail, v.Line = OutcomeRejected, refusal.Code, refusal.Detail, refusal.Line
 		if c.Out == "" {
 			return v, nil, nil
@@ -116,22 +117,23 @@ func validate(ctx context.Context, c Check, src *source) (Validation, *billfile.
 		}
 	}
 	if c.Out == "" && !survey.AtOdds() {
-		return v, survey, nil // there is nothing that a second reading could tell
+		return v, survey, nil // a second reading would find nothing more
 	}
-	v.forget()
-	w := &validationWalk{check: c, src: src, survey: survey, v: &v}
-	err = w.run(ctx)
+	v.reset()
+	second := &secondReading{check: c, src: src, survey: survey, v: &v}
+	err = second.run(ctx)
 	return v, survey, err
 }
 
-// forget takes back what was listed: a second reading will tell all of it, or the file is of no use as a whole.
-func (v *Validation) forget() {
+// reset removes what was listed, because a second reading lists all of it, or because the file
+// is refused as a whole.
+func (v *Validation) reset() {
 	v.ProblemsTotal, v.Problems = 0, v.Problems[:0]
 	clear(v.ByCode)
 	clear(v.First)
 }
 
-// list notes what is wrong with a record, most problems at most (0 = all of them).
+// list adds the problems of a record, up to most problems in all (0 = no limit).
 func (v *Validation) list(rec *billfile.Record, most int) {
 	for _, p := range rec.Problems {
 		v.ProblemsTotal++
@@ -141,7 +143,7 @@ func (v *Validation) list(rec *billfile.Record, most int) {
 		if !listed && len(few) == FirstOfEach {
 			continue
 		}
-		// The reference is part of a longer text, which goes with the record.
+		// The reference is part of a longer text that is used for the next record.
 		found := FoundProblem{Line: p.Line, Row: p.Row, Column: p.Column, Code: p.Code, Detail: p.Detail, BillReference: strings.Clone(rec.Bill.Reference)}
 		if len(few) < FirstOfEach {
 			v.First[p.Code] = append(few, found)
