@@ -50,10 +50,11 @@ func (r *round) claim(ctx context.Context, e inbox.Entry) {
 }
 
 // recordClaim records that a file is about to be claimed. The record is durable before the
-// rename, so that no claimed file is unknown after a crash. It returns nil without an error when
-// the file cannot be claimed.
+// rename, so that no claimed file is unknown after a crash. It returns nil without an error
+// when the file cannot be claimed.
 //
-// Feeds may share processing/, so the choice of the name there is made by one round at a time.
+// Feeds may share processing/, so the choice of the name there is made by one round at a
+// time.
 func (r *round) recordClaim(ctx context.Context, e inbox.Entry) (*ledger.File, error) {
 	r.claims.Lock()
 	defer r.claims.Unlock()
@@ -81,8 +82,9 @@ func (r *round) recordClaim(ctx context.Context, e inbox.Entry) (*ledger.File, e
 	return f, nil
 }
 
-// processingName is the name that a file takes in processing/: its own, or with "~" and a number
-// where an unfinished file has that. A name with "~" is not claimed, so no two names can meet.
+// processingName is the name that a file takes in processing/: its own, or with "~" and a
+// number where an unfinished file has that. A name with "~" is not claimed, so no two names
+// can meet.
 func (r *round) processingName(ctx context.Context, name string) (string, error) {
 	files, err := r.Ledger.Files(ctx, ledger.Query{Unfinished: true})
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 	"billdrop/ingest/transfer"
 )
 
-// ChecksumMismatch compares the SHA-256 (hex) of a file with its checksum companion, which may
-// be nil. It returns nil when they agree.
+// ChecksumMismatch compares the SHA-256 (hex) of a file with its checksum companion, which
+// may be nil. It returns nil when they agree.
 func ChecksumMismatch(name, sha256 string, companion []byte) *billfile.FileError {
 	if companion == nil {
 		return nil
@@ -52,9 +52,9 @@ func readControl(companion []byte) (control, error) {
 	return c, err
 }
 
-// mismatches compares the control totals with a file's rows and sums (currency → minor units).
-// Invalid rows count as well, where their amounts can be read: the totals are of the file, not
-// of what is sent.
+// mismatches compares the control totals with a file's rows and sums (currency → minor
+// units). Invalid rows count as well, where their amounts can be read: the totals are of
+// the file, not of what is sent.
 func (c control) mismatches(rows int, sums map[string]int64) []string {
 	var wrong []string
 	if c.Rows != nil && *c.Rows != rows {

@@ -7,12 +7,13 @@ import (
 )
 
 var (
-	// ErrDirectories: the SFTP server lacks directories of a feed. Waiting does not mend that.
+	// ErrDirectories: the SFTP server lacks directories of a feed. Waiting does not mend
+	// that.
 	ErrDirectories = errors.New("no such directory on the SFTP server")
 	// ErrNothingToDo: no row of the file is failed or unknown.
 	ErrNothingToDo = errors.New("nothing to do")
-	// ErrNotApplicable: the command does not apply to the file in its present state. The text
-	// says why.
+	// ErrNotApplicable: the command does not apply to the file in its present state. The
+	// text says why.
 	ErrNotApplicable = errors.New("not possible for this file")
 )
 

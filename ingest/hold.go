@@ -25,8 +25,8 @@ func HoldAdvice(id string) string {
 	return fmt.Sprintf("; check the file, then run: billdrop approve %s (it is sent), or billdrop reject %s (it is given up)", id, id)
 }
 
-// holdReason returns the limits that the file exceeds, or the control totals that it misses; nil
-// when it may be sent.
+// holdReason returns the limits that the file exceeds, or the control totals that it
+// misses; nil when it may be sent.
 func (j *job) holdReason(ctx context.Context) (*holdReason, error) {
 	if exceeded := j.feed.Hold.Exceeded(j.survey); len(exceeded) > 0 {
 		return &holdReason{"over_limit", strings.Join(exceeded, "; ") + HoldAdvice(j.file.ID)}, nil
@@ -77,8 +77,8 @@ func (j *job) controlMismatch(ctx context.Context) (*holdReason, error) {
 	return nil, nil
 }
 
-// hold publishes a summary that says why the file is held, and records the state. The file stays
-// in processing/.
+// hold publishes a summary that says why the file is held, and records the state. The file
+// stays in processing/.
 func (j *job) hold(ctx context.Context, reason *holdReason) error {
 	j.file.Outcome, j.file.Code, j.file.Detail = ledger.FileHeld, reason.code, reason.detail
 	j.file.RunID, j.file.Version = j.runID, j.Version
@@ -110,7 +110,8 @@ func (j *job) rest(ctx context.Context) error {
 	return nil
 }
 
-// rejectedByHand reports whether a held file was rejected by the operator and is not settled yet.
+// rejectedByHand reports whether a held file was rejected by the operator and is not
+// settled yet.
 func rejectedByHand(f *ledger.File) bool {
 	return f.State == ledger.Held && f.Outcome == ledger.FileRejected
 }
@@ -138,8 +139,8 @@ func (j *job) rejectHeld(ctx context.Context) error {
 }
 
 // settleRejected records the outcomes of the rows of a file that was rejected by hand, and
-// settles it. If the rows cannot be read any more, its reports do not list them; nothing was
-// sent in either case.
+// settles it. If the rows cannot be read any more, its reports do not list them; nothing
+// was sent in either case.
 func (j *job) settleRejected(ctx context.Context) error {
 	why := "both the file and its copy are gone"
 	var unreadable *billfile.FileError
@@ -165,7 +166,8 @@ func (j *job) settleRejected(ctx context.Context) error {
 	return j.settle(ctx, ledger.FileRejected)
 }
 
-// sourceGone reports whether a file could not be copied again because it is not there any more.
+// sourceGone reports whether a file could not be copied again because it is not there any
+// more.
 func sourceGone(err error) bool {
 	return errors.Is(err, inbox.ErrNotExist) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, transfer.ErrNoSource) || errors.Is(err, errOtherFile)
 }

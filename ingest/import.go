@@ -14,12 +14,12 @@ import (
 	"billdrop/ingest/transfer"
 )
 
-// Import takes one local file through the same life as a claimed one. If in is not nil, it is
-// read instead (standard input). The file stays where it is. Its reports go to the directory
-// out, or beside it.
+// Import takes one local file through the same life as a claimed one. If in is not nil, it
+// is read instead (standard input). The file stays where it is. Its reports go to the
+// directory out, or beside it.
 //
-// An unfinished import of the same file, with the same content and the same out, is resumed.
-// The summary is zero when the file did not come to its end.
+// An unfinished import of the same file, with the same content and the same out, is
+// resumed. The summary is zero when the file did not come to its end.
 func (w *Worker) Import(ctx context.Context, feed *Feed, path string, in io.Reader, out string) (report.Summary, error) {
 	if err := w.spool.sweep(ctx, w.Ledger); err != nil {
 		return report.Summary{}, err
@@ -54,7 +54,8 @@ func (w *Worker) Import(ctx context.Context, feed *Feed, path string, in io.Read
 	if err := checkWritable(f.Results); err != nil {
 		return report.Summary{}, notApplicable("name another directory with --out", "its reports cannot be written to %s (%w)", f.Results, err)
 	}
-	// The copy comes first, so that a file that cannot be read leaves nothing in the ledger.
+	// The copy comes first, so that a file that cannot be read leaves nothing in the
+	// ledger.
 	if f.SHA256, f.Size, err = w.spool.take(ctx, f.ID, feed.Format.MaxFileSize, fetch); err != nil {
 		return report.Summary{}, fmt.Errorf("import %s: %w", path, err)
 	}
@@ -68,7 +69,8 @@ func (w *Worker) Import(ctx context.Context, feed *Feed, path string, in io.Read
 	return *j.summary, nil
 }
 
-// findOrAdd returns the job of the unfinished import that f repeats, or records f as a new one.
+// findOrAdd returns the job of the unfinished import that f repeats, or records f as a new
+// one.
 func (w *Worker) findOrAdd(ctx context.Context, feed *Feed, f *ledger.File) (*job, error) {
 	earlier, err := w.Ledger.Files(ctx, ledger.Query{Feed: feed.Name, SHA256: f.SHA256, Unfinished: true})
 	if err != nil {

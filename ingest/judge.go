@@ -13,8 +13,8 @@ import (
 	"billdrop/ingest/transfer"
 )
 
-// judge validates the whole file and decides whether it is sent, held or refused. Nothing is
-// sent before.
+// judge validates the whole file and decides whether it is sent, held or refused. Nothing
+// is sent before.
 func (j *job) judge(ctx context.Context) error {
 	ack := report.Ack{
 		FileID: j.file.ID, File: j.file.Name, Size: j.file.Size, SHA256: j.file.SHA256, ReceivedAt: report.At(j.file.Received),
@@ -50,8 +50,8 @@ func (j *job) recordRead() {
 	j.file.Format = j.feed.Format.Fingerprint()
 }
 
-// refusal returns what is wrong with the file as a whole, and takes the survey; nil when it can
-// be read.
+// refusal returns what is wrong with the file as a whole, and takes the survey; nil when it
+// can be read.
 func (j *job) refusal(ctx context.Context) (*billfile.FileError, error) {
 	companion, err := j.place.Companion(ctx, placed(j.file), transfer.ChecksumSuffix)
 	if err != nil {

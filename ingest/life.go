@@ -37,9 +37,10 @@ func (w *Worker) newJob(feed *Feed, f *ledger.File, p transfer.Place) *job {
 	}
 }
 
-// live takes a file from the state that it has in the ledger to its end, or to where it rests
-// (held). A run, an import and the recovery after a crash all call it, because a file is always
-// in the state of the last step that became durable, and every step may be repeated.
+// live takes a file from the state that it has in the ledger to its end, or to where it
+// rests (held). A run, an import and the recovery after a crash all call it, because a file
+// is always in the state of the last step that became durable, and every step may be
+// repeated.
 func (j *job) live(ctx context.Context) error {
 	if err := j.sameFormat(); err != nil {
 		return err
@@ -54,16 +55,16 @@ func (j *job) live(ctx context.Context) error {
 		var err error
 		switch j.file.State {
 		case ledger.Claiming:
-			// Stopped within: the file is on one side of the rename, and resolveClaim looks on
-			// which.
+			// Stopped within: the file is on one side of the rename, and resolveClaim looks
+			// on which.
 			err = j.resolveClaim(ctx)
 		case ledger.Claimed:
 			// Stopped within: companions are on either side of their rename, which is tried
 			// again; or a partial copy is in the spool, which the next fetch overwrites.
 			err = j.fetch(ctx)
 		case ledger.Spooled:
-			// Nothing is sent in this step. Stopped within: an acknowledgement or a summary may
-			// be published already; the same is published again.
+			// Nothing is sent in this step. Stopped within: an acknowledgement or a summary
+			// may be published already; the same is published again.
 			err = j.judge(ctx)
 		case ledger.Held:
 			switch {
@@ -78,12 +79,12 @@ func (j *job) live(ctx context.Context) error {
 				err = j.advance(ctx, ledger.Spooled)
 			}
 		case ledger.Sending:
-			// Stopped within: rows with an outcome are skipped, the others continue from their
-			// records.
+			// Stopped within: rows with an outcome are skipped, the others continue from
+			// their records.
 			err = j.send(ctx)
 		case ledger.Settled:
-			// All that the reports say is fixed. Stopped within: they are written again, same
-			// bytes.
+			// All that the reports say is fixed. Stopped within: they are written again,
+			// same bytes.
 			err = j.publish(ctx)
 		case ledger.Published:
 			// Stopped within: Archive finds the file where it was moved to.
@@ -116,8 +117,8 @@ func (j *job) advance(ctx context.Context, s ledger.FileState) error {
 // errFormat: the rows of a file under way would be read differently.
 var errFormat = errors.New("the feed's format was changed while this file was under way")
 
-// sameFormat returns an error when the rows of a file under way would be read differently than
-// before: a row that was sent could become an invalid one.
+// sameFormat returns an error when the rows of a file under way would be read differently
+// than before: a row that was sent could become an invalid one.
 func (j *job) sameFormat() error {
 	switch {
 	case j.file.State == ledger.Sending, j.file.State == ledger.Settled, rejectedByHand(j.file):
@@ -131,8 +132,8 @@ func (j *job) sameFormat() error {
 // errOtherFile: another file is where the claimed one was.
 var errOtherFile = errors.New("another file")
 
-// ensureSpooled fetches the copy again where it is needed and gone. The copy must have the same
-// hash as the first.
+// ensureSpooled fetches the copy again where it is needed and gone. The copy must have the
+// same hash as the first.
 func (j *job) ensureSpooled(ctx context.Context) error {
 	switch j.file.State {
 	case ledger.Spooled, ledger.Held, ledger.Sending:
@@ -250,8 +251,8 @@ func (j *job) settle(ctx context.Context, outcome string) error {
 	return j.advance(ctx, ledger.Settled)
 }
 
-// archive moves the bill file to where it rests, and clears the spool last, because until then
-// its copy may be the only one.
+// archive moves the bill file to where it rests, and clears the spool last, because until
+// then its copy may be the only one.
 func (j *job) archive(ctx context.Context) error {
 	at, err := j.place.Archive(ctx, placed(j.file), func() (io.ReadSeekCloser, error) { return j.spool.open(j.file.ID) })
 	if err != nil {

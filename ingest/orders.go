@@ -14,14 +14,14 @@ import (
 	"billdrop/ingest/ledger"
 )
 
-// Order is an operator's decision on one file. Only one process writes to a ledger. While that
-// is at work, another process leaves the order in the spool, and the worker that polls next
-// carries it out.
+// Order is an operator's decision on one file. Only one process writes to a ledger. While
+// that is at work, another process leaves the order in the spool, and the worker that polls
+// next carries it out.
 //
-// An order is an empty file, ORDER-FILE_ID, in the directory orders/ of the spool. Its name is
-// all of it, so it is never half there. It is removed once what it asks for is durable; repeated
-// after a crash in between, it changes nothing. Every user who may write to the spool may give
-// orders.
+// An order is an empty file, ORDER-FILE_ID, in the directory orders/ of the spool. Its name
+// is all of it, so it is never half there. It is removed once what it asks for is durable;
+// repeated after a crash in between, it changes nothing. Every user who may write to the
+// spool may give orders.
 type Order string
 
 const (
@@ -41,8 +41,8 @@ var orderName = regexp.MustCompile(`^(reject|approve|retry)-(` + idForm + `)$`)
 // LeaveOrder leaves an order for the worker that polls next with this ledger and spool. It
 // replaces earlier orders about the file. led is only read.
 //
-// Errors wrap ledger.ErrNotFound, ErrNotApplicable or ErrNothingToDo when the order does not fit
-// the state of the file. Any other error means that the order could not be left.
+// Errors wrap ledger.ErrNotFound, ErrNotApplicable or ErrNothingToDo when the order does
+// not fit the state of the file. Any other error means that the order could not be left.
 func LeaveOrder(ctx context.Context, led ledger.Ledger, spoolDir string, o Order, id string) (*ledger.File, error) {
 	f, err := led.File(ctx, id)
 	if err != nil {
@@ -73,7 +73,8 @@ func LeaveOrder(ctx context.Context, led ledger.Ledger, spoolDir string, o Order
 	return f, nil
 }
 
-// WithdrawOrders removes the orders about a file that no worker has carried out yet, if any.
+// WithdrawOrders removes the orders about a file that no worker has carried out yet, if
+// any.
 func WithdrawOrders(spoolDir, id string) error {
 	for _, o := range []Order{OrderReject, OrderApprove, OrderRetry} {
 		name := string(o) + "-" + id
@@ -87,8 +88,8 @@ func WithdrawOrders(spoolDir, id string) error {
 	return nil
 }
 
-// check returns why an order does not apply to a file in its present state; nil when it does.
-// Errors wrap ErrNotApplicable or ErrNothingToDo, or are the ledger's.
+// check returns why an order does not apply to a file in its present state; nil when it
+// does. Errors wrap ErrNotApplicable or ErrNothingToDo, or are the ledger's.
 func (o Order) check(ctx context.Context, led ledger.Ledger, f *ledger.File) error {
 	switch {
 	case o == OrderRetry:
@@ -120,7 +121,8 @@ type leftOrder struct {
 	at   time.Time // when it was left
 }
 
-// orders lists the orders that wait, rejections first: a file that has both orders is not sent.
+// orders lists the orders that wait, rejections first: a file that has both orders is not
+// sent.
 func (s spool) orders() ([]leftOrder, error) {
 	dir := filepath.Join(s.dir, OrdersDir)
 	entries, err := os.ReadDir(dir)
@@ -143,7 +145,8 @@ func (s spool) orders() ([]leftOrder, error) {
 	return append(append(byOrder[OrderReject], byOrder[OrderApprove]...), byOrder[OrderRetry]...), nil
 }
 
-// applyOrders carries out the orders about files of the feed. resume takes up what they start.
+// applyOrders carries out the orders about files of the feed. resume takes up what they
+// start.
 func (r *round) applyOrders(ctx context.Context, origin ledger.Origin) {
 	orders, err := r.spool.orders()
 	if err != nil {
@@ -185,7 +188,8 @@ func permanent(err error) bool {
 	return sourceGone(err)
 }
 
-// removeOrder removes an order, and logs what became of it; why is nil if it was carried out.
+// removeOrder removes an order, and logs what became of it; why is nil if it was carried
+// out.
 func (r *round) removeOrder(o leftOrder, why error) {
 	err := os.Remove(o.path)
 	if errors.Is(err, fs.ErrNotExist) && why != nil {

@@ -20,10 +20,10 @@ type Pruned struct {
 	Reports int `json:"reports"` // files of local reports
 }
 
-// Prune removes the files that ended before a time: their records and outcomes in the ledger,
-// and the reports of imported files on this machine. What keeps bills unique stays, and so do
-// unfinished and held files, and everything on an SFTP server. It stops at the first error, and
-// returns what it removed until then. dry: nothing is removed.
+// Prune removes the files that ended before a time: their records and outcomes in the
+// ledger, and the reports of imported files on this machine. What keeps bills unique stays,
+// and so do unfinished and held files, and everything on an SFTP server. It stops at the
+// first error, and returns what it removed until then. dry: nothing is removed.
 func Prune(ctx context.Context, led ledger.Ledger, before time.Time, dry bool) (Pruned, error) {
 	var p Pruned
 	files, err := led.Files(ctx, ledger.Query{})

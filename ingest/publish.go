@@ -36,8 +36,8 @@ func (j *job) publish(ctx context.Context) error {
 	return j.advance(ctx, ledger.Published)
 }
 
-// publishRows publishes results and rejects. They must agree with the ledger's sums and with the
-// lines of the file.
+// publishRows publishes results and rejects. They must agree with the ledger's sums and
+// with the lines of the file.
 func (j *job) publishRows(ctx context.Context, names report.Names) (ledger.Totals, error) {
 	totals, err := ledger.SumsOf(ctx, j.Ledger, j.file)
 	if err != nil {
@@ -105,8 +105,8 @@ func layoutOf(s *billfile.Survey) report.Layout {
 // outcomesPage is how many outcomes are read from the ledger at a time.
 const outcomesPage = 1024
 
-// outcomesAhead fetches pages of outcomes, each while the one before it is used. One goroutine
-// uses it, and calls wait at the end.
+// outcomesAhead fetches pages of outcomes, each while the one before it is used. One
+// goroutine uses it, and calls wait at the end.
 type outcomesAhead struct {
 	fetch func(from int) ([]ledger.Outcome, error)
 	from  int // where the next page begins

@@ -10,9 +10,9 @@ import (
 	"billdrop/ingest/transfer"
 )
 
-// Retry sends the failed and unknown rows of a finished file again, and publishes its reports
-// anew under the same names. The file is read again from where it rests, and only if it has the
-// same hash.
+// Retry sends the failed and unknown rows of a finished file again, and publishes its
+// reports anew under the same names. The file is read again from where it rests, and only
+// if it has the same hash.
 //
 // A retry that is cut short is resumed like any other file. Errors wrap ErrNothingToDo,
 // ErrNotApplicable or ledger.ErrNotFound when nothing was changed, and are else as Poll's.
@@ -20,9 +20,9 @@ func (w *Worker) Retry(ctx context.Context, id string) (report.Summary, error) {
 	return w.carryOut(ctx, OrderRetry, id)
 }
 
-// Reject rejects a held file: nothing of it is sent, its reports say so under the same names, and
-// it moves to the rejected files. A rejection that is cut short is resumed like any other file.
-// Errors are as Retry's.
+// Reject rejects a held file: nothing of it is sent, its reports say so under the same
+// names, and it moves to the rejected files. A rejection that is cut short is resumed like
+// any other file. Errors are as Retry's.
 func (w *Worker) Reject(ctx context.Context, id string) (report.Summary, error) {
 	return w.carryOut(ctx, OrderReject, id)
 }
@@ -90,8 +90,8 @@ func (j *job) reopen(ctx context.Context) error {
 	return j.advance(ctx, ledger.Sending)
 }
 
-// Approve releases a held file: the next run sends it, whether it exceeds its limits or not.
-// ErrNotApplicable when it is not held.
+// Approve releases a held file: the next run sends it, whether it exceeds its limits or
+// not. ErrNotApplicable when it is not held.
 func Approve(ctx context.Context, led ledger.Ledger, id string) (*ledger.File, error) {
 	f, err := led.File(ctx, id)
 	if err != nil {

@@ -70,8 +70,8 @@ func (r *round) files(ctx context.Context) {
 	}
 }
 
-// checkDirs returns an error unless all directories exist. It runs before anything is moved into
-// the first of them.
+// checkDirs returns an error unless all directories exist. It runs before anything is moved
+// into the first of them.
 func (r *round) checkDirs(ctx context.Context) error {
 	var missing []string
 	for _, dir := range r.feed.Dirs.All() {
@@ -139,8 +139,9 @@ func (r *round) placeOf(f *ledger.File) transfer.Place {
 	return localPlace(f)
 }
 
-// collect processes the complete files of the inbox. A single round waits a while for those that
-// the first look shows and that have not settled yet. What arrives later is for the next round.
+// collect processes the complete files of the inbox. A single round waits a while for those
+// that the first look shows and that have not settled yet. What arrives later is for the
+// next round.
 func (r *round) collect(ctx context.Context) {
 	var waitedFor map[string]bool // nil: the first look
 	looked := time.Now()
@@ -202,8 +203,8 @@ func (r *round) feedDir(dir string) bool {
 	return slices.ContainsFunc(r.Feeds, func(f *Feed) bool { return slices.Contains(f.Dirs.All(), dir) })
 }
 
-// remarkUnknownFiles remarks on the files in processing/ that are not in this ledger. They are
-// left alone, because a worker with another ledger may be at work on them.
+// remarkUnknownFiles remarks on the files in processing/ that are not in this ledger. They
+// are left alone, because a worker with another ledger may be at work on them.
 func (r *round) remarkUnknownFiles(ctx context.Context) error {
 	dir := r.feed.Dirs.Processing
 	entries, err := r.remote.List(ctx, dir)
@@ -236,8 +237,8 @@ func (r *round) remarkUnknownFiles(ctx context.Context) error {
 	return nil
 }
 
-// remarkOverdue remarks on an expected file that has not come. It runs after collect, so files
-// in the inbox have been claimed.
+// remarkOverdue remarks on an expected file that has not come. It runs after collect, so
+// files in the inbox have been claimed.
 func (r *round) remarkOverdue(ctx context.Context) {
 	overdue, err := watch.FindOverdue(ctx, r.Ledger, r.feed.Name, r.feed.Expect, time.Now())
 	if err != nil {
@@ -253,8 +254,8 @@ func (r *round) remarkOverdue(ctx context.Context) {
 
 func (r *round) fail(err error) { r.errs = append(r.errs, err) }
 
-// fatal reports whether the round has to end. A fault of one file alone is not fatal, such as a
-// missing right on it.
+// fatal reports whether the round has to end. A fault of one file alone is not fatal, such
+// as a missing right on it.
 func (r *round) fatal(ctx context.Context) bool {
 	if ctx.Err() != nil {
 		return true

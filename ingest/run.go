@@ -14,12 +14,12 @@ import (
 	"billdrop/ingest/report"
 )
 
-// Poll does one round. It finishes what earlier runs left unfinished, then claims and processes
-// every complete file of the inboxes, and waits for those that have not settled yet. Feeds work
-// side by side, and one that fails does not hold up another.
+// Poll does one round. It finishes what earlier runs left unfinished, then claims and
+// processes every complete file of the inboxes, and waits for those that have not settled
+// yet. Feeds work side by side, and one that fails does not hold up another.
 //
-// Poll returns the summaries of the files that ended or are held, also with an error. The error
-// joins what kept the feeds from finishing.
+// Poll returns the summaries of the files that ended or are held, also with an error. The
+// error joins what kept the feeds from finishing.
 func (w *Worker) Poll(ctx context.Context) ([]report.Summary, error) {
 	if err := w.spool.sweep(ctx, w.Ledger); err != nil {
 		return nil, err
@@ -53,9 +53,10 @@ func distinct(errs []error) []error {
 	})
 }
 
-// Run polls every interval until ctx is cancelled, and then returns its cause. Failures that may
-// pass, such as an API or an inbox out of reach, are logged and tried again. A wrong set-up ends
-// the feed that has it, and Run returns with the last feed. A broken ledger ends all feeds.
+// Run polls every interval until ctx is cancelled, and then returns its cause. Failures
+// that may pass, such as an API or an inbox out of reach, are logged and tried again. A
+// wrong set-up ends the feed that has it, and Run returns with the last feed. A broken
+// ledger ends all feeds.
 func (w *Worker) Run(ctx context.Context, interval time.Duration) error {
 	if err := w.spool.sweep(ctx, w.Ledger); err != nil {
 		return err

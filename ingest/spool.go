@@ -19,8 +19,8 @@ import (
 	"billdrop/ingest/ledger"
 )
 
-// spool is the local directory of the copies that are read, one a file, from its claim until it
-// is archived. A copy under its final name is whole and synced.
+// spool is the local directory of the copies that are read, one a file, from its claim
+// until it is archived. A copy under its final name is whole and synced.
 type spool struct{ dir string }
 
 func (s spool) path(id string) string { return filepath.Join(s.dir, id+".csv") }
@@ -39,9 +39,9 @@ func (s spool) remove(id string) error {
 	return nil
 }
 
-// take spools what fetch writes, and returns its SHA-256 (hex) and size. The copy is written
-// under a temporary name, synced and renamed. A file larger than limit (bytes; 0 = none) is not
-// kept.
+// take spools what fetch writes, and returns its SHA-256 (hex) and size. The copy is
+// written under a temporary name, synced and renamed. A file larger than limit (bytes; 0 =
+// none) is not kept.
 func (s spool) take(ctx context.Context, id string, limit int64, fetch func(context.Context, io.Writer) error) (sum string, size int64, err error) {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return "", 0, fmt.Errorf("spool: %w", err)
@@ -91,12 +91,12 @@ func (w *spoolWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// orphanAge is the least age of a copy that is not in the ledger and is removed: a killed import
-// left it. A younger one may be the copy of an import that has just begun.
+// orphanAge is the least age of a copy that is not in the ledger and is removed: a killed
+// import left it. A younger one may be the copy of an import that has just begun.
 const orphanAge = 24 * time.Hour
 
-// sweep removes the copies that a crash between the end of their file and their removal left.
-// Copies hold personal data, so they do not outlive their file.
+// sweep removes the copies that a crash between the end of their file and their removal
+// left. Copies hold personal data, so they do not outlive their file.
 func (s spool) sweep(ctx context.Context, led ledger.Ledger) error {
 	entries, err := os.ReadDir(s.dir)
 	if errors.Is(err, fs.ErrNotExist) {

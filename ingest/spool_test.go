@@ -22,7 +22,7 @@ func writing(content string) func(context.Context, io.Writer) error {
 	}
 }
 
-// A full disk stops the run with a message that says what to do, leaves nothing behind, and the next try goes on.
+// A full disk stops the run with a hint, and leaves nothing behind. The next try succeeds.
 func TestSpoolFullDisk(t *testing.T) {
 	s := spool{t.TempDir()}
 	// The device that is always full stands in for the disk.
@@ -57,7 +57,8 @@ func TestSpoolOverLimit(t *testing.T) {
 	}
 }
 
-// Copies of people's data go with their file, also after a crash; those of files under way stay, and so does what is none of ours.
+// Copies of people's data go with their file, also after a crash; those of files under way
+// stay, and so does what is none of ours.
 func TestSpoolSweep(t *testing.T) {
 	s, led := spool{t.TempDir()}, ledgertest.NewMemory()
 	for id, state := range map[string]ledger.FileState{"done": ledger.Done, "sending": ledger.Sending, "dropped": ledger.Dropped} {

@@ -1,8 +1,8 @@
-// Package ingest is the worker: it claims bill files, and takes each through its life in durable
-// order, until every row is exactly one bill and the file rests with its reports.
+// Package ingest is the worker: it claims bill files, and takes each through its life in
+// durable order, until every row is exactly one bill and the file rests with its reports.
 //
-// Its rooms: transfer moves files and reports, billfile reads them, delivery turns rows into
-// bills, watch finds what the operator should know of an inbox.
+// Its rooms: transfer moves files and reports, billfile reads them, delivery turns rows
+// into bills, watch finds what the operator should know of an inbox.
 package ingest
 
 import (
@@ -44,8 +44,8 @@ type Feed struct {
 	Expect        *watch.Expect // nil: no file is expected
 }
 
-// Progress is called as the rows of a file are done. Methods are called concurrently and must
-// not block.
+// Progress is called as the rows of a file are done. Methods are called concurrently and
+// must not block.
 type Progress interface {
 	FileStarted(Started)
 	RowDone(id string, status ledger.Status)
@@ -66,15 +66,15 @@ type Options struct {
 	Feeds    []*Feed
 	Log      *slog.Logger
 	Progress Progress
-	// Finished is called for each file that ends or is held, once its reports are in place. s is
-	// its summary.json. After a crash at that moment it may not be called. It is called
-	// concurrently and must not block.
+	// Finished is called for each file that ends or is held, once its reports are in place.
+	// s is its summary.json. After a crash at that moment it may not be called. It is
+	// called concurrently and must not block.
 	Finished func(s report.Summary)
 	Version  string
 }
 
-// Worker takes bill files through their lives. Poll and Import may be called concurrently, but no
-// other Worker may use its ledger or its spool.
+// Worker takes bill files through their lives. Poll and Import may be called concurrently,
+// but no other Worker may use its ledger or its spool.
 type Worker struct {
 	Options
 	spool    spool
@@ -108,8 +108,8 @@ func (w *Worker) Inboxes() []watch.State {
 	return states
 }
 
-// newID makes an id of a file or a run: sortable by time, short enough to be typed, and unique by
-// 32 random bits.
+// newID makes an id of a file or a run: sortable by time, short enough to be typed, and
+// unique by 32 random bits.
 func newID(now time.Time) string {
 	var b [4]byte
 	rand.Read(b[:])

@@ -24,8 +24,8 @@ type PlanOptions struct {
 	Progress    ingest.Progress // may be nil; ids of files are their names
 }
 
-// Planned is what a run would do with a file, so far as that can be known beforehand. Its JSON is
-// pinned; keys may be added at any time.
+// Planned is what a run would do with a file, so far as that can be known beforehand. Its
+// JSON is pinned; keys may be added at any time.
 type Planned struct {
 	Validation                // what an offline validation finds; the next field hides its Rows
 	Rows       PlannedRows    `json:"rows"`
@@ -36,8 +36,8 @@ type Planned struct {
 	Totals     map[string]map[string]int64 `json:"totals"`
 	OverLimits []string                    `json:"over_limits"` // why a run would hold the file; empty: it would not
 	Gets       int                         `json:"gets"`        // look-ups that the plan took
-	// ForeignAnswers: the API denied look-ups in another form than it documents, so it may be
-	// another server.
+	// ForeignAnswers: the API denied look-ups in another form than it documents, so it may
+	// be another server.
 	ForeignAnswers bool `json:"foreign_answers"`
 }
 
@@ -57,8 +57,8 @@ type PlannedRows struct {
 type FoundConflict struct {
 	Line          int    `json:"line"`
 	BillReference string `json:"bill_reference"`
-	// Fields are the bill's value, then the row's: amounts in minor units, null for none, "unknown"
-	// for a party of the row that the API does not have.
+	// Fields are the bill's value, then the row's: amounts in minor units, null for none,
+	// "unknown" for a party of the row that the API does not have.
 	Fields map[string][2]any `json:"fields"`
 	// Detail is the same as a text.
 	Detail string `json:"detail"`
@@ -69,13 +69,14 @@ func (p *Planned) Attention() bool {
 	return p.Outcome != OutcomeValid || p.Rows.Conflict+p.Rows.Rejected+p.Rows.Unknown > 0 || len(p.OverLimits) > 0
 }
 
-// Plan returns what a run would do with a bill file now. It sends only GETs, and records nothing.
-// It asks the ledger first, then the API for the bills, customers and accounts that are not in
-// the ledger. It asks once for each, except after failures. Its requests pass the lane's gate, as
-// a run's do.
+// Plan returns what a run would do with a bill file now. It sends only GETs, and records
+// nothing. It asks the ledger first, then the API for the bills, customers and accounts
+// that are not in the ledger. It asks once for each, except after failures. Its requests
+// pass the lane's gate, as a run's do.
 //
-// Errors are those of Validate, of the ledger, and of a run that has to stop (*delivery.Stop).
-// Memory grows with the number of customers and accounts that the API is asked for.
+// Errors are those of Validate, of the ledger, and of a run that has to stop
+// (*delivery.Stop). Memory grows with the number of customers and accounts that the API is
+// asked for.
 func Plan(ctx context.Context, o PlanOptions) (Planned, error) {
 	c := Check{Path: o.Path, In: o.In, Format: o.Feed.Format, RejectInvalid: o.Feed.RejectInvalid, MaxProblems: o.MaxProblems}
 	src, err := openSource(c)

@@ -56,7 +56,8 @@ func (d *desk) lane(merchant string) *delivery.Lane {
 	return delivery.NewLane(ledger.Scope{Merchant: merchant, Mode: "test"}, d.client, d.policy)
 }
 
-// plan plans a file with a ledger that cannot be written to, and checks that the API was only asked.
+// plan plans a file with a ledger that cannot be written to, and checks that the API was
+// only asked.
 func (d *desk) plan(t *testing.T, path string) (preview.Planned, error) {
 	t.Helper()
 	before := d.api.State()
@@ -129,7 +130,7 @@ func (s *sealed) Begin(context.Context, ledger.Scope, *ledger.Bill) error { retu
 
 func (s *sealed) Record(context.Context, ledger.Entry) error { return s.refuse("Record") }
 
-// agree fails t unless a plan told what an import came to.
+// agree fails t unless a plan foretold what an import came to.
 func agree(t *testing.T, p preview.Planned, s report.Summary) {
 	t.Helper()
 	by := s.Rows.By
@@ -156,8 +157,9 @@ func agree(t *testing.T, p preview.Planned, s report.Summary) {
 	}
 }
 
-// TestPlanIsWhatComesOut: of every sample file, the plan is what an import does then; again when the ledger knows all of it,
-// and when another ledger knows nothing and the API has to be asked.
+// TestPlanIsWhatComesOut: for every sample file, an import then does what the plan
+// foretold. So it does when all of it is in the ledger, and when the ledger is empty and
+// the API has to be asked.
 func TestPlanIsWhatComesOut(t *testing.T) {
 	for _, f := range fixtures.All() {
 		if f.Name == "bad-amounts-major.csv" {
@@ -184,7 +186,8 @@ func TestPlanIsWhatComesOut(t *testing.T) {
 	}
 }
 
-// What is bounded: one look-up a bill, a customer and an account, however many rows name them.
+// What is bounded: one look-up a bill, a customer and an account, however many rows name
+// them.
 func TestPlanAsksOnce(t *testing.T) {
 	d := newDesk(t)
 	var b strings.Builder
@@ -244,7 +247,8 @@ func TestPlanConflicts(t *testing.T) {
 	}
 }
 
-// A bill that the API holds though the ledger is in doubt, or has it for gone, is told as it is.
+// A bill that the API holds is planned as existing, even if the ledger is in doubt or has
+// it as gone.
 func TestPlanOfBillsInDoubt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDesk(t)
@@ -314,7 +318,8 @@ func TestPlanFaults(t *testing.T) {
 	}
 }
 
-// TestPlanInterrupted: nobody has to wait for an API that does not come back.
+// TestPlanInterrupted: a plan can be interrupted while it waits for an API that does not
+// come back.
 func TestPlanInterrupted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDesk(t)
@@ -329,7 +334,8 @@ func TestPlanInterrupted(t *testing.T) {
 	})
 }
 
-// A file that a run would refuse or hold is told so; for one that is refused, nobody is asked anything.
+// A plan says that a run would refuse or hold a file. For one that it would refuse, nothing
+// is asked.
 func TestPlanRefusedAndHeld(t *testing.T) {
 	d := newDesk(t)
 	for name, content := range map[string]string{"truncated": strings.TrimSuffix(goodBills, "\n"), "empty_file": ""} {
@@ -350,7 +356,7 @@ func TestPlanRefusedAndHeld(t *testing.T) {
 	}
 }
 
-// What answers 404 to everything may be another server: the plan says that it is to be doubted.
+// What answers 404 to everything may be another server, and the plan marks that.
 func TestPlanOfAnotherServer(t *testing.T) {
 	d := newDesk(t)
 	d.api.Script(func(emulator.Call) emulator.Fault {

@@ -94,8 +94,8 @@ func (w *secondReading) rejectAll(ctx context.Context, rejects io.Writer) error 
 	return nil
 }
 
-// unsent returns the outcome of each record in a file that is refused because of its invalid
-// rows.
+// unsent returns the outcome of each record in a file that is refused because of its
+// invalid rows.
 func unsent(recs *billfile.Decoder) iter.Seq2[ledger.Outcome, error] {
 	return func(yield func(ledger.Outcome, error) bool) {
 		for {
@@ -169,8 +169,8 @@ func writeValidation(c Check, v *Validation, t report.Tally) error {
 	return nil
 }
 
-// freeStem returns a stem whose reports may be written. They may replace those of an earlier
-// validation, but not those of a file that was sent.
+// freeStem returns a stem whose reports may be written. They may replace those of an
+// earlier validation, but not those of a file that was sent.
 func freeStem(dir string, v *Validation) (string, error) {
 	for n := 1; ; n++ {
 		stem := report.Stem(v.File, v.SHA256, n)

@@ -58,9 +58,9 @@ func (s *source) close() {
 	}
 }
 
-// survey reads the file through, lists the problems that rows have on their own, and hashes the
-// file at the same time. The second result is what is wrong with the file as a whole, as a run
-// would find it.
+// survey reads the file through, lists the problems that rows have on their own, and hashes
+// the file at the same time. The second result is what is wrong with the file as a whole,
+// as a run would find it.
 func (s *source) survey(ctx context.Context, c Check, v *Validation) (*billfile.Survey, *billfile.FileError, error) {
 	var survey *billfile.Survey
 	var refusal *billfile.FileError

@@ -1,6 +1,6 @@
-// Package preview previews a run: what is wrong with a bill file, offline (Validate), and what a
-// run would do with its rows, by asking the ledger and the API (Plan). Neither sends a bill nor
-// records anything.
+// Package preview previews a run: what is wrong with a bill file, offline (Validate), and
+// what a run would do with its rows, by asking the ledger and the API (Plan). Neither sends
+// a bill nor records anything.
 package preview
 
 import (
@@ -32,7 +32,8 @@ type Check struct {
 	Version       string // for the summary
 }
 
-// Validation is what an offline validation found. Its JSON is pinned; keys may be added at any time.
+// Validation is what an offline validation found. Its JSON is pinned; keys may be added at
+// any time.
 type Validation struct {
 	File          string           `json:"file"`
 	SHA256        string           `json:"sha256"`  // hex; "" of standard input over the size limit
@@ -71,11 +72,11 @@ type FoundProblem struct {
 	BillReference string `json:"bill_reference"` // the cell as it was read
 }
 
-// Validate checks a bill file offline: it uses neither network nor ledger, and writes only the
-// reports that c.Out asks for. (Standard input has to be read twice, so it is copied to a
-// temporary file meanwhile.) What is wrong with the file is in the Validation. An error means
-// that the file could not be read or its reports not written. Memory grows with the problems
-// listed, not with the file.
+// Validate checks a bill file offline: it uses neither network nor ledger, and writes only
+// the reports that c.Out asks for. (Standard input has to be read twice, so it is copied to
+// a temporary file meanwhile.) What is wrong with the file is in the Validation. An error
+// means that the file could not be read or its reports not written. Memory grows with the
+// problems listed, not with the file.
 func Validate(ctx context.Context, c Check) (Validation, error) {
 	src, err := openSource(c)
 	if err != nil {
@@ -125,8 +126,8 @@ func validate(ctx context.Context, c Check, src *source) (Validation, *billfile.
 	return v, survey, err
 }
 
-// reset removes what was listed, because a second reading lists all of it, or because the file
-// is refused as a whole.
+// reset removes what was listed, because a second reading lists all of it, or because the
+// file is refused as a whole.
 func (v *Validation) reset() {
 	v.ProblemsTotal, v.Problems = 0, v.Problems[:0]
 	clear(v.ByCode)

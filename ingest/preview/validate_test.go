@@ -21,8 +21,8 @@ import (
 	"billdrop/ingest/report"
 )
 
-// TestValidateFixtures: every fixture gets the reports that were worked out for it, byte by byte, and what
-// Validate returns says the same.
+// TestValidateFixtures: every fixture gets the reports that were worked out for it, byte by
+// byte, and what Validate returns says the same.
 func TestValidateFixtures(t *testing.T) {
 	all := fixtures.All()
 	if len(all) < 12 {
@@ -157,7 +157,8 @@ func TestValidateRejectInvalid(t *testing.T) {
 	}
 }
 
-// TestValidateKeepsReportsOfRuns: a report of a file that was sent is never overwritten; one of a validation is.
+// TestValidateKeepsReportsOfRuns: a report of a file that was sent is never overwritten;
+// one of a validation is.
 func TestValidateKeepsReportsOfRuns(t *testing.T) {
 	path := drop(t, "bills.csv", []byte(badBills))
 	out := t.TempDir()
@@ -180,8 +181,8 @@ func TestValidateKeepsReportsOfRuns(t *testing.T) {
 	if v := validate(t, check); v.Stem != first.Stem+"-3" {
 		t.Errorf("beside two runs' reports it wrote %s", v.Stem)
 	}
-	// A rejects file of an earlier validation goes when nothing needs attention any more: the name is of the content, so
-	// only another format can bring that about.
+	// A rejects file of an earlier validation goes when nothing needs attention any more:
+	// the name is of the content, so only another format can bring that about.
 	major := minorZAR
 	major.Amounts = billfile.Major
 	content := "bill_reference,amount_due,customer_reference\nA-1,1.00,C-1\n"

@@ -27,8 +27,8 @@ func (Local) Claimed(context.Context, File) (bool, error) { return false, nil }
 // TakeCompanions does nothing: companions stay beside their file.
 func (Local) TakeCompanions(context.Context, File) error { return nil }
 
-// Fetch implements Place. It returns ErrNoSource for standard input, and an error that wraps
-// fs.ErrNotExist when the file is gone.
+// Fetch implements Place. It returns ErrNoSource for standard input, and an error that
+// wraps fs.ErrNotExist when the file is gone.
 func (Local) Fetch(_ context.Context, file File, w io.Writer) (time.Time, error) {
 	if file.Path == "" {
 		return time.Time{}, ErrNoSource

@@ -1,8 +1,8 @@
 // Package transfer moves bill files and their reports: out of an inbox, into the spool, to
 // where finished files rest; over SFTP or on this machine.
 //
-// A place is told which file is meant and returns what it learnt. It keeps no state of a file
-// of its own, so every step can be repeated after a crash with what the ledger holds.
+// A place is told which file is meant and returns what it learnt. It keeps no state of a
+// file of its own, so every step can be repeated after a crash with what the ledger holds.
 package transfer
 
 import (
@@ -22,19 +22,21 @@ type File struct {
 	Rejected bool      // refused as a whole, so it rests among the rejected files
 }
 
-// Place is where one file comes from and where its reports go: a feed's remote directories, or
-// a directory of this machine. Every method may be repeated after a crash at any point of it,
-// and then completes what was begun. None leaves a report that is whole in name only.
+// Place is where one file comes from and where its reports go: a feed's remote directories,
+// or a directory of this machine. Every method may be repeated after a crash at any point
+// of it, and then completes what was begun. None leaves a report that is whole in name
+// only.
 type Place interface {
 	// Claimed reports whether a claim that a crash cut short took place.
 	Claimed(ctx context.Context, f File) (bool, error)
-	// TakeCompanions moves the companions of a claimed file beside it, and removes its marker.
+	// TakeCompanions moves the companions of a claimed file beside it, and removes its
+	// marker.
 	TakeCompanions(ctx context.Context, f File) error
 	// Fetch copies the bill file into w and returns its modification time. After an error w
 	// may hold anything.
 	Fetch(ctx context.Context, f File, w io.Writer) (modTime time.Time, err error)
-	// Companion reads the companion NAME+suffix of the bill file; nil without error when there is
-	// none.
+	// Companion reads the companion NAME+suffix of the bill file; nil without error when
+	// there is none.
 	Companion(ctx context.Context, f File, suffix string) ([]byte, error)
 	// Reported reports whether a report of this name exists.
 	Reported(ctx context.Context, name string) (bool, error)
@@ -44,13 +46,13 @@ type Place interface {
 	// Withdraw removes a report; nil if there is none.
 	Withdraw(ctx context.Context, name string) error
 	// Archive moves the bill file to where finished files rest, and returns its new path.
-	// spooled opens the copy that was processed, which takes the place of a file that is gone
-	// or has changed; fs.ErrNotExist from it means that there is no copy.
+	// spooled opens the copy that was processed, which takes the place of a file that is
+	// gone or has changed; fs.ErrNotExist from it means that there is no copy.
 	Archive(ctx context.Context, f File, spooled func() (io.ReadSeekCloser, error)) (string, error)
 }
 
-// ErrNoSource: the file was read from standard input, so it can be read again from the spool
-// alone.
+// ErrNoSource: the file was read from standard input, so it can be read again from the
+// spool alone.
 var ErrNoSource = errors.New("standard input is kept in the spool alone")
 
 // Error is a failure that a person can mend.

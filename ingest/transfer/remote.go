@@ -50,9 +50,9 @@ type Server struct {
 
 var _ Place = (*Server)(nil)
 
-// Claim moves the file from the inbox to its path in processing/. The rename decides between
-// workers: false means that another one was faster. The intent must be in the ledger before,
-// so that Claimed can be asked after a crash on either side of the rename.
+// Claim moves the file from the inbox to its path in processing/. The rename decides
+// between workers: false means that another one was faster. The intent must be in the
+// ledger before, so that Claimed can be asked after a crash on either side of the rename.
 func (s *Server) Claim(ctx context.Context, f File) (bool, error) {
 	err := s.Remote.Rename(ctx, path.Join(s.Dirs.Inbox, f.Name), f.Path)
 	switch {
@@ -65,8 +65,8 @@ func (s *Server) Claim(ctx context.Context, f File) (bool, error) {
 }
 
 // Claimed implements Place. A file that is in processing/ and not in the inbox any more was
-// claimed, even if it has changed since. If both directories hold one, it was claimed if the
-// one in processing/ is still the same.
+// claimed, even if it has changed since. If both directories hold one, it was claimed if
+// the one in processing/ is still the same.
 func (s *Server) Claimed(ctx context.Context, f File) (bool, error) {
 	e, err := s.Remote.Lstat(ctx, f.Path)
 	if errors.Is(err, inbox.ErrNotExist) {
@@ -85,8 +85,8 @@ func (s *Server) Claimed(ctx context.Context, f File) (bool, error) {
 	return false, err
 }
 
-// TakeCompanions implements Place. Left in the inbox, they would be taken for those of the next
-// file of this name.
+// TakeCompanions implements Place. Left in the inbox, they would be taken for those of the
+// next file of this name.
 func (s *Server) TakeCompanions(ctx context.Context, f File) error {
 	from := path.Join(s.Dirs.Inbox, f.Name)
 	for _, suffix := range CompanionSuffixes {
@@ -101,8 +101,8 @@ func (s *Server) TakeCompanions(ctx context.Context, f File) error {
 	return nil
 }
 
-// Fetch implements Place. A file that changes while it is read is an error. inbox.ErrNotExist
-// when the file is gone.
+// Fetch implements Place. A file that changes while it is read is an error.
+// inbox.ErrNotExist when the file is gone.
 func (s *Server) Fetch(ctx context.Context, f File, w io.Writer) (time.Time, error) {
 	before, err := s.Remote.Lstat(ctx, f.Path)
 	if err != nil {
@@ -167,9 +167,9 @@ func (s *Server) Withdraw(ctx context.Context, name string) error {
 	return s.Remote.Remove(ctx, path.Join(s.Dirs.Results, name))
 }
 
-// Archive implements Place. The file keeps its name where that is free, and else takes that of
-// its stem. What rests there is what was processed: the spooled copy replaces a file that
-// vanished or changed after the claim.
+// Archive implements Place. The file keeps its name where that is free, and else takes that
+// of its stem. What rests there is what was processed: the spooled copy replaces a file
+// that vanished or changed after the claim.
 func (s *Server) Archive(ctx context.Context, f File, spooled func() (io.ReadSeekCloser, error)) (string, error) {
 	dir := s.Dirs.final(f)
 	if path.Dir(f.Path) == dir { // a retry reads the file where it rests
@@ -209,8 +209,8 @@ func (s *Server) Archive(ctx context.Context, f File, spooled func() (io.ReadSee
 	}
 }
 
-// archiveMissing archives a file that is not in processing/ any more: a crash after the rename
-// left it in its final directory, or another program removed it.
+// archiveMissing archives a file that is not in processing/ any more: a crash after the
+// rename left it in its final directory, or another program removed it.
 func (s *Server) archiveMissing(ctx context.Context, f File, named, stemmed string, spooled func() (io.ReadSeekCloser, error)) (string, error) {
 	for _, to := range []string{stemmed, named} {
 		e, err := s.Remote.Lstat(ctx, to)
@@ -227,7 +227,8 @@ func (s *Server) archiveMissing(ctx context.Context, f File, named, stemmed stri
 	return stemmed, s.archiveCompanions(ctx, f, stemmed)
 }
 
-// archiveCopy publishes the spooled copy under a path. A file that was refused unread has none.
+// archiveCopy publishes the spooled copy under a path. A file that was refused unread has
+// none.
 func (s *Server) archiveCopy(ctx context.Context, f File, to string, spooled func() (io.ReadSeekCloser, error)) error {
 	content, err := spooled()
 	if errors.Is(err, fs.ErrNotExist) {

@@ -221,7 +221,8 @@ func TestCompanion(t *testing.T) {
 	}
 }
 
-// An imported file stays where it is, and its reports are written, found and withdrawn in their directory.
+// An imported file stays where it is, and its reports are written, found and withdrawn in
+// their directory.
 func TestLocal(t *testing.T) {
 	root := t.TempDir()
 	write(t, root, "bills.csv", "abc")

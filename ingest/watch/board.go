@@ -34,8 +34,8 @@ const (
 	Unsettled = "unsettled" // a bill file that does not become complete
 )
 
-// Topic is what a remark is about. Each topic is looked into on its own, and its remarks stand
-// until the next look into it.
+// Topic is what a remark is about. Each topic is looked into on its own, and its remarks
+// stand until the next look into it.
 type Topic uint8
 
 const (
@@ -51,7 +51,8 @@ var headings = [topics]string{
 	Expected: "expected file is missing", Inbox: "left alone in the inbox", Processing: "left alone in processing", Claims: "not claimed",
 }
 
-// mostLogged bounds the log lines of one look, because a directory may be full of strangers.
+// mostLogged bounds the log lines of one look, because a directory may be full of
+// strangers.
 const mostLogged = 100
 
 // Board holds what the latest looks into the inboxes of some feeds showed. It may be used
@@ -70,7 +71,8 @@ type view struct {
 	remarks [topics][]Remark
 }
 
-// NewBoard makes an empty board for feeds, by name. No other feed may be named to its methods.
+// NewBoard makes an empty board for feeds, by name. No other feed may be named to its
+// methods.
 func NewBoard(log *slog.Logger, feeds []string) *Board {
 	b := &Board{log: log, views: make(map[string]*view, len(feeds))}
 	for _, name := range feeds {
@@ -94,8 +96,8 @@ func (b *Board) State(feed string) State {
 	return s
 }
 
-// Saw replaces the bill files that wait in an inbox: name → when it was first seen. The board
-// keeps the map.
+// Saw replaces the bill files that wait in an inbox: name → when it was first seen. The
+// board keeps the map.
 func (b *Board) Saw(feed string, waiting map[string]time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -109,7 +111,8 @@ func (b *Board) Claimed(feed, name string) {
 	delete(b.views[feed].waiting, name)
 }
 
-// Polled records that a poll of a feed has ended; failed is why it failed, "" if it did not.
+// Polled records that a poll of a feed has ended; failed is why it failed, "" if it did
+// not.
 func (b *Board) Polled(feed string, now time.Time, failed string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -117,8 +120,8 @@ func (b *Board) Polled(feed string, now time.Time, failed string) {
 	v.polled, v.failed = now, failed
 }
 
-// Remark replaces the remarks of a topic with those of the latest look into it. It logs each
-// new remark once, and each that is over.
+// Remark replaces the remarks of a topic with those of the latest look into it. It logs
+// each new remark once, and each that is over.
 func (b *Board) Remark(feed string, about Topic, remarks []Remark) {
 	fresh, over := b.replace(feed, about, remarks)
 	for i, r := range fresh {
@@ -141,8 +144,8 @@ func (b *Board) Remark(feed string, about Topic, remarks []Remark) {
 	}
 }
 
-// replace replaces the remarks of a topic, and returns those that are new and those that are
-// over. A remark that stood before keeps its Since.
+// replace replaces the remarks of a topic, and returns those that are new and those that
+// are over. A remark that stood before keeps its Since.
 func (b *Board) replace(feed string, about Topic, remarks []Remark) (fresh, over []Remark) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

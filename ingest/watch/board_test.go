@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// A remark keeps the time since when it stands, and is logged when it is made and when it is
-// over, not at each look. Topics do not touch each other.
+// A remark keeps the time since when it stands, and is logged when it is made and when it
+// is over, not at each look. Topics do not touch each other.
 func TestRemark(t *testing.T) {
 	var log strings.Builder
 	b := NewBoard(slog.New(slog.NewTextHandler(&log, nil)), []string{"bills", "more"})

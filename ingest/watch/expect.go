@@ -56,9 +56,9 @@ func (e *Expect) Due(now time.Time) (latest, previous time.Time) {
 	return latest, previous
 }
 
-// on returns when the file is due on a day. A time of day that the clocks skip is due at the
-// change. Of one that they show twice, the second counts, so that no sender is called late too
-// early.
+// on returns when the file is due on a day. A time of day that the clocks skip is due at
+// the change. Of one that they show twice, the second counts, so that no sender is called
+// late too early.
 func (e *Expect) on(day time.Time) time.Time {
 	hour, minute := int(e.By/time.Hour), int(e.By%time.Hour/time.Minute)
 	due := time.Date(day.Year(), day.Month(), day.Day(), hour, minute, 0, 0, day.Location())
@@ -85,9 +85,9 @@ func wallClock(t time.Time) time.Time {
 	return time.Date(t.Year(), t.Month(), t.Day(), t.Hour(), t.Minute(), t.Second(), 0, time.UTC)
 }
 
-// Missed reports whether the file was due and has not come, and when it was due. It has come
-// when a file of a matching name was received after the previous due time, whatever became of
-// it, unless it was dropped unread. files are the feed's.
+// Missed reports whether the file was due and has not come, and when it was due. It has
+// come when a file of a matching name was received after the previous due time, whatever
+// became of it, unless it was dropped unread. files are the feed's.
 func (e *Expect) Missed(now time.Time, files []*ledger.File) (due time.Time, missed bool) {
 	due, previous := e.Due(now)
 	return due, !slices.ContainsFunc(files, func(f *ledger.File) bool {
@@ -100,8 +100,8 @@ func (e *Expect) matches(name string) bool {
 	return ok && err == nil
 }
 
-// FindOverdue compares what a feed expects with the files of the ledger. It returns nil when
-// nothing is overdue, or nothing expected.
+// FindOverdue compares what a feed expects with the files of the ledger. It returns nil
+// when nothing is overdue, or nothing expected.
 func FindOverdue(ctx context.Context, led ledger.Ledger, feed string, e *Expect, now time.Time) (*Overdue, error) {
 	if e == nil {
 		return nil, nil

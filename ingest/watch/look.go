@@ -1,5 +1,6 @@
 // Package watch finds what the operator should know of an inbox: files that never become
-// complete, names that are left alone, expected files that have not come. It changes nothing.
+// complete, names that are left alone, expected files that have not come. It changes
+// nothing.
 package watch
 
 import (
@@ -11,14 +12,14 @@ import (
 	"billdrop/ingest/inbox"
 )
 
-// Patience is how many settling times a file may keep changing before it is remarked on, and
-// how many a single poll waits for it.
+// Patience is how many settling times a file may keep changing before it is remarked on,
+// and how many a single poll waits for it.
 const Patience = 10
 
 // How long a name may lie in an inbox as it is before it is remarked on.
 const (
-	// unsettledAfter is for a file that keeps changing: Patience settling times, but not less
-	// than this.
+	// unsettledAfter is for a file that keeps changing: Patience settling times, but not
+	// less than this.
 	unsettledAfter = 10 * time.Minute
 	// companionAfter is for a bill file without its marker, and for a companion without its
 	// bill file.
@@ -31,10 +32,11 @@ type Look struct {
 	Watch   inbox.Watch
 	At      time.Time
 	Entries []inbox.Entry // all of them
-	// Once: the process has not looked before and will not look again, so it judges the age of
-	// a file by the file's own time.
+	// Once: the process has not looked before and will not look again, so it judges the age
+	// of a file by the file's own time.
 	Once bool
-	// StillChanging: what is still waiting kept changing for as long as a single poll waits.
+	// StillChanging: what is still waiting kept changing for as long as a single poll
+	// waits.
 	StillChanging bool
 }
 
@@ -78,8 +80,8 @@ func (l *Look) Remarks() []Remark {
 	return list
 }
 
-// since returns when a name appeared in the inbox: when it was first seen; for a process that
-// looks once, when it was last changed, by the server's clock, which may be off.
+// since returns when a name appeared in the inbox: when it was first seen; for a process
+// that looks once, when it was last changed, by the server's clock, which may be off.
 func (l *Look) since() func(name string) time.Time {
 	if !l.Once {
 		return func(name string) time.Time { return l.First[name] }

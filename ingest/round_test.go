@@ -97,7 +97,8 @@ func kinds(remarks []watch.Remark) string {
 	return strings.Join(list, ", ")
 }
 
-// A stranger is named in the log once, however many polls see it, and again when it comes back.
+// A stranger is named in the log once, however many polls see it, and again when it comes
+// back.
 func TestStrangers(t *testing.T) {
 	watching(t, func(*Feed) {}, func(w *watched) {
 		start := time.Now()
@@ -121,7 +122,8 @@ func TestStrangers(t *testing.T) {
 	})
 }
 
-// A file that changes for ever is told after ten minutes, once, and no more when it has been taken.
+// A file that keeps changing is remarked on after ten minutes, once, until it has been
+// claimed.
 func TestUnsettled(t *testing.T) {
 	watching(t, func(f *Feed) { f.Watch.Settle = 10 * time.Second }, func(w *watched) {
 		start := time.Now()
@@ -146,7 +148,8 @@ func TestUnsettled(t *testing.T) {
 	})
 }
 
-// A file without its marker, and companions without their file, are told after an hour.
+// A file without its marker, and companions without their file, are remarked on after an
+// hour.
 func TestCompanionsAlone(t *testing.T) {
 	watching(t, func(f *Feed) { f.Watch.Marker = ".done" }, func(w *watched) {
 		w.files.put("/inbox/a.csv", []byte("x"))
@@ -170,7 +173,8 @@ func TestCompanionsAlone(t *testing.T) {
 	})
 }
 
-// A file that is missing is told once for every day on which it is, and no more when it has come.
+// A missing file is remarked on once for each day on which it is missing, until it has
+// come.
 func TestExpectedFile(t *testing.T) {
 	watching(t, func(f *Feed) {
 		f.Expect = &watch.Expect{Pattern: "daily-*.csv", By: 6*time.Hour + 30*time.Minute, Zone: time.UTC}
@@ -199,7 +203,8 @@ func TestExpectedFile(t *testing.T) {
 	})
 }
 
-// A poll that fails says why, and what earlier ones saw stands until one can look again. What is missing is told all the same.
+// A poll that fails records why, and the remarks of earlier ones stand until one can look
+// again. A missing file is remarked on all the same.
 func TestInboxOutOfReach(t *testing.T) {
 	var down atomic.Bool
 	watching(t, func(f *Feed) {
@@ -231,7 +236,8 @@ func TestInboxOutOfReach(t *testing.T) {
 	})
 }
 
-// One poll by itself names what it sees once; how long a file has waited for its marker is told by the file's own time.
+// A single poll remarks on each thing once. How long a file has waited for its marker is
+// judged by the file's own time.
 func TestOnePoll(t *testing.T) {
 	onServers(t, func(t *testing.T, r *rig) {
 		r.feed.Watch.Marker = ".done"
@@ -258,23 +264,40 @@ func TestOnePoll(t *testing.T) {
 	})
 }
 
-// worker is a worker of some feeds, with a ledger that lives as long as the test.
-func (r *rig) worker(t *testing.T, log *bytes.Buffer, feeds ...*Feed) *Worker {
-	t.Helper()
-	led, err := sqlite.Open(t.Context(), filepath.Join(r.base, "ledger.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { led.Close() })
-	w, err := New(Options{Ledger: led, Spool: filepath.Join(r.base, "spool"), Feeds: feeds, Log: slog.New(slog.NewTextHandler(log, nil))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return w
-}
-
-func (f *simFiles) remove(name string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	delete(f.files, name)
+// What is not claimed is remarked on: links, directories, odd names, and files in
+// processing/ that are not in the ledger.
+func TestOddities(t *testing.T) {
+	onServers(t, func(t *testing.T, r *rig) {
+		var log bytes.Buffer
+		inboxDir := filepath.Join(r.root, "inbox")
+		mkdir(t, filepath.Join(inboxDir, "dir.csv"))
+		if err := os.Symlink("/etc/passwd", filepath.Join(inboxDir, "link.csv")); err != nil {
+			t.Fatal(err)
+		}
+		r.drop(t, "odd;name.csv", "x")
+		r.drop(t, "notes.txt", "x")
+		write(t, filepath.Join(r.root, "processing", "stranger.csv"), manyBills(0, 1, 1))
+		r.drop(t, "stranger.csv", manyBills(0, 1, 1))
+		led, err := sqlite.Open(t.Context(), filepath.Join(r.base, "ledger.db"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer led.Close()
+		w, err := New(Options{Ledger: led, Spool: filepath.Join(r.base, "spool"), Feeds: []*Feed{r.feed}, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		summaries, err := w.Poll(t.Context())
+		if err != nil || len(summaries) != 0 {
+			t.Errorf("%v, %+v", err, summaries)
+		}
+		for _, name := range []string{"dir.csv", "link.csv", "odd;name.csv", "notes.txt", "stranger.csv"} {
+			if !strings.Contains(log.String(), name) {
+				t.Errorf("%s is not named in the log", name)
+			}
+		}
+		if state := r.api.State(); state.Posts != 0 {
+			t.Errorf("%d POSTs", state.Posts)
+		}
+	})
 }
