@@ -1,11 +1,23 @@
 package ingest
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
 
-// ErrDirectories: the SFTP server lacks directories of a feed. No waiting mends that.
-var ErrDirectories = errors.New("no such directory on the SFTP server")
+var (
+	// ErrDirectories: the SFTP server lacks directories of a feed. Waiting does not mend
+	// that.
+	ErrDirectories = errors.New("no such directory on the SFTP server")
+	// ErrNothingToDo: no row of the file is failed or unknown.
+	ErrNothingToDo = errors.New("nothing to do")
+	// ErrNotApplicable: the command does not apply to the file in its present state. The
+	// text says why.
+	ErrNotApplicable = errors.New("not possible for this file")
+)
 
-// Error is what keeps a feed from its work, and what to do about it.
+// Error is a failure that a person can mend.
 type Error struct {
 	Err  error  // what is wrong
 	Hint string // what to do
@@ -18,7 +30,12 @@ func (e *Error) Unwrap() error { return e.Err }
 // Advice returns what a person is to do about it.
 func (e *Error) Advice() string { return e.Hint }
 
-// adviceOn returns what the first error in err that has advice advises; "" when none has.
+// notApplicable is an ErrNotApplicable with its reason and, where there is one, a hint.
+func notApplicable(hint, format string, args ...any) error {
+	return &Error{Err: fmt.Errorf("%w: %w", ErrNotApplicable, fmt.Errorf(format, args...)), Hint: hint}
+}
+
+// adviceOn returns the first advice in err, "" when there is none.
 func adviceOn(err error) string {
 	var advised interface {
 		error
@@ -30,11 +47,23 @@ func adviceOn(err error) string {
 	return ""
 }
 
-// trouble is what the log records of an error of a feed.
-func trouble(f *Feed, err error) []any {
+// failure is an error of a feed as attributes of a log line.
+func failure(f *Feed, err error) []any {
 	attrs := []any{"feed", f.Name, "error", err}
 	if hint := adviceOn(err); hint != "" {
 		attrs = append(attrs, "hint", hint)
 	}
 	return attrs
+}
+
+// inOneLine is an error with its advice as one line of text; "" for nil.
+func inOneLine(err error) string {
+	if err == nil {
+		return ""
+	}
+	text := strings.ReplaceAll(err.Error(), "\n", "; ")
+	if hint := adviceOn(err); hint != "" {
+		text += ": " + hint
+	}
+	return text
 }

@@ -6,45 +6,18 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
-	"billdrop/client"
-	"billdrop/ingest/delivery"
 	"billdrop/ingest/inbox"
 	"billdrop/ingest/inbox/sftpserver"
 	"billdrop/ingest/inbox/sftpserver/opensshtest"
-	"billdrop/ingest/ledger"
+	"billdrop/ingest/transfer"
 )
 
-// finished checks that the next run finishes what a failed one left: one bill a row, one report that says so.
-func (r *rig) finished(t *testing.T, rows int) {
-	t.Helper()
-	summaries, err := r.try(t)
-	if err != nil {
-		t.Fatalf("the next run: %v", err)
-	}
-	if len(summaries) != 1 || summaries[0].Rows.By[ledger.Created] != rows {
-		t.Errorf("the next run: %+v", summaries)
-	} else if got := r.statuses(t, summaries[0]); got["created"] != rows {
-		t.Errorf("report of the next run: %v", got)
-	}
-	if n := len(r.api.State().Bills); n != rows {
-		t.Errorf("%d bills for %d rows", n, rows)
-	}
-	for _, dir := range []string{"inbox", "processing", "rejected"} {
-		if left, _ := os.ReadDir(filepath.Join(r.root, dir)); len(left) > 0 {
-			t.Errorf("left in %s: %v", dir, left)
-		}
-	}
-	if got, _ := os.ReadDir(filepath.Join(r.root, "archive")); len(got) != 1 {
-		t.Errorf("archive: %v", got)
-	}
-}
-
-// Whatever the SFTP server does, the run ends in time with an error that says so, and the next one finishes the file.
+// Whatever the SFTP server does, the run ends in time with an error about it, and the next
+// run finishes the file.
 func TestSFTPFaults(t *testing.T) {
 	const rows = 40
 	refuse := func(op sftpserver.Op, dir string, err error) sftpserver.Hooks {
@@ -114,7 +87,7 @@ func TestSFTPFaults(t *testing.T) {
 	}
 }
 
-// A server without posix-rename is no worse.
+// A server without posix-rename works as well.
 func TestWithoutPosixRename(t *testing.T) {
 	root := t.TempDir()
 	s := opensshtest.StartConfig(t, root, opensshtest.Config{Deny: []string{"posix-rename", "fsync"}})
@@ -125,7 +98,7 @@ func TestWithoutPosixRename(t *testing.T) {
 	r.finished(t, 20)
 }
 
-// OpenSSH that stops in the middle, and goes on for the next run.
+// OpenSSH that is stopped in the middle, and continued for the next run.
 func TestOpenSSHHangs(t *testing.T) {
 	root := t.TempDir()
 	s := opensshtest.Start(t, root)
@@ -134,7 +107,7 @@ func TestOpenSSHHangs(t *testing.T) {
 	})
 	r.drop(t, "a.csv", manyBills(0, 20, 5))
 	connect := r.feed.Connect
-	r.feed.Connect = func(ctx context.Context) (Remote, error) {
+	r.feed.Connect = func(ctx context.Context) (transfer.Remote, error) {
 		remote, err := connect(ctx)
 		if err == nil {
 			err = s.Signal(syscall.SIGSTOP)
@@ -149,45 +122,4 @@ func TestOpenSSHHangs(t *testing.T) {
 	}
 	r.feed.Connect = connect
 	r.finished(t, 20)
-}
-
-// The copy in the spool is what is sent: a remote file that vanishes or is replaced after the claim changes nothing.
-func TestRemoteFileChangesAfterClaim(t *testing.T) {
-	for name, change := range map[string]func(t *testing.T, claimed string){
-		"vanishes":    func(t *testing.T, claimed string) { os.Remove(claimed) },
-		"is replaced": func(t *testing.T, claimed string) { write(t, claimed, manyBills(900, 3, 3)) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			onServers(t, func(t *testing.T, r *rig) {
-				r.drop(t, "a.csv", manyBills(0, 20, 5))
-				r.feed.Lane = newLane(&changingAPI{API: r.client, change: func() { change(t, filepath.Join(r.root, "processing", "a.csv")) }})
-				summaries, err := r.try(t)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if got := r.statuses(t, summaries[0]); got["created"] != 20 {
-					t.Errorf("statuses: %v", got)
-				}
-				kept, err := os.ReadFile(filepath.Join(r.root, "archive", summaries[0].Stem+".csv"))
-				if err != nil || string(kept) != manyBills(0, 20, 5) {
-					t.Errorf("what was processed is not on the shelf: %v", err)
-				}
-				if left, _ := os.ReadDir(filepath.Join(r.root, "processing")); len(left) > 0 {
-					t.Errorf("left in processing: %v", left)
-				}
-			})
-		})
-	}
-}
-
-// changingAPI does something to the world at the first bill.
-type changingAPI struct {
-	delivery.API
-	once   sync.Once
-	change func()
-}
-
-func (a *changingAPI) CreateBill(ctx context.Context, key, reference string, body []byte) client.Answer {
-	a.once.Do(a.change)
-	return a.API.CreateBill(ctx, key, reference, body)
 }

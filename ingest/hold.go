@@ -3,8 +3,6 @@ package ingest
 import (
 	"bytes"
 	"context"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -16,26 +14,28 @@ import (
 	"billdrop/ingest/inbox"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/report"
+	"billdrop/ingest/transfer"
 )
 
-// held is why a file waits for a person.
-type held struct{ code, detail string }
+// holdReason is why a file is held.
+type holdReason struct{ code, detail string }
 
-// HoldAdvice is how the Detail of a held file ends: what to do about it.
+// HoldAdvice is the end of the Detail of a held file: what to do about it.
 func HoldAdvice(id string) string {
 	return fmt.Sprintf("; check the file, then run: billdrop approve %s (it is sent), or billdrop reject %s (it is given up)", id, id)
 }
 
-// overLimit finds the limit that the file is over, or the control total that it misses.
-func (j *job) overLimit(ctx context.Context) (*held, error) {
-	if over := j.feed.Hold.exceeded(j.survey); len(over) > 0 {
-		return &held{"over_limit", strings.Join(over, "; ") + HoldAdvice(j.file.ID)}, nil
+// holdReason returns the limits that the file exceeds, or the control totals that it
+// misses; nil when it may be sent.
+func (j *job) holdReason(ctx context.Context) (*holdReason, error) {
+	if exceeded := j.feed.Hold.Exceeded(j.survey); len(exceeded) > 0 {
+		return &holdReason{"over_limit", strings.Join(exceeded, "; ") + HoldAdvice(j.file.ID)}, nil
 	}
 	return j.controlMismatch(ctx)
 }
 
-// exceeded names the limits that a file is over.
-func (limits Hold) exceeded(s *billfile.Survey) []string {
+// Exceeded names the limits that a file exceeds.
+func (limits Hold) Exceeded(s *billfile.Survey) []string {
 	var over []string
 	if percent := limits.MaxInvalidPercent; percent < 100 && s.Rows > 0 && s.Invalid*100 > percent*s.Rows {
 		over = append(over, fmt.Sprintf("%d of %d rows are invalid, more than hold.max_invalid_percent (%d)", s.Invalid, s.Rows, percent))
@@ -51,28 +51,15 @@ func (limits Hold) exceeded(s *billfile.Survey) []string {
 	return over
 }
 
-// control is a biller's own count of a file, in the sidecar NAME.control.json.
-type control struct {
-	Rows    *int             `json:"rows"`
-	Amounts map[string]int64 `json:"amounts"` // currency → minor units, of all rows
-}
-
-// controlMismatch compares the file with its control totals, if it has any. Rows that are invalid count, as far as
-// their amounts can be read: the totals speak of the file, not of what is sent.
-func (j *job) controlMismatch(ctx context.Context) (*held, error) {
-	raw, err := j.place.sidecar(ctx, controlSuffix)
+// controlMismatch compares the file with its control totals, if it has any.
+func (j *job) controlMismatch(ctx context.Context) (*holdReason, error) {
+	raw, err := j.place.Companion(ctx, placed(j.file), transfer.ControlSuffix)
 	if raw == nil || err != nil {
 		return nil, err
 	}
-	var want control
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.DisallowUnknownFields()
-	err = dec.Decode(&want)
-	if err == nil && (dec.More() || want.Rows == nil && want.Amounts == nil) {
-		err = errors.New("it says nothing, or more than one thing")
-	}
+	want, err := readControl(raw)
 	if err != nil {
-		return &held{"control_total_mismatch", `the control file cannot be read: it has to look like {"rows": 1000, "amounts": {"ZAR": 123456}}` + HoldAdvice(j.file.ID)}, nil
+		return &holdReason{"control_total_mismatch", `the control file cannot be read: it has to look like {"rows": 1000, "amounts": {"ZAR": 123456}}` + HoldAdvice(j.file.ID)}, nil
 	}
 	sums := make(map[string]int64)
 	err = j.eachRecord(ctx, func(rec *billfile.Record) error {
@@ -84,54 +71,22 @@ func (j *job) controlMismatch(ctx context.Context) (*held, error) {
 	if err != nil {
 		return nil, err
 	}
-	var wrong []string
-	if want.Rows != nil && *want.Rows != j.survey.Rows {
-		wrong = append(wrong, fmt.Sprintf("rows: the control file says %d, the file has %d", *want.Rows, j.survey.Rows))
+	if wrong := want.mismatches(j.survey.Rows, sums); len(wrong) > 0 {
+		return &holdReason{"control_total_mismatch", strings.Join(wrong, "; ") + HoldAdvice(j.file.ID)}, nil
 	}
-	if want.Amounts != nil {
-		currencies := maps.Clone(sums)
-		maps.Copy(currencies, want.Amounts)
-		for _, c := range slices.Sorted(maps.Keys(currencies)) {
-			if want.Amounts[c] != sums[c] {
-				wrong = append(wrong, fmt.Sprintf("%s: the control file says %d, the file has %d (minor units)", c, want.Amounts[c], sums[c]))
-			}
-		}
-	}
-	if len(wrong) == 0 {
-		return nil, nil
-	}
-	return &held{"control_total_mismatch", strings.Join(wrong, "; ") + HoldAdvice(j.file.ID)}, nil
+	return nil, nil
 }
 
-// checksumMismatch compares the file with its checksum, if it has one.
-func (j *job) checksumMismatch(ctx context.Context) (*billfile.FileError, error) {
-	raw, err := j.place.sidecar(ctx, checksumSuffix)
-	if raw == nil || err != nil {
-		return nil, err
-	}
-	// As sha256sum writes it: the hash, then the name. Anything else than a hash disagrees.
-	want, _, _ := strings.Cut(strings.TrimSpace(strings.TrimPrefix(string(raw), "\ufeff")), " ")
-	want = strings.ToLower(want)
-	if want == j.file.SHA256 {
-		return nil, nil
-	}
-	if _, err := hex.DecodeString(want); err != nil || len(want) != 64 {
-		want = "no SHA-256"
-	}
-	return &billfile.FileError{Code: "checksum_mismatch", Detail: fmt.Sprintf(
-		"the sidecar %s%s says %s, the file that arrived has %s: the transfer was damaged or the sidecar is of another file; deliver both again",
-		j.file.Name, checksumSuffix, want, j.file.SHA256)}, nil
-}
-
-// hold says in a summary why the file waits, and has it wait. It stays in processing/.
-func (j *job) hold(ctx context.Context, why *held) error {
-	j.file.Outcome, j.file.Code, j.file.Detail = ledger.FileHeld, why.code, why.detail
+// hold publishes a summary that says why the file is held, and records the state. The file
+// stays in processing/.
+func (j *job) hold(ctx context.Context, reason *holdReason) error {
+	j.file.Outcome, j.file.Code, j.file.Detail = ledger.FileHeld, reason.code, reason.detail
 	j.file.RunID, j.file.Version = j.runID, j.Version
 	s := j.heldSummary()
-	if err := j.place.publish(ctx, report.NamesOf(j.file.Stem).Summary, bytes.NewReader(s.Bytes())); err != nil {
+	if err := j.place.Publish(ctx, report.NamesOf(j.file.Stem).Summary, bytes.NewReader(s.Bytes())); err != nil {
 		return err
 	}
-	j.log.Warn("file held", "code", why.code, "detail", why.detail)
+	j.log.Warn("file held", "code", reason.code, "detail", reason.detail)
 	if err := j.advance(ctx, ledger.Held); err != nil {
 		return err
 	}
@@ -145,7 +100,7 @@ func (j *job) heldSummary() report.Summary {
 	return report.Summarize(j.file, report.Unsent(j.survey.Rows, j.survey.Invalid, j.survey.Amounts))
 }
 
-// rest leaves a held file where it is: it still needs attention.
+// rest leaves a held file where it is, and summarizes it, because it still needs attention.
 func (j *job) rest(ctx context.Context) error {
 	if err := j.takeSurvey(ctx); err != nil {
 		return err
@@ -155,37 +110,43 @@ func (j *job) rest(ctx context.Context) error {
 	return nil
 }
 
-// givenUp reports whether a held file was rejected by a person and has still to be brought to its end.
-func givenUp(f *ledger.File) bool { return f.State == ledger.Held && f.Outcome == ledger.FileRejected }
+// rejectedByHand reports whether a held file was rejected by the operator and is not
+// settled yet.
+func rejectedByHand(f *ledger.File) bool {
+	return f.State == ledger.Held && f.Outcome == ledger.FileRejected
+}
 
-// resting reports whether a file waits for a person: nothing is done about it.
-func resting(f *ledger.File) bool { return f.State == ledger.Held && !f.Approved && !givenUp(f) }
+// resting reports whether a file waits for the operator, so that nothing is done about it.
+func resting(f *ledger.File) bool {
+	return f.State == ledger.Held && !f.Approved && !rejectedByHand(f)
+}
 
-// giveUp makes durable that a held file is rejected. From then on it cannot be approved: some of its rows may have
-// their outcome already.
-func (j *job) giveUp(ctx context.Context) error {
-	if givenUp(j.file) {
+// rejectHeld makes durable that a held file is rejected. It cannot be approved after that,
+// because some of its rows may have their outcome.
+func (j *job) rejectHeld(ctx context.Context) error {
+	if rejectedByHand(j.file) {
 		return nil
 	}
 	f := *j.file
 	f.Outcome, f.Approved = ledger.FileRejected, false
 	f.Detail = strings.TrimSuffix(f.Detail, HoldAdvice(f.ID)) + "; it was rejected by hand: correct it and deliver it again, if it is still wanted"
-	f.Format = "" // none of its rows has an outcome yet, so it may be read by today's
+	f.Format = "" // none of its rows has an outcome yet, so today's format may read it
 	if err := j.Ledger.SaveFile(context.WithoutCancel(ctx), &f); err != nil {
 		return fmt.Errorf("reject %s: %w", f.Name, err)
 	}
-	*j.file = f // its place shares it
+	j.file = &f
 	return nil
 }
 
-// refuseHeld gives the rows of a file that was given up their outcomes, and settles it. Where they cannot be read any
-// more, its reports do not list them: nothing was sent in any case.
-func (j *job) refuseHeld(ctx context.Context) error {
-	why := "the copy of it is gone, and so is the file"
+// settleRejected records the outcomes of the rows of a file that was rejected by hand, and
+// settles it. If the rows cannot be read any more, its reports do not list them; nothing
+// was sent in either case.
+func (j *job) settleRejected(ctx context.Context) error {
+	why := "both the file and its copy are gone"
 	var unreadable *billfile.FileError
 	err := j.takeSurvey(ctx)
 	if errors.As(err, &unreadable) {
-		why = "by the feed's format of today it is refused: " + unreadable.Code
+		why = "the feed's present format refuses the file: " + unreadable.Code
 	}
 	if unreadable != nil || errors.Is(err, fs.ErrNotExist) {
 		j.log.Warn("the rows of a rejected file cannot be read any more, so its reports do not list them", "why", why)
@@ -195,8 +156,7 @@ func (j *job) refuseHeld(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	j.file.Rows, j.file.Lines, j.file.RowsRead = j.survey.Rows, ledger.Lines(j.survey.Lines), true
-	j.file.Format = j.feed.Format.Fingerprint()
+	j.recordRead()
 	if err := j.advance(ctx, ledger.Held); err != nil { // so that no crash leaves outcomes by two formats
 		return err
 	}
@@ -206,7 +166,8 @@ func (j *job) refuseHeld(ctx context.Context) error {
 	return j.settle(ctx, ledger.FileRejected)
 }
 
-// lost reports whether an attempt to copy a file again failed because it is not there any more.
-func lost(err error) bool {
-	return errors.Is(err, inbox.ErrNotExist) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, errNoSource) || errors.Is(err, errAnother)
+// sourceGone reports whether a file could not be copied again because it is not there any
+// more.
+func sourceGone(err error) bool {
+	return errors.Is(err, inbox.ErrNotExist) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, transfer.ErrNoSource) || errors.Is(err, errOtherFile)
 }

@@ -11,11 +11,15 @@ import (
 
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/report"
+	"billdrop/ingest/transfer"
 )
 
-// Import sees one local file through the same life as a claimed one; in, if not nil, is read instead (standard
-// input). The file stays where it is; its reports go to out, or beside it. An import that an earlier run did not
-// finish, of the same content with the same destination, is gone on with. The summary of a file that came to no end is zero.
+// Import takes one local file through the same life as a claimed one. If in is not nil, it
+// is read instead (standard input). The file stays where it is. Its reports go to the
+// directory out, or beside it.
+//
+// An unfinished import of the same file, with the same content and the same out, is
+// resumed. The summary is zero when the file did not come to its end.
 func (w *Worker) Import(ctx context.Context, feed *Feed, path string, in io.Reader, out string) (report.Summary, error) {
 	if err := w.spool.sweep(ctx, w.Ledger); err != nil {
 		return report.Summary{}, err
@@ -24,7 +28,10 @@ func (w *Worker) Import(ctx context.Context, feed *Feed, path string, in io.Read
 		ID: newID(time.Now()), Feed: feed.Name, Scope: feed.Lane.Scope(), Origin: ledger.FromLocal,
 		Name: "stdin", State: ledger.Spooled, Received: time.Now(), Started: time.Now(),
 	}
-	fetch := func(_ context.Context, dst io.Writer) (int64, error) { return io.Copy(dst, in) }
+	fetch := func(_ context.Context, dst io.Writer) error {
+		_, err := io.Copy(dst, in)
+		return err
+	}
 	if in == nil {
 		abs, err := filepath.Abs(path)
 		if err != nil {
@@ -35,7 +42,7 @@ func (w *Worker) Import(ctx context.Context, feed *Feed, path string, in io.Read
 			return report.Summary{}, fmt.Errorf("import: %w", err)
 		}
 		f.Name, f.Path, f.ModTime = filepath.Base(abs), abs, info.ModTime()
-		fetch = (&localPlace{file: f}).fetch
+		fetch = fetching(transfer.Local{}, f)
 		if out == "" {
 			out = filepath.Dir(abs)
 		}
@@ -44,14 +51,15 @@ func (w *Worker) Import(ctx context.Context, feed *Feed, path string, in io.Read
 	if f.Results, err = filepath.Abs(out); err != nil {
 		return report.Summary{}, fmt.Errorf("import %s: %w", path, err)
 	}
-	if err := writable(f.Results); err != nil {
-		return report.Summary{}, fmt.Errorf("%w: its reports cannot be written to %s (%w): name another directory with --out", ErrNotApplicable, f.Results, err)
+	if err := checkWritable(f.Results); err != nil {
+		return report.Summary{}, notApplicable("name another directory with --out", "its reports cannot be written to %s (%w)", f.Results, err)
 	}
-	// A file that cannot be read leaves nothing behind: it enters the ledger with its copy in the spool.
+	// The copy comes first, so that a file that cannot be read leaves nothing in the
+	// ledger.
 	if f.SHA256, f.Size, err = w.spool.take(ctx, f.ID, feed.Format.MaxFileSize, fetch); err != nil {
 		return report.Summary{}, fmt.Errorf("import %s: %w", path, err)
 	}
-	j, err := w.begun(ctx, feed, f)
+	j, err := w.findOrAdd(ctx, feed, f)
 	if err != nil {
 		return report.Summary{}, err
 	}
@@ -61,8 +69,9 @@ func (w *Worker) Import(ctx context.Context, feed *Feed, path string, in io.Read
 	return *j.summary, nil
 }
 
-// begun enters an import into the ledger, or finds the unfinished one that it repeats.
-func (w *Worker) begun(ctx context.Context, feed *Feed, f *ledger.File) (*job, error) {
+// findOrAdd returns the job of the unfinished import that f repeats, or records f as a new
+// one.
+func (w *Worker) findOrAdd(ctx context.Context, feed *Feed, f *ledger.File) (*job, error) {
 	earlier, err := w.Ledger.Files(ctx, ledger.Query{Feed: feed.Name, SHA256: f.SHA256, Unfinished: true})
 	if err != nil {
 		return nil, err
@@ -72,19 +81,20 @@ func (w *Worker) begun(ctx context.Context, feed *Feed, f *ledger.File) (*job, e
 			if err := w.spool.remove(f.ID); err != nil {
 				return nil, err
 			}
-			return w.newJob(feed, e, &localPlace{file: e}), nil
+			return w.newJob(feed, e, localPlace(e)), nil
 		}
 	}
-	j := w.newJob(feed, f, &localPlace{file: f})
+	j := w.newJob(feed, f, localPlace(f))
 	f.State = ledger.Claimed
 	if err := w.Ledger.AddFile(ctx, f); err != nil {
 		return nil, errors.Join(fmt.Errorf("record import of %s: %w", f.Name, err), w.spool.remove(f.ID))
 	}
-	return j, j.name(ctx, ledger.Spooled)
+	return j, j.chooseStem(ctx, ledger.Spooled)
 }
 
-// writable makes sure that files can be made in a directory, which is created where missing.
-func writable(dir string) error {
+// checkWritable creates a directory where missing, and returns an error if no file can be
+// created in it.
+func checkWritable(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}

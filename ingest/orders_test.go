@@ -101,7 +101,7 @@ func TestReject(t *testing.T) {
 		}
 		w.checkRejected(t)
 		for _, again := range []Order{OrderReject, OrderApprove} {
-			if _, err := worker.again(t.Context(), again, id); !errors.Is(err, ErrNotApplicable) {
+			if _, err := worker.carryOut(t.Context(), again, id); !errors.Is(err, ErrNotApplicable) {
 				t.Errorf("%s once more: %v", again, err)
 			}
 		}
@@ -117,7 +117,8 @@ func TestReject(t *testing.T) {
 	})
 }
 
-// A rejection that is killed at any step is finished by the next run. One that was not recorded is given anew.
+// A rejection that is killed at any step is finished by the next run. One that was not
+// recorded is given anew.
 func TestRejectCrash(t *testing.T) {
 	crashes := 0
 	for seed := uint64(1); seed <= 60; seed++ {
@@ -151,13 +152,13 @@ func TestRejectCrash(t *testing.T) {
 	}
 }
 
-// A file is rejected whatever is left of it: it was taken out of processing/, changed there, or is gone altogether, or the
-// feed's format is another one.
+// A file is rejected whatever is left of it: it was taken out of processing/, changed
+// there, or is gone altogether, or the feed's format is another one.
 func TestRejectWhatIsLeft(t *testing.T) {
 	for _, c := range []struct {
 		name     string
 		spoil    func(w *world, id string, feed *Feed)
-		rejected string // what is on the shelf then
+		rejected string // what rests in rejected/ then
 		rows     int
 	}{
 		{"taken out of processing", func(w *world, _ string, _ *Feed) { delete(w.files.files, "/processing/a.csv") }, "[a-STEM.csv]", 10},
@@ -196,7 +197,8 @@ func TestRejectWhatIsLeft(t *testing.T) {
 	}
 }
 
-// Orders that were left while somebody else had the ledger are carried out by the next poll, whenever it dies.
+// Orders that were left while another process held the ledger are carried out by the next
+// poll, wherever that dies.
 func TestOrders(t *testing.T) {
 	for _, o := range []Order{OrderApprove, OrderReject, OrderRetry} {
 		t.Run(string(o), func(t *testing.T) {
@@ -338,7 +340,8 @@ func (l *logged) String() string {
 	return l.lines.String()
 }
 
-// A worker that polls takes orders up by itself, and drops those that do not apply with a warning. Told both, it rejects.
+// A worker that polls takes orders up by itself, and drops those that do not apply with a
+// warning. Told both, it rejects.
 func TestOrdersToARunningWorker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, id := heldWorld(t, 1)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 
 	"billdrop/ingest/billfile"
 	"billdrop/ingest/ledger"
@@ -14,12 +15,12 @@ import (
 
 // publish writes the reports and puts them in place, the summary last.
 func (j *job) publish(ctx context.Context) error {
-	// The counters of requests are kept by the ledger, not by this copy of the record.
+	// The ledger counts requests in its record of the file, not in this copy of it.
 	f, err := j.Ledger.File(ctx, j.file.ID)
 	if err != nil {
 		return err
 	}
-	*j.file = *f // its place shares it
+	j.file = f
 	names := report.NamesOf(f.Stem)
 	var totals ledger.Totals
 	if f.RowsRead {
@@ -28,14 +29,15 @@ func (j *job) publish(ctx context.Context) error {
 		}
 	}
 	s := report.Summarize(f, totals)
-	if err := j.place.publish(ctx, names.Summary, bytes.NewReader(s.Bytes())); err != nil {
+	if err := j.place.Publish(ctx, names.Summary, bytes.NewReader(s.Bytes())); err != nil {
 		return err
 	}
 	j.summary = &s
 	return j.advance(ctx, ledger.Published)
 }
 
-// publishRows publishes results and rejects, if they balance.
+// publishRows publishes results and rejects. They must agree with the ledger's sums and
+// with the lines of the file.
 func (j *job) publishRows(ctx context.Context, names report.Names) (ledger.Totals, error) {
 	totals, err := ledger.SumsOf(ctx, j.Ledger, j.file)
 	if err != nil {
@@ -54,21 +56,21 @@ func (j *job) publishRows(ctx context.Context, names report.Names) (ledger.Total
 		return totals, fmt.Errorf("read results: %w", err)
 	}
 	defer results.Close()
-	if err := j.place.publish(ctx, names.Results, results); err != nil {
+	if err := j.place.Publish(ctx, names.Results, results); err != nil {
 		return totals, err
 	}
 	if j.tally.Attention == 0 {
-		return totals, j.place.withdraw(ctx, names.Rejects)
+		return totals, j.place.Withdraw(ctx, names.Rejects)
 	}
 	rejects, err := os.Open(j.spool.report(j.file.ID, "rejects"))
 	if err != nil {
 		return totals, fmt.Errorf("read rejects: %w", err)
 	}
 	defer rejects.Close()
-	return totals, j.place.publish(ctx, names.Rejects, rejects)
+	return totals, j.place.Publish(ctx, names.Rejects, rejects)
 }
 
-// compose writes results and rejects beside the spooled copy, from the outcomes that are recorded. All rows have theirs.
+// compose writes results and rejects beside the spooled copy. All rows have their outcome.
 func (j *job) compose(ctx context.Context) error {
 	results, err := os.OpenFile(j.spool.report(j.file.ID, "results"), os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
 	if err != nil {
@@ -95,3 +97,38 @@ func (j *job) compose(ctx context.Context) error {
 	j.tally = &tally
 	return nil
 }
+
+// outcomesPage is how many outcomes are read from the ledger at a time.
+const outcomesPage = 1024
+
+// outcomesAhead fetches pages of outcomes, each while the one before it is used. One
+// goroutine uses it, and calls wait at the end.
+type outcomesAhead struct {
+	fetch func(from int) ([]ledger.Outcome, error)
+	from  int // where the next page begins
+	next  *fetchedPage
+	wg    sync.WaitGroup
+}
+
+type fetchedPage struct {
+	outcomes []ledger.Outcome
+	err      error
+}
+
+// page returns a page of the outcomes with from <= Row, as fetch does.
+func (a *outcomesAhead) page(from int) ([]ledger.Outcome, error) {
+	a.wg.Wait()
+	p := a.next
+	if p == nil || a.from != from || p.err != nil {
+		p = &fetchedPage{}
+		p.outcomes, p.err = a.fetch(from)
+	}
+	if n := len(p.outcomes); n > 0 && p.err == nil {
+		a.from, a.next = p.outcomes[n-1].Row+1, &fetchedPage{}
+		a.wg.Go(func() { a.next.outcomes, a.next.err = a.fetch(a.from) })
+	}
+	return p.outcomes, p.err
+}
+
+// wait waits for the fetch under way, if there is one.
+func (a *outcomesAhead) wait() { a.wg.Wait() }

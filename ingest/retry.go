@@ -2,52 +2,47 @@ package ingest
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"path"
 	"slices"
 
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/report"
+	"billdrop/ingest/transfer"
 )
 
-var (
-	// ErrNothingToDo: no row of the file is failed or unknown.
-	ErrNothingToDo = errors.New("nothing to do")
-	// ErrNotApplicable: the command does not apply to the file in the state it is in. The text says why.
-	ErrNotApplicable = errors.New("not possible for this file")
-)
-
-// Retry sends the rows of a finished file again that ended as failed or unknown, and publishes its reports anew under the
-// same names. The file is read again from where it rests, and taken only if it is the same, byte for byte.
-// A retry that is cut short is gone on with like any other file. Errors wrap ErrNothingToDo, ErrNotApplicable and
-// ledger.ErrNotFound, when nothing was touched, and what Poll's errors do.
+// Retry sends the failed and unknown rows of a finished file again, and publishes its
+// reports anew under the same names. The file is read again from where it rests, and only
+// if it has the same hash.
+//
+// A retry that is cut short is resumed like any other file. Errors wrap ErrNothingToDo,
+// ErrNotApplicable or ledger.ErrNotFound when nothing was changed, and are else as Poll's.
 func (w *Worker) Retry(ctx context.Context, id string) (report.Summary, error) {
-	return w.again(ctx, OrderRetry, id)
+	return w.carryOut(ctx, OrderRetry, id)
 }
 
-// Reject gives a held file up: nothing of it is sent, its reports say so under the name that they have, and it goes to where
-// refused files rest. Cut short, it is gone on with like any other file. Errors are as Retry's.
+// Reject rejects a held file: nothing of it is sent, its reports say so under the same
+// names, and it moves to the rejected files. A rejection that is cut short is resumed like
+// any other file. Errors are as Retry's.
 func (w *Worker) Reject(ctx context.Context, id string) (report.Summary, error) {
-	return w.again(ctx, OrderReject, id)
+	return w.carryOut(ctx, OrderReject, id)
 }
 
-// again takes up a file that rests, and sees it to its end.
-func (w *Worker) again(ctx context.Context, o Order, id string) (report.Summary, error) {
+// carryOut applies an order to a file that rests, and takes the file to its end.
+func (w *Worker) carryOut(ctx context.Context, o Order, id string) (report.Summary, error) {
 	f, feed, err := w.fileOf(ctx, id)
 	if err != nil {
 		return report.Summary{}, err
 	}
-	if err := o.fits(ctx, w.Ledger, f); err != nil {
+	if err := o.check(ctx, w.Ledger, f); err != nil {
 		return report.Summary{}, err
 	}
-	p, done, err := w.placeOf(ctx, feed, f)
+	place, done, err := w.reach(ctx, feed, f)
 	if err != nil {
 		return report.Summary{}, err
 	}
 	defer done()
-	j := w.newJob(feed, f, p)
-	if err = j.obey(ctx, o); err == nil {
+	j := w.newJob(feed, f, place)
+	if err = j.apply(ctx, o); err == nil {
 		err = j.live(ctx)
 	}
 	if err != nil {
@@ -56,8 +51,8 @@ func (w *Worker) again(ctx context.Context, o Order, id string) (report.Summary,
 	return *j.summary, nil
 }
 
-// retriable tells why a file cannot be retried; nil when it can.
-func retriable(ctx context.Context, led ledger.Ledger, f *ledger.File) error {
+// checkRetry returns why a file cannot be retried; nil when it can.
+func checkRetry(ctx context.Context, led ledger.Ledger, f *ledger.File) error {
 	totals, err := led.Totals(ctx, f.ID)
 	if err != nil {
 		return err
@@ -65,13 +60,13 @@ func retriable(ctx context.Context, led ledger.Ledger, f *ledger.File) error {
 	switch {
 	case f.State == ledger.Sending && f.Retried > 0: // an earlier retry did not come to its end
 	case f.State == ledger.Held:
-		return fmt.Errorf("%w: %s is held, and nothing of it was sent; run: billdrop approve %s", ErrNotApplicable, f.ID, f.ID)
+		return notApplicable("run: billdrop approve "+f.ID, "%s is held, and nothing of it was sent", f.ID)
 	case f.State != ledger.Done:
-		return fmt.Errorf("%w: %s is not finished yet (%s); the next run goes on with it", ErrNotApplicable, f.ID, f.State)
+		return notApplicable("the next run resumes it", "%s is not finished yet (%s)", f.ID, f.State)
 	case totals.Rows[ledger.Failed]+totals.Rows[ledger.Unknown] == 0:
 		return fmt.Errorf("%w: no row of file %s is failed or unknown", ErrNothingToDo, f.ID)
 	case f.Origin == ledger.FromLocal && f.Path == "":
-		return fmt.Errorf("%w: %s came from standard input and is not kept; import it once more, rows that are there already are not sent again", ErrNotApplicable, f.ID)
+		return notApplicable("import it once more: rows that have their bill are not sent again", "%s came from standard input and is not kept", f.ID)
 	}
 	return nil
 }
@@ -81,11 +76,11 @@ func (j *job) reopen(ctx context.Context) error {
 	if j.file.State == ledger.Sending {
 		return nil
 	}
-	// The copy comes first: a file that is not there any more stays finished.
+	// The copy comes first, so that a file that is gone stays finished.
 	j.file.State = ledger.Sending
 	err := j.sameFormat()
 	if err == nil {
-		err = j.respool(ctx)
+		err = j.ensureSpooled(ctx)
 	}
 	j.file.State = ledger.Done
 	if err != nil {
@@ -95,13 +90,14 @@ func (j *job) reopen(ctx context.Context) error {
 	return j.advance(ctx, ledger.Sending)
 }
 
-// Approve releases a held file: the next run sends it, over its limits or not. ErrNotApplicable when it is not held.
+// Approve releases a held file: the next run sends it, whether it exceeds its limits or
+// not. ErrNotApplicable when it is not held.
 func Approve(ctx context.Context, led ledger.Ledger, id string) (*ledger.File, error) {
 	f, err := led.File(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	if err := OrderApprove.fits(ctx, led, f); err != nil {
+	if err := OrderApprove.check(ctx, led, f); err != nil {
 		return nil, err
 	}
 	return f, approve(ctx, led, f)
@@ -115,7 +111,7 @@ func approve(ctx context.Context, led ledger.Ledger, f *ledger.File) error {
 	return nil
 }
 
-// fileOf finds a file and the feed that it came in by.
+// fileOf returns a file and the feed that it came from.
 func (w *Worker) fileOf(ctx context.Context, id string) (*ledger.File, *Feed, error) {
 	f, err := w.Ledger.File(ctx, id)
 	if err != nil {
@@ -123,29 +119,26 @@ func (w *Worker) fileOf(ctx context.Context, id string) (*ledger.File, *Feed, er
 	}
 	i := slices.IndexFunc(w.Feeds, func(feed *Feed) bool { return feed.Name == f.Feed })
 	if i < 0 {
-		return nil, nil, fmt.Errorf("%w: %s came in by feed %q, which the configuration does not have any more: put it back", ErrNotApplicable, id, f.Feed)
+		return nil, nil, notApplicable("put the feed back", "%s came from feed %q, which is no longer in the configuration", id, f.Feed)
 	}
 	if scope := w.Feeds[i].Lane.Scope(); scope != f.Scope {
-		return nil, nil, fmt.Errorf("%w: %s was sent for merchant %s in %s mode, the feed is now for %s in %s mode: put merchant and key back",
-			ErrNotApplicable, id, f.Scope.Merchant, f.Scope.Mode, scope.Merchant, scope.Mode)
+		return nil, nil, notApplicable("put merchant and key back", "%s was sent for merchant %s in %s mode, the feed is now for %s in %s mode",
+			id, f.Scope.Merchant, f.Scope.Mode, scope.Merchant, scope.Mode)
 	}
 	return f, w.Feeds[i], nil
 }
 
-// placeOf reaches the place of a file; done lets go of it.
-func (w *Worker) placeOf(ctx context.Context, feed *Feed, f *ledger.File) (p place, done func(), err error) {
+// reach connects to the place of a file; done ends the connection.
+func (w *Worker) reach(ctx context.Context, feed *Feed, f *ledger.File) (p transfer.Place, done func(), err error) {
 	if f.Origin == ledger.FromLocal {
-		return &localPlace{file: f}, func() {}, nil
+		return localPlace(f), func() {}, nil
 	}
 	if feed.Connect == nil {
-		return nil, nil, fmt.Errorf("%w: %s came from an SFTP inbox, and the configuration has no sftp section any more: put it back", ErrNotApplicable, f.ID)
+		return nil, nil, notApplicable("put the section back", "%s came from an SFTP inbox, and the configuration no longer has an sftp section", f.ID)
 	}
 	remote, err := feed.Connect(ctx)
 	if err != nil {
 		return nil, nil, fmt.Errorf("feed %s: %w", feed.Name, err)
 	}
-	return &remotePlace{remote: remote, dirs: feed.Dirs, marker: feed.Watch.Marker, file: f}, func() { remote.Close() }, nil
+	return serverPlace(feed, remote), func() { remote.Close() }, nil
 }
-
-// shelved reports whether a remote file rests on a shelf already.
-func shelved(f *ledger.File, d Dirs) bool { return path.Dir(f.Path) == shelfFor(f, d) }

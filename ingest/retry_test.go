@@ -10,26 +10,10 @@ import (
 
 	"billdrop/client/emulator"
 	"billdrop/ingest/ledger"
-	"billdrop/ingest/report"
 )
 
-// alive is a process that nothing kills.
-func alive() *process { return &process{steps: make(map[string]int)} }
-
-func statusOf(t *testing.T, w *world, name, content string) map[string]string {
-	t.Helper()
-	rows, err := w.results(report.NamesOf(report.Stem(name, sha256Hex(content), 1)).Results)
-	if err != nil {
-		t.Fatal(err)
-	}
-	statuses := make(map[string]string)
-	for _, r := range rows {
-		statuses[r.reference] = r.status
-	}
-	return statuses
-}
-
-// Rows for which the API gave no answer, or only failures, are settled by a retry once it is well again, under every kind of loss.
+// Rows for which the API gave no answer, or only failures, are settled by a retry once it
+// is well again, under every kind of loss.
 func TestRetrySettles(t *testing.T) {
 	for _, applied := range []bool{false, true} {
 		t.Run(fmt.Sprint("applied ", applied), func(t *testing.T) {
@@ -127,7 +111,8 @@ func TestRetryCrash(t *testing.T) {
 	}
 }
 
-// An outage of ten minutes in the middle of 10,000 rows costs few requests and blames no row.
+// An outage of ten minutes in the middle of 10,000 rows costs few requests and blames no
+// row.
 func TestOutageMidFile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, simConfig{Seed: 1})

@@ -170,7 +170,8 @@ var brokenVariants = map[string]func(*ledgerAndAPI){
 	},
 }
 
-// TestSimulatorSees proves that the simulator would notice: each wrong program is caught within a few seeds.
+// TestSimulatorSees proves that the simulator would notice: each wrong program is caught
+// within a few seeds.
 func TestSimulatorSees(t *testing.T) {
 	for name, broken := range brokenVariants {
 		t.Run(name, func(t *testing.T) {

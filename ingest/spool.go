@@ -19,13 +19,13 @@ import (
 	"billdrop/ingest/ledger"
 )
 
-// spool is the local directory with the copies that are read: of every file one, from its claim until it is shelved. A
-// copy under its final name is whole and synced.
+// spool is the local directory of the copies that are read, one a file, from its claim
+// until it is archived. A copy under its final name is whole and synced.
 type spool struct{ dir string }
 
 func (s spool) path(id string) string { return filepath.Join(s.dir, id+".csv") }
 
-// report is the path of a report in the making.
+// report is the path of a report that is not published yet.
 func (s spool) report(id, kind string) string { return filepath.Join(s.dir, id+"."+kind+".part") }
 
 func (s spool) open(id string) (*os.File, error) { return os.Open(s.path(id)) }
@@ -39,9 +39,10 @@ func (s spool) remove(id string) error {
 	return nil
 }
 
-// take spools what fetch writes: under a temporary name, synced, renamed. Of a file larger than limit (bytes;
-// 0 = none) only size and hash are taken.
-func (s spool) take(ctx context.Context, id string, limit int64, fetch func(context.Context, io.Writer) (int64, error)) (sum string, size int64, err error) {
+// take spools what fetch writes, and returns its SHA-256 (hex) and size. The copy is
+// written under a temporary name, synced and renamed. A file larger than limit (bytes; 0 =
+// none) is not kept.
+func (s spool) take(ctx context.Context, id string, limit int64, fetch func(context.Context, io.Writer) error) (sum string, size int64, err error) {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return "", 0, fmt.Errorf("spool: %w", err)
 	}
@@ -49,8 +50,7 @@ func (s spool) take(ctx context.Context, id string, limit int64, fetch func(cont
 	w := &spoolWriter{hash: sha256.New(), limit: limit}
 	err = durable.Write(temporary, func(file io.Writer) error {
 		w.file = file
-		_, err := fetch(ctx, w)
-		return err
+		return fetch(ctx, w)
 	})
 	switch {
 	case w.err != nil:
@@ -91,12 +91,12 @@ func (w *spoolWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// orphanAge is how old a spooled copy has to be that no ledger knows, before it is taken for what a killed import
-// left behind rather than for one that is being made.
+// orphanAge is the least age of a copy that is not in the ledger and is removed: a killed
+// import left it. A younger one may be the copy of an import that has just begun.
 const orphanAge = 24 * time.Hour
 
-// sweep clears what a crash between a file's end and the removal of its copy left: copies hold people's data, and
-// are not to outlive their file.
+// sweep removes the copies that a crash between the end of their file and their removal
+// left. Copies hold personal data, so they do not outlive their file.
 func (s spool) sweep(ctx context.Context, led ledger.Ledger) error {
 	entries, err := os.ReadDir(s.dir)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -15,27 +15,28 @@ import (
 	"billdrop/ingest/ledger/ledgertest"
 )
 
-func fetching(content string) func(context.Context, io.Writer) (int64, error) {
-	return func(_ context.Context, w io.Writer) (int64, error) {
-		return io.Copy(w, strings.NewReader(content))
+func writing(content string) func(context.Context, io.Writer) error {
+	return func(_ context.Context, w io.Writer) error {
+		_, err := io.WriteString(w, content)
+		return err
 	}
 }
 
-// A full disk stops the run with a message that says what to do, leaves nothing behind, and the next try goes on.
+// A full disk stops the run with a hint, and leaves nothing behind. The next try succeeds.
 func TestSpoolFullDisk(t *testing.T) {
 	s := spool{t.TempDir()}
 	// The device that is always full stands in for the disk.
 	if err := os.Symlink("/dev/full", s.path("x")+".part"); err != nil {
 		t.Fatal(err)
 	}
-	_, _, err := s.take(t.Context(), "x", 0, fetching("a bill file"))
+	_, _, err := s.take(t.Context(), "x", 0, writing("a bill file"))
 	if !errors.Is(err, delivery.ErrStopped) || adviceOn(err) != "free some space" {
 		t.Errorf("err = %v", err)
 	}
 	if left, _ := os.ReadDir(s.dir); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
 	}
-	sum, size, err := s.take(t.Context(), "x", 0, fetching("a bill file"))
+	sum, size, err := s.take(t.Context(), "x", 0, writing("a bill file"))
 	if err != nil || size != 11 || sum != sha256Hex("a bill file") {
 		t.Errorf("with room again: %s, %d, %v", sum, size, err)
 	}
@@ -47,7 +48,7 @@ func TestSpoolFullDisk(t *testing.T) {
 // Of a file over the limit only size and hash are taken.
 func TestSpoolOverLimit(t *testing.T) {
 	s := spool{t.TempDir()}
-	sum, size, err := s.take(t.Context(), "x", 4, fetching("a bill file"))
+	sum, size, err := s.take(t.Context(), "x", 4, writing("a bill file"))
 	if err != nil || size != 11 || sum != sha256Hex("a bill file") {
 		t.Errorf("%s, %d, %v", sum, size, err)
 	}
@@ -56,7 +57,8 @@ func TestSpoolOverLimit(t *testing.T) {
 	}
 }
 
-// Copies of people's data go with their file, also after a crash; those of files under way stay, and so does what is none of ours.
+// Copies of people's data go with their file, also after a crash; those of files under way
+// stay, and so does what is none of ours.
 func TestSpoolSweep(t *testing.T) {
 	s, led := spool{t.TempDir()}, ledgertest.NewMemory()
 	for id, state := range map[string]ledger.FileState{"done": ledger.Done, "sending": ledger.Sending, "dropped": ledger.Dropped} {

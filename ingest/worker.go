@@ -1,5 +1,8 @@
-// Package ingest is the worker: it claims bill files, sees each through its life in durable order, and fans
-// its rows out to the Billing API so that every row becomes exactly one bill.
+// Package ingest is the worker: it claims bill files, and takes each through its life in
+// durable order, until every row is exactly one bill and the file rests with its reports.
+//
+// Its rooms: transfer moves files and reports, billfile reads them, delivery turns rows
+// into bills, watch finds what the operator should know of an inbox.
 package ingest
 
 import (
@@ -7,7 +10,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
-	"io"
 	"log/slog"
 	"sync"
 	"time"
@@ -17,23 +19,12 @@ import (
 	"billdrop/ingest/inbox"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/report"
+	"billdrop/ingest/transfer"
+	"billdrop/ingest/watch"
 )
 
-// Remote is one logged-in SFTP account. *inbox.Account is one; its documentation is the contract.
-type Remote interface {
-	List(ctx context.Context, dir string) ([]inbox.Entry, error)
-	Lstat(ctx context.Context, path string) (inbox.Entry, error)
-	Rename(ctx context.Context, from, to string) error
-	Fetch(ctx context.Context, path string, w io.Writer) (int64, error)
-	Publish(ctx context.Context, dir, name string, content io.ReadSeeker) error
-	Remove(ctx context.Context, path string) error
-	Close() error
-}
-
-// Dirs are a feed's remote directories.
-type Dirs struct{ Inbox, Processing, Archive, Rejected, Results string }
-
-// Hold are the limits over which a file waits for a person. Zero fields: no limit (MaxInvalidPercent: 100).
+// Hold are the limits above which a file waits for the operator. Zero fields: no limit
+// (MaxInvalidPercent: 100).
 type Hold struct {
 	MaxInvalidPercent int
 	MaxRows           int
@@ -44,27 +35,28 @@ type Hold struct {
 type Feed struct {
 	Name          string
 	Lane          *delivery.Lane
-	Connect       func(context.Context) (Remote, error) // nil: the feed only imports
-	Dirs          Dirs
+	Connect       func(context.Context) (transfer.Remote, error) // nil: the feed only imports
+	Dirs          transfer.Dirs
 	Watch         inbox.Watch // pattern, ignore, settle, marker
 	Format        billfile.Format
 	RejectInvalid bool // on_invalid: reject
 	Hold          Hold
-	Expect        *Expect // nil: no file is expected
+	Expect        *watch.Expect // nil: no file is expected
 }
 
-// Progress hears how far the rows of a file are. Methods are called concurrently and must not block.
+// Progress is called as the rows of a file are done. Methods are called concurrently and
+// must not block.
 type Progress interface {
 	FileStarted(Started)
 	RowDone(id string, status ledger.Status)
 	FileFinished(id string, s report.Summary)
 }
 
-// Started is a file whose rows are about to be gone through.
+// Started is a file whose rows are about to be sent.
 type Started struct {
 	ID, Name, Feed string
 	Rows           int
-	Done           map[ledger.Status]int // rows that have their outcome from an earlier run; not to be changed
+	Done           map[ledger.Status]int // rows that have their outcome from an earlier run; do not change it
 }
 
 // Options is what a Worker needs; Progress and Finished may be nil.
@@ -74,36 +66,50 @@ type Options struct {
 	Feeds    []*Feed
 	Log      *slog.Logger
 	Progress Progress
-	// Finished hears of each file that has come to its end, or is held, once its reports are in place; s is what its
-	// summary.json says. A crash in that very moment may keep it from hearing. It is called concurrently and must not block.
+	// Finished is called for each file that ends or is held, once its reports are in place.
+	// s is its summary.json. After a crash at that moment it may not be called. It is
+	// called concurrently and must not block.
 	Finished func(s report.Summary)
 	Version  string
 }
 
-// Worker sees bill files through their lives. Poll and Import may be called concurrently, but a Worker has
-// its ledger and its spool to itself.
+// Worker takes bill files through their lives. Poll and Import may be called concurrently,
+// but no other Worker may use its ledger or its spool.
 type Worker struct {
 	Options
 	spool    spool
 	runID    string
 	settlers map[string]*inbox.Settler // by feed
 	claims   sync.Mutex                // held while a name in processing/ is chosen and recorded
-	inboxes  *board
+	inboxes  *watch.Board
 }
 
-// New makes a Worker. It touches nothing yet.
+// New makes a Worker. It reads and writes nothing yet.
 func New(o Options) (*Worker, error) {
 	if o.Ledger == nil || o.Spool == "" || o.Log == nil {
 		return nil, errors.New("a worker needs a ledger, a spool directory and a log")
 	}
-	w := &Worker{Options: o, spool: spool{o.Spool}, runID: newID(time.Now()), settlers: make(map[string]*inbox.Settler), inboxes: newBoard(o.Feeds)}
-	for _, f := range o.Feeds {
-		w.settlers[f.Name] = inbox.NewSettler(f.Watch)
+	w := &Worker{Options: o, spool: spool{o.Spool}, runID: newID(time.Now()), settlers: make(map[string]*inbox.Settler)}
+	names := make([]string, len(o.Feeds))
+	for i, f := range o.Feeds {
+		w.settlers[f.Name], names[i] = inbox.NewSettler(f.Watch), f.Name
 	}
+	w.inboxes = watch.NewBoard(o.Log, names)
 	return w, nil
 }
 
-// newID makes an id for a file or a run: sortable by time, short enough to be typed, and unique by 32 random bits.
+// Inboxes returns what the latest look into each feed's inbox showed, in the order of
+// Options.Feeds. It may be called concurrently with all other methods.
+func (w *Worker) Inboxes() []watch.State {
+	states := make([]watch.State, len(w.Feeds))
+	for i, f := range w.Feeds {
+		states[i] = w.inboxes.State(f.Name)
+	}
+	return states
+}
+
+// newID makes an id of a file or a run: sortable by time, short enough to be typed, and
+// unique by 32 random bits.
 func newID(now time.Time) string {
 	var b [4]byte
 	rand.Read(b[:])

@@ -33,6 +33,7 @@ func TestArrowsPointOneWay(t *testing.T) {
 		{"billdrop/client/emulator", []string{"cmd"}},
 		{"billdrop/ingest/inbox/sftpserver", []string{"cmd", "ingest/inbox/sftpserver"}},
 		{"billdrop/ingest/ledger/sqlite", []string{"cmd"}},
+		{"billdrop/ingest/preview", []string{"cmd"}},
 	}
 	rooms := map[string][]string{ // directory, and those below it → what of this module it may import
 		"client":          nil,
@@ -40,11 +41,15 @@ func TestArrowsPointOneWay(t *testing.T) {
 		"ingest/billfile": nil,
 		"ingest/durable":  nil,
 		"ingest/delivery": {"billdrop/ingest/billfile", "billdrop/ingest/ledger", "billdrop/ingest/report", "billdrop/client"},
+		"ingest/transfer": {"billdrop/ingest/durable", "billdrop/ingest/inbox"},
+		"ingest/watch":    {"billdrop/ingest/inbox", "billdrop/ingest/ledger"},
 		"ingest/ledger":   {"billdrop/ingest/ledger", "billdrop/ingest/durable"},
 		"ingest/inbox":    {"billdrop/ingest/inbox"},
 		"ingest/report":   {"billdrop/ingest/billfile", "billdrop/ingest/ledger"},
-		"ingest":          {"billdrop/ingest", "billdrop/client"},
-		"cmd":             {"billdrop"},
+		"ingest": {"billdrop/ingest/billfile", "billdrop/ingest/delivery", "billdrop/ingest/durable", "billdrop/ingest/inbox",
+			"billdrop/ingest/ledger", "billdrop/ingest/report", "billdrop/ingest/transfer", "billdrop/ingest/watch"},
+		"ingest/preview": {"billdrop/ingest"},
+		"cmd":            {"billdrop"},
 
 		"cmd/billdrop/config":     {"billdrop/client", "billdrop/ingest/billfile", "billdrop/ingest/inbox"},
 		"cmd/billdrop/completion": nil,

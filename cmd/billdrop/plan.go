@@ -10,9 +10,9 @@ import (
 	"billdrop/cmd/billdrop/config"
 	"billdrop/cmd/billdrop/console"
 	"billdrop/cmd/billdrop/describe"
-	"billdrop/ingest"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/ledger/sqlite"
+	"billdrop/ingest/preview"
 )
 
 type planCmd struct {
@@ -53,7 +53,7 @@ func (c *planCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return usageError{err}
 	}
-	o := ingest.PlanOptions{Feed: buildFeed(feed, lane), MaxProblems: c.MaxProblems}
+	o := preview.PlanOptions{Feed: buildFeed(feed, lane), MaxProblems: c.MaxProblems}
 	led, err := sqlite.OpenReadOnly(ctx, conf.LedgerPath())
 	switch {
 	case errors.Is(err, ledger.ErrNotFound):
@@ -77,20 +77,20 @@ func (c *planCmd) Run(ctx context.Context, s *session) error {
 		}
 		return strings.Join(texts, "\n")
 	})
-	if err == nil && slices.ContainsFunc(planned, func(p ingest.Planned) bool { return p.Attention() }) {
+	if err == nil && slices.ContainsFunc(planned, func(p preview.Planned) bool { return p.Attention() }) {
 		return errAttention
 	}
 	return err
 }
 
-func (c *planCmd) plan(ctx context.Context, s *session, o ingest.PlanOptions) ([]ingest.Planned, error) {
+func (c *planCmd) plan(ctx context.Context, s *session, o preview.PlanOptions) ([]preview.Planned, error) {
 	bar := console.NewProgress(s.screen, s.log, !s.NoProgress)
 	defer bar.Close()
 	o.Progress = bar
-	planned := make([]ingest.Planned, 0, len(c.Files))
+	planned := make([]preview.Planned, 0, len(c.Files))
 	for _, path := range c.Files {
 		o.Path, o.In = path, s.input(path)
-		p, err := ingest.Plan(ctx, o)
+		p, err := preview.Plan(ctx, o)
 		if err != nil {
 			return nil, err
 		}

@@ -7,9 +7,9 @@ import (
 
 	"billdrop/cmd/billdrop/config"
 	"billdrop/cmd/billdrop/describe"
-	"billdrop/ingest"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/report"
+	"billdrop/ingest/watch"
 )
 
 type statusCmd struct {
@@ -115,7 +115,7 @@ func (c *statusCmd) missing(ctx context.Context, s *session, led ledger.Ledger, 
 		if c.Feed != "" && c.Feed != f.Name {
 			continue
 		}
-		m, err := ingest.FindMissing(ctx, led, f.Name, buildExpect(f), time.Now())
+		m, err := watch.FindOverdue(ctx, led, f.Name, buildExpect(f), time.Now())
 		if err != nil {
 			return nil, err
 		}

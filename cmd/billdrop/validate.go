@@ -10,8 +10,8 @@ import (
 
 	"billdrop/cmd/billdrop/config"
 	"billdrop/cmd/billdrop/describe"
-	"billdrop/ingest"
 	"billdrop/ingest/billfile"
+	"billdrop/ingest/preview"
 )
 
 const (
@@ -57,9 +57,9 @@ func (c *validateCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	found := make([]ingest.Validation, 0, len(c.Files))
+	found := make([]preview.Validation, 0, len(c.Files))
 	for _, path := range c.Files {
-		v, err := ingest.Validate(ctx, ingest.Check{
+		v, err := preview.Validate(ctx, preview.Check{
 			Path: path, In: s.input(path), Format: buildFormat(feed), RejectInvalid: feed.OnInvalid == "reject",
 			Out: c.Out, MaxProblems: most, Version: buildVersion(),
 		})
@@ -71,13 +71,13 @@ func (c *validateCmd) Run(ctx context.Context, s *session) error {
 	if err := s.print(map[string]any{"files": found}, func() string { return c.text(found) }); err != nil {
 		return err
 	}
-	if slices.ContainsFunc(found, func(v ingest.Validation) bool { return v.Outcome != ingest.OutcomeValid }) {
+	if slices.ContainsFunc(found, func(v preview.Validation) bool { return v.Outcome != preview.OutcomeValid }) {
 		return errAttention
 	}
 	return nil
 }
 
-func (c *validateCmd) text(found []ingest.Validation) string {
+func (c *validateCmd) text(found []preview.Validation) string {
 	texts := make([]string, len(found))
 	for i := range found {
 		v := &found[i]

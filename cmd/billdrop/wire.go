@@ -20,6 +20,8 @@ import (
 	"billdrop/ingest/inbox"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/ledger/sqlite"
+	"billdrop/ingest/transfer"
+	"billdrop/ingest/watch"
 )
 
 // loadConfig finds and reads the configuration. Each of its errors is a usage error.
@@ -196,8 +198,8 @@ func readKey(s *session, c *config.Config, f *config.Feed) (key client.Key, from
 }
 
 // dialer logs in to the SFTP server each time it is called.
-func dialer(c config.SFTP) func(context.Context) (ingest.Remote, error) {
-	return func(ctx context.Context) (ingest.Remote, error) {
+func dialer(c config.SFTP) func(context.Context) (transfer.Remote, error) {
+	return func(ctx context.Context) (transfer.Remote, error) {
 		account, err := dial(ctx, &c)
 		if err != nil {
 			return nil, err // a nil *Account in the interface would not be nil
@@ -217,7 +219,7 @@ func buildFeed(f *config.Feed, lane *delivery.Lane) *ingest.Feed {
 	return &ingest.Feed{
 		Name:          f.Name,
 		Lane:          lane,
-		Dirs:          ingest.Dirs{Inbox: f.Inbox, Processing: f.Processing, Archive: f.Archive, Rejected: f.Rejected, Results: f.Results},
+		Dirs:          transfer.Dirs{Inbox: f.Inbox, Processing: f.Processing, Archive: f.Archive, Rejected: f.Rejected, Results: f.Results},
 		Watch:         inbox.Watch{Pattern: f.Pattern, Ignore: f.Ignore, Settle: f.Settle, Marker: f.Marker},
 		Format:        buildFormat(f),
 		RejectInvalid: f.OnInvalid == "reject",
@@ -228,13 +230,13 @@ func buildFeed(f *config.Feed, lane *delivery.Lane) *ingest.Feed {
 
 // buildExpect returns the file that a feed expects; nil if it expects none. The
 // configuration was checked.
-func buildExpect(f *config.Feed) *ingest.Expect {
+func buildExpect(f *config.Feed) *watch.Expect {
 	by, ok := f.Expect.Clock()
 	zone, err := f.Expect.Zone()
 	if !ok || err != nil {
 		return nil
 	}
-	return &ingest.Expect{Pattern: cmp.Or(f.Expect.Pattern, f.Pattern), By: by, Zone: zone, Days: f.Expect.Weekdays()}
+	return &watch.Expect{Pattern: cmp.Or(f.Expect.Pattern, f.Pattern), By: by, Zone: zone, Days: f.Expect.Weekdays()}
 }
 
 // buildFormat returns the format of a feed's files. The configuration was checked.

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"billdrop/ingest"
+	"billdrop/ingest/preview"
 )
 
 // maxProblems is the flag that bounds the lists of validate and plan.
@@ -15,7 +15,7 @@ const maxProblems = "--max-problems"
 
 // Validation describes what is wrong with a file: the number of problems of each code,
 // then the problems, by code. With few, only the first few of each code are listed.
-func Validation(v *ingest.Validation, few bool) string {
+func Validation(v *preview.Validation, few bool) string {
 	var b strings.Builder
 	switch {
 	case v.Code != "":
@@ -39,7 +39,7 @@ func Validation(v *ingest.Validation, few bool) string {
 	fmt.Fprintf(&b, "%s\n\n", t.Render())
 	shown := v.First
 	if !few {
-		shown = make(map[string][]ingest.FoundProblem)
+		shown = make(map[string][]preview.FoundProblem)
 		for _, p := range v.Problems {
 			shown[p.Code] = append(shown[p.Code], p)
 		}
@@ -65,7 +65,7 @@ func rowsAndSums(rows int, amounts map[string]int64) string {
 	return strings.Join(append([]string{Count(rows, "row")}, sums(amounts)...), ", ")
 }
 
-func problem(p ingest.FoundProblem) string {
+func problem(p preview.FoundProblem) string {
 	at := fmt.Sprintf("line %d", p.Line)
 	if p.Column != "" {
 		at += ", column " + p.Column
@@ -74,7 +74,7 @@ func problem(p ingest.FoundProblem) string {
 }
 
 // Plan describes what would become of a file: sums, then what would need attention.
-func Plan(p *ingest.Planned) string {
+func Plan(p *preview.Planned) string {
 	var b strings.Builder
 	if p.Code != "" {
 		fmt.Fprintf(&b, "%s: would be rejected (%s)\n  %s%s\n", p.File, p.Code, atLine(p.Line), p.Detail)
@@ -99,7 +99,7 @@ func Plan(p *ingest.Planned) string {
 
 // planned adds up a plan by what would become of the rows. The amounts of invalid rows
 // are not added, because some cannot be read.
-func planned(p *ingest.Planned) Sums {
+func planned(p *preview.Planned) Sums {
 	sums := Sums{Currencies: slices.Sorted(maps.Keys(p.Totals))}
 	for _, l := range []struct {
 		status, key string

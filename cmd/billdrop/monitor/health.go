@@ -8,8 +8,8 @@ import (
 	"sync"
 	"time"
 
-	"billdrop/ingest"
 	"billdrop/ingest/ledger"
+	"billdrop/ingest/watch"
 )
 
 // readyTimeout bounds how long /readyz waits for the ledger.
@@ -51,7 +51,7 @@ func (v *view) readyz(w http.ResponseWriter, r *http.Request) {
 
 // ready reports whether a feed works, and why. A first poll takes as long as the files that it
 // found, so a feed that sends rows counts as working.
-func (v *view) ready(s ingest.InboxState) (ok bool, why string) {
+func (v *view) ready(s watch.State) (ok bool, why string) {
 	switch {
 	case s.Failed != "":
 		return false, oneLine(s.Failed)
@@ -83,7 +83,7 @@ type goodPolls struct {
 
 // latest is when the latest good poll of the feed ended, as far as a call saw it; zero if none
 // did.
-func (g *goodPolls) latest(s ingest.InboxState) time.Time {
+func (g *goodPolls) latest(s watch.State) time.Time {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if s.Failed == "" && s.Polled.After(g.at[s.Feed]) {

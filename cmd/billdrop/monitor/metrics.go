@@ -8,9 +8,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
-	"billdrop/ingest"
 	"billdrop/ingest/delivery"
 	"billdrop/ingest/ledger"
+	"billdrop/ingest/watch"
 )
 
 // scrapeTimeout bounds how long a scrape waits for the ledger.
@@ -90,7 +90,7 @@ func feedDesc(name, help string, more ...string) *prometheus.Desc {
 }
 
 // remarkKinds are reported even if their number is 0.
-var remarkKinds = []string{ingest.RemarkMissing, ingest.RemarkStranger, ingest.RemarkUnsettled}
+var remarkKinds = []string{watch.Missing, watch.Stranger, watch.Unsettled}
 
 // Describe implements prometheus.Collector.
 func (v *view) Describe(to chan<- *prometheus.Desc) {
@@ -122,7 +122,7 @@ func (v *view) Collect(to chan<- prometheus.Metric) {
 		}
 		gauge(oldest, age.Seconds(), s.Feed)
 		kinds := countRemarks(s.Remarks)
-		gauge(missing, float64(kinds[ingest.RemarkMissing]), s.Feed)
+		gauge(missing, float64(kinds[watch.Missing]), s.Feed)
 		for kind, n := range kinds {
 			gauge(remarks, float64(n), s.Feed, kind)
 		}
@@ -167,7 +167,7 @@ func (v *view) lanes() []*delivery.Lane {
 }
 
 // countRemarks counts remarks by kind.
-func countRemarks(of []ingest.Remark) map[string]int {
+func countRemarks(of []watch.Remark) map[string]int {
 	kinds := make(map[string]int)
 	for _, kind := range remarkKinds {
 		kinds[kind] = 0

@@ -13,6 +13,7 @@ import (
 
 	"billdrop/ingest"
 	"billdrop/ingest/ledger"
+	"billdrop/ingest/watch"
 )
 
 // Monitor counts what a worker does, from before the worker exists. It may be used
@@ -39,7 +40,7 @@ type Site struct {
 
 // Worker is the part of *ingest.Worker that is shown.
 type Worker interface {
-	Inboxes() []ingest.InboxState
+	Inboxes() []watch.State
 }
 
 // view is a site with the state of its handlers.

@@ -24,6 +24,7 @@ import (
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/ledger/ledgertest"
 	"billdrop/ingest/report"
+	"billdrop/ingest/watch"
 )
 
 func TestSplitAddress(t *testing.T) {
@@ -169,9 +170,9 @@ func TestCountingCostsNoMemory(t *testing.T) {
 }
 
 // states is a worker with these inboxes.
-type states []ingest.InboxState
+type states []watch.State
 
-func (s states) Inboxes() []ingest.InboxState { return s }
+func (s states) Inboxes() []watch.State { return s }
 
 // noProgress ignores all progress.
 type noProgress struct{}
@@ -216,15 +217,15 @@ func TestReady(t *testing.T) {
 	now := time.Now()
 	for _, c := range []struct {
 		name  string
-		state ingest.InboxState
+		state watch.State
 		busy  bool
 		code  int
 		says  string
 	}{
-		{"nothing yet", ingest.InboxState{Feed: "bills"}, false, 503, "feed bills: its first poll has not ended yet\n"},
-		{"first poll is busy", ingest.InboxState{Feed: "bills"}, true, 200, "feed bills: ok, its first poll is busy with a file\n"},
-		{"good", ingest.InboxState{Feed: "bills", Polled: now}, false, 200, "feed bills: ok\n"},
-		{"failed", ingest.InboxState{Feed: "bills", Polled: now, Failed: "no such\ndirectory"}, false, 503, "feed bills: no such; directory\n"},
+		{"nothing yet", watch.State{Feed: "bills"}, false, 503, "feed bills: its first poll has not ended yet\n"},
+		{"first poll is busy", watch.State{Feed: "bills"}, true, 200, "feed bills: ok, its first poll is busy with a file\n"},
+		{"good", watch.State{Feed: "bills", Polled: now}, false, 200, "feed bills: ok\n"},
+		{"failed", watch.State{Feed: "bills", Polled: now, Failed: "no such\ndirectory"}, false, 503, "feed bills: no such; directory\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h, v := newSite(t, led, states{c.state})
@@ -309,7 +310,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 func TestInboxMetrics(t *testing.T) {
 	h, _ := newSite(t, ledgertest.NewMemory(), states{{
 		Feed: "bills", Polled: time.Now(), Waiting: 3, OldestWaiting: time.Now().Add(-time.Hour),
-		Remarks: []ingest.Remark{{Kind: "missing", Name: "a*.csv"}, {Kind: "stranger", Name: `"<script>`}, {Kind: "stranger", Name: "y"}},
+		Remarks: []watch.Remark{{Kind: "missing", Name: "a*.csv"}, {Kind: "stranger", Name: `"<script>`}, {Kind: "stranger", Name: "y"}},
 	}})
 	_, _, body := ask(t, h, "GET", "/metrics")
 	for _, line := range []string{

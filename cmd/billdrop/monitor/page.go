@@ -17,8 +17,8 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"billdrop/cmd/billdrop/describe"
-	"billdrop/ingest"
 	"billdrop/ingest/ledger"
+	"billdrop/ingest/watch"
 )
 
 const (
@@ -127,7 +127,7 @@ type frontPage struct {
 
 // feedLine is a feed.
 type feedLine struct {
-	ingest.InboxState
+	watch.State
 	Ready    bool
 	Why      string // of Ready
 	Merchant string
@@ -149,7 +149,7 @@ func (v *view) overview(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	p := &frontPage{page: v.newPage(r, "billdrop", true)}
 	for i, s := range v.Worker.Inboxes() {
-		line := feedLine{InboxState: s, LastFile: v.files.lastOf(s.Feed)}
+		line := feedLine{State: s, LastFile: v.files.lastOf(s.Feed)}
 		line.Ready, line.Why = v.ready(s)
 		line.Merchant, line.Mode = v.Feeds[i].Lane.Scope().Merchant, v.Feeds[i].Lane.Scope().Mode
 		if !line.Ready && !s.Polled.IsZero() {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,8 +14,8 @@ import (
 	"billdrop/client/emulator"
 	"billdrop/ingest/delivery"
 	"billdrop/ingest/ledger"
-	"billdrop/ingest/ledger/sqlite"
 	"billdrop/ingest/report"
+	"billdrop/ingest/transfer"
 )
 
 // Tests of who is blamed: the row, the set-up or the API.
@@ -43,7 +44,8 @@ func refused(status int) emulator.Fault {
 	return emulator.Fault{Status: status, Problem: emulator.Problem{Type: "about:blank", Title: "no", Detail: "no"}}
 }
 
-// The same answer to every row is the set-up's fault, and nobody is blamed; rows without an answer to compare with are on their own.
+// The same answer to every row is the set-up's fault, and no row is blamed. Rows without an
+// answer to compare with are judged on their own.
 func TestFirstAnswers(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -88,7 +90,8 @@ func TestFirstAnswers(t *testing.T) {
 	}
 }
 
-// Five rows that are refused fast do not condemn a set-up in which others are being created.
+// Five rows that are refused fast do not condemn a set-up in which others are being
+// created.
 func TestFirstAnswersAwaitOthers(t *testing.T) {
 	script := func(c emulator.Call) emulator.Fault {
 		if strings.HasPrefix(c.Reference, "ROW-") && c.Method == "POST" && len(c.Reference) == 5 {
@@ -108,7 +111,8 @@ func TestFirstAnswersAwaitOthers(t *testing.T) {
 	})
 }
 
-// What was heard for one file holds for the run: a file of rows that are refused alike is no longer the set-up's fault.
+// What one file has shown holds for the run: rows of the next file that are refused alike
+// are not the set-up's fault.
 func TestFirstAnswersHoldForTheRun(t *testing.T) {
 	script := func(c emulator.Call) emulator.Fault {
 		if strings.HasPrefix(c.Reference, "ROW-") && c.Method == "POST" {
@@ -125,7 +129,8 @@ func TestFirstAnswersHoldForTheRun(t *testing.T) {
 	})
 }
 
-// Rows that keep failing while the API answers others end as failed, however many they are; they are no outage.
+// Rows that keep failing while the API answers others end as failed, however many they are;
+// they are no outage.
 func TestStubbornRows(t *testing.T) {
 	for _, rows := range []int{1, 3, 40} {
 		t.Run(fmt.Sprint(rows, " rows"), func(t *testing.T) {
@@ -155,7 +160,8 @@ func TestStubbornRows(t *testing.T) {
 	}
 }
 
-// An API that fails for everybody stops the run, however few rows there are, and none is blamed.
+// An API that fails for everybody stops the run, however few rows there are, and none is
+// blamed.
 func TestDownForGood(t *testing.T) {
 	for _, fault := range []emulator.Fault{{Status: 503}, {Drop: true}, {}, {Status: 404, Body: "<html>gone</html>"}} {
 		for _, rows := range []int{1, 40} {
@@ -190,7 +196,8 @@ func TestAnotherBill(t *testing.T) {
 	})
 }
 
-// A 201 about the right reference but other money, or a voided bill, is no bill of the row's: somebody has to look.
+// A 201 about the right reference but with another amount, or a voided bill, is not the
+// row's bill and needs attention.
 func TestOther201(t *testing.T) {
 	for name, body := range map[string]string{
 		"amount":   `{"id":"bill_1","external_reference":"ROW-0","customer_id":"bcus_0","currency":"ZAR","amount_due":5,"status":"unpaid"}`,
@@ -217,7 +224,8 @@ func TestOther201(t *testing.T) {
 	}
 }
 
-// An answer that the API has stored says nothing of today's set-up: once that is mended, the rows go through.
+// An answer that the API has stored proves nothing about today's set-up: once that is
+// mended, the rows go through.
 func TestStoredRefusalsOfAMendedSetup(t *testing.T) {
 	wrong := true
 	script := func(c emulator.Call) emulator.Fault {
@@ -264,7 +272,8 @@ func TestTwoOutages(t *testing.T) {
 	}
 }
 
-// Two rows of one reference in two feeds, both refused: the second waits for the first, and neither for ever.
+// Two rows of one reference in two feeds, both refused: the second waits for the first, and
+// neither for ever.
 func TestRefusedInTwoFeeds(t *testing.T) {
 	bubble(t, customerRows(1), func(c emulator.Call) emulator.Fault {
 		if c.Method == "POST" {
@@ -276,7 +285,7 @@ func TestRefusedInTwoFeeds(t *testing.T) {
 		worker := w.worker(t, alive())
 		second := *worker.Feeds[0]
 		second.Name = "second"
-		second.Dirs = Dirs{Inbox: "/inbox2", Processing: "/processing2", Archive: "/archive2", Rejected: "/rejected2", Results: "/results2"}
+		second.Dirs = transfer.Dirs{Inbox: "/inbox2", Processing: "/processing2", Archive: "/archive2", Rejected: "/rejected2", Results: "/results2"}
 		both, err := New(Options{Ledger: worker.Ledger, Spool: w.spool, Feeds: []*Feed{worker.Feeds[0], &second}, Log: worker.Log})
 		if err != nil {
 			t.Fatal(err)
@@ -288,75 +297,98 @@ func TestRefusedInTwoFeeds(t *testing.T) {
 	})
 }
 
-// A file that is under way is not read in another way: a row that was sent must not turn into an invalid one.
-func TestFormatChangesMidFile(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, simConfig{Seed: 1, Harsh: true})
-		down := true
-		w.script = func(c emulator.Call) emulator.Fault {
-			if down && c.Reference == "INV-6" {
-				return emulator.Fault{Status: 401}
-			}
-			return emulator.Fault{}
-		}
-		if _, err := w.worker(t, alive()).Poll(t.Context()); !errors.Is(err, delivery.ErrSetup) {
-			t.Fatal(err)
-		}
-		down = false
-		changed := w.worker(t, alive())
-		changed.Feeds[0].Format.MaxAmountDue = 10
-		if _, err := changed.Poll(t.Context()); err == nil || errors.Is(err, delivery.ErrStopped) || !strings.Contains(err.Error(), "format was changed") {
-			t.Errorf("with another format: %v", err)
-		}
-		if err := w.run(t); err != nil {
-			t.Fatal(err)
-		}
-		w.well = true
-		if wrong := w.checkInvariants(); len(wrong) > 0 {
-			t.Error(wrong)
-		}
-	})
-}
-
-// A claimed file that is gone before it was read blocks nobody; one that was written to after an interrupted claim is not
-// lost from sight.
-func TestClaimedAndGone(t *testing.T) {
+func TestEditedAmountIsConflict(t *testing.T) {
 	onServers(t, func(t *testing.T, r *rig) {
-		r.claimOnly(t, manyBills(0, 5, 5))
-		if err := os.Remove(filepath.Join(r.root, "processing", "a.csv")); err != nil {
-			t.Fatal(err)
+		r.drop(t, "a.csv", manyBills(0, 10, 3))
+		r.poll(t)
+		r.drop(t, "a.csv", strings.Replace(manyBills(0, 10, 3), "INV-000004,104,", "INV-000004,999,", 1))
+		s := r.poll(t)
+		if got := r.statuses(t, s[0]); got["existing"] != 9 || got["conflict"] != 1 {
+			t.Errorf("statuses: %v", got)
 		}
-		if _, err := r.try(t); err != nil {
-			t.Errorf("a claimed file that is gone: %v", err)
+		b, err := os.ReadFile(filepath.Join(r.root, "results", report.NamesOf(s[0].Stem).Results))
+		if err != nil || !strings.Contains(string(b), "amount_due: the bill has 104, this row 999") {
+			t.Errorf("the conflict does not name both amounts: %v\n%s", err, b)
 		}
-		r.claimOnly(t, manyBills(0, 4, 4))
-		write(t, filepath.Join(r.root, "processing", "a.csv"), manyBills(0, 5, 5))
-		r.finished(t, 5)
+		if state := r.api.State(); state.Posts != 10 {
+			t.Errorf("%d POSTs, want 10", state.Posts)
+		}
 	})
 }
 
-// claimOnly leaves a file as a kill does right after the rename of its claim.
-func (r *rig) claimOnly(t *testing.T, content string) {
-	t.Helper()
-	r.drop(t, "a.csv", content)
-	from, to := filepath.Join(r.root, "inbox", "a.csv"), filepath.Join(r.root, "processing", "a.csv")
-	info, err := os.Stat(from)
-	if err != nil {
-		t.Fatal(err)
+// Customers and accounts that the API holds already are used, whether the API refuses to
+// create them again or uses them itself.
+func TestPartiesThatExist(t *testing.T) {
+	onServers(t, func(t *testing.T, r *rig) {
+		r.drop(t, "a.csv", manyBills(0, 30, 10))
+		r.poll(t)
+		if err := os.Remove(filepath.Join(r.base, "ledger.db")); err != nil { // another machine, which knows nothing
+			t.Fatal(err)
+		}
+		r.drop(t, "b.csv", manyBills(100, 30, 10))
+		s := r.poll(t)
+		if got := r.statuses(t, s[0]); got["created"] != 30 {
+			t.Errorf("statuses: %v", got)
+		}
+		state := r.api.State()
+		if len(state.Customers) != 10 || len(state.Accounts) != 10 || len(state.Bills) != 60 {
+			t.Errorf("%d customers, %d accounts, %d bills", len(state.Customers), len(state.Accounts), len(state.Bills))
+		}
+		if s[0].Parties != (report.Parties{}) {
+			t.Errorf("parties reported as created: %+v", s[0].Parties)
+		}
+	})
+}
+
+func TestUnknownAccountAlone(t *testing.T) {
+	onServers(t, func(t *testing.T, r *rig) {
+		r.drop(t, "a.csv", "bill_reference,amount_due,account_reference\nINV-1,100,ACC-NONE\nINV-2,100,ACC-NONE\n")
+		s := r.poll(t)
+		if got := r.statuses(t, s[0]); got["rejected"] != 2 {
+			t.Errorf("statuses: %v", got)
+		}
+		if state := r.api.State(); state.Posts != 0 {
+			t.Errorf("%d POSTs", state.Posts)
+		}
+	})
+}
+
+// Different parties never wait for each other. A party whose first bill is slow, with more
+// than a window of its rows behind it, does not hold up another.
+func TestSlowPartyHoldsNobodyUp(t *testing.T) {
+	const slow, others = 2048, 300 // as many as may wait in a file
+	var b strings.Builder
+	b.WriteString("bill_reference,amount_due,customer_reference\n")
+	for i := range slow {
+		fmt.Fprintf(&b, "SLOW-%d,100,C-slow\n", i)
 	}
-	led, err := sqlite.Open(t.Context(), filepath.Join(r.base, "ledger.db"))
-	if err != nil {
-		t.Fatal(err)
+	for i := range others {
+		fmt.Fprintf(&b, "OTHER-%d,100,C-%d\n", i, i)
 	}
-	defer led.Close()
-	f := &ledger.File{
-		ID: newID(time.Now()), Feed: "bills", Scope: r.lane.Scope(), Origin: ledger.FromInbox, Name: "a.csv", State: ledger.Claiming,
-		Path: r.feed.Dirs.Processing + "/a.csv", Results: r.feed.Dirs.Results, Size: info.Size(), ModTime: info.ModTime(), Received: time.Now(),
+	var mu sync.Mutex
+	var begun, last time.Time // of the slow party, and of the others
+	script := func(c emulator.Call) emulator.Fault {
+		mu.Lock()
+		defer mu.Unlock()
+		if c.Reference == "SLOW-0" {
+			begun = time.Now()
+			return emulator.Fault{Delay: 25 * time.Second}
+		}
+		if strings.HasPrefix(c.Reference, "OTHER-") {
+			last = time.Now()
+		}
+		return emulator.Fault{}
 	}
-	if err := led.AddFile(t.Context(), f); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(from, to); err != nil {
-		t.Fatal(err)
-	}
+	bubble(t, b.String(), script, func(t *testing.T, w *world) {
+		summaries, err := w.worker(t, alive()).Poll(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := summaries[0].Rows.By[ledger.Created]; n != slow+others {
+			t.Errorf("%d rows are created, want %d", n, slow+others)
+		}
+		if waited := last.Sub(begun); begun.IsZero() || waited > 20*time.Second {
+			t.Errorf("the last of the others was sent %v after the first of the slow party", waited)
+		}
+	})
 }

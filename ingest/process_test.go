@@ -28,8 +28,8 @@ import (
 // errDead is what everything answers to a process that was killed: it can do nothing more.
 var errDead = errors.New("the process is dead")
 
-// dice decides by seed and by what is asked, never by the order of asking, so that a seed gives the same
-// run whatever the scheduler does.
+// dice decides by seed and by what is asked, never by the order of asking, so that a seed
+// gives the same run whatever the scheduler does.
 type dice struct{ seed uint64 }
 
 // roll gives a number that looks random for these words.
@@ -46,8 +46,8 @@ func (d dice) roll(words ...any) uint64 {
 // oneIn is true once in n rolls.
 func (d dice) oneIn(n uint64, words ...any) bool { return n > 0 && d.roll(words...)%n == 0 }
 
-// process is one life of the program: from its start to its end or its death. It stands between the worker and the
-// world and kills the worker before or after any step.
+// process is one life of the program: from its start to its end or its death. It stands
+// between the worker and the world and kills the worker before or after any step.
 type process struct {
 	dice   dice
 	deadly uint64 // one step in so many kills; 0 = none
@@ -58,8 +58,8 @@ type process struct {
 	where string
 }
 
-// step does one thing to the world, unless the process is dead or dies before. A process that dies after it has done it, and
-// never learns what came of it.
+// step does one thing to the world, unless the process is dead or dies before. A process
+// that dies after it has done it, and never learns what came of it.
 func (p *process) step(name string, do func() error) error {
 	p.mu.Lock()
 	p.steps[name]++
@@ -84,7 +84,8 @@ func (p *process) step(name string, do func() error) error {
 	return err
 }
 
-// pause lets different rows arrive at different moments of the fake clock, so that their order is the seed's, not the scheduler's.
+// pause lets different rows arrive at different moments of the fake clock, so that their
+// order is the seed's, not the scheduler's.
 func (p *process) pause(words ...any) {
 	time.Sleep(time.Duration(p.dice.roll(append([]any{"pause"}, words...)...)%1_000_003) * time.Nanosecond)
 }
@@ -269,7 +270,8 @@ func (r *simRemote) Fetch(_ context.Context, name string, w io.Writer) (n int64,
 	return n, err
 }
 
-// Publish may leave its temporary file behind when the process dies, and so may the real one.
+// Publish may leave its temporary file behind when the process dies, and so may the real
+// one.
 func (r *simRemote) Publish(_ context.Context, dir, name string, content io.ReadSeeker) error {
 	if _, err := content.Seek(0, io.SeekStart); err != nil {
 		return err
@@ -306,4 +308,13 @@ var _ ledger.Ledger = (*ledgertest.Memory)(nil)
 func sha256Hex(s string) string {
 	sum := sha256.Sum256([]byte(s))
 	return hex.EncodeToString(sum[:])
+}
+
+// alive is a process that nothing kills.
+func alive() *process { return &process{steps: make(map[string]int)} }
+
+func (f *simFiles) remove(name string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.files, name)
 }

@@ -13,16 +13,17 @@ import (
 	"billdrop/ingest/report"
 )
 
-// Pruned is what Prune took away, or would take.
+// Pruned is what Prune removed, or would remove.
 type Pruned struct {
 	Files   int `json:"files"`   // records of finished files
 	Rows    int `json:"rows"`    // their outcomes
 	Reports int `json:"reports"` // files of local reports
 }
 
-// Prune forgets the files that came to their end before a time: their records and outcomes in the ledger, and the
-// reports of those that were imported, on this machine. What keeps bills unique stays, and so do files that are not finished
-// or held, and everything on an SFTP server. It stops at the first error; what was taken until then is told. dry: nothing is taken.
+// Prune removes the files that ended before a time: their records and outcomes in the
+// ledger, and the reports of imported files on this machine. What keeps bills unique stays,
+// and so do unfinished and held files, and everything on an SFTP server. It stops at the
+// first error, and returns what it removed until then. dry: nothing is removed.
 func Prune(ctx context.Context, led ledger.Ledger, before time.Time, dry bool) (Pruned, error) {
 	var p Pruned
 	files, err := led.Files(ctx, ledger.Query{})
@@ -33,7 +34,7 @@ func Prune(ctx context.Context, led ledger.Ledger, before time.Time, dry bool) (
 		if !f.State.Finished() || !ended(f).Before(before) {
 			continue
 		}
-		// The reports go first: a record without them can be pruned again, they could not be found without it.
+		// The reports go first, because only the record says where they are.
 		n, err := pruneReports(f, dry)
 		p.Reports += n
 		if err != nil {
@@ -51,7 +52,7 @@ func Prune(ctx context.Context, led ledger.Ledger, before time.Time, dry bool) (
 	return p, nil
 }
 
-// ended is when a finished file came to its end.
+// ended is when a finished file ended.
 func ended(f *ledger.File) time.Time {
 	if f.Finished.IsZero() {
 		return f.Received
@@ -59,7 +60,7 @@ func ended(f *ledger.File) time.Time {
 	return f.Finished
 }
 
-// pruneReports removes the reports of an imported file, where they still are.
+// pruneReports removes the reports of an imported file that still exist, and counts them.
 func pruneReports(f *ledger.File, dry bool) (n int, err error) {
 	if f.Origin != ledger.FromLocal || f.Stem == "" {
 		return 0, nil

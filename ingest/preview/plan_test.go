@@ -1,4 +1,4 @@
-package ingest_test
+package preview_test
 
 import (
 	"context"
@@ -20,6 +20,7 @@ import (
 	"billdrop/ingest/delivery"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/ledger/ledgertest"
+	"billdrop/ingest/preview"
 	"billdrop/ingest/report"
 )
 
@@ -55,11 +56,12 @@ func (d *desk) lane(merchant string) *delivery.Lane {
 	return delivery.NewLane(ledger.Scope{Merchant: merchant, Mode: "test"}, d.client, d.policy)
 }
 
-// plan plans a file with a ledger that cannot be written to, and checks that the API was only asked.
-func (d *desk) plan(t *testing.T, path string) (ingest.Planned, error) {
+// plan plans a file with a ledger that cannot be written to, and checks that the API was
+// only asked.
+func (d *desk) plan(t *testing.T, path string) (preview.Planned, error) {
 	t.Helper()
 	before := d.api.State()
-	p, err := ingest.Plan(t.Context(), ingest.PlanOptions{Path: path, Feed: d.feed, Ledger: &sealed{d.ledger, t}})
+	p, err := preview.Plan(t.Context(), preview.PlanOptions{Path: path, Feed: d.feed, Ledger: &sealed{d.ledger, t}})
 	after := d.api.State()
 	if after.Posts != before.Posts || after.Patches != before.Patches {
 		t.Errorf("%s: the plan sent %d POSTs and %d PATCHes", path, after.Posts-before.Posts, after.Patches-before.Patches)
@@ -77,7 +79,7 @@ func (d *desk) plan(t *testing.T, path string) (ingest.Planned, error) {
 	return p, nil
 }
 
-func (d *desk) mustPlan(t *testing.T, content string) ingest.Planned {
+func (d *desk) mustPlan(t *testing.T, content string) preview.Planned {
 	t.Helper()
 	p, err := d.plan(t, drop(t, "bills.csv", []byte(content)))
 	if err != nil {
@@ -128,11 +130,11 @@ func (s *sealed) Begin(context.Context, ledger.Scope, *ledger.Bill) error { retu
 
 func (s *sealed) Record(context.Context, ledger.Entry) error { return s.refuse("Record") }
 
-// agree fails t unless a plan told what an import came to.
-func agree(t *testing.T, p ingest.Planned, s report.Summary) {
+// agree fails t unless a plan foretold what an import came to.
+func agree(t *testing.T, p preview.Planned, s report.Summary) {
 	t.Helper()
 	by := s.Rows.By
-	want := ingest.PlannedRows{
+	want := preview.PlannedRows{
 		Total: s.Rows.Total, Create: by[ledger.Created], Existing: by[ledger.Existing], Conflict: by[ledger.Conflict],
 		Invalid: by[ledger.Invalid], Rejected: by[ledger.Rejected], NotSent: by[ledger.NotSent],
 	}
@@ -155,8 +157,9 @@ func agree(t *testing.T, p ingest.Planned, s report.Summary) {
 	}
 }
 
-// TestPlanIsWhatComesOut: of every sample file, the plan is what an import does then; again when the ledger knows all of it,
-// and when another ledger knows nothing and the API has to be asked.
+// TestPlanIsWhatComesOut: for every sample file, an import then does what the plan
+// foretold. So it does when all of it is in the ledger, and when the ledger is empty and
+// the API has to be asked.
 func TestPlanIsWhatComesOut(t *testing.T) {
 	for _, f := range fixtures.All() {
 		if f.Name == "bad-amounts-major.csv" {
@@ -183,7 +186,8 @@ func TestPlanIsWhatComesOut(t *testing.T) {
 	}
 }
 
-// What is bounded: one look-up a bill, a customer and an account, however many rows name them.
+// What is bounded: one look-up a bill, a customer and an account, however many rows name
+// them.
 func TestPlanAsksOnce(t *testing.T) {
 	d := newDesk(t)
 	var b strings.Builder
@@ -209,7 +213,7 @@ func TestPlanConflicts(t *testing.T) {
 	customer, account := state.Customers[0].ID, state.Accounts[0].ID
 	edited := header + "A,1001,USD,2026-12-02,ACC-1,C-1\nB,2000,ZAR,,ACC-1,\nC,3000,ZAR,,,C-2\nD,4000,ZAR,,,C-1\nE,5000,ZAR,,,C-1\nF,1,ZAR,,ACC-9,\n"
 
-	want := []ingest.FoundConflict{
+	want := []preview.FoundConflict{
 		{Line: 2, BillReference: "A", Fields: map[string][2]any{
 			"amount_due": {int64(1000), int64(1001)}, "currency": {"ZAR", "USD"}, "due_date": {"2026-12-01", "2026-12-02"}},
 			Detail: "amount_due: the bill has 1000, this row 1001; currency: the bill has ZAR, this row USD; due_date: the bill has 2026-12-01, this row 2026-12-02"},
@@ -226,7 +230,7 @@ func TestPlanConflicts(t *testing.T) {
 		if diff := cmp.Diff(want, p.Conflicts); diff != "" {
 			t.Errorf("conflicts that the %s knows of (- want, + got):\n%s", knows, diff)
 		}
-		if p.Rows != (ingest.PlannedRows{Total: 6, Existing: 1, Conflict: 4, Rejected: 1}) || p.New != (report.Parties{}) {
+		if p.Rows != (preview.PlannedRows{Total: 6, Existing: 1, Conflict: 4, Rejected: 1}) || p.New != (report.Parties{}) {
 			t.Errorf("rows %+v, new %+v", p.Rows, p.New)
 		}
 		if len(p.Problems) != 1 || p.Problems[0].Line != 7 || p.Problems[0].Code != "unknown_account" || p.ProblemsTotal != 1 {
@@ -234,7 +238,7 @@ func TestPlanConflicts(t *testing.T) {
 		}
 	}
 
-	cut, err := ingest.Plan(t.Context(), ingest.PlanOptions{In: strings.NewReader(edited), Feed: d.feed, MaxProblems: 2})
+	cut, err := preview.Plan(t.Context(), preview.PlanOptions{In: strings.NewReader(edited), Feed: d.feed, MaxProblems: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -243,7 +247,8 @@ func TestPlanConflicts(t *testing.T) {
 	}
 }
 
-// A bill that the API holds though the ledger is in doubt, or has it for gone, is told as it is.
+// A bill that the API holds is planned as existing, even if the ledger is in doubt or has
+// it as gone.
 func TestPlanOfBillsInDoubt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDesk(t)
@@ -263,7 +268,7 @@ func TestPlanOfBillsInDoubt(t *testing.T) {
 		}
 		d.api.Script(nil)
 		p := d.mustPlan(t, bills)
-		if p.Rows != (ingest.PlannedRows{Total: 3, Existing: 2, Create: 1}) || p.Gets != 2 {
+		if p.Rows != (preview.PlannedRows{Total: 3, Existing: 2, Create: 1}) || p.Gets != 2 {
 			t.Errorf("rows %+v after %d look-ups", p.Rows, p.Gets)
 		}
 	})
@@ -274,27 +279,27 @@ func TestPlanFaults(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		fault func(emulator.Call) emulator.Fault
-		want  ingest.PlannedRows
+		want  preview.PlannedRows
 		err   error
 	}{
 		{"passing ones", func(c emulator.Call) emulator.Fault {
 			return []emulator.Fault{{}, {Status: 503}, {Status: 429, RetryAfter: "7"}, {Drop: true}, {Garbage: true}}[min(c.NthRef, 5)%5]
-		}, ingest.PlannedRows{Total: 3, Create: 3}, nil},
+		}, preview.PlannedRows{Total: 3, Create: 3}, nil},
 		{"a bill that cannot be looked up", func(c emulator.Call) emulator.Fault {
 			if c.Reference == "B" {
 				return emulator.Fault{Status: 500}
 			}
 			return emulator.Fault{}
-		}, ingest.PlannedRows{Total: 3, Create: 2, Unknown: 1}, nil},
+		}, preview.PlannedRows{Total: 3, Create: 2, Unknown: 1}, nil},
 		{"a customer that cannot be looked up", func(c emulator.Call) emulator.Fault {
 			if c.Reference == "C-2" {
 				return emulator.Fault{Drop: true}
 			}
 			return emulator.Fault{}
-		}, ingest.PlannedRows{Total: 3, Create: 2, Unknown: 1}, nil},
-		{"a key refused", func(emulator.Call) emulator.Fault { return emulator.Fault{Status: 401} }, ingest.PlannedRows{}, delivery.ErrSetup},
-		{"a redirect", func(emulator.Call) emulator.Fault { return emulator.Fault{Redirect: "http://127.0.0.1:2/"} }, ingest.PlannedRows{}, delivery.ErrSetup},
-		{"an API that is down", nil, ingest.PlannedRows{}, delivery.ErrStopped},
+		}, preview.PlannedRows{Total: 3, Create: 2, Unknown: 1}, nil},
+		{"a key refused", func(emulator.Call) emulator.Fault { return emulator.Fault{Status: 401} }, preview.PlannedRows{}, delivery.ErrSetup},
+		{"a redirect", func(emulator.Call) emulator.Fault { return emulator.Fault{Redirect: "http://127.0.0.1:2/"} }, preview.PlannedRows{}, delivery.ErrSetup},
+		{"an API that is down", nil, preview.PlannedRows{}, delivery.ErrStopped},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -313,7 +318,8 @@ func TestPlanFaults(t *testing.T) {
 	}
 }
 
-// TestPlanInterrupted: nobody has to wait for an API that does not come back.
+// TestPlanInterrupted: a plan can be interrupted while it waits for an API that does not
+// come back.
 func TestPlanInterrupted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDesk(t)
@@ -321,23 +327,24 @@ func TestPlanInterrupted(t *testing.T) {
 		enough := errors.New("somebody has had enough")
 		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Minute, enough)
 		defer cancel()
-		_, err := ingest.Plan(ctx, ingest.PlanOptions{In: strings.NewReader(goodBills), Feed: d.feed})
+		_, err := preview.Plan(ctx, preview.PlanOptions{In: strings.NewReader(goodBills), Feed: d.feed})
 		if !errors.Is(err, enough) {
 			t.Errorf("error %v", err)
 		}
 	})
 }
 
-// A file that a run would refuse or hold is told so; for one that is refused, nobody is asked anything.
+// A plan says that a run would refuse or hold a file. For one that it would refuse, nothing
+// is asked.
 func TestPlanRefusedAndHeld(t *testing.T) {
 	d := newDesk(t)
 	for name, content := range map[string]string{"truncated": strings.TrimSuffix(goodBills, "\n"), "empty_file": ""} {
-		if p := d.mustPlan(t, content); p.Code != name || p.Outcome != ingest.OutcomeRejected || p.Rows.Total != 0 || p.Gets != 0 || !p.Attention() {
+		if p := d.mustPlan(t, content); p.Code != name || p.Outcome != preview.OutcomeRejected || p.Rows.Total != 0 || p.Gets != 0 || !p.Attention() {
 			t.Errorf("%s: %+v", name, p)
 		}
 	}
 	d.feed.RejectInvalid = true
-	if p := d.mustPlan(t, badBills); p.Rows != (ingest.PlannedRows{Total: 3, Invalid: 2, NotSent: 1}) || p.Code != "invalid_rows" || p.Gets != 0 || !p.Attention() {
+	if p := d.mustPlan(t, badBills); p.Rows != (preview.PlannedRows{Total: 3, Invalid: 2, NotSent: 1}) || p.Code != "invalid_rows" || p.Gets != 0 || !p.Attention() {
 		t.Errorf("all or nothing: %+v", p)
 	}
 	if p := d.mustPlan(t, goodBills); p.Rows.Create != 2 || p.Attention() {
@@ -349,7 +356,7 @@ func TestPlanRefusedAndHeld(t *testing.T) {
 	}
 }
 
-// What answers 404 to everything may be another server: the plan says that it is to be doubted.
+// What answers 404 to everything may be another server, and the plan marks that.
 func TestPlanOfAnotherServer(t *testing.T) {
 	d := newDesk(t)
 	d.api.Script(func(emulator.Call) emulator.Fault {

@@ -11,7 +11,8 @@ import (
 	"billdrop/ingest/report"
 )
 
-// TestPrune: what ended before a time goes, with its local reports; what did not end, or later, stays, and so does what is on a server.
+// TestPrune: what ended before a time goes, with its local reports; what did not end, or
+// later, stays, and so does what is on a server.
 func TestPrune(t *testing.T) {
 	dir, led := t.TempDir(), ledgertest.NewMemory()
 	now := time.Now()

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"bytes"
 	"context"
 	"encoding/csv"
 	"fmt"
@@ -22,9 +23,11 @@ import (
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/ledger/sqlite"
 	"billdrop/ingest/report"
+	"billdrop/ingest/transfer"
 )
 
-// rig is the pipeline with real parts: an SFTP server over a directory, SQLite, and the API over HTTP.
+// rig is the pipeline with real parts: an SFTP server over a directory, SQLite, and the API
+// over HTTP.
 type rig struct {
 	root   string // the SFTP server's directory
 	api    *emulator.API
@@ -35,7 +38,7 @@ type rig struct {
 	login  inbox.Config
 }
 
-var rigDirs = Dirs{Inbox: "/inbox", Processing: "/processing", Archive: "/archive", Rejected: "/rejected", Results: "/results"}
+var rigDirs = transfer.Dirs{Inbox: "/inbox", Processing: "/processing", Archive: "/archive", Rejected: "/rejected", Results: "/results"}
 
 // onServers runs a test against the in-process SFTP server and against OpenSSH.
 func onServers(t *testing.T, test func(t *testing.T, r *rig)) {
@@ -76,7 +79,8 @@ func newLane(api delivery.API) *delivery.Lane {
 	return delivery.NewLane(ledger.Scope{Merchant: "acme", Mode: "test"}, api, policy)
 }
 
-// newRig makes the directories below root; prefix is how the SFTP server calls root ("" = /).
+// newRig makes the directories below root; prefix is how the SFTP server calls root ("" =
+// /).
 func newRig(t testing.TB, root, prefix string, login inbox.Config) *rig {
 	r := &rig{root: root, api: emulator.New(emulator.Config{}), base: t.TempDir(), login: login}
 	dirs := rigDirs
@@ -96,7 +100,7 @@ func newRig(t testing.TB, root, prefix string, login inbox.Config) *rig {
 	r.lane = newLane(api)
 	r.feed = &Feed{
 		Name: "bills", Lane: r.lane, Dirs: dirs,
-		Connect: func(ctx context.Context) (Remote, error) { return inbox.Dial(ctx, r.login) },
+		Connect: func(ctx context.Context) (transfer.Remote, error) { return inbox.Dial(ctx, r.login) },
 		Watch:   inbox.Watch{Pattern: "*.csv"},
 		Format:  billfile.Format{Amounts: billfile.Minor, Currency: "ZAR"},
 		Hold:    Hold{MaxInvalidPercent: 100},
@@ -164,101 +168,76 @@ func manyBills(first, rows, parties int) string {
 	return b.String()
 }
 
-// A clean run is one POST a bill and not one GET, and each party is created once, also over several files at once. The same
-// content again costs no request.
-func TestCleanRun(t *testing.T) {
-	onServers(t, func(t *testing.T, r *rig) {
-		r.drop(t, "one.csv", manyBills(0, 400, 300))
-		r.drop(t, "two.csv", manyBills(400, 400, 300))
-		r.drop(t, "three.csv", manyBills(800, 200, 200))
-		customers, accounts := 0, 0
-		for _, s := range r.poll(t) {
-			if s.Outcome != ledger.Completed {
-				t.Errorf("%s: %s %s", s.File, s.Outcome, s.Detail)
-			}
-			customers += s.Parties.Customers
-			accounts += s.Parties.Accounts
-		}
-		state := r.api.State()
-		if state.Posts != 1000 || state.Gets != 0 || len(state.Bills) != 1000 {
-			t.Errorf("%d POSTs, %d GETs, %d bills; want 1000, 0, 1000", state.Posts, state.Gets, len(state.Bills))
-		}
-		if len(state.Customers) != 300 || len(state.Accounts) != 300 || customers != 300 || accounts != 300 {
-			t.Errorf("%d customers, %d accounts, reported %d and %d; want 300 of each", len(state.Customers), len(state.Accounts), customers, accounts)
-		}
-
-		r.drop(t, "one.csv", manyBills(0, 400, 300))
-		again := r.poll(t)
-		if len(again) != 1 || r.statuses(t, again[0])["existing"] != 400 {
-			t.Errorf("the same again: %+v", again)
-		}
-		if state := r.api.State(); state.Posts != 1000 || state.Gets != 0 {
-			t.Errorf("the same again: %d POSTs and %d GETs more", state.Posts-1000, state.Gets)
-		}
-		if !strings.HasSuffix(again[0].Stem, "-2") {
-			t.Errorf("stem of the second delivery: %s", again[0].Stem)
-		}
-	})
-}
-
-func TestEditedAmountIsConflict(t *testing.T) {
-	onServers(t, func(t *testing.T, r *rig) {
-		r.drop(t, "a.csv", manyBills(0, 10, 3))
-		r.poll(t)
-		r.drop(t, "a.csv", strings.Replace(manyBills(0, 10, 3), "INV-000004,104,", "INV-000004,999,", 1))
-		s := r.poll(t)
-		if got := r.statuses(t, s[0]); got["existing"] != 9 || got["conflict"] != 1 {
-			t.Errorf("statuses: %v", got)
-		}
-		b, err := os.ReadFile(filepath.Join(r.root, "results", report.NamesOf(s[0].Stem).Results))
-		if err != nil || !strings.Contains(string(b), "amount_due: the bill has 104, this row 999") {
-			t.Errorf("the conflict does not name both amounts: %v\n%s", err, b)
-		}
-		if state := r.api.State(); state.Posts != 10 {
-			t.Errorf("%d POSTs, want 10", state.Posts)
-		}
-	})
-}
-
-// Customers and accounts that the API holds already are used, whether the API refuses to create them again or uses them itself.
-func TestPartiesThatExist(t *testing.T) {
-	onServers(t, func(t *testing.T, r *rig) {
-		r.drop(t, "a.csv", manyBills(0, 30, 10))
-		r.poll(t)
-		if err := os.Remove(filepath.Join(r.base, "ledger.db")); err != nil { // another machine, which knows nothing
-			t.Fatal(err)
-		}
-		r.drop(t, "b.csv", manyBills(100, 30, 10))
-		s := r.poll(t)
-		if got := r.statuses(t, s[0]); got["created"] != 30 {
-			t.Errorf("statuses: %v", got)
-		}
-		state := r.api.State()
-		if len(state.Customers) != 10 || len(state.Accounts) != 10 || len(state.Bills) != 60 {
-			t.Errorf("%d customers, %d accounts, %d bills", len(state.Customers), len(state.Accounts), len(state.Bills))
-		}
-		if s[0].Parties != (report.Parties{}) {
-			t.Errorf("parties reported as created: %+v", s[0].Parties)
-		}
-	})
-}
-
-func TestUnknownAccountAlone(t *testing.T) {
-	onServers(t, func(t *testing.T, r *rig) {
-		r.drop(t, "a.csv", "bill_reference,amount_due,account_reference\nINV-1,100,ACC-NONE\nINV-2,100,ACC-NONE\n")
-		s := r.poll(t)
-		if got := r.statuses(t, s[0]); got["rejected"] != 2 {
-			t.Errorf("statuses: %v", got)
-		}
-		if state := r.api.State(); state.Posts != 0 {
-			t.Errorf("%d POSTs", state.Posts)
-		}
-	})
-}
-
 func mkdir(t testing.TB, dir string) {
 	t.Helper()
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// claimOnly leaves a file as a kill does right after the rename of its claim.
+func (r *rig) claimOnly(t *testing.T, content string) {
+	t.Helper()
+	r.drop(t, "a.csv", content)
+	from, to := filepath.Join(r.root, "inbox", "a.csv"), filepath.Join(r.root, "processing", "a.csv")
+	info, err := os.Stat(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	led, err := sqlite.Open(t.Context(), filepath.Join(r.base, "ledger.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer led.Close()
+	f := &ledger.File{
+		ID: newID(time.Now()), Feed: "bills", Scope: r.lane.Scope(), Origin: ledger.FromInbox, Name: "a.csv", State: ledger.Claiming,
+		Path: r.feed.Dirs.Processing + "/a.csv", Results: r.feed.Dirs.Results, Size: info.Size(), ModTime: info.ModTime(), Received: time.Now(),
+	}
+	if err := led.AddFile(t.Context(), f); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(from, to); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// finished checks that the next run finishes what a failed one left: one bill a row, one
+// report that says so.
+func (r *rig) finished(t *testing.T, rows int) {
+	t.Helper()
+	summaries, err := r.try(t)
+	if err != nil {
+		t.Fatalf("the next run: %v", err)
+	}
+	if len(summaries) != 1 || summaries[0].Rows.By[ledger.Created] != rows {
+		t.Errorf("the next run: %+v", summaries)
+	} else if got := r.statuses(t, summaries[0]); got["created"] != rows {
+		t.Errorf("report of the next run: %v", got)
+	}
+	if n := len(r.api.State().Bills); n != rows {
+		t.Errorf("%d bills for %d rows", n, rows)
+	}
+	for _, dir := range []string{"inbox", "processing", "rejected"} {
+		if left, _ := os.ReadDir(filepath.Join(r.root, dir)); len(left) > 0 {
+			t.Errorf("left in %s: %v", dir, left)
+		}
+	}
+	if got, _ := os.ReadDir(filepath.Join(r.root, "archive")); len(got) != 1 {
+		t.Errorf("archive: %v", got)
+	}
+}
+
+// worker is a worker of some feeds, with a ledger that lives as long as the test.
+func (r *rig) worker(t *testing.T, log *bytes.Buffer, feeds ...*Feed) *Worker {
+	t.Helper()
+	led, err := sqlite.Open(t.Context(), filepath.Join(r.base, "ledger.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { led.Close() })
+	w, err := New(Options{Ledger: led, Spool: filepath.Join(r.base, "spool"), Feeds: feeds, Log: slog.New(slog.NewTextHandler(log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
 }

@@ -3,18 +3,20 @@ package ingest
 import (
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/ledger/sqlite"
 	"billdrop/ingest/report"
 )
 
-// Two workers that know nothing of each other, each with a ledger of its own, share an inbox: the rename decides who has a
-// file, and every bill and every party is created once.
+// Two workers, each with a ledger of its own, share an inbox. The rename decides which of
+// them has a file, and every bill and every party is created once.
 func TestTwoWorkersOneInbox(t *testing.T) {
 	onServers(t, func(t *testing.T, r *rig) {
 		const files, rows = 24, 20
@@ -25,7 +27,8 @@ func TestTwoWorkersOneInbox(t *testing.T) {
 		var mu sync.Mutex
 		var all []report.Summary
 		for i := range 2 {
-			// Its own ledger and spool, and its own lane: nothing is shared but the servers.
+			// Its own ledger and spool, and its own lane: nothing is shared but the
+			// servers.
 			feed := *r.feed
 			feed.Lane = newLane(r.client)
 			base := filepath.Join(r.base, fmt.Sprint(i))
@@ -68,7 +71,8 @@ func TestTwoWorkersOneInbox(t *testing.T) {
 	})
 }
 
-// The same rows in two feeds of one merchant at the same time: one of them creates a bill, the other finds it.
+// The same rows in two feeds of one merchant at the same time: one of them creates a bill,
+// the other finds it.
 func TestSameFileInTwoFeeds(t *testing.T) {
 	onServers(t, func(t *testing.T, r *rig) {
 		const rows = 200
@@ -156,4 +160,57 @@ func TestFeedsShareProcessing(t *testing.T) {
 			}
 		}
 	})
+}
+
+// With a marker nothing settles and nothing is waited for: a file is complete when its
+// marker is there, which goes with it.
+func TestMarker(t *testing.T) {
+	onServers(t, func(t *testing.T, r *rig) {
+		r.feed.Watch.Marker, r.feed.Watch.Settle = ".done", time.Hour
+		r.drop(t, "a.csv", manyBills(0, 3, 3))
+		if summaries := r.poll(t); len(summaries) != 0 {
+			t.Errorf("taken without its marker: %+v", summaries)
+		}
+		r.drop(t, "a.csv.done", "")
+		r.finished(t, 3)
+	})
+}
+
+// A checksum that disagrees refuses the file, control totals that disagree hold it, and
+// both go where the file goes. An empty companion does not agree.
+func TestSidecars(t *testing.T) {
+	content := manyBills(0, 3, 3)
+	for name, c := range map[string]struct {
+		suffix, text, outcome, code string
+	}{
+		"checksum agrees":       {".sha256", sha256Hex(content) + "  a.csv\n", ledger.Completed, ""},
+		"checksum disagrees":    {".sha256", sha256Hex("x"), ledger.FileRejected, "checksum_mismatch"},
+		"checksum empty":        {".sha256", "", ledger.FileRejected, "checksum_mismatch"},
+		"totals agree":          {".control.json", `{"rows": 3, "amounts": {"ZAR": 303}}`, ledger.Completed, ""},
+		"sum disagrees":         {".control.json", `{"rows": 3, "amounts": {"ZAR": 304}}`, ledger.FileHeld, "control_total_mismatch"},
+		"rows disagree":         {".control.json", `{"rows": 4}`, ledger.FileHeld, "control_total_mismatch"},
+		"totals empty":          {".control.json", "", ledger.FileHeld, "control_total_mismatch"},
+		"totals say nothing":    {".control.json", "{}", ledger.FileHeld, "control_total_mismatch"},
+		"totals say two things": {".control.json", `{"rows": 3}{"rows": 4}`, ledger.FileHeld, "control_total_mismatch"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onServers(t, func(t *testing.T, r *rig) {
+				r.drop(t, "a.csv", content)
+				r.drop(t, "a.csv"+c.suffix, c.text)
+				s := r.poll(t)
+				if len(s) != 1 || s[0].Outcome != c.outcome || s[0].Code != c.code {
+					t.Fatalf("summaries %+v", s)
+				}
+				where := map[string]string{ledger.Completed: "archive", ledger.FileRejected: "rejected", ledger.FileHeld: "processing"}[c.outcome]
+				for _, file := range []string{"a.csv", "a.csv" + c.suffix} {
+					if _, err := os.Stat(filepath.Join(r.root, where, file)); err != nil {
+						t.Errorf("%s: %v", file, err)
+					}
+				}
+				if c.outcome != ledger.Completed && r.api.State().Posts != 0 {
+					t.Errorf("%d POSTs", r.api.State().Posts)
+				}
+			})
+		})
+	}
 }

@@ -1,4 +1,4 @@
-package ingest
+package watch
 
 import (
 	"context"
@@ -40,7 +40,8 @@ func TestDue(t *testing.T) {
 		{"weekend", "UTC", "6h30m", weekdays, "2026-11-22T12:00:00Z", "2026-11-20T06:30:00Z", "2026-11-19T06:30:00Z"},
 		{"once a week, just before", "UTC", "6h30m", []time.Weekday{time.Monday}, "2026-11-23T06:29:00Z", "2026-11-16T06:30:00Z", "2026-11-09T06:30:00Z"},
 
-		// Clocks go forward: 02:30 does not exist on 8 March in New York, 00:15 not on 24 April in Cairo. It is due at the change.
+		// Clocks go forward: 02:30 does not exist on 8 March in New York, 00:15 not on 24
+		// April in Cairo. It is due at the change.
 		{"skipped", "America/New_York", "2h30m", nil, "2026-03-08T07:00:00Z", "2026-03-08T03:00:00-04:00", "2026-03-07T02:30:00-05:00"},
 		{"not due before the change", "America/New_York", "2h30m", nil, "2026-03-08T06:59:00Z", "2026-03-07T02:30:00-05:00", "2026-03-06T02:30:00-05:00"},
 		{"skipped at midnight", "Africa/Cairo", "15m", nil, "2026-04-23T22:00:00Z", "2026-04-24T01:00:00+03:00", "2026-04-23T00:15:00+02:00"},
@@ -76,7 +77,8 @@ func TestDue(t *testing.T) {
 	}
 }
 
-// Due times are times of the day, some day, not after now, in every zone and at every change of its clocks.
+// Due times are times of the day, some day, not after now, in every zone and at every
+// change of its clocks.
 func TestDueIsOrdered(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"UTC", "America/New_York", "Europe/Berlin", "Africa/Cairo", "Australia/Lord_Howe", "America/Sao_Paulo", "Asia/Kathmandu"} {
@@ -125,8 +127,9 @@ func TestMissed(t *testing.T) {
 	}
 }
 
-// The file is found however many others came after it, and no more is read than reaches back to the time before.
-func TestFindMissing(t *testing.T) {
+// The file is found however many others came after it, and no more is read than reaches
+// back to the time before.
+func TestFindOverdue(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 23, 7, 0, 0, 0, time.UTC)
 	e := &Expect{Pattern: "bills.csv", By: 6 * time.Hour, Zone: time.UTC}
@@ -157,7 +160,7 @@ func TestFindMissing(t *testing.T) {
 		if c.ago > 0 {
 			add("bills.csv", c.feed, now.Add(-c.ago))
 		}
-		m, err := FindMissing(context.Background(), led, "bills", e, now)
+		m, err := FindOverdue(context.Background(), led, "bills", e, now)
 		if err != nil || (m != nil) != c.want {
 			t.Errorf("%s: %+v, %v", name, m, err)
 		}
@@ -165,7 +168,7 @@ func TestFindMissing(t *testing.T) {
 			t.Errorf("%s: %+v", name, m)
 		}
 	}
-	if m, err := FindMissing(context.Background(), ledgertest.NewMemory(), "bills", nil, now); m != nil || err != nil {
+	if m, err := FindOverdue(context.Background(), ledgertest.NewMemory(), "bills", nil, now); m != nil || err != nil {
 		t.Errorf("nothing is expected: %+v, %v", m, err)
 	}
 }

@@ -18,6 +18,8 @@ import (
 
 	"billdrop/ingest/inbox"
 	"billdrop/ingest/ledger/sqlite"
+	"billdrop/ingest/transfer"
+	"billdrop/ingest/watch"
 )
 
 // watched is a worker on simulated servers that polls every minute, and its log.
@@ -45,16 +47,19 @@ func (l *lines) String() string {
 	return l.b.String()
 }
 
-// watch runs a test beside a worker that polls; edit may change its feed first.
-func watch(t *testing.T, edit func(*Feed), test func(w *watched)) {
+// watching runs a test beside a worker that polls; edit may change its feed first.
+func watching(t *testing.T, edit func(*Feed), test func(w *watched)) {
 	synctest.Test(t, func(t *testing.T) {
 		world := newWorld(t, simConfig{})
 		clear(world.files.files)
-		w := &watched{Worker: world.worker(t, &process{steps: make(map[string]int)}), files: world.files, log: new(lines)}
-		w.Log = slog.New(slog.NewTextHandler(w.log, nil))
-		feed := w.Feeds[0]
-		edit(feed)
-		w.settlers[feed.Name] = inbox.NewSettler(feed.Watch)
+		w := &watched{files: world.files, log: new(lines)}
+		o := world.worker(t, alive()).Options
+		o.Log = slog.New(slog.NewTextHandler(w.log, nil))
+		edit(o.Feeds[0])
+		var err error
+		if w.Worker, err = New(o); err != nil {
+			t.Fatal(err)
+		}
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error)
 		go func() { ended <- w.Run(ctx, time.Minute) }()
@@ -67,7 +72,7 @@ func watch(t *testing.T, edit func(*Feed), test func(w *watched)) {
 }
 
 // after lets time pass, and waits for the worker to rest.
-func (w *watched) after(d time.Duration) InboxState {
+func (w *watched) after(d time.Duration) watch.State {
 	time.Sleep(d)
 	synctest.Wait()
 	return w.Inboxes()[0]
@@ -84,7 +89,7 @@ func (w *watched) warned(texts ...string) int {
 	return n
 }
 
-func kinds(remarks []Remark) string {
+func kinds(remarks []watch.Remark) string {
 	var list []string
 	for _, r := range remarks {
 		list = append(list, r.Kind+" "+r.Name)
@@ -92,9 +97,10 @@ func kinds(remarks []Remark) string {
 	return strings.Join(list, ", ")
 }
 
-// A stranger is named in the log once, however many polls see it, and again when it comes back.
+// A stranger is named in the log once, however many polls see it, and again when it comes
+// back.
 func TestStrangers(t *testing.T) {
-	watch(t, func(*Feed) {}, func(w *watched) {
+	watching(t, func(*Feed) {}, func(w *watched) {
 		start := time.Now()
 		w.files.put("/inbox/notes.txt", []byte("x"))
 		w.files.put("/processing/left.csv", []byte("x"))
@@ -116,11 +122,12 @@ func TestStrangers(t *testing.T) {
 	})
 }
 
-// A file that changes for ever is told after ten minutes, once, and no more when it has been taken.
+// A file that keeps changing is remarked on after ten minutes, once, until it has been
+// claimed.
 func TestUnsettled(t *testing.T) {
-	watch(t, func(f *Feed) { f.Watch.Settle = 10 * time.Second }, func(w *watched) {
+	watching(t, func(f *Feed) { f.Watch.Settle = 10 * time.Second }, func(w *watched) {
 		start := time.Now()
-		var s InboxState
+		var s watch.State
 		for i := range 150 {
 			w.files.put("/inbox/a.csv", bytes.Repeat([]byte("x"), i))
 			s = w.after(5 * time.Second)
@@ -141,9 +148,10 @@ func TestUnsettled(t *testing.T) {
 	})
 }
 
-// A file without its marker, and companions without their file, are told after an hour.
+// A file without its marker, and companions without their file, are remarked on after an
+// hour.
 func TestCompanionsAlone(t *testing.T) {
-	watch(t, func(f *Feed) { f.Watch.Marker = ".done" }, func(w *watched) {
+	watching(t, func(f *Feed) { f.Watch.Marker = ".done" }, func(w *watched) {
 		w.files.put("/inbox/a.csv", []byte("x"))
 		w.files.put("/inbox/b.csv.done", nil)
 		w.files.put("/inbox/c.csv.sha256", []byte("x"))
@@ -165,10 +173,11 @@ func TestCompanionsAlone(t *testing.T) {
 	})
 }
 
-// A file that is missing is told once for every day on which it is, and no more when it has come.
+// A missing file is remarked on once for each day on which it is missing, until it has
+// come.
 func TestExpectedFile(t *testing.T) {
-	watch(t, func(f *Feed) {
-		f.Expect = &Expect{Pattern: "daily-*.csv", By: 6*time.Hour + 30*time.Minute, Zone: time.UTC}
+	watching(t, func(f *Feed) {
+		f.Expect = &watch.Expect{Pattern: "daily-*.csv", By: 6*time.Hour + 30*time.Minute, Zone: time.UTC}
 	}, func(w *watched) {
 		midnight := time.Now().UTC().Truncate(24 * time.Hour)
 		due := midnight.Add(6*time.Hour + 30*time.Minute)
@@ -194,13 +203,14 @@ func TestExpectedFile(t *testing.T) {
 	})
 }
 
-// A poll that fails says why, and what earlier ones saw stands until one can look again. What is missing is told all the same.
+// A poll that fails records why, and the remarks of earlier ones stand until one can look
+// again. A missing file is remarked on all the same.
 func TestInboxOutOfReach(t *testing.T) {
 	var down atomic.Bool
-	watch(t, func(f *Feed) {
-		f.Expect = &Expect{Pattern: "*.csv", By: 30 * time.Minute, Zone: time.UTC}
+	watching(t, func(f *Feed) {
+		f.Expect = &watch.Expect{Pattern: "*.csv", By: 30 * time.Minute, Zone: time.UTC}
 		connect := f.Connect
-		f.Connect = func(ctx context.Context) (Remote, error) {
+		f.Connect = func(ctx context.Context) (transfer.Remote, error) {
 			if down.Load() {
 				return nil, fmt.Errorf("%w: one thing\nand another", inbox.ErrUnreachable)
 			}
@@ -226,32 +236,8 @@ func TestInboxOutOfReach(t *testing.T) {
 	})
 }
 
-// What one feed takes from an inbox is no stranger to another that shares it; what neither takes is one to both.
-func TestSharedInbox(t *testing.T) {
-	onServers(t, func(t *testing.T, r *rig) {
-		more := *r.feed
-		more.Name, more.Watch = "more", inbox.Watch{Pattern: "*.txt", Marker: ".done"}
-		r.drop(t, "a.txt", "x")
-		r.drop(t, "a.txt.done", "")
-		r.drop(t, "b.txt", "x")
-		r.drop(t, "c.dat", "x")
-		mkdir(t, filepath.Join(r.root, "inbox", "d.txt"))
-		var log bytes.Buffer
-		w := r.worker(t, &log, r.feed, &more)
-		if _, err := w.Poll(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		first, second := w.Inboxes()[0], w.Inboxes()[1]
-		if kinds(first.Remarks) != "stranger c.dat, stranger d.txt" || kinds(second.Remarks) != "stranger c.dat, stranger d.txt" {
-			t.Errorf("%+v\n%+v", first.Remarks, second.Remarks)
-		}
-		if first.Waiting != 0 || second.Waiting != 1 {
-			t.Errorf("%d and %d files wait, want 0 and 1", first.Waiting, second.Waiting)
-		}
-	})
-}
-
-// One poll by itself names what it sees once; how long a file has waited for its marker is told by the file's own time.
+// A single poll remarks on each thing once. How long a file has waited for its marker is
+// judged by the file's own time.
 func TestOnePoll(t *testing.T) {
 	onServers(t, func(t *testing.T, r *rig) {
 		r.feed.Watch.Marker = ".done"
@@ -278,23 +264,40 @@ func TestOnePoll(t *testing.T) {
 	})
 }
 
-// worker is a worker of some feeds, with a ledger that lives as long as the test.
-func (r *rig) worker(t *testing.T, log *bytes.Buffer, feeds ...*Feed) *Worker {
-	t.Helper()
-	led, err := sqlite.Open(t.Context(), filepath.Join(r.base, "ledger.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { led.Close() })
-	w, err := New(Options{Ledger: led, Spool: filepath.Join(r.base, "spool"), Feeds: feeds, Log: slog.New(slog.NewTextHandler(log, nil))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return w
-}
-
-func (f *simFiles) remove(name string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	delete(f.files, name)
+// What is not claimed is remarked on: links, directories, odd names, and files in
+// processing/ that are not in the ledger.
+func TestOddities(t *testing.T) {
+	onServers(t, func(t *testing.T, r *rig) {
+		var log bytes.Buffer
+		inboxDir := filepath.Join(r.root, "inbox")
+		mkdir(t, filepath.Join(inboxDir, "dir.csv"))
+		if err := os.Symlink("/etc/passwd", filepath.Join(inboxDir, "link.csv")); err != nil {
+			t.Fatal(err)
+		}
+		r.drop(t, "odd;name.csv", "x")
+		r.drop(t, "notes.txt", "x")
+		write(t, filepath.Join(r.root, "processing", "stranger.csv"), manyBills(0, 1, 1))
+		r.drop(t, "stranger.csv", manyBills(0, 1, 1))
+		led, err := sqlite.Open(t.Context(), filepath.Join(r.base, "ledger.db"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer led.Close()
+		w, err := New(Options{Ledger: led, Spool: filepath.Join(r.base, "spool"), Feeds: []*Feed{r.feed}, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		summaries, err := w.Poll(t.Context())
+		if err != nil || len(summaries) != 0 {
+			t.Errorf("%v, %+v", err, summaries)
+		}
+		for _, name := range []string{"dir.csv", "link.csv", "odd;name.csv", "notes.txt", "stranger.csv"} {
+			if !strings.Contains(log.String(), name) {
+				t.Errorf("%s is not named in the log", name)
+			}
+		}
+		if state := r.api.State(); state.Posts != 0 {
+			t.Errorf("%d POSTs", state.Posts)
+		}
+	})
 }

@@ -1,4 +1,4 @@
-package ingest
+package preview
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 
+	"billdrop/ingest"
 	"billdrop/ingest/billfile"
 	"billdrop/ingest/delivery"
 	"billdrop/ingest/ledger"
@@ -15,18 +16,18 @@ import (
 
 // PlanOptions is what to plan, and with what.
 type PlanOptions struct {
-	Path        string        // of the bill file; ignored with In
-	In          io.Reader     // nil = the file at Path; else standard input, named "stdin"
-	Feed        *Feed         // whose format, limits and lane apply; it need not be connected
-	Ledger      ledger.Ledger // only read; nil = there is none yet
-	MaxProblems int           // problems, and again conflicts, listed at most; 0 = all of them, in memory
-	Progress    Progress      // may be nil; the file is told by the name under which it is reported
+	Path        string          // of the bill file; ignored with In
+	In          io.Reader       // nil = the file at Path; else standard input, named "stdin"
+	Feed        *ingest.Feed    // whose format, limits and lane apply; it need not be connected
+	Ledger      ledger.Ledger   // only read; nil = there is none yet
+	MaxProblems int             // problems, and again conflicts, listed at most; 0 = all of them, in memory
+	Progress    ingest.Progress // may be nil; ids of files are their names
 }
 
-// Planned is what a run would do with a file, as far as can be told without doing it. Its JSON is pinned; keys may
-// be added at any time.
+// Planned is what a run would do with a file, so far as that can be known beforehand. Its
+// JSON is pinned; keys may be added at any time.
 type Planned struct {
-	Validation                // what an offline validation finds; its Rows are hidden by the next field
+	Validation                // what an offline validation finds; the next field hides its Rows
 	Rows       PlannedRows    `json:"rows"`
 	New        report.Parties `json:"new"` // that the rows to create would bring with them, each once
 	// Conflicts are in file order, MaxProblems at most; Rows.Conflict counts all of them.
@@ -35,8 +36,8 @@ type Planned struct {
 	Totals     map[string]map[string]int64 `json:"totals"`
 	OverLimits []string                    `json:"over_limits"` // why a run would hold the file; empty: it would not
 	Gets       int                         `json:"gets"`        // look-ups that the plan took
-	// ForeignAnswers: the API's answers to look-ups of what it does not have are not in the form that it documents: it
-	// may be another server.
+	// ForeignAnswers: the API denied look-ups in another form than it documents, so it may
+	// be another server.
 	ForeignAnswers bool `json:"foreign_answers"`
 }
 
@@ -47,33 +48,35 @@ type PlannedRows struct {
 	Existing int `json:"existing"`
 	Conflict int `json:"conflict"`
 	Invalid  int `json:"invalid"`
-	Rejected int `json:"rejected"` // an account or customer that nobody knows and that would not be created either
+	Rejected int `json:"rejected"` // an account or customer that does not exist and would not be created
 	Unknown  int `json:"unknown"`  // the API gave no answer for them
-	NotSent  int `json:"not_sent"` // valid, but in a file that is refused for its invalid rows
+	NotSent  int `json:"not_sent"` // valid, but the file is refused because of its invalid rows
 }
 
 // FoundConflict is a row whose bill exists with other content.
 type FoundConflict struct {
 	Line          int    `json:"line"`
 	BillReference string `json:"bill_reference"`
-	// Fields are theirs, then yours: amounts in minor units, null for none, "unknown" for a party of yours that the
-	// API does not know.
+	// Fields are the bill's value, then the row's: amounts in minor units, null for none,
+	// "unknown" for a party of the row that the API does not have.
 	Fields map[string][2]any `json:"fields"`
-	// Detail says the same to a person.
+	// Detail is the same as a text.
 	Detail string `json:"detail"`
 }
 
-// Attention reports whether a run would leave something that somebody has to look at.
+// Attention reports whether a run would leave something that needs attention.
 func (p *Planned) Attention() bool {
 	return p.Outcome != OutcomeValid || p.Rows.Conflict+p.Rows.Rejected+p.Rows.Unknown > 0 || len(p.OverLimits) > 0
 }
 
-// Plan tells what a run would do with a bill file now: nothing is sent but GETs, nothing is recorded. It asks the ledger
-// first, and the API for the bills, customers and accounts that the ledger does not know, each at most once but for
-// repetitions after failures. These pass the lane's gate, as a run's would.
+// Plan returns what a run would do with a bill file now. It sends only GETs, and records
+// nothing. It asks the ledger first, then the API for the bills, customers and accounts
+// that are not in the ledger. It asks once for each, except after failures. Its requests
+// pass the lane's gate, as a run's do.
 //
-// Errors are those of Validate, of the ledger, and of a run that had to stop (*delivery.Stop). Memory grows with the
-// number of customers and accounts that the API has to be asked for.
+// Errors are those of Validate, of the ledger, and of a run that has to stop
+// (*delivery.Stop). Memory grows with the number of customers and accounts that the API is
+// asked for.
 func Plan(ctx context.Context, o PlanOptions) (Planned, error) {
 	c := Check{Path: o.Path, In: o.In, Format: o.Feed.Format, RejectInvalid: o.Feed.RejectInvalid, MaxProblems: o.MaxProblems}
 	src, err := openSource(c)
@@ -91,7 +94,7 @@ func Plan(ctx context.Context, o PlanOptions) (Planned, error) {
 		planned.Rows.NotSent = v.Rows.Valid
 		return planned, nil
 	}
-	planned.OverLimits = append(planned.OverLimits, o.Feed.Hold.exceeded(survey)...)
+	planned.OverLimits = append(planned.OverLimits, o.Feed.Hold.Exceeded(survey)...)
 	p := &planner{PlanOptions: &o, planned: &planned, forecast: o.Feed.Lane.Forecast(o.Ledger)}
 	defer p.forecast.Close()
 	err = src.read(survey, func(recs *billfile.Decoder) error { return p.run(ctx, recs) })
@@ -103,7 +106,7 @@ func Plan(ctx context.Context, o PlanOptions) (Planned, error) {
 	return planned, nil
 }
 
-// planner finds out what a run would make of the rows of one file, and enters it into planned.
+// planner adds to planned what a run would make of the rows of one file.
 type planner struct {
 	*PlanOptions
 	planned  *Planned
@@ -116,14 +119,14 @@ type plannedRow struct {
 	bill      billfile.Bill
 }
 
-// planChunk rows are foretold at a time.
+// planChunk is how many rows are planned at a time.
 const planChunk = 256
 
-// run plans the valid records chunk by chunk, so that what is found is told in file order.
+// run plans the valid records chunk by chunk, so that findings are in file order.
 func (p *planner) run(ctx context.Context, recs *billfile.Decoder) error {
 	var rowDone func()
 	if p.Progress != nil {
-		p.Progress.FileStarted(Started{ID: p.planned.File, Name: p.planned.File, Rows: p.planned.Validation.Rows.Valid})
+		p.Progress.FileStarted(ingest.Started{ID: p.planned.File, Name: p.planned.File, Rows: p.planned.Validation.Rows.Valid})
 		defer p.Progress.FileFinished(p.planned.File, report.Summary{})
 		rowDone = func() { p.Progress.RowDone(p.planned.File, "") }
 	}
@@ -141,7 +144,7 @@ func (p *planner) run(ctx context.Context, recs *billfile.Decoder) error {
 			return err
 		}
 		for i := range chunk {
-			p.tell(&chunk[i], prospects[i])
+			p.add(&chunk[i], prospects[i])
 		}
 	}
 	return nil
@@ -165,8 +168,8 @@ func (p *planner) read(ctx context.Context, recs *billfile.Decoder) ([]plannedRo
 	return chunk, nil
 }
 
-// tell enters what is foretold of a row into the plan. It is called in file order, by one goroutine.
-func (p *planner) tell(r *plannedRow, would delivery.Prospect) {
+// add adds one row to the plan. One goroutine calls it, in file order.
+func (p *planner) add(r *plannedRow, would delivery.Prospect) {
 	n := &p.planned.Rows
 	word := string(would.Status)
 	switch would.Status {
@@ -189,7 +192,7 @@ func (p *planner) tell(r *plannedRow, would delivery.Prospect) {
 		p.problem(r, FoundProblem{Column: would.Column, Code: would.Code, Detail: would.Detail})
 	default:
 		n.Unknown++
-		p.problem(r, FoundProblem{Code: "no_answer", Detail: "the API gave no answer for this row: plan again when it is well"})
+		p.problem(r, FoundProblem{Code: "no_answer", Detail: "the API gave no answer for this row: plan again when it is up"})
 	}
 	sums := p.planned.Totals[r.bill.Currency]
 	if sums == nil {
@@ -199,7 +202,7 @@ func (p *planner) tell(r *plannedRow, would delivery.Prospect) {
 	sums[word] += r.bill.Amount
 }
 
-// problem enters what is wrong with a row.
+// problem adds what is wrong with a row.
 func (p *planner) problem(r *plannedRow, f FoundProblem) {
 	f.Line, f.Row, f.BillReference = r.line, r.row, r.bill.Reference
 	v := &p.planned.Validation

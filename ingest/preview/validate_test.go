@@ -1,4 +1,4 @@
-package ingest_test
+package preview_test
 
 import (
 	"bytes"
@@ -21,9 +21,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"billdrop/fixtures"
-	"billdrop/ingest"
 	"billdrop/ingest/billfile"
 	"billdrop/ingest/ledger"
+	"billdrop/ingest/preview"
 	"billdrop/ingest/report"
 )
 
@@ -43,7 +43,7 @@ func TestValidateFixtures(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			check := ingest.Check{Path: path, Format: fixtureFormat(f.Format), RejectInvalid: f.Format.OnInvalid == "reject", Version: "v0.0.0"}
+			check := preview.Check{Path: path, Format: fixtureFormat(f.Format), RejectInvalid: f.Format.OnInvalid == "reject", Version: "v0.0.0"}
 			unwritten := validate(t, check)
 			check.Out = out
 			v := validate(t, check)
@@ -84,7 +84,7 @@ func expect(t *testing.T, f fixtures.Fixture, ending string, got []byte) {
 }
 
 // agreesWithReports checks what Validate returns against the expected reports.
-func agreesWithReports(t *testing.T, f fixtures.Fixture, v ingest.Validation) {
+func agreesWithReports(t *testing.T, f fixtures.Fixture, v preview.Validation) {
 	t.Helper()
 	s, err := report.Parse(f.Report("summary.json"))
 	if err != nil {
@@ -94,11 +94,11 @@ func agreesWithReports(t *testing.T, f fixtures.Fixture, v ingest.Validation) {
 	if v.Code != f.Code || v.Rows.Total != s.Rows.Total || v.Rows.Invalid != invalid {
 		t.Errorf("found %q, %+v, want %q, %d rows, %d invalid", v.Code, v.Rows, f.Code, s.Rows.Total, invalid)
 	}
-	outcome := ingest.OutcomeValid
+	outcome := preview.OutcomeValid
 	if f.Code != "" {
-		outcome = ingest.OutcomeRejected
+		outcome = preview.OutcomeRejected
 	} else if invalid > 0 {
-		outcome = ingest.OutcomeInvalid
+		outcome = preview.OutcomeInvalid
 	}
 	if v.Outcome != outcome {
 		t.Errorf("outcome %s, want %s", v.Outcome, outcome)
@@ -137,7 +137,7 @@ var minorZAR = billfile.Format{Amounts: billfile.Minor, Currency: "ZAR"}
 func TestValidateWritesNothing(t *testing.T) {
 	for _, content := range []string{goodBills, badBills, ""} {
 		path := drop(t, "bills.csv", []byte(content))
-		v := validate(t, ingest.Check{Path: path, Format: minorZAR})
+		v := validate(t, preview.Check{Path: path, Format: minorZAR})
 		if v.Stem != "" {
 			t.Errorf("reports were written: %s", v.Stem)
 		}
@@ -152,13 +152,13 @@ func TestValidateStandardInput(t *testing.T) {
 	temp := t.TempDir()
 	t.Setenv("TMPDIR", temp)
 	sum := sha256.Sum256([]byte(badBills))
-	v := validate(t, ingest.Check{In: strings.NewReader(badBills), Format: minorZAR})
+	v := validate(t, preview.Check{In: strings.NewReader(badBills), Format: minorZAR})
 	if v.File != "stdin" || v.SHA256 != hex.EncodeToString(sum[:]) || v.Rows.Invalid != 2 {
 		t.Errorf("found %+v", v)
 	}
 	small := minorZAR
 	small.MaxFileSize = 20
-	v = validate(t, ingest.Check{In: endless{}, Format: small})
+	v = validate(t, preview.Check{In: endless{}, Format: small})
 	if v.Code != billfile.CodeFileTooLarge || v.SHA256 != "" {
 		t.Errorf("an endless input: code %q, hash %q", v.Code, v.SHA256)
 	}
@@ -174,7 +174,7 @@ func (endless) Read(p []byte) (int, error) { return copy(p, "bill_reference,amou
 func TestValidateListsAtMost(t *testing.T) {
 	path := drop(t, "bills.csv", []byte(badBills))
 	for most, listed := range map[int]int{0: 3, 1: 1, 2: 2, 100: 3} {
-		v := validate(t, ingest.Check{Path: path, Format: minorZAR, MaxProblems: most})
+		v := validate(t, preview.Check{Path: path, Format: minorZAR, MaxProblems: most})
 		if len(v.Problems) != listed || v.ProblemsTotal != 3 {
 			t.Errorf("at most %d: %d listed of %d", most, len(v.Problems), v.ProblemsTotal)
 		}
@@ -190,8 +190,8 @@ func TestValidateListsAtMost(t *testing.T) {
 func TestValidateRejectInvalid(t *testing.T) {
 	path := drop(t, "bills.csv", []byte(badBills))
 	out := t.TempDir()
-	v := validate(t, ingest.Check{Path: path, Format: minorZAR, RejectInvalid: true, Out: out})
-	if v.Outcome != ingest.OutcomeRejected || v.Code != "invalid_rows" || v.Rows.Valid != 1 || len(v.Problems) != 3 {
+	v := validate(t, preview.Check{Path: path, Format: minorZAR, RejectInvalid: true, Out: out})
+	if v.Outcome != preview.OutcomeRejected || v.Code != "invalid_rows" || v.Rows.Valid != 1 || len(v.Problems) != 3 {
 		t.Errorf("found %+v", v)
 	}
 	rejects, err := os.ReadFile(filepath.Join(out, report.NamesOf(v.Stem).Rejects))
@@ -201,16 +201,17 @@ func TestValidateRejectInvalid(t *testing.T) {
 	if n := bytes.Count(rejects, []byte("\n")); n != 4 {
 		t.Errorf("the rejects have %d lines, want the header and all 3 rows:\n%s", n, rejects)
 	}
-	if v := validate(t, ingest.Check{Path: drop(t, "good.csv", []byte(goodBills)), Format: minorZAR, RejectInvalid: true}); v.Outcome != ingest.OutcomeValid {
+	if v := validate(t, preview.Check{Path: drop(t, "good.csv", []byte(goodBills)), Format: minorZAR, RejectInvalid: true}); v.Outcome != preview.OutcomeValid {
 		t.Errorf("a clean file: %+v", v)
 	}
 }
 
-// TestValidateKeepsReportsOfRuns: a report of a file that was sent is never overwritten; one of a validation is.
+// TestValidateKeepsReportsOfRuns: a report of a file that was sent is never overwritten;
+// one of a validation is.
 func TestValidateKeepsReportsOfRuns(t *testing.T) {
 	path := drop(t, "bills.csv", []byte(badBills))
 	out := t.TempDir()
-	check := ingest.Check{Path: path, Format: minorZAR, Out: out}
+	check := preview.Check{Path: path, Format: minorZAR, Out: out}
 	first := validate(t, check)
 	if again := validate(t, check); again.Stem != first.Stem {
 		t.Errorf("a second validation wrote %s beside %s", again.Stem, first.Stem)
@@ -229,12 +230,12 @@ func TestValidateKeepsReportsOfRuns(t *testing.T) {
 	if v := validate(t, check); v.Stem != first.Stem+"-3" {
 		t.Errorf("beside two runs' reports it wrote %s", v.Stem)
 	}
-	// A rejects file of an earlier validation goes when nothing needs attention any more: the name is of the content, so
-	// only another format can bring that about.
+	// A rejects file of an earlier validation goes when nothing needs attention any more:
+	// the name is of the content, so only another format can bring that about.
 	major := minorZAR
 	major.Amounts = billfile.Major
 	content := "bill_reference,amount_due,customer_reference\nA-1,1.00,C-1\n"
-	check = ingest.Check{Path: drop(t, "one.csv", []byte(content)), Format: minorZAR, Out: t.TempDir()}
+	check = preview.Check{Path: drop(t, "one.csv", []byte(content)), Format: minorZAR, Out: t.TempDir()}
 	v := validate(t, check)
 	rejects := filepath.Join(check.Out, report.NamesOf(v.Stem).Rejects)
 	if _, err := os.Stat(rejects); err != nil {
@@ -254,27 +255,27 @@ func TestValidateChecksum(t *testing.T) {
 		if err := os.WriteFile(path+".sha256", []byte(sidecar), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if v := validate(t, ingest.Check{Path: path, Format: minorZAR}); v.Code != code {
+		if v := validate(t, preview.Check{Path: path, Format: minorZAR}); v.Code != code {
 			t.Errorf("sidecar %q: code %q, want %q", sidecar, v.Code, code)
 		}
 	}
 }
 
 func TestValidateCannotRead(t *testing.T) {
-	if _, err := ingest.Validate(t.Context(), ingest.Check{Path: filepath.Join(t.TempDir(), "gone.csv"), Format: minorZAR}); !errors.Is(err, os.ErrNotExist) {
+	if _, err := preview.Validate(t.Context(), preview.Check{Path: filepath.Join(t.TempDir(), "gone.csv"), Format: minorZAR}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a file that is not there: %v", err)
 	}
 	broken := errors.New("broken pipe")
-	if _, err := ingest.Validate(t.Context(), ingest.Check{In: io.MultiReader(strings.NewReader(goodBills), failing{broken}), Format: minorZAR}); !errors.Is(err, broken) {
+	if _, err := preview.Validate(t.Context(), preview.Check{In: io.MultiReader(strings.NewReader(goodBills), failing{broken}), Format: minorZAR}); !errors.Is(err, broken) {
 		t.Errorf("standard input that breaks: %v", err)
 	}
 	path := drop(t, "bills.csv", []byte(badBills))
-	if _, err := ingest.Validate(t.Context(), ingest.Check{Path: path, Format: minorZAR, Out: path}); err == nil {
+	if _, err := preview.Validate(t.Context(), preview.Check{Path: path, Format: minorZAR, Out: path}); err == nil {
 		t.Error("reports went into a directory that is a file")
 	}
 	stopped, stop := context.WithCancel(t.Context())
 	stop()
-	if _, err := ingest.Validate(stopped, ingest.Check{Path: path, Format: minorZAR}); !errors.Is(err, context.Canceled) {
+	if _, err := preview.Validate(stopped, preview.Check{Path: path, Format: minorZAR}); !errors.Is(err, context.Canceled) {
 		t.Errorf("stopped: %v", err)
 	}
 }
@@ -285,7 +286,7 @@ func (f failing) Read([]byte) (int, error) { return 0, f.err }
 
 // TestValidationJSON pins the keys that the documentation promises.
 func TestValidationJSON(t *testing.T) {
-	b, err := json.Marshal(validate(t, ingest.Check{Path: drop(t, "bills.csv", []byte(badBills)), Format: minorZAR}))
+	b, err := json.Marshal(validate(t, preview.Check{Path: drop(t, "bills.csv", []byte(badBills)), Format: minorZAR}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -321,9 +322,9 @@ func drop(t *testing.T, name string, content []byte) string {
 	return path
 }
 
-func validate(t *testing.T, c ingest.Check) ingest.Validation {
+func validate(t *testing.T, c preview.Check) preview.Validation {
 	t.Helper()
-	v, err := ingest.Validate(t.Context(), c)
+	v, err := preview.Validate(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,16 +7,15 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"billdrop/ingest/inbox"
 	"billdrop/ingest/inbox/sftpserver"
-	"billdrop/ingest/ledger"
 	"billdrop/ingest/ledger/sqlite"
+	"billdrop/ingest/watch"
 )
 
-// BenchmarkPoll is one poll of an inbox with 5,000 names beside a ledger with 10,000 files: of bill files that have not settled, of
-// names that match no pattern, and with 200 files that are held.
+// BenchmarkPoll is one poll of an inbox with 5,000 names beside a ledger with 10,000 files:
+// of bill files that have not settled, of names that match no pattern, and with 200 files
+// that are held.
 func BenchmarkPoll(b *testing.B) {
 	const files, names = 10_000, 5_000
 	for _, c := range []struct {
@@ -37,7 +36,7 @@ func BenchmarkPoll(b *testing.B) {
 				Address: s.Addr(), User: "acme", PasswordFile: filepath.Join(home, "password"), KnownHostsFile: filepath.Join(home, "known_hosts"),
 			})
 			r.feed.Watch.Settle = time.Hour
-			r.feed.Expect = &Expect{Pattern: "none-*.csv", By: 6 * time.Hour}
+			r.feed.Expect = &watch.Expect{Pattern: "none-*.csv", By: 6 * time.Hour}
 			for i := range names {
 				write(b, filepath.Join(root, "inbox", fmt.Sprintf(c.file, i)), "x")
 			}
@@ -61,26 +60,5 @@ func BenchmarkPoll(b *testing.B) {
 				b.Errorf("%d names wait and %d are remarked on, of %d", state.Waiting, len(state.Remarks), names)
 			}
 		})
-	}
-}
-
-// addFiles records finished files, one an hour, and the last of them as held.
-func addFiles(tb testing.TB, led ledger.Ledger, feed *Feed, files, held int) {
-	tb.Helper()
-	var group errgroup.Group
-	group.SetLimit(256) // that share a sync
-	for i := range files {
-		f := &ledger.File{
-			ID: fmt.Sprintf("20260101-000000-%08x", i), Feed: feed.Name, Scope: feed.Lane.Scope(), Origin: ledger.FromInbox,
-			Name: fmt.Sprintf("done-%05d.csv", i), Path: fmt.Sprintf("/archive/done-%05d.csv", i), Results: "/results", Stem: fmt.Sprintf("done-%05d", i),
-			State: ledger.Done, Outcome: ledger.Completed, Received: time.Now().Add(time.Duration(i-files) * time.Hour),
-		}
-		if i >= files-held {
-			f.State, f.Outcome = ledger.Held, ledger.FileHeld
-		}
-		group.Go(func() error { return led.AddFile(tb.Context(), f) })
-	}
-	if err := group.Wait(); err != nil {
-		tb.Fatal(err)
 	}
 }

@@ -1,4 +1,4 @@
-package ingest
+package watch
 
 import (
 	"context"
@@ -14,31 +14,32 @@ import (
 type Expect struct {
 	Pattern string         // path.Match on the base name
 	By      time.Duration  // what the clock shows when it is due: since midnight, whole minutes, under 24 h
-	Zone    *time.Location // whose clock; nil = this machine's
+	Zone    *time.Location // of that clock; nil = this machine's
 	Days    []time.Weekday // on which it is due, by that clock; none = every day
 }
 
-// Missing is an expected file that has not come.
-type Missing struct {
+// Overdue is an expected file that has not come.
+type Overdue struct {
 	Feed    string
 	Pattern string
 	Due     time.Time // in the zone of the expectation
 }
 
-// Text says what is the matter, and what to do.
-func (m Missing) Text() string {
-	return fmt.Sprintf("no file that matches %q was taken up by %s: see whether it lies in the inbox, else ask whoever delivers it",
-		m.Pattern, m.Due.Format("Mon 2 Jan 2006 15:04 MST"))
+// Text is what is the matter, and what to do.
+func (o Overdue) Text() string {
+	return fmt.Sprintf("no file that matches %q was claimed by %s: look for it in the inbox, else ask its sender",
+		o.Pattern, o.Due.Format("Mon 2 Jan 2006 15:04 MST"))
 }
 
-// Due returns the latest time at which the file was due, now or before, and the one before that.
+// Due returns the latest time at which the file was due, now or before, and the one before
+// that.
 func (e *Expect) Due(now time.Time) (latest, previous time.Time) {
 	zone := e.Zone
 	if zone == nil {
 		zone = time.Local
 	}
 	today := now.In(zone)
-	// A day of the week comes back within seven days, so two of them within 14.
+	// A day of the week comes back within seven days, so two of them lie within 14.
 	for back := range 15 {
 		day := time.Date(today.Year(), today.Month(), today.Day()-back, 12, 0, 0, 0, zone)
 		if len(e.Days) > 0 && !slices.Contains(e.Days, day.Weekday()) {
@@ -48,23 +49,24 @@ func (e *Expect) Due(now time.Time) (latest, previous time.Time) {
 		case due.After(now):
 		case latest.IsZero():
 			latest = due
-		case due.Before(latest): // no day twice: clocks have skipped whole days
+		case due.Before(latest): // not the same day twice: clocks have skipped whole days
 			return latest, due
 		}
 	}
 	return latest, previous
 }
 
-// on is when the file is due on a day. A time of day that the clocks skip is due when they do; of one that they show twice,
-// the second counts: nobody is called late who may not be.
+// on returns when the file is due on a day. A time of day that the clocks skip is due at
+// the change. Of one that they show twice, the second counts, so that no sender is called
+// late too early.
 func (e *Expect) on(day time.Time) time.Time {
 	hour, minute := int(e.By/time.Hour), int(e.By%time.Hour/time.Minute)
 	due := time.Date(day.Year(), day.Month(), day.Day(), hour, minute, 0, 0, day.Location())
 	start, end := due.ZoneBounds()
-	switch wanted := time.Date(day.Year(), day.Month(), day.Day(), hour, minute, 0, 0, time.UTC); shown(due).Compare(wanted) {
-	case 1: // skipped, and told by the clock after the change
+	switch wanted := time.Date(day.Year(), day.Month(), day.Day(), hour, minute, 0, 0, time.UTC); wallClock(due).Compare(wanted) {
+	case 1: // skipped; due is by the clock after the change
 		return start
-	case -1: // skipped, and told by the clock before it
+	case -1: // skipped; due is by the clock before the change
 		return end
 	}
 	if !end.IsZero() {
@@ -77,13 +79,15 @@ func (e *Expect) on(day time.Time) time.Time {
 	return due
 }
 
-// shown is what the clock on the wall shows at t, as a time that can be compared with another such.
-func shown(t time.Time) time.Time {
+// wallClock is what a clock on the wall shows at t, as a time in UTC, to be compared with
+// another such.
+func wallClock(t time.Time) time.Time {
 	return time.Date(t.Year(), t.Month(), t.Day(), t.Hour(), t.Minute(), t.Second(), 0, time.UTC)
 }
 
-// Missed tells whether the file was due and has not come, and when it was due. It has come when some file of this name was
-// received after the time before, whatever became of it since, unless it was dropped unread. files are the feed's.
+// Missed reports whether the file was due and has not come, and when it was due. It has
+// come when a file of a matching name was received after the previous due time, whatever
+// became of it, unless it was dropped unread. files are the feed's.
 func (e *Expect) Missed(now time.Time, files []*ledger.File) (due time.Time, missed bool) {
 	due, previous := e.Due(now)
 	return due, !slices.ContainsFunc(files, func(f *ledger.File) bool {
@@ -96,14 +100,14 @@ func (e *Expect) matches(name string) bool {
 	return ok && err == nil
 }
 
-// FindMissing holds what the ledger has of a feed against what is expected of it. It returns nil when nothing is missing,
-// or nothing expected.
-func FindMissing(ctx context.Context, led ledger.Ledger, feed string, e *Expect, now time.Time) (*Missing, error) {
+// FindOverdue compares what a feed expects with the files of the ledger. It returns nil
+// when nothing is overdue, or nothing expected.
+func FindOverdue(ctx context.Context, led ledger.Ledger, feed string, e *Expect, now time.Time) (*Overdue, error) {
 	if e == nil {
 		return nil, nil
 	}
 	_, previous := e.Due(now)
-	// The newest come first: as many are read as reach back to the time before.
+	// The newest come first: files are read until they reach back to the previous due time.
 	for limit := 64; ; limit *= 8 {
 		files, err := led.Files(ctx, ledger.Query{Feed: feed, Ours: true, Limit: limit})
 		if err != nil {
@@ -114,7 +118,7 @@ func FindMissing(ctx context.Context, led ledger.Ledger, feed string, e *Expect,
 			return nil, nil
 		}
 		if len(files) < limit || !files[len(files)-1].Received.After(previous) {
-			return &Missing{Feed: feed, Pattern: e.Pattern, Due: due}, nil
+			return &Overdue{Feed: feed, Pattern: e.Pattern, Due: due}, nil
 		}
 	}
 }

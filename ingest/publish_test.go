@@ -9,7 +9,8 @@ import (
 	"billdrop/ingest/report"
 )
 
-// TestOutcomesAhead: all outcomes come once and in order, with gaps and pages of any size; a failure ends them.
+// TestOutcomesAhead: all outcomes come once and in order, with gaps and pages of any size;
+// a failure ends them.
 func TestOutcomesAhead(t *testing.T) {
 	broken := errors.New("broken")
 	for size := 1; size <= 7; size++ {

@@ -1,0 +1,147 @@
+package ingest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"billdrop/ingest/billfile"
+	"billdrop/ingest/ledger"
+	"billdrop/ingest/report"
+	"billdrop/ingest/transfer"
+)
+
+// judge validates the whole file and decides whether it is sent, held or refused. Nothing
+// is sent before.
+func (j *job) judge(ctx context.Context) error {
+	ack := report.Ack{
+		FileID: j.file.ID, File: j.file.Name, Size: j.file.Size, SHA256: j.file.SHA256, ReceivedAt: report.At(j.file.Received),
+	}
+	if err := j.place.Publish(ctx, report.NamesOf(j.file.Stem).Ack, bytes.NewReader(ack.Bytes())); err != nil {
+		return err
+	}
+	refusal, err := j.refusal(ctx)
+	if err != nil {
+		return err
+	}
+	if refusal != nil {
+		j.file.Code, j.file.Detail, j.file.Line = refusal.Code, refusal.Detail, refusal.Line
+		return j.settle(ctx, ledger.FileRejected)
+	}
+	j.recordRead()
+	if j.feed.RejectInvalid && j.survey.Invalid > 0 {
+		return j.refuseInvalid(ctx)
+	}
+	reason, err := j.holdReason(ctx)
+	if err != nil {
+		return err
+	}
+	if reason != nil && !j.file.Approved {
+		return j.hold(ctx, reason)
+	}
+	return j.advance(ctx, ledger.Sending)
+}
+
+// recordRead notes in the file's record what its survey found, and by which format.
+func (j *job) recordRead() {
+	j.file.Rows, j.file.Lines, j.file.RowsRead = j.survey.Rows, ledger.Lines(j.survey.Lines), true
+	j.file.Format = j.feed.Format.Fingerprint()
+}
+
+// refusal returns what is wrong with the file as a whole, and takes the survey; nil when it
+// can be read.
+func (j *job) refusal(ctx context.Context) (*billfile.FileError, error) {
+	companion, err := j.place.Companion(ctx, placed(j.file), transfer.ChecksumSuffix)
+	if err != nil {
+		return nil, err
+	}
+	if wrong := ChecksumMismatch(j.file.Name, j.file.SHA256, companion); wrong != nil {
+		return wrong, nil
+	}
+	if limit := j.feed.Format.MaxFileSize; limit > 0 && j.file.Size > limit {
+		return &billfile.FileError{Code: billfile.CodeFileTooLarge, Detail: fmt.Sprintf(
+			"the file has %d bytes, the limit is %d: split it, or raise max_file_size of the feed", j.file.Size, limit)}, nil
+	}
+	var refusal *billfile.FileError
+	if err := j.takeSurvey(ctx); errors.As(err, &refusal) {
+		return refusal, nil
+	} else if err != nil {
+		return nil, err
+	}
+	return nil, nil
+}
+
+// takeSurvey reads the spooled copy through, once in the life of a job.
+func (j *job) takeSurvey(ctx context.Context) error {
+	if j.survey != nil {
+		return nil
+	}
+	open := func() (io.ReadCloser, error) { return j.spool.open(j.file.ID) }
+	survey, err := billfile.TakeSurvey(ctx, open, j.feed.Format, nil)
+	if err != nil {
+		return fmt.Errorf("validate %s: %w", j.file.Name, err)
+	}
+	j.survey = survey
+	return nil
+}
+
+// refuseInvalid settles a file that is refused because of its invalid rows.
+func (j *job) refuseInvalid(ctx context.Context) error {
+	if err := j.recordUnsent(ctx); err != nil {
+		return err
+	}
+	j.file.Code = "invalid_rows"
+	j.file.Detail = fmt.Sprintf("%d of %d rows are invalid, and the feed sends all rows of a file or none: correct them and deliver the whole file again", j.survey.Invalid, j.survey.Rows)
+	return j.settle(ctx, ledger.FileRejected)
+}
+
+// recordUnsent records the outcome of every row of a file of which nothing is sent.
+func (j *job) recordUnsent(ctx context.Context) error {
+	return j.eachRecord(ctx, func(rec *billfile.Record) error {
+		o := report.OfRecord(rec)
+		if o.Status == report.Valid {
+			o.Status = ledger.NotSent
+		}
+		return j.Ledger.Record(ctx, ledger.Entry{File: j.file.ID, Outcome: &o})
+	})
+}
+
+// eachRecord reads the records of the spooled copy.
+func (j *job) eachRecord(ctx context.Context, do func(*billfile.Record) error) error {
+	return j.decode(ctx, func(recs *billfile.Decoder) error {
+		for {
+			if err := ctx.Err(); err != nil {
+				return context.Cause(ctx)
+			}
+			rec, err := recs.Next()
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			if err := do(rec); err != nil {
+				return err
+			}
+		}
+	})
+}
+
+// decode opens the spooled copy for another reading.
+func (j *job) decode(ctx context.Context, use func(*billfile.Decoder) error) error {
+	if err := j.takeSurvey(ctx); err != nil {
+		return err
+	}
+	f, err := j.spool.open(j.file.ID)
+	if err != nil {
+		return fmt.Errorf("read spooled %s: %w", j.file.Name, err)
+	}
+	defer f.Close()
+	recs, err := j.survey.Decode(f)
+	if err != nil {
+		return fmt.Errorf("read spooled %s: %w", j.file.Name, err)
+	}
+	return use(recs)
+}

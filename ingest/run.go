@@ -1,0 +1,115 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"billdrop/ingest/delivery"
+	"billdrop/ingest/ledger"
+	"billdrop/ingest/report"
+)
+
+// Poll does one round. It finishes what earlier runs left unfinished, then claims and
+// processes every complete file of the inboxes, and waits for those that have not settled
+// yet. Feeds work side by side, and one that fails does not hold up another.
+//
+// Poll returns the summaries of the files that ended or are held, also with an error. The
+// error joins what kept the feeds from finishing.
+func (w *Worker) Poll(ctx context.Context) ([]report.Summary, error) {
+	if err := w.spool.sweep(ctx, w.Ledger); err != nil {
+		return nil, err
+	}
+	var feeds errgroup.Group
+	rounds := make([]round, len(w.Feeds))
+	for i, f := range w.Feeds {
+		rounds[i] = round{Worker: w, feed: f, once: true}
+		feeds.Go(func() error { return rounds[i].run(ctx) })
+	}
+	err := feeds.Wait()
+	var summaries []report.Summary
+	var errs []error
+	for i := range rounds {
+		summaries = append(summaries, rounds[i].summaries...)
+		errs = append(errs, rounds[i].errs...)
+	}
+	if len(errs) > 0 {
+		err = errors.Join(distinct(errs)...)
+	}
+	return summaries, err
+}
+
+// distinct removes errors with the same text: feeds on one lane stop for one reason.
+func distinct(errs []error) []error {
+	seen := make(map[string]bool)
+	return slices.DeleteFunc(errs, func(e error) bool {
+		twice := seen[e.Error()]
+		seen[e.Error()] = true
+		return twice
+	})
+}
+
+// Run polls every interval until ctx is cancelled, and then returns its cause. Failures
+// that may pass, such as an API or an inbox out of reach, are logged and tried again. A
+// wrong set-up ends the feed that has it, and Run returns with the last feed. A broken
+// ledger ends all feeds.
+func (w *Worker) Run(ctx context.Context, interval time.Duration) error {
+	if err := w.spool.sweep(ctx, w.Ledger); err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	errs := make([]error, len(w.Feeds))
+	var feeds sync.WaitGroup
+	for i, f := range w.Feeds {
+		feeds.Go(func() {
+			errs[i] = w.runFeed(ctx, f, interval)
+			if errors.Is(errs[i], ledger.ErrUnusable) {
+				stop(errs[i])
+			} else if ctx.Err() == nil {
+				w.Log.Error("feed stopped until billdrop is started again", failure(f, errs[i])...)
+			}
+		})
+	}
+	feeds.Wait()
+	return errors.Join(distinct(errs)...)
+}
+
+// runFeed polls one feed until it cannot go on.
+func (w *Worker) runFeed(ctx context.Context, f *Feed, interval time.Duration) error {
+	for {
+		r := round{Worker: w, feed: f}
+		err := r.run(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case errors.Is(err, delivery.ErrSetup), errors.Is(err, ErrDirectories), errors.Is(err, ledger.ErrUnusable):
+			return err
+		case err != nil:
+			w.Log.Error("feed stopped; trying again at the next poll", failure(f, err)...)
+		}
+		wait := interval
+		if r.nextLook > 0 {
+			wait = min(wait, r.nextLook)
+		}
+		if err := sleep(ctx, wait); err != nil {
+			return err
+		}
+	}
+}
+
+// sleep waits for d to pass, or returns the cause of ctx.
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
