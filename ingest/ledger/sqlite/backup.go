@@ -19,7 +19,7 @@ import (
 //
 // fs.ErrExist when there is a file of that name already. A Backup that is killed leaves a hidden NAME.part beside it.
 func (l *Ledger) Backup(ctx context.Context, to string) (size int64, err error) {
-	if err := l.settle(ctx); err != nil {
+	if err := l.settle(ctx, nil); err != nil {
 		return 0, fmt.Errorf("back up the ledger: %w", err)
 	}
 	if _, err := os.Lstat(to); err == nil {

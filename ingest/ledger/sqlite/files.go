@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -10,7 +9,7 @@ import (
 	"billdrop/ingest/ledger"
 )
 
-// fileColumns are the columns of a file but its key and its counters, in the order of fileArgs.
+// fileColumns are the columns of a file but its keys and its counters, in the order of fileArgs and of readFile.
 var fileColumns = []string{
 	"feed", "scope", "origin", "name", "path", "results", "stem", "size", "mod_time", "sha256", "state",
 	"outcome", "code", "detail", "line", "approved", "retried", "row_count",
@@ -24,8 +23,6 @@ type putFile struct {
 	isNew   bool
 	refused error // ErrExists or ErrNotFound: nothing was written, the batch goes on
 }
-
-func (o *putFile) touch(touched) {}
 
 func (o *putFile) apply(w *writer) error {
 	scope, err := w.scope(o.file.Scope)
@@ -42,12 +39,12 @@ func (o *putFile) apply(w *writer) error {
 			return err
 		}
 		added, err := w.s.addFile.changed(append([]any{number, o.file.ID, o.file.Gets, o.file.Throttled}, args...)...)
-		if err == nil && !added {
+		if err == nil && added == 0 {
 			o.refused = ledger.ErrExists
 		}
 		return err
 	}
-	_, known, err := w.s.hasFile.one(o.file.ID)
+	number, known, err := w.s.hasFile.one(o.file.ID)
 	if err != nil {
 		return err
 	}
@@ -55,8 +52,8 @@ func (o *putFile) apply(w *writer) error {
 		o.refused = ledger.ErrNotFound
 		return nil
 	}
-	saved, err := w.s.saveFile.changed(append(args, o.file.ID)...)
-	if err == nil && !saved {
+	saved, err := w.s.saveFile.changed(append(args, number)...)
+	if err == nil && saved == 0 {
 		o.refused = ledger.ErrExists // the stem: nothing else of a known file can be taken
 	}
 	return err
@@ -72,21 +69,18 @@ func fileArgs(f *ledger.File, scope int64) ([]any, error) {
 	}
 	return []any{
 		f.Feed, scope, string(f.Origin), f.Name, f.Path, f.Results, f.Stem, f.Size, micros(f.ModTime), f.SHA256, string(f.State),
-		f.Outcome, f.Code, f.Detail, f.Line, flag(f.Approved), f.Retried, f.Rows,
-		f.Lines.Total, f.Lines.Header, f.Lines.Blank, f.Lines.Data, f.Format, flag(f.RowsRead), f.RunID, f.Version,
+		f.Outcome, f.Code, f.Detail, f.Line, f.Approved, f.Retried, f.Rows,
+		f.Lines.Total, f.Lines.Header, f.Lines.Blank, f.Lines.Data, f.Format, f.RowsRead, f.RunID, f.Version,
 		micros(f.Received), micros(f.Started), micros(f.Finished), string(sums),
 	}, nil
 }
 
-const selectFiles = `SELECT f.id, f.feed, s.merchant, s.mode, f.origin, f.name, f.path, f.results, f.stem, f.size, f.mod_time,
-	f.sha256, f.state, f.outcome, f.code, f.detail, f.line, f.approved, f.retried, f.row_count,
-	f.lines_total, f.lines_header, f.lines_blank, f.lines_data, f.format, f.rows_read, f.run_id, f.version,
-	f.received, f.started, f.finished, f.sums, f.gets, f.throttled
-	FROM files AS f JOIN scopes AS s ON s.id = f.scope`
+var selectFiles = "SELECT f.id, s.merchant, s.mode, f.gets, f.throttled, f." + strings.Join(fileColumns, ", f.") +
+	" FROM files AS f JOIN scopes AS s ON s.id = f.scope"
 
 // File implements ledger.Ledger.
 func (l *Ledger) File(ctx context.Context, id string) (*ledger.File, error) {
-	files, err := l.queryFiles(ctx, selectFiles+" WHERE f.id = ?", []any{id})
+	files, err := l.queryFiles(ctx, selectFiles+" WHERE f.number = (SELECT number FROM file_numbers WHERE id = ?)", []any{id})
 	if err != nil {
 		return nil, fmt.Errorf("read file %s: %w", id, err)
 	}
@@ -147,25 +141,13 @@ func filesQuery(q ledger.Query) (string, []any) {
 }
 
 func (l *Ledger) queryFiles(ctx context.Context, query string, args []any) ([]*ledger.File, error) {
-	if err := l.settle(ctx); err != nil {
+	if err := l.settle(ctx, nil); err != nil {
 		return nil, err
 	}
 	var files []*ledger.File
-	err := eachRow(ctx, l.read, query, args, func(rows *sql.Rows) error {
-		var (
-			f                                    ledger.File
-			modTime, received, started, finished sql.NullInt64
-			sums                                 sql.RawBytes
-		)
-		err := rows.Scan(&f.ID, &f.Feed, &f.Scope.Merchant, &f.Scope.Mode, &f.Origin, &f.Name, &f.Path, &f.Results, &f.Stem, &f.Size, &modTime,
-			&f.SHA256, &f.State, &f.Outcome, &f.Code, &f.Detail, &f.Line, &f.Approved, &f.Retried, &f.Rows,
-			&f.Lines.Total, &f.Lines.Header, &f.Lines.Blank, &f.Lines.Data, &f.Format, &f.RowsRead, &f.RunID, &f.Version,
-			&received, &started, &finished, &sums, &f.Gets, &f.Throttled)
-		f.ModTime, f.Received, f.Started, f.Finished = fromMicros(modTime), fromMicros(received), fromMicros(started), fromMicros(finished)
-		if err == nil && len(sums) > 0 {
-			err = json.Unmarshal(sums, &f.Sums)
-		}
-		files = append(files, &f)
+	err := eachRow(ctx, l.read, query, args, func(r *row) error {
+		f, err := readFile(r)
+		files = append(files, f)
 		return err
 	})
 	if err != nil {
@@ -175,4 +157,22 @@ func (l *Ledger) queryFiles(ctx context.Context, query string, args []any) ([]*l
 		return nil, unusable(err)
 	}
 	return files, nil
+}
+
+// readFile reads what selectFiles selects.
+func readFile(r *row) (*ledger.File, error) {
+	f := &ledger.File{ID: r.text(), Scope: ledger.Scope{Merchant: r.text(), Mode: r.text()}, Gets: r.int(), Throttled: r.int(),
+		Feed: r.text()}
+	r.next() // scope
+	f.Origin, f.Name, f.Path, f.Results, f.Stem = ledger.Origin(r.text()), r.text(), r.text(), r.text(), r.text()
+	f.Size, f.ModTime, f.SHA256, f.State = r.number(), r.time(), r.text(), ledger.FileState(r.text())
+	f.Outcome, f.Code, f.Detail, f.Line = r.text(), r.text(), r.text(), r.int()
+	f.Approved, f.Retried, f.Rows = r.flag(), r.int(), r.int()
+	f.Lines = ledger.Lines{Total: r.int(), Header: r.int(), Blank: r.int(), Data: r.int()}
+	f.Format, f.RowsRead, f.RunID, f.Version = r.text(), r.flag(), r.text(), r.text()
+	f.Received, f.Started, f.Finished = r.time(), r.time(), r.time()
+	if sums := r.text(); sums != "" {
+		return f, json.Unmarshal([]byte(sums), &f.Sums)
+	}
+	return f, nil
 }

@@ -43,7 +43,7 @@ const (
 // Errors wrap ErrLocked when another process (or another Open in this one) holds it, else ErrUnusable: no
 // directory, no right, no ledger, a ledger of a newer billdrop, a disk that fails. The lock dies with the process.
 func Open(ctx context.Context, path string) (*Ledger, error) {
-	l := &Ledger{path: path, lookUps: newLookUps()}
+	l := &Ledger{path: path}
 	if err := l.open(ctx); err != nil {
 		return nil, errors.Join(openError(ctx, path, err), l.release())
 	}
@@ -56,7 +56,7 @@ func Open(ctx context.Context, path string) (*Ledger, error) {
 //
 // Errors wrap ErrNotFound when there is no such file, else ErrUnusable.
 func OpenReadOnly(ctx context.Context, path string) (*Ledger, error) {
-	l := &Ledger{path: path, lookUps: newLookUps()}
+	l := &Ledger{path: path}
 	if err := l.openReadOnly(ctx); err != nil {
 		return nil, errors.Join(openError(ctx, path, err), l.release())
 	}
@@ -98,18 +98,20 @@ func (l *Ledger) open(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := l.lag.load(ctx, l.write); err != nil {
+	if l.writer, err = newWriter(ctx, l.write); err != nil {
 		return err
 	}
-	l.lag.filter = new(partyFilter)
-	if err := l.lag.filter.load(ctx, l.write); err != nil {
+	l.queue = newQueue(l.writer.commit)
+	return l.prepareLookUps(ctx)
+}
+
+// prepareLookUps prepares the queries that are run for every few rows.
+func (l *Ledger) prepareLookUps(ctx context.Context) (err error) {
+	if l.bills, err = l.read.PrepareContext(ctx, billsByReference); err != nil {
 		return err
 	}
-	if l.writer, err = newWriter(ctx, l.write, &l.lag); err != nil {
-		return err
-	}
-	l.queue = newQueue(l.writer.commit, l.writer.tidy)
-	return nil
+	l.parties, err = l.read.PrepareContext(ctx, partiesByDigest)
+	return err
 }
 
 func (l *Ledger) openReadOnly(ctx context.Context) error {
@@ -134,7 +136,7 @@ func (l *Ledger) openReadOnly(ctx context.Context) error {
 	case version < schemaVersion:
 		return fmt.Errorf("its schema is version %d, older than this billdrop's %d; the next run brings it up to date", version, schemaVersion)
 	}
-	return nil
+	return l.prepareLookUps(ctx)
 }
 
 // checkDirectory tells a missing directory from everything else that may be wrong with path.
@@ -181,7 +183,7 @@ func openWriter(path string) (*sql.DB, error) {
 			"secure_delete(ON)",
 			fmt.Sprintf("wal_autocheckpoint(%d)", checkpointPages),
 			"journal_size_limit(67108864)",
-			"cache_size(-8192)", // KiB
+			"cache_size(-16384)", // KiB
 			"temp_store(MEMORY)",
 		},
 		"_txlock": {"immediate"},
@@ -265,7 +267,7 @@ func schemaOf(ctx context.Context, db *sql.DB) (int, error) {
 	}
 	// The first version had another form before its first release.
 	var whole bool
-	err = db.QueryRowContext(ctx, "SELECT count(*) > 0 FROM sqlite_schema WHERE name = 'party_filters'").Scan(&whole)
+	err = db.QueryRowContext(ctx, "SELECT count(*) > 0 FROM sqlite_schema WHERE type = 'view' AND name = 'bill'").Scan(&whole)
 	if err == nil && !whole {
 		err = errors.New("it was written before the first release, in a form that is not read any more: keep it aside, and name a new file; bills that exist are found at the API again")
 	}

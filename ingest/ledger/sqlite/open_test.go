@@ -277,7 +277,7 @@ func TestBeforeFirstRelease(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := db.ExecContext(t.Context(), "DROP TABLE party_filters"); err != nil {
+	if _, err := db.ExecContext(t.Context(), "DROP VIEW bill"); err != nil {
 		t.Fatal(err)
 	}
 	if err := db.Close(); err != nil {

@@ -15,7 +15,15 @@ import (
 type nop struct{}
 
 func (nop) apply(*writer) error { return nil }
-func (nop) touch(touched)       {}
+
+// do submits an op and waits for it, as Begin does.
+func do(ctx context.Context, q *queue) error {
+	b, err := q.submit(ctx, nop{})
+	if err != nil {
+		return err
+	}
+	return b.wait(ctx)
+}
 
 func TestQueueSharesCommits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -24,11 +32,11 @@ func TestQueueSharesCommits(t *testing.T) {
 			sizes = append(sizes, len(ops))
 			time.Sleep(5 * time.Millisecond) // the sync of a disk
 			return nil
-		}, nil)
+		})
 		var waiting atomic.Int32
 		for range 100 {
 			go func() {
-				if err := q.submit(t.Context(), nop{}, shared); err != nil {
+				if err := do(t.Context(), q); err != nil {
 					t.Error(err)
 				}
 				waiting.Add(-1)
@@ -37,7 +45,7 @@ func TestQueueSharesCommits(t *testing.T) {
 		}
 		start := time.Now()
 		synctest.Wait()
-		if err := q.barrier(t.Context()); err != nil {
+		if err := q.barrier(t.Context(), nil); err != nil {
 			t.Error(err)
 		}
 		if took := time.Since(start); took > 20*time.Millisecond {
@@ -60,24 +68,24 @@ func TestQueueSharesCommits(t *testing.T) {
 	})
 }
 
-// A Record that nobody waits for is committed soon, with what came in the meantime.
-func TestQueueLag(t *testing.T) {
+// A write is committed when its batch has gathered long enough, with what came in the meantime.
+func TestQueueGathers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var committed atomic.Int64
-		q := newQueue(func(ops []op) error { committed.Add(int64(len(ops))); return nil }, nil)
+		q := newQueue(func(ops []op) error { committed.Add(int64(len(ops))); return nil })
 		defer q.close()
 		start := time.Now()
 		for range 3 {
-			if err := q.submit(t.Context(), nop{}, eventually); err != nil {
+			if _, err := q.submit(t.Context(), nop{}); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(eventually.lag() / 4)
+			time.Sleep(gather / 4)
 		}
 		synctest.Wait()
 		if n := committed.Load(); n != 0 {
 			t.Errorf("%d writes were committed after %v", n, time.Since(start))
 		}
-		time.Sleep(eventually.lag() / 4)
+		time.Sleep(gather / 4)
 		synctest.Wait()
 		if n := committed.Load(); n != 3 {
 			t.Errorf("%d writes were committed after %v, want 3", n, time.Since(start))
@@ -89,12 +97,12 @@ func TestQueueLag(t *testing.T) {
 func TestQueueBound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		proceed := make(chan struct{})
-		q := newQueue(func([]op) error { <-proceed; return nil }, nil)
+		q := newQueue(func([]op) error { <-proceed; return nil })
 		var queued atomic.Int32
 		const n = 3*maxBatch + 1
 		for range n {
 			go func() {
-				if err := q.submit(t.Context(), nop{}, eventually); err != nil {
+				if _, err := q.submit(t.Context(), nop{}); err != nil {
 					t.Error(err)
 				}
 				queued.Add(1)
@@ -106,11 +114,11 @@ func TestQueueBound(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if err := q.submit(ctx, nop{}, shared); !errors.Is(err, context.DeadlineExceeded) {
+		if err := do(ctx, q); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("submit to a full queue: %v, want the context's error", err)
 		}
 		close(proceed)
-		if err := q.barrier(t.Context()); err != nil {
+		if err := q.barrier(t.Context(), nil); err != nil {
 			t.Error(err)
 		}
 		synctest.Wait()
@@ -133,13 +141,13 @@ func TestQueueFailure(t *testing.T) {
 			commits++
 			<-proceed
 			return broken
-		}, nil)
+		})
 		errs := make(chan error, 4)
-		submit := func() { errs <- q.submit(t.Context(), nop{}, shared) }
+		submit := func() { errs <- do(t.Context(), q) }
 		go submit()
 		synctest.Wait() // in the commit
 		go submit()
-		go func() { errs <- q.barrier(t.Context()) }()
+		go func() { errs <- q.barrier(t.Context(), nil) }()
 		synctest.Wait() // behind it
 		close(proceed)
 		synctest.Wait()
@@ -149,7 +157,7 @@ func TestQueueFailure(t *testing.T) {
 				t.Errorf("%v, want the failure", err)
 			}
 		}
-		if err := q.submit(t.Context(), nop{}, eventually); !errors.Is(err, broken) {
+		if _, err := q.submit(t.Context(), nop{}); !errors.Is(err, broken) {
 			t.Errorf("a write without waiting: %v, want the failure", err)
 		}
 		if err := q.close(); !errors.Is(err, broken) {
@@ -169,13 +177,13 @@ func TestQueueContext(t *testing.T) {
 			time.Sleep(time.Second)
 			written += len(ops)
 			return nil
-		}, nil)
+		})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
-		if err := q.submit(ctx, nop{}, shared); !errors.Is(err, context.DeadlineExceeded) {
+		if err := do(ctx, q); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("submit: %v, want the context's error", err)
 		}
-		if err := q.barrier(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		if err := q.barrier(ctx, nil); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("barrier: %v, want the context's error", err)
 		}
 		if err := q.close(); err != nil {
@@ -184,7 +192,7 @@ func TestQueueContext(t *testing.T) {
 		if written != 1 {
 			t.Errorf("%d writes, want 1", written)
 		}
-		if err := q.submit(t.Context(), nop{}, shared); !errors.Is(err, ledger.ErrUnusable) {
+		if err := do(t.Context(), q); !errors.Is(err, ledger.ErrUnusable) {
 			t.Errorf("submit after close: %v, want ErrUnusable", err)
 		}
 	})

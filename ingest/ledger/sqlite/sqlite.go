@@ -36,19 +36,16 @@ type Ledger struct {
 	lock *flock.Flock // nil when read-only
 	read *sql.DB
 
+	bills, parties *sql.Stmt // look-ups, on read
+
 	// Of the writing side; nil when read-only.
 	write  *sql.DB // one connection, which writer has
 	writer *writer // used by queue's goroutine
 	queue  *queue
 
-	// known holds the scope of every file of which this process knows that it is recorded, so that a Record
-	// for no such file is refused where it is called instead of failing a batch that holds others' writes.
-	known sync.Map // file id → ledger.Scope
-
-	ids sync.Map // file number → id, of those that were asked for
-
-	lookUps *lookUps
-	lag     partyLag
+	// known holds the ids of files of which this process knows that they are recorded, so that a Record for
+	// an unknown file is refused where it is called instead of failing a batch that holds others' writes.
+	known sync.Map
 
 	closeOnce sync.Once
 	closeErr  error
@@ -68,19 +65,23 @@ func (l *Ledger) SaveFile(ctx context.Context, f *ledger.File) error {
 
 func (l *Ledger) putFile(ctx context.Context, verb string, f *ledger.File, isNew bool) error {
 	o := &putFile{file: *f, isNew: isNew}
-	if err := l.submit(ctx, o, atOnce); err != nil {
+	if err := l.doNow(ctx, o); err != nil {
 		return fmt.Errorf("%s file %s: %w", verb, f.ID, err)
 	}
 	if o.refused != nil {
 		return fmt.Errorf("%s file %s: %w", verb, f.ID, o.refused)
 	}
-	l.known.Store(f.ID, f.Scope)
+	l.known.Store(f.ID, true)
 	return nil
 }
 
 // Begin implements ledger.Ledger. When ctx ends first the send may or may not be recorded; it must not be made.
 func (l *Ledger) Begin(ctx context.Context, s ledger.Scope, b *ledger.Bill) error {
-	if err := l.submit(ctx, &begin{scope: s, bill: *b}, shared); err != nil {
+	batch, err := l.submit(ctx, &begin{scope: s, bill: *b})
+	if err == nil {
+		err = batch.wait(ctx)
+	}
+	if err != nil {
 		return fmt.Errorf("begin bill %q: %w", b.Reference, err)
 	}
 	return nil
@@ -89,31 +90,34 @@ func (l *Ledger) Begin(ctx context.Context, s ledger.Scope, b *ledger.Bill) erro
 // Record implements ledger.Ledger. ErrNotFound, and nothing recorded, when the file of an outcome or of a
 // count is not in the ledger.
 func (l *Ledger) Record(ctx context.Context, e ledger.Entry) error {
-	o := newRecord(e)
 	if e.Outcome != nil || e.Gets != 0 || e.Throttled != 0 {
-		scope, err := l.scopeOf(ctx, e.File)
-		if err != nil {
+		if err := l.checkKnown(ctx, e.File); err != nil {
 			return fmt.Errorf("record for file %s: %w", e.File, err)
 		}
-		// Only then will the bill's sends lead History to the outcome; see outcomes_unsent.
-		o.sent = e.Bill != nil && e.Outcome != nil && scope == e.Scope && e.Bill.Reference == e.Outcome.Reference &&
-			e.Bill.Send.File == e.File && e.Bill.Send.Row == e.Outcome.Row
 	}
-	if err := l.submit(ctx, o, eventually); err != nil {
+	if _, err := l.submit(ctx, newRecord(e)); err != nil {
 		return fmt.Errorf("record: %w", err)
 	}
 	return nil
 }
 
-// Flush implements ledger.Ledger.
-func (l *Ledger) Flush(ctx context.Context) error {
-	if l.queue == nil {
+// checkKnown returns ErrNotFound when a file is not recorded.
+func (l *Ledger) checkKnown(ctx context.Context, file string) error {
+	if _, ok := l.known.Load(file); ok {
 		return nil
 	}
-	if err := l.queue.barrier(ctx); err != nil {
+	if _, err := l.File(ctx, file); err != nil {
+		return err
+	}
+	l.known.Store(file, true)
+	return nil
+}
+
+// Flush implements ledger.Ledger.
+func (l *Ledger) Flush(ctx context.Context) error {
+	if err := l.settle(ctx, nil); err != nil {
 		return fmt.Errorf("flush: %w", err)
 	}
-	l.queue.rest()
 	return nil
 }
 
@@ -123,11 +127,7 @@ func (l *Ledger) Close() error {
 	l.closeOnce.Do(func() {
 		var errs []error
 		if l.queue != nil {
-			err := l.queue.close()
-			if err == nil {
-				err = l.writer.finish()
-			}
-			errs = append(errs, err)
+			errs = append(errs, l.queue.close())
 		}
 		errs = append(errs, l.release())
 		if err := errors.Join(errs...); err != nil {
@@ -142,7 +142,6 @@ func (l *Ledger) Close() error {
 func (l *Ledger) release() error {
 	var errs []error
 	if l.read != nil {
-		l.lookUps.close()
 		errs = append(errs, l.read.Close())
 	}
 	if l.writer != nil {
@@ -157,30 +156,29 @@ func (l *Ledger) release() error {
 	return errors.Join(errs...)
 }
 
-func (l *Ledger) submit(ctx context.Context, o op, h haste) error {
+// submit queues a write.
+func (l *Ledger) submit(ctx context.Context, o op) (*batch, error) {
 	if l.queue == nil {
-		return fmt.Errorf("%w: %w", ledger.ErrUnusable, errReadOnly)
+		return nil, fmt.Errorf("%w: %w", ledger.ErrUnusable, errReadOnly)
 	}
-	return l.queue.submit(ctx, o, h)
+	return l.queue.submit(ctx, o)
 }
 
-// scopeOf returns the scope of a recorded file.
-func (l *Ledger) scopeOf(ctx context.Context, file string) (ledger.Scope, error) {
-	if s, ok := l.known.Load(file); ok {
-		return s.(ledger.Scope), nil
-	}
-	f, err := l.File(ctx, file)
+// doNow returns once o is durable. Its batch gathers no longer, because the caller has nothing else to do.
+func (l *Ledger) doNow(ctx context.Context, o op) error {
+	b, err := l.submit(ctx, o)
 	if err != nil {
-		return ledger.Scope{}, err
+		return err
 	}
-	l.known.Store(file, f.Scope)
-	return f.Scope, nil
+	l.queue.wake()
+	return b.wait(ctx)
 }
 
-// settle makes a read see every write that returned before it; with keys, every such write that is about one of them.
-func (l *Ledger) settle(ctx context.Context, keys ...touch) error {
+// settle makes a read see every write that returned before it and for which about is true; a nil about
+// is true of all.
+func (l *Ledger) settle(ctx context.Context, about func(op) bool) error {
 	if l.queue == nil {
 		return ctx.Err()
 	}
-	return l.queue.barrierFor(ctx, keys)
+	return l.queue.barrier(ctx, about)
 }

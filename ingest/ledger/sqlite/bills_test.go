@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"context"
 	"fmt"
 	"path/filepath"
 	"testing"
@@ -27,32 +26,30 @@ func TestBillsOfOneBatch(t *testing.T) {
 		ref := fmt.Sprintf("R-%02d", i)
 		return &ledger.Bill{Reference: ref, Send: ledger.Send{File: "f", Row: i, Generation: 1, Count: sends, Key: ref, At: at.Add(time.Duration(sends) * time.Second)}}
 	}
-	const n = 3*bulkRows + 5
-	// Every third bill is there already, though nothing in the second round of Begins tells: as after a restart.
+	const n = 53
+	// Every third bill is there already, though nothing in the second round of Begins says so: as after a restart.
 	for i := 0; i < n; i += 3 {
 		if err := l.Begin(t.Context(), s, bill(i, 1)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	clear(l.writer.recent) // the writer rests
 	again := func(i int) *ledger.Bill {
 		b := bill(i, 1)
 		b.Send.At = at.Add(time.Hour)
 		return b
 	}
-	l.queue.mu.Lock() // all of it in one batch
+	var ops []op // one batch
 	for i := range n {
 		b := again(i)
-		l.queue.add(&begin{scope: s, bill: *b})
+		ops = append(ops, &begin{scope: s, bill: *b})
 		b.Send.Answer = "timeout"
-		l.queue.add(newRecord(ledger.Entry{Scope: s, Bill: b}))
+		ops = append(ops, newRecord(ledger.Entry{Scope: s, Bill: b}))
 		if i%2 == 0 {
 			b.State, b.Send.Answer, b.Seen.BillID = ledger.Exists, "201", fmt.Sprint("bill_", i)
-			l.queue.add(newRecord(ledger.Entry{Scope: s, Bill: b}))
+			ops = append(ops, newRecord(ledger.Entry{Scope: s, Bill: b}))
 		}
 	}
-	l.queue.mu.Unlock()
-	if err := l.Flush(context.Background()); err != nil {
+	if err := l.writer.commit(ops); err != nil { // the writer rests: nothing is queued
 		t.Fatal(err)
 	}
 	for i := range n {
@@ -87,12 +84,8 @@ func TestBegunTwiceInOneBatch(t *testing.T) {
 	done := b
 	done.State, done.Send.Answer = ledger.Gone, "400"
 	again := ledger.Bill{Reference: "R", Send: ledger.Send{File: "g", Row: 2, Generation: 1, Count: 1, Key: "k", At: time.Unix(2000, 0)}}
-	l.queue.mu.Lock()
-	l.queue.add(&begin{scope: s, bill: b})
-	l.queue.add(newRecord(ledger.Entry{Scope: s, Bill: &done}))
-	l.queue.add(&begin{scope: s, bill: again})
-	l.queue.mu.Unlock()
-	if err := l.Flush(context.Background()); err != nil {
+	ops := []op{&begin{scope: s, bill: b}, newRecord(ledger.Entry{Scope: s, Bill: &done}), &begin{scope: s, bill: again}}
+	if err := l.writer.commit(ops); err != nil { // the writer rests: nothing is queued
 		t.Fatal(err)
 	}
 	h, err := l.History(t.Context(), s, "R")

@@ -1,0 +1,87 @@
+package sqlite
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+
+	"billdrop/ingest/ledger"
+)
+
+// digestOf identifies a party without giving its reference away. The parts are separated by a byte that
+// none of them holds.
+func digestOf(s ledger.Scope, r ledger.PartyRef) ledger.Digest {
+	b := make([]byte, 0, 128)
+	b = append(b, s.Merchant...)
+	b = append(b, 0)
+	b = append(b, s.Mode...)
+	b = append(b, 0, byte(r.Kind))
+	b = append(b, r.Reference...)
+	sum := sha256.Sum256(b)
+	return ledger.Digest(sum[:16])
+}
+
+// party is a party on its way into the table.
+type party struct {
+	digest ledger.Digest
+	ledger.Party
+}
+
+func (w *writer) putParties(s ledger.Scope, parties []party) error {
+	if len(parties) == 0 {
+		return nil
+	}
+	scope, err := w.scope(s)
+	for i := 0; i < len(parties) && err == nil; i++ {
+		p := &parties[i]
+		err = w.s.putParty.exec(p.digest[:], scope, int64(p.Kind), p.ID, p.CustomerID)
+	}
+	return err
+}
+
+// Parties implements ledger.Ledger.
+func (l *Ledger) Parties(ctx context.Context, s ledger.Scope, refs []ledger.PartyRef) (map[ledger.PartyRef]ledger.Party, error) {
+	asked := make(map[ledger.Digest]ledger.PartyRef, len(refs))
+	digests := make([]string, 0, len(refs))
+	for _, ref := range refs {
+		d := digestOf(s, ref)
+		asked[d] = ref
+		digests = append(digests, hex.EncodeToString(d[:]))
+	}
+	err := l.settle(ctx, func(o op) bool {
+		r, ok := o.(*record)
+		if !ok {
+			return false
+		}
+		for i := range r.parties {
+			if _, ok := asked[r.parties[i].digest]; ok {
+				return true
+			}
+		}
+		return false
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read parties: %w", err)
+	}
+	list, err := json.Marshal(digests)
+	if err != nil {
+		return nil, fmt.Errorf("read parties: %w", err)
+	}
+	parties := make(map[ledger.PartyRef]ledger.Party)
+	rows, err := l.parties.QueryContext(ctx, string(list))
+	if err == nil {
+		err = scanAll(rows, func(r *row) error {
+			ref := asked[r.digest()]
+			parties[ref] = ledger.Party{PartyRef: ref, ID: r.text(), CustomerID: r.text()}
+			return nil
+		})
+	}
+	if err != nil {
+		return nil, readError(ctx, "read parties", err)
+	}
+	return parties, nil
+}
+
+const partiesByDigest = `SELECT digest, id, customer_id FROM parties WHERE digest IN (SELECT unhex(value) FROM json_each(?))`
