@@ -74,7 +74,7 @@ func (c *statusCmd) one(ctx context.Context, s *session, led ledger.Ledger) erro
 
 // list shows the newest files, and warns of expected files that are missing.
 func (c *statusCmd) list(ctx context.Context, s *session, led ledger.Ledger, conf *config.Config) error {
-	records, err := led.Files(ctx, ledger.Query{Feed: c.Feed, Ours: true})
+	records, err := led.Files(ctx, ledger.Query{Feed: c.Feed, ExcludeDropped: true})
 	if err != nil {
 		return err
 	}

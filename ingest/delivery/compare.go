@@ -12,8 +12,8 @@ import (
 )
 
 // seen returns a bill of the API in the ledger's terms.
-func seen(b *client.Bill) ledger.Seen {
-	return ledger.Seen{
+func seen(b *client.Bill) ledger.Observed {
+	return ledger.Observed{
 		BillID: b.ID, CustomerID: b.CustomerID, AccountID: b.AccountID,
 		Currency: b.Currency, Amount: b.AmountDue, BillDate: b.BillDate, DueDate: b.DueDate,
 		Voided: b.Status == "voided",
@@ -34,7 +34,7 @@ type difference struct{ field, theirs, yours string }
 // differences returns in what the bill that exists disagrees with the row; none if it is the
 // same bill. Only what the row gives is compared: without dates in the file, a bill has the
 // API's. Names and metadata do not count, because an existing party is used as it is.
-func differences(b *billfile.Bill, s ledger.Seen, p payer) []difference {
+func differences(b *billfile.Bill, s ledger.Observed, p payer) []difference {
 	var diffs []difference
 	differ := func(field, theirs, yours string) {
 		diffs = append(diffs, difference{field, theirs, yours})
@@ -92,7 +92,7 @@ func describe(diffs []difference) string {
 }
 
 // values returns theirs and yours as they stand in JSON.
-func (d difference) values(b *billfile.Bill, s *ledger.Seen) [2]any {
+func (d difference) values(b *billfile.Bill, s *ledger.Observed) [2]any {
 	if d.field == fieldAmount {
 		return [2]any{s.Amount, b.Amount}
 	}
@@ -110,7 +110,7 @@ func (d difference) values(b *billfile.Bill, s *ledger.Seen) [2]any {
 }
 
 // fillFromSent completes what a 201 says of a bill with what was sent, where it says nothing.
-func fillFromSent(s *ledger.Seen, b *billfile.Bill) {
+func fillFromSent(s *ledger.Observed, b *billfile.Bill) {
 	s.Currency = cmp.Or(s.Currency, b.Currency)
 	s.Amount = cmp.Or(s.Amount, b.Amount)
 	s.BillDate = cmp.Or(s.BillDate, b.BillDate)
@@ -119,7 +119,7 @@ func fillFromSent(s *ledger.Seen, b *billfile.Bill) {
 
 // contradictions returns in what a 201 contradicts the row: then a bill exists, but not the
 // row's.
-func contradictions(b *billfile.Bill, s ledger.Seen) []difference {
+func contradictions(b *billfile.Bill, s ledger.Observed) []difference {
 	var diffs []difference
 	if s.Amount != b.Amount {
 		diffs = append(diffs, difference{fieldAmount, strconv.FormatInt(s.Amount, 10), strconv.FormatInt(b.Amount, 10)})

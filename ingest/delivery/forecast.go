@@ -54,7 +54,7 @@ type forecastRow struct {
 	account, customer *forecastParty // nil: the row names none, or names an account by its id
 
 	status ledger.Status
-	seen   ledger.Seen      // the bill that exists
+	seen   ledger.Observed  // the bill that exists
 	diffs  []difference     // of a conflict
 	brings []*forecastParty // that would be created with it
 	lacks  *forecastParty   // of a rejected row: what is not there
@@ -219,7 +219,7 @@ func (f *Forecast) prepare(ctx context.Context, chunk []*forecastRow) error {
 // judge finds out what a run would make of a row.
 func (f *Forecast) judge(ctx context.Context, r *forecastRow) error {
 	if r.rec != nil && r.rec.State == ledger.Exists {
-		r.seen = r.rec.Seen
+		r.seen = r.rec.Observed
 		return f.compare(ctx, r)
 	}
 	a, err := f.ask(ctx, f.lane.api.GetBill, r.bill.Reference)

@@ -37,7 +37,7 @@ func (d *delivery) lastLook(ctx context.Context) (decision, error) {
 		return decision{}, err
 	}
 	if a.Kind == client.Found {
-		d.rec.State, d.rec.Doubt, d.rec.Seen = ledger.Exists, false, seen(a.Bill)
+		d.rec.State, d.rec.Doubt, d.rec.Observed = ledger.Exists, false, seen(a.Bill)
 		if found, err := d.sameOrNot(ctx); err == nil && found == foundSame {
 			return decision{Do: stepFinish, Status: ledger.Created}, nil
 		}
@@ -56,7 +56,7 @@ func (d *delivery) find(ctx context.Context) (finding, error) {
 		}
 		switch a.Kind {
 		case client.Found:
-			d.rec.State, d.rec.Doubt, d.rec.Seen = ledger.Exists, false, seen(a.Bill)
+			d.rec.State, d.rec.Doubt, d.rec.Observed = ledger.Exists, false, seen(a.Bill)
 			return d.sameOrNot(ctx)
 		case client.Absent:
 			if settled {
@@ -103,7 +103,7 @@ func (d *delivery) sameOrNot(ctx context.Context) (finding, error) {
 	case !ok:
 		return foundNothing, nil
 	}
-	if d.diff = describe(differences(&d.bill, d.rec.Seen, p)); d.diff != "" {
+	if d.diff = describe(differences(&d.bill, d.rec.Observed, p)); d.diff != "" {
 		return foundDifferent, nil
 	}
 	return foundSame, nil

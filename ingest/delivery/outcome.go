@@ -65,7 +65,7 @@ func (d *delivery) outcome(status ledger.Status) ledger.Outcome {
 		o.Attempts, o.Key = s.Count, s.Key
 	}
 	if d.rec.State == ledger.Exists {
-		o.BillID, o.CustomerID, o.AccountID = d.rec.Seen.BillID, d.rec.Seen.CustomerID, d.rec.Seen.AccountID
+		o.BillID, o.CustomerID, o.AccountID = d.rec.Observed.BillID, d.rec.Observed.CustomerID, d.rec.Observed.AccountID
 	}
 	return o
 }
@@ -91,7 +91,7 @@ func (d *delivery) close(ctx context.Context, o ledger.Outcome) error {
 func (d *delivery) created() (payer, []ledger.Party) {
 	var p payer
 	var news []ledger.Party
-	s, b := &d.rec.Send, &d.rec.Seen
+	s, b := &d.rec.Send, &d.rec.Observed
 	known := d.lane.parties.known(d.lease)
 	if c := d.lease.account; c != nil && s.Form.NestsAccount() && known.AccountID == "" && b.AccountID != "" {
 		p.AccountID = b.AccountID

@@ -5,50 +5,77 @@ import (
 	"time"
 )
 
-// Status is how a row ended. Its zero value is no status: success is never a default.
+// Status is how a row ended. Its zero value is not a status: success is never a default. A row has none
+// until its outcome is recorded. A crash before that leaves none, and the next run goes on from the record
+// of the row's bill.
 type Status string
 
 const (
-	Created  Status = "created"  // this file created the bill
-	Existing Status = "existing" // it was there before and says the same
-	Conflict Status = "conflict" // the reference exists with other content, or is voided
-	Invalid  Status = "invalid"  // failed validation; never sent
-	Rejected Status = "rejected" // the API refused it for good
-	Failed   Status = "failed"   // attempts used up, and a look-up shows that it is not there
-	Unknown  Status = "unknown"  // sent, and neither the answer nor a look-up could be had
-	NotSent  Status = "not_sent" // valid, but the file was rejected as a whole
+	// Created: this file created the bill. Set from a 201, or from a look-up that finds the same bill after a
+	// send for this file that got no conclusive answer.
+	Created Status = "created"
+	// Existing: the bill was there before and says the same. Set from the ledger or a look-up, when no send for
+	// this file can have created it.
+	Existing Status = "existing"
+	// Conflict: the reference exists with other content, or is voided. Set by the comparison with what the
+	// ledger holds, with a look-up, or with a 201 that says something else than was sent.
+	Conflict Status = "conflict"
+	// Invalid: failed validation; never sent. Set by validation.
+	Invalid Status = "invalid"
+	// Rejected: the API refused the row for good. Set from the refusal, and only after a look-up when an earlier
+	// send may have created the bill; or when neither ledger nor API knows the row's account.
+	Rejected Status = "rejected"
+	// Failed: attempts or generations are used up, and a look-up shows that there is no bill. A retry replaces it.
+	Failed Status = "failed"
+	// Unknown: sent, and there was neither an answer nor a look-up. A retry replaces it.
+	Unknown Status = "unknown"
+	// NotSent: valid, but the file was rejected as a whole. Set when such a file is settled.
+	NotSent Status = "not_sent"
 )
 
 // Statuses are all of them, in the order of the reports.
 var Statuses = [...]Status{Created, Existing, Conflict, Invalid, Rejected, Failed, Unknown, NotSent}
 
-// NeedsAttention reports whether somebody has to look at a row of this status.
+// NeedsAttention reports whether a person has to look at a row of this status.
 func (s Status) NeedsAttention() bool { return s != Created && s != Existing }
 
-// FileState is how far a file has come. A file moves down this list, never up, but for a retry of a Done
-// file (to Sending) and the approval of a Held one (to Spooled). Each state is committed after the step that
-// it names is durable, so a crash repeats at most the one step after it.
+// FileState is how far a file has come. A file moves down this list, never up, except for the retry of a
+// Done file (to Sending) and the approval of a Held one (to Spooled). Each state is committed after the
+// step that it names is durable, so a crash repeats at most the one step after it: recovery is the same
+// code as the first run.
 type FileState string
 
 const (
-	// Claiming: the rename from the inbox is about to be tried. After a crash: look where the file is.
+	// Claiming: the rename from the inbox is about to be tried. Set before it.
+	// After a crash: look on which side the file is. Next: Claimed, or Dropped when the file is not ours.
 	Claiming FileState = "claiming"
-	// Claimed: the file is ours, in processing/ (or was always local). After a crash: fetch it again.
+	// Claimed: the file is ours. Set after the rename into processing/, or when a local file is taken up.
+	// After a crash: fetch it again. Next: Spooled, or Dropped when it was gone before it was read.
 	Claimed FileState = "claimed"
-	// Spooled: the whole file is in the spool, synced, its hash known; only that copy is read from now on.
+	// Spooled: the whole file is in the spool. Set once the copy is synced and its hash and report stem are
+	// known; from now on only that copy is read. Approval of a held file sets it too.
+	// After a crash: acknowledge and validate again, by today's format. Next: Sending, Held, or Settled
+	// when the file is refused.
 	Spooled FileState = "spooled"
-	// Held: over a limit; nothing is sent until it is approved. Rests across runs. With the outcome FileRejected: a person
-	// has given it up, and the next run settles it.
+	// Held: over a limit, or its control totals disagree; nothing is sent. Set by validation, once the summary
+	// says why. It rests across runs, and only a person moves it: approved, to Spooled, where it is judged once
+	// more because the format may have changed meanwhile; given up (Outcome is FileRejected), to Settled.
 	Held FileState = "held"
-	// Sending: the whole file was validated and may be sent. After a crash: send what has no outcome yet.
+	// Sending: the whole file was validated, by the format whose digest is in Format. Set by validation, or by
+	// the retry of a Done file. After a crash: rows with an outcome are passed over, the others are sent.
+	// Next: Settled.
 	Sending FileState = "sending"
-	// Settled: every row has its outcome and all that the reports say is fixed. After a crash: publish again, same bytes.
+	// Settled: every row has its outcome, and all that the reports say is fixed. Set after a Flush.
+	// After a crash: publish again, the same bytes. Next: Published.
 	Settled FileState = "settled"
-	// Published: the reports are in place, read back and compared. After a crash: move the bill file.
+	// Published: the reports are in place, read back and compared, the summary last.
+	// After a crash: archive again, looking for the file in its final directory first. Next: Done.
 	Published FileState = "published"
-	// Done: the bill file is in archive/ or rejected/, the spool copy is gone. Final.
+	// Done: the bill file is in archive/ or rejected/. Final, except for a retry. After a crash: the next start
+	// removes the spool copy.
 	Done FileState = "done"
-	// Dropped: nothing of it was ever sent: another worker won the rename, or the file was gone before it was read. Final.
+	// Dropped: nothing of it was ever sent, because another worker won the rename, or the file was gone before
+	// it was read. Final.
 	Dropped FileState = "dropped"
 )
 
@@ -63,7 +90,7 @@ const (
 	FileHeld            = "held"
 )
 
-// Origin tells where a file came from.
+// Origin is where a file came from.
 type Origin string
 
 const (
@@ -82,11 +109,11 @@ type File struct {
 	Results   string    // where the reports go: remote directory, or absolute local one
 	Stem      string    // of the report names; "" until the content is known
 	Size      int64     // bytes
-	ModTime   time.Time // as the server told it at the claim
+	ModTime   time.Time // as the server gave it at the claim
 	SHA256    string    // hex; "" until spooled
 	State     FileState
 	Outcome   string // "" until settled, held or given up
-	Code      string // file-level code, if any
+	Code      string // file-level code, if any: billfile's, or one of this package
 	Detail    string // what is wrong and what to do, for Code
 	Line      int    // physical line that Code is about; 0 = none
 	Approved  bool   // released by a person: the limits no longer apply
@@ -102,10 +129,13 @@ type File struct {
 	Finished  time.Time // when its last row was settled
 	Gets      int       // look-ups sent for it; counted by Record
 	Throttled int       // 429 answers it met; counted by Record
-	Sums      *Totals   // of its outcomes when it was last settled, as its reports say them; nil before. Not to be changed
+	// Sums are those of its outcomes when it was last settled, as its reports say them; nil before that. They
+	// are shared between copies of the File and must not be changed.
+	Sums *Totals
 }
 
-// SumsOf are the sums of a file's outcomes: those that were fixed when it was settled, else those of what is recorded so far.
+// SumsOf returns the sums of a file's outcomes: those that were fixed when it was settled, or else those of
+// what is recorded so far.
 func SumsOf(ctx context.Context, l Ledger, f *File) (Totals, error) {
 	switch f.State {
 	case Settled, Published, Done:

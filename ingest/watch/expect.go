@@ -109,7 +109,7 @@ func FindOverdue(ctx context.Context, led ledger.Ledger, feed string, e *Expect,
 	_, previous := e.Due(now)
 	// The newest come first: files are read until they reach back to the previous due time.
 	for limit := 64; ; limit *= 8 {
-		files, err := led.Files(ctx, ledger.Query{Feed: feed, Ours: true, Limit: limit})
+		files, err := led.Files(ctx, ledger.Query{Feed: feed, ExcludeDropped: true, Limit: limit})
 		if err != nil {
 			return nil, err
 		}

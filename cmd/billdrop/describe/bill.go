@@ -80,10 +80,10 @@ func newBill(scope ledger.Scope, reference string, h *ledger.History) *Bill {
 		Sightings: []Sighting{}, Attempts: []Attempt{}, known: h.Bill,
 	}
 	if b := h.Bill; b != nil && b.State == ledger.Exists {
-		bill.BillID = b.Seen.BillID
+		bill.BillID = b.Observed.BillID
 		bill.Held = &HeldBill{
-			CustomerID: b.Seen.CustomerID, AccountID: b.Seen.AccountID, Currency: b.Seen.Currency,
-			AmountDue: b.Seen.Amount, BillDate: b.Seen.BillDate, DueDate: b.Seen.DueDate, Voided: b.Seen.Voided,
+			CustomerID: b.Observed.CustomerID, AccountID: b.Observed.AccountID, Currency: b.Observed.Currency,
+			AmountDue: b.Observed.Amount, BillDate: b.Observed.BillDate, DueDate: b.Observed.DueDate, Voided: b.Observed.Voided,
 		}
 	}
 	for _, g := range h.Sightings {

@@ -44,7 +44,7 @@ func (m *Monitor) Progress(ctx context.Context, led ledger.Ledger, feeds []*inge
 	f := &files{metrics: m.metrics, next: next, moving: make(map[string]*moving), last: make(map[string]time.Time)}
 	for _, feed := range feeds {
 		m.metrics.begin(feed.Name)
-		newest, err := led.Files(ctx, ledger.Query{Feed: feed.Name, Ours: true, Limit: 100})
+		newest, err := led.Files(ctx, ledger.Query{Feed: feed.Name, ExcludeDropped: true, Limit: 100})
 		if err != nil {
 			return nil, err
 		}

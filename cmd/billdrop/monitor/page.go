@@ -188,7 +188,7 @@ func (p *frontPage) readFiles(ctx context.Context, v *view) error {
 		line.Sending = line.Sending && f.State == ledger.Sending
 		p.UnderWay = append(p.UnderWay, line)
 	}
-	newest, err := v.Ledger.Files(ctx, ledger.Query{Ours: true, Limit: newestFiles + len(unfinished) + 1})
+	newest, err := v.Ledger.Files(ctx, ledger.Query{ExcludeDropped: true, Limit: newestFiles + len(unfinished) + 1})
 	if err != nil {
 		return err
 	}

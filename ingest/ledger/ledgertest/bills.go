@@ -39,17 +39,17 @@ func testBills(t *testing.T, e Engine) {
 	record(t, l, ledger.Entry{Scope: scope, Bill: doubtful})
 	same(t, "bill that was settled as absent", doubtful, bill(t, l, "A-doubt"))
 
-	found := &ledger.Bill{Reference: "found", State: ledger.Exists, Seen: ledger.Seen{BillID: "bill_9", CustomerID: "bcus_9", Currency: "USD",
+	found := &ledger.Bill{Reference: "found", State: ledger.Exists, Observed: ledger.Observed{BillID: "bill_9", CustomerID: "bcus_9", Currency: "USD",
 		Amount: 99999999, Voided: true}}
 	record(t, l, ledger.Entry{Scope: scope, Bill: found})
 	same(t, "bill found by look-up", found, bill(t, l, "found"))
-	found.Seen.Voided, found.Seen.DueDate = false, "2027-01-01"
+	found.Observed.Voided, found.Observed.DueDate = false, "2027-01-01"
 	record(t, l, ledger.Entry{Scope: scope, Bill: found})
 	same(t, "bill found by look-up again", found, bill(t, l, "found"))
 
 	odd := newBill("odd-key", "f", 3)
 	odd.Send.Key = "not-a-uuid"
-	odd.Seen = ledger.Seen{BillID: "bill_seen_before_the_send"}
+	odd.Observed = ledger.Observed{BillID: "bill_seen_before_the_send"}
 	odd.Send.CustomerID, odd.Send.AccountID, odd.Send.Form = "bcus_1", "bacc_1", ledger.FormAccount
 	begin(t, l, odd)
 	same(t, "bill with a key of another kind", odd, bill(t, l, "odd-key"))

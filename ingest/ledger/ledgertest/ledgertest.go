@@ -86,7 +86,7 @@ func newBill(reference, file string, row int) *ledger.Bill {
 func answered(b *ledger.Bill) *ledger.Bill {
 	a := *b
 	a.State, a.Send.Answer = ledger.Exists, "201"
-	a.Seen = ledger.Seen{BillID: "bill_" + b.Reference, CustomerID: "bcus_1", AccountID: "bacc_1", Currency: "ZAR", Amount: 2000,
+	a.Observed = ledger.Observed{BillID: "bill_" + b.Reference, CustomerID: "bcus_1", AccountID: "bacc_1", Currency: "ZAR", Amount: 2000,
 		BillDate: "2026-11-01", DueDate: "2026-11-30"}
 	return &a
 }
@@ -94,8 +94,8 @@ func answered(b *ledger.Bill) *ledger.Bill {
 // created is the outcome that belongs to answered.
 func created(b *ledger.Bill) *ledger.Outcome {
 	return &ledger.Outcome{Row: b.Send.Row, Line: b.Send.Row + 1, Reference: b.Reference, Status: ledger.Created,
-		BillID: b.Seen.BillID, CustomerID: b.Seen.CustomerID, AccountID: b.Seen.AccountID,
-		Currency: b.Seen.Currency, Amount: b.Seen.Amount, Attempts: b.Send.Count, Key: b.Send.Key}
+		BillID: b.Observed.BillID, CustomerID: b.Observed.CustomerID, AccountID: b.Observed.AccountID,
+		Currency: b.Observed.Currency, Amount: b.Observed.Amount, Attempts: b.Send.Count, Key: b.Send.Key}
 }
 
 // add records a new file.

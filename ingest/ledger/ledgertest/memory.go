@@ -150,7 +150,7 @@ func (m *Memory) Files(ctx context.Context, q ledger.Query) ([]*ledger.File, err
 	}
 	var found []*ledger.File
 	for _, f := range m.files {
-		if (q.Feed == "" || f.Feed == q.Feed) && (!q.Unfinished || !f.State.Finished()) && (!q.Ours || f.State != ledger.Dropped) &&
+		if (q.Feed == "" || f.Feed == q.Feed) && (!q.Unfinished || !f.State.Finished()) && (!q.ExcludeDropped || f.State != ledger.Dropped) &&
 			(q.SHA256 == "" || f.SHA256 == q.SHA256) && (q.StemPrefix == "" || (f.Results == q.Results && hasStem(f.Stem, q.StemPrefix))) {
 			copied := *f
 			found = append(found, &copied)
@@ -326,8 +326,8 @@ func (m *Memory) Forget(ctx context.Context, s ledger.Scope, customer string) (p
 		}
 		ids := map[string]bool{known.ID: true}
 		for key, b := range m.bills {
-			if key.scope == s && b.Seen.CustomerID == known.ID {
-				ids[b.Seen.AccountID] = true
+			if key.scope == s && b.Observed.CustomerID == known.ID {
+				ids[b.Observed.AccountID] = true
 			}
 		}
 		for key, p := range m.parties {

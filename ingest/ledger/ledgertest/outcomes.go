@@ -239,7 +239,7 @@ func testHistory(t *testing.T, e Engine) {
 	c := newBill("C", "g", 9)
 	begin(t, l, c)
 	row("g", 9, "C", ledger.Unknown)
-	seen := &ledger.Bill{Reference: "C", State: ledger.Exists, Seen: ledger.Seen{BillID: "bill_c"}}
+	seen := &ledger.Bill{Reference: "C", State: ledger.Exists, Observed: ledger.Observed{BillID: "bill_c"}}
 	record(t, l, ledger.Entry{Scope: scope, Bill: seen})
 	same(t, "history of a bill whose send was replaced", &ledger.History{
 		Bill:      seen,

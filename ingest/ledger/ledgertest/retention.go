@@ -90,13 +90,13 @@ func testForget(t *testing.T, e Engine) {
 	}
 	gone := []ledger.Party{party(ledger.Customer, "x", "bcus_1"), party(ledger.Account, "x", "bacc_1"), party(ledger.Account, "y", "bacc_2")}
 	kept := []ledger.Party{party(ledger.Customer, "y", "bcus_2"), party(ledger.Account, "z", "bacc_3")}
-	for i, seen := range []ledger.Seen{
+	for i, seen := range []ledger.Observed{
 		{BillID: "bill_1", CustomerID: "bcus_1", AccountID: "bacc_1"},
 		{BillID: "bill_2", CustomerID: "bcus_1", AccountID: "bacc_2"},
 		{BillID: "bill_3", CustomerID: "bcus_2", AccountID: "bacc_3"},
 		{BillID: "bill_4", CustomerID: "bcus_1"},
 	} {
-		b := &ledger.Bill{Reference: seen.BillID, State: ledger.Exists, Seen: seen}
+		b := &ledger.Bill{Reference: seen.BillID, State: ledger.Exists, Observed: seen}
 		entry := ledger.Entry{Scope: scope, Bill: b}
 		if i == 0 {
 			entry.Parties = append(gone, kept...)
@@ -114,7 +114,7 @@ func testForget(t *testing.T, e Engine) {
 	late := party(ledger.Account, "late", "bacc_4")
 	gone = append(gone, late)
 	record(t, l, ledger.Entry{Scope: scope, Parties: []ledger.Party{late},
-		Bill: &ledger.Bill{Reference: "bill_5", State: ledger.Exists, Seen: ledger.Seen{BillID: "bill_5", CustomerID: "bcus_1", AccountID: late.ID}}})
+		Bill: &ledger.Bill{Reference: "bill_5", State: ledger.Exists, Observed: ledger.Observed{BillID: "bill_5", CustomerID: "bcus_1", AccountID: late.ID}}})
 	if n, err := l.Forget(t.Context(), scope, "x"); err != nil || n != len(gone) {
 		t.Fatalf("Forget: %d parties, %v, want %d", n, err, len(gone))
 	}
@@ -135,7 +135,7 @@ func testForget(t *testing.T, e Engine) {
 			t.Fatal(err)
 		}
 		same(t, when+": parties of another merchant", map[ledger.PartyRef]ledger.Party{refs[0]: theirs}, known)
-		if b := bill(t, l, "bill_1"); b == nil || b.State != ledger.Exists || b.Seen.BillID != "bill_1" {
+		if b := bill(t, l, "bill_1"); b == nil || b.State != ledger.Exists || b.Observed.BillID != "bill_1" {
 			t.Errorf("%s: bill of a customer that was forgotten: %+v", when, b)
 		}
 	}

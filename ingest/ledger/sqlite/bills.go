@@ -18,7 +18,7 @@ var billColumns = []string{
 
 // billValues are the values of billColumns. file is the number of the send's file.
 func billValues(scope int64, b *ledger.Bill, file int64) []any {
-	o, s := &b.Seen, &b.Send
+	o, s := &b.Observed, &b.Send
 	values := append(make([]any, 0, len(billColumns)), scope, b.Reference, int64(b.State), b.Doubt,
 		o.BillID, o.CustomerID, o.AccountID, o.Currency, o.Amount, o.BillDate, o.DueDate, o.Voided)
 	if *s == (ledger.Send{}) {
@@ -43,7 +43,7 @@ const (
 func readBill(r *row) (id int64, b *ledger.Bill) {
 	id = r.number()
 	b = &ledger.Bill{Reference: r.text(), State: ledger.BillState(r.number()), Doubt: r.flag()}
-	b.Seen = ledger.Seen{BillID: r.text(), CustomerID: r.text(), AccountID: r.text(), Currency: r.text(), Amount: r.number(),
+	b.Observed = ledger.Observed{BillID: r.text(), CustomerID: r.text(), AccountID: r.text(), Currency: r.text(), Amount: r.number(),
 		BillDate: r.text(), DueDate: r.text(), Voided: r.flag()}
 	b.Send = ledger.Send{File: r.text(), Row: r.int(), Generation: r.int(), Form: ledger.Form(r.number()),
 		CustomerID: r.text(), AccountID: r.text(), Content: r.digest(), Body: r.digest(),
@@ -72,7 +72,8 @@ func (w *writer) putBill(s ledger.Scope, b *ledger.Bill) error {
 			return err
 		}
 	}
-	return w.s.putBill.exec(billValues(scope, b, file)...)
+	w.s.putBill.add(billValues(scope, b, file)...)
+	return nil
 }
 
 // Bills implements ledger.Ledger.

@@ -45,7 +45,7 @@ func TestBillsOfOneBatch(t *testing.T) {
 		b.Send.Answer = "timeout"
 		ops = append(ops, newRecord(ledger.Entry{Scope: s, Bill: b}))
 		if i%2 == 0 {
-			b.State, b.Send.Answer, b.Seen.BillID = ledger.Exists, "201", fmt.Sprint("bill_", i)
+			b.State, b.Send.Answer, b.Observed.BillID = ledger.Exists, "201", fmt.Sprint("bill_", i)
 			ops = append(ops, newRecord(ledger.Entry{Scope: s, Bill: b}))
 		}
 	}
@@ -56,7 +56,7 @@ func TestBillsOfOneBatch(t *testing.T) {
 		want := again(i)
 		want.Send.Answer = "timeout"
 		if i%2 == 0 {
-			want.State, want.Send.Answer, want.Seen.BillID = ledger.Exists, "201", fmt.Sprint("bill_", i)
+			want.State, want.Send.Answer, want.Observed.BillID = ledger.Exists, "201", fmt.Sprint("bill_", i)
 		}
 		h, err := l.History(t.Context(), s, want.Reference)
 		if err != nil {

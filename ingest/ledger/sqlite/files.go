@@ -113,7 +113,7 @@ func filesQuery(q ledger.Query) (string, []any) {
 	if q.Unfinished {
 		add("f.state NOT IN ('done', 'dropped')") // as in files_unfinished
 	}
-	if q.Ours {
+	if q.ExcludeDropped {
 		add("f.state <> 'dropped'") // few are: the index that has the order is walked past them
 	}
 	if q.SHA256 != "" {

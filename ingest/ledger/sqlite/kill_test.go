@@ -86,7 +86,7 @@ func workerRow(ctx context.Context, l *sqlite.Ledger, file, run string, row int)
 		return err
 	}
 	fmt.Println("begun", row) // one write(2): whole lines, in any order
-	b.State, b.Send.Answer, b.Seen = ledger.Exists, "201", ledger.Seen{BillID: "bill_" + b.Reference, Currency: "ZAR", Amount: int64(row)}
+	b.State, b.Send.Answer, b.Observed = ledger.Exists, "201", ledger.Observed{BillID: "bill_" + b.Reference, Currency: "ZAR", Amount: int64(row)}
 	return l.Record(ctx, ledger.Entry{Scope: scope, Bill: b, File: file, Gets: 1,
 		Outcome: &ledger.Outcome{Row: row, Line: row + 1, Reference: b.Reference, Status: ledger.Created, Currency: "ZAR", Amount: int64(row), Attempts: 1}})
 }
@@ -216,7 +216,7 @@ func checkWorker(t *testing.T, path string, run int, begun []int) {
 		}
 		if got.State == ledger.Exists {
 			want.State, want.Send.Answer = ledger.Exists, "201"
-			want.Seen = ledger.Seen{BillID: "bill_" + want.Reference, Currency: "ZAR", Amount: int64(row)}
+			want.Observed = ledger.Observed{BillID: "bill_" + want.Reference, Currency: "ZAR", Amount: int64(row)}
 		}
 		if *got != *want {
 			t.Errorf("run %d: row %d reads %+v, want %+v", run, row, got, want)

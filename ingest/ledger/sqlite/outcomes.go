@@ -32,8 +32,8 @@ var outcomeColumns = []string{
 }
 
 // putOutcome records how a row ended, in place of what was recorded before.
-func (w *writer) putOutcome(file int64, o *ledger.Outcome) error {
-	return w.s.putOutcome.exec(file, o.Row, o.Line, o.Reference, statusCode(o.Status), o.Code, o.Detail, o.BillID, o.CustomerID, o.AccountID,
+func (w *writer) putOutcome(file int64, o *ledger.Outcome) {
+	w.s.putOutcome.add(file, o.Row, o.Line, o.Reference, statusCode(o.Status), o.Code, o.Detail, o.BillID, o.CustomerID, o.AccountID,
 		o.Currency, o.Amount, o.Attempts, keyValue(o.Key), o.Customers, o.Accounts)
 }
 

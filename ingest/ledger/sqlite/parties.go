@@ -29,16 +29,22 @@ type party struct {
 	ledger.Party
 }
 
+// partyColumns are in the order of putParties.
+var partyColumns = []string{"digest", "scope", "kind", "id", "customer_id"}
+
 func (w *writer) putParties(s ledger.Scope, parties []party) error {
 	if len(parties) == 0 {
 		return nil
 	}
 	scope, err := w.scope(s)
-	for i := 0; i < len(parties) && err == nil; i++ {
-		p := &parties[i]
-		err = w.s.putParty.exec(p.digest[:], scope, int64(p.Kind), p.ID, p.CustomerID)
+	if err != nil {
+		return err
 	}
-	return err
+	for i := range parties {
+		p := &parties[i]
+		w.s.putParty.add(p.digest[:], scope, int64(p.Kind), p.ID, p.CustomerID)
+	}
+	return nil
 }
 
 // Parties implements ledger.Ledger.

@@ -21,9 +21,9 @@ func TestFilesPlan(t *testing.T) {
 		index string
 	}{
 		{ledger.Query{Limit: 50}, "files_newest"},
-		{ledger.Query{Ours: true, Limit: 50}, "files_newest"},
+		{ledger.Query{ExcludeDropped: true, Limit: 50}, "files_newest"},
 		{ledger.Query{Feed: "bills", Limit: 50}, "files_feed"},
-		{ledger.Query{Feed: "bills", Ours: true, Limit: 50}, "files_feed"},
+		{ledger.Query{Feed: "bills", ExcludeDropped: true, Limit: 50}, "files_feed"},
 		{ledger.Query{Unfinished: true, Limit: 50}, "files_unfinished"},
 		{ledger.Query{SHA256: "00", Limit: 1}, "files_content"},
 		{ledger.Query{Results: "/results", StemPrefix: "name-0123abcd"}, "files_stem"},

@@ -14,7 +14,7 @@ const (
 	// A write that finds the batch full waits until the batch before it is committed.
 	maxBatch = 1024
 	// gather is how long the first write of a batch waits for others to share its commit.
-	gather = 8 * time.Millisecond
+	gather = 4 * time.Millisecond
 )
 
 // op is one caller's write. apply runs in the writer's goroutine, within the batch's transaction. An

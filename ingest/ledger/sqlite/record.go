@@ -45,9 +45,7 @@ func (r *record) apply(w *writer) error {
 		return err
 	}
 	if e.Outcome != nil {
-		if err := w.putOutcome(file, e.Outcome); err != nil {
-			return err
-		}
+		w.putOutcome(file, e.Outcome)
 	}
 	if e.Gets == 0 && e.Throttled == 0 {
 		return nil

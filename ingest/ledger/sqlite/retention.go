@@ -39,6 +39,9 @@ func (o *prune) apply(w *writer) error {
 		o.refused = ledger.ErrUnfinished
 		return nil
 	}
+	if err := w.flush(); err != nil { // what came before o
+		return err
+	}
 	if o.rows, err = w.s.dropOutcomes.changed(number); err != nil {
 		return err
 	}
@@ -65,6 +68,9 @@ type forget struct {
 }
 
 func (o *forget) apply(w *writer) (err error) {
+	if err := w.flush(); err != nil { // what came before o
+		return err
+	}
 	o.parties, err = w.s.forget.changed(o.customer[:])
 	return err
 }

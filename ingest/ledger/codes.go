@@ -1,0 +1,26 @@
+package ledger
+
+import "strconv"
+
+// Codes of outcomes (Outcome.Code) that reading the row did not give; billfile has those. They stand in
+// reports, so they never change.
+const (
+	CodeUnknownAccount    = "unknown_account"    // rejected: an account reference that neither ledger nor API knows
+	CodeUnknownCustomer   = "unknown_customer"   // of a plan: a customer id that the API does not know
+	CodeAttemptsExhausted = "attempts_exhausted" // failed: attempts used up, and a look-up shows that there is no bill
+	CodeNoAnswer          = "no_answer"          // unknown: neither an answer nor a look-up
+)
+
+// CodeHTTPPrefix begins the code of a row that the API refused: http_422.
+const CodeHTTPPrefix = "http_"
+
+// CodeHTTP is the code of a row that the API refused for good with this status.
+func CodeHTTP(status int) string { return CodeHTTPPrefix + strconv.Itoa(status) }
+
+// Codes of files (File.Code) that reading the file did not give; billfile has those.
+const (
+	CodeInvalidRows          = "invalid_rows"           // rejected: on_invalid: reject, and a row is invalid
+	CodeChecksumMismatch     = "checksum_mismatch"      // rejected: the sidecar NAME.sha256 disagrees
+	CodeOverLimit            = "over_limit"             // held: over a limit of the feed
+	CodeControlTotalMismatch = "control_total_mismatch" // held: the sidecar NAME.control.json disagrees
+)
