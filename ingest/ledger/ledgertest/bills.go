@@ -165,12 +165,13 @@ func testParties(t *testing.T, e Engine) {
 	same(t, "parties of another scope", none, read(ledger.Scope{Merchant: "acme", Mode: "live"}, customer.PartyRef))
 
 	record(t, l, ledger.Entry{Scope: scope, Parties: []ledger.Party{customer, account}})
-	same(t, "parties told again",
+	same(t, "parties recorded again",
 		map[ledger.PartyRef]ledger.Party{customer.PartyRef: customer, account.PartyRef: account},
 		read(scope, customer.PartyRef, account.PartyRef))
 	account.ID = "bacc_2"
 	record(t, l, ledger.Entry{Scope: scope, Parties: []ledger.Party{account}})
-	same(t, "party told otherwise", map[ledger.PartyRef]ledger.Party{account.PartyRef: account}, read(scope, account.PartyRef))
+	same(t, "account with another id", map[ledger.PartyRef]ledger.Party{account.PartyRef: account}, read(scope, account.PartyRef))
+	testOwners(t, l, account)
 
 	const n = 1500
 	var refs []ledger.PartyRef
@@ -184,5 +185,31 @@ func testParties(t *testing.T, e Engine) {
 		if want := fmt.Sprint("bcus_", i); many[r].ID != want || many[r].PartyRef != r {
 			t.Fatalf("party %v: %+v, want id %s", r, many[r], want)
 		}
+	}
+}
+
+// testOwners: whose an account is, is known from the record that names the customer until another customer, or
+// another account, is recorded.
+func testOwners(t *testing.T, l ledger.Ledger, account ledger.Party) {
+	t.Helper()
+	for _, c := range []struct {
+		what                 string
+		id, customerID, want string
+	}{
+		{"account whose customer is recorded", account.ID, "bcus_1", "bcus_1"},
+		{"account recorded without its customer", account.ID, "", "bcus_1"},
+		{"account with another customer", account.ID, "bcus_2", "bcus_2"},
+		{"another account of this reference", "bacc_3", "", ""},
+		{"another account of this reference, with its customer", "bacc_4", "bcus_4", "bcus_4"},
+		{"account as it was at first", account.ID, "", ""},
+	} {
+		account.ID, account.CustomerID = c.id, c.customerID
+		record(t, l, ledger.Entry{Scope: scope, Parties: []ledger.Party{account}})
+		known, err := l.Parties(t.Context(), scope, []ledger.PartyRef{account.PartyRef})
+		if err != nil {
+			t.Fatal(err)
+		}
+		account.CustomerID = c.want
+		same(t, c.what, account, known[account.PartyRef])
 	}
 }

@@ -41,9 +41,9 @@ func testRecord(t *testing.T, e Engine) {
 		t.Errorf("after a save: %d look-ups in state %s, want 7 in %s", f.Gets, f.State, ledger.Sending)
 	}
 
-	// An outcome for a file that nobody recorded would be in no report: it is refused where it is called, all of it.
-	b := newBill("A", "nobody's", 1)
-	err := l.Record(t.Context(), ledger.Entry{Scope: scope, Bill: b, File: "nobody's", Outcome: created(b)})
+	// An outcome of a file that was not recorded would be in no report: all of the entry is refused at once.
+	b := newBill("A", "not recorded", 1)
+	err := l.Record(t.Context(), ledger.Entry{Scope: scope, Bill: b, File: "not recorded", Outcome: created(b)})
 	if !errors.Is(err, ledger.ErrNotFound) {
 		t.Errorf("Record for an unknown file: %v, want ErrNotFound", err)
 	}
@@ -55,7 +55,7 @@ func testRecord(t *testing.T, e Engine) {
 	}
 }
 
-// testContext: a caller that has given up gets its context's error, and only that.
+// testContext: a caller whose context has ended gets the context's error, and only that.
 func testContext(t *testing.T, e Engine) {
 	l := e.open(t)
 	add(t, l, newFile("f"))
@@ -83,7 +83,7 @@ func testContext(t *testing.T, e Engine) {
 			t.Errorf("%s with an ended context: %v, want context.Canceled alone", name, err)
 		}
 	}
-	begin(t, l, newBill("B", "f", 1)) // the ledger is none the worse for it
+	begin(t, l, newBill("B", "f", 1)) // the ledger still works
 }
 
 // testClose: a closed ledger has written everything, and does nothing more.
@@ -119,7 +119,8 @@ func testClose(t *testing.T, e Engine) {
 	same(t, "outcomes after Close", n, len(outcomes(t, l, "f", 1, n+1)))
 }
 
-// testCrash: what was promised is there; of the rest, only a tail is gone, and nothing by halves.
+// testCrash: what was durable is there; of the rest only a tail is gone, and each entry is there whole or not
+// at all.
 func testCrash(t *testing.T, e Engine) {
 	dir := t.TempDir()
 	crashed := func(l ledger.Ledger) ledger.Ledger {

@@ -13,8 +13,8 @@ import (
 	"billdrop/ingest/ledger"
 )
 
-// Memory is a ledger without a disk, for simulations: it keeps the promises of ledger.Ledger, and Crash makes it
-// forget what a real one may forget. It may be used concurrently.
+// Memory is a ledger without a disk, for simulations. It keeps the promises of ledger.Ledger, and Crash makes it
+// lose what a real one may lose. It may be used concurrently.
 type Memory struct {
 	mu       sync.Mutex
 	files    map[string]*ledger.File
@@ -22,7 +22,7 @@ type Memory struct {
 	attempts map[billKey][]ledger.Attempt
 	parties  map[partyKey]ledger.Party
 	outcomes map[string]map[int]ledger.Outcome
-	volatile []func() // undo what is not durable yet, oldest first
+	volatile []func() // what takes back each Record that is not durable yet, oldest first
 	broken   error
 }
 
@@ -46,7 +46,7 @@ func NewMemory() *Memory {
 }
 
 // Crash loses a tail of what is not durable: of n such writes, the last lose(n) ones. The ledger may be used
-// again at once, as after opening it anew.
+// again at once, as if it were opened again.
 func (m *Memory) Crash(lose func(n int) int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -59,112 +59,104 @@ func (m *Memory) Crash(lose func(n int) int) {
 	m.broken = nil
 }
 
-// Break makes every later write fail, as a full disk does.
+// Break makes every later call fail, as a full disk does.
 func (m *Memory) Break() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.broken = fmt.Errorf("%w: no space left on device", ledger.ErrUnusable)
 }
 
-// usable is called with m.mu held.
-func (m *Memory) usable(ctx context.Context) error {
-	if m.broken != nil {
-		return m.broken
-	}
-	return ctx.Err()
-}
-
-func (m *Memory) write(ctx context.Context, durable bool, do func() error) error {
+// locked calls do with m.mu held, unless m is broken or ctx has ended.
+func locked[T any](ctx context.Context, m *Memory, do func() (T, error)) (T, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err := m.usable(ctx); err != nil {
-		return err
+	if err := cmp.Or(m.broken, ctx.Err()); err != nil {
+		var none T
+		return none, err
 	}
-	if err := do(); err != nil {
-		return err
-	}
-	if durable {
-		m.volatile = nil
-	}
-	return nil
+	return do()
+}
+
+// durably calls do as locked does. When it succeeds, everything that was recorded is durable.
+func (m *Memory) durably(ctx context.Context, do func() error) error {
+	_, err := locked(ctx, m, func() (struct{}, error) {
+		err := do()
+		if err == nil {
+			m.volatile = nil
+		}
+		return struct{}{}, err
+	})
+	return err
 }
 
 func (m *Memory) AddFile(ctx context.Context, f *ledger.File) error {
-	return m.write(ctx, true, func() error {
+	return m.durably(ctx, func() error {
 		if m.files[f.ID] != nil {
 			return fmt.Errorf("file %s: %w", f.ID, ledger.ErrExists)
 		}
-		if err := m.stemFree(f); err != nil {
-			return err
-		}
-		copied := *f
-		m.files[f.ID] = &copied
-		return nil
+		return m.putFile(*f)
 	})
 }
 
-func (m *Memory) stemFree(f *ledger.File) error {
+func (m *Memory) SaveFile(ctx context.Context, f *ledger.File) error {
+	return m.durably(ctx, func() error {
+		old := m.files[f.ID]
+		if old == nil {
+			return fmt.Errorf("file %s: %w", f.ID, ledger.ErrNotFound)
+		}
+		saved := *f
+		saved.Gets, saved.Throttled = old.Gets, old.Throttled
+		return m.putFile(saved)
+	})
+}
+
+func (m *Memory) putFile(f ledger.File) error {
 	for _, o := range m.files {
 		if f.Stem != "" && o.ID != f.ID && o.Results == f.Results && o.Stem == f.Stem {
 			return fmt.Errorf("stem %s: %w", f.Stem, ledger.ErrExists)
 		}
 	}
+	m.files[f.ID] = &f
 	return nil
 }
 
-func (m *Memory) SaveFile(ctx context.Context, f *ledger.File) error {
-	return m.write(ctx, true, func() error {
-		old := m.files[f.ID]
-		if old == nil {
-			return fmt.Errorf("file %s: %w", f.ID, ledger.ErrNotFound)
-		}
-		if err := m.stemFree(f); err != nil {
-			return err
-		}
-		copied := *f
-		copied.Gets, copied.Throttled = old.Gets, old.Throttled
-		m.files[f.ID] = &copied
-		return nil
-	})
-}
-
 func (m *Memory) File(ctx context.Context, id string) (*ledger.File, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if err := m.usable(ctx); err != nil {
-		return nil, err
-	}
-	f := m.files[id]
-	if f == nil {
-		return nil, fmt.Errorf("file %s: %w", id, ledger.ErrNotFound)
-	}
-	copied := *f
-	return &copied, nil
+	return locked(ctx, m, func() (*ledger.File, error) {
+		f := m.files[id]
+		if f == nil {
+			return nil, fmt.Errorf("file %s: %w", id, ledger.ErrNotFound)
+		}
+		return ptr(*f), nil
+	})
 }
 
 func (m *Memory) Files(ctx context.Context, q ledger.Query) ([]*ledger.File, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if err := m.usable(ctx); err != nil {
-		return nil, err
-	}
-	var found []*ledger.File
-	for _, f := range m.files {
-		if (q.Feed == "" || f.Feed == q.Feed) && (!q.Unfinished || !f.State.Finished()) && (!q.ExcludeDropped || f.State != ledger.Dropped) &&
-			(q.SHA256 == "" || f.SHA256 == q.SHA256) && (q.StemPrefix == "" || (f.Results == q.Results && hasStem(f.Stem, q.StemPrefix))) {
-			copied := *f
-			found = append(found, &copied)
+	return locked(ctx, m, func() ([]*ledger.File, error) {
+		var found []*ledger.File
+		for _, f := range m.files {
+			if selects(q, f) {
+				found = append(found, ptr(*f))
+			}
 		}
-	}
-	slices.SortFunc(found, func(a, b *ledger.File) int {
-		return cmp.Or(b.Received.Compare(a.Received), cmp.Compare(b.ID, a.ID))
+		slices.SortFunc(found, func(a, b *ledger.File) int {
+			return cmp.Or(b.Received.Compare(a.Received), cmp.Compare(b.ID, a.ID))
+		})
+		if q.Limit > 0 && len(found) > q.Limit {
+			found = found[:q.Limit]
+		}
+		return found, nil
 	})
-	if q.Limit > 0 && len(found) > q.Limit {
-		found = found[:q.Limit]
-	}
-	return found, nil
 }
 
+func selects(q ledger.Query, f *ledger.File) bool {
+	return (q.Feed == "" || f.Feed == q.Feed) &&
+		(!q.Unfinished || !f.State.Finished()) &&
+		(!q.ExcludeDropped || f.State != ledger.Dropped) &&
+		(q.SHA256 == "" || f.SHA256 == q.SHA256) &&
+		(q.StemPrefix == "" || f.Results == q.Results && hasStem(f.Stem, q.StemPrefix))
+}
+
+// hasStem reports whether stem is prefix, or prefix, "-" and a number.
 func hasStem(stem, prefix string) bool {
 	rest, ok := strings.CutPrefix(stem, prefix)
 	if !ok || rest == "" {
@@ -175,34 +167,27 @@ func hasStem(stem, prefix string) bool {
 }
 
 func (m *Memory) Bills(ctx context.Context, s ledger.Scope, refs []string) (map[string]*ledger.Bill, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if err := m.usable(ctx); err != nil {
-		return nil, err
-	}
-	known := make(map[string]*ledger.Bill)
-	for _, ref := range refs {
-		if b := m.bills[billKey{s, ref}]; b != nil {
-			copied := *b
-			known[ref] = &copied
+	return locked(ctx, m, func() (map[string]*ledger.Bill, error) {
+		known := make(map[string]*ledger.Bill)
+		for _, ref := range refs {
+			if b := m.bills[billKey{s, ref}]; b != nil {
+				known[ref] = ptr(*b)
+			}
 		}
-	}
-	return known, nil
+		return known, nil
+	})
 }
 
 func (m *Memory) Parties(ctx context.Context, s ledger.Scope, refs []ledger.PartyRef) (map[ledger.PartyRef]ledger.Party, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if err := m.usable(ctx); err != nil {
-		return nil, err
-	}
-	known := make(map[ledger.PartyRef]ledger.Party)
-	for _, ref := range refs {
-		if p, ok := m.parties[partyKey{s, ref}]; ok {
-			known[ref] = p
+	return locked(ctx, m, func() (map[ledger.PartyRef]ledger.Party, error) {
+		known := make(map[ledger.PartyRef]ledger.Party)
+		for _, ref := range refs {
+			if p, ok := m.parties[partyKey{s, ref}]; ok {
+				known[ref] = p
+			}
 		}
-	}
-	return known, nil
+		return known, nil
+	})
 }
 
 func (m *Memory) Outcomes(ctx context.Context, file string, from, limit int) ([]ledger.Outcome, error) {
@@ -214,71 +199,60 @@ func (m *Memory) Attention(ctx context.Context, file string, from, limit int) ([
 }
 
 func (m *Memory) page(ctx context.Context, file string, from, limit int, want func(ledger.Outcome) bool) ([]ledger.Outcome, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if err := m.usable(ctx); err != nil {
-		return nil, err
-	}
-	var page []ledger.Outcome
-	for _, row := range slices.Sorted(maps.Keys(m.outcomes[file])) {
-		if o := m.outcomes[file][row]; row >= from && len(page) < limit && want(o) {
-			page = append(page, o)
+	return locked(ctx, m, func() ([]ledger.Outcome, error) {
+		var page []ledger.Outcome
+		for _, row := range slices.Sorted(maps.Keys(m.outcomes[file])) {
+			if o := m.outcomes[file][row]; row >= from && len(page) < limit && want(o) {
+				page = append(page, o)
+			}
 		}
-	}
-	return page, nil
+		return page, nil
+	})
 }
 
 func (m *Memory) Totals(ctx context.Context, file string) (ledger.Totals, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if err := m.usable(ctx); err != nil {
-		return ledger.Totals{}, err
-	}
-	t := ledger.Totals{Rows: make(map[ledger.Status]int), Amounts: make(map[string]map[ledger.Status]int64)}
-	for _, o := range m.outcomes[file] {
-		t.Rows[o.Status]++
-		if t.Amounts[o.Currency] == nil {
-			t.Amounts[o.Currency] = make(map[ledger.Status]int64)
+	return locked(ctx, m, func() (ledger.Totals, error) {
+		t := ledger.Totals{Rows: make(map[ledger.Status]int), Amounts: make(map[string]map[ledger.Status]int64)}
+		for _, o := range m.outcomes[file] {
+			t.Rows[o.Status]++
+			if t.Amounts[o.Currency] == nil {
+				t.Amounts[o.Currency] = make(map[ledger.Status]int64)
+			}
+			t.Amounts[o.Currency][o.Status] += o.Amount
+			t.Attempts += o.Attempts
+			t.Resends += max(0, o.Attempts-1)
+			t.Customers += o.Customers
+			t.Accounts += o.Accounts
 		}
-		t.Amounts[o.Currency][o.Status] += o.Amount
-		t.Attempts += o.Attempts
-		t.Resends += max(0, o.Attempts-1)
-		t.Customers += o.Customers
-		t.Accounts += o.Accounts
-	}
-	return t, nil
+		return t, nil
+	})
 }
 
 func (m *Memory) History(ctx context.Context, s ledger.Scope, reference string) (*ledger.History, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if err := m.usable(ctx); err != nil {
-		return nil, err
-	}
-	h := &ledger.History{}
-	key := billKey{s, reference}
-	if b := m.bills[key]; b != nil {
-		copied := *b
-		h.Bill = &copied
-	}
-	h.Attempts = slices.Clone(m.attempts[key])
-	if h.Bill != nil && h.Bill.Send.Count > 0 {
-		h.Attempts = append(h.Attempts, attemptOf(&h.Bill.Send))
-	}
-	files := slices.SortedFunc(maps.Values(m.files), func(a, b *ledger.File) int {
-		return cmp.Or(a.Received.Compare(b.Received), cmp.Compare(a.ID, b.ID))
-	})
-	for _, f := range files {
-		for _, row := range slices.Sorted(maps.Keys(m.outcomes[f.ID])) {
-			if o := m.outcomes[f.ID][row]; f.Scope == s && o.Reference == reference {
-				h.Sightings = append(h.Sightings, ledger.Sighting{File: f.ID, Name: f.Name, Line: o.Line, Status: o.Status, Code: o.Code, Detail: o.Detail})
+	return locked(ctx, m, func() (*ledger.History, error) {
+		key := billKey{s, reference}
+		h := &ledger.History{Attempts: slices.Clone(m.attempts[key])}
+		if b := m.bills[key]; b != nil {
+			h.Bill = ptr(*b)
+			if b.Send.Count > 0 {
+				h.Attempts = append(h.Attempts, attemptOf(&b.Send))
 			}
 		}
-	}
-	if h.Bill == nil && h.Sightings == nil {
-		return nil, fmt.Errorf("bill %s: %w", reference, ledger.ErrNotFound)
-	}
-	return h, nil
+		files := slices.SortedFunc(maps.Values(m.files), func(a, b *ledger.File) int {
+			return cmp.Or(a.Received.Compare(b.Received), cmp.Compare(a.ID, b.ID))
+		})
+		for _, f := range files {
+			for _, row := range slices.Sorted(maps.Keys(m.outcomes[f.ID])) {
+				if o := m.outcomes[f.ID][row]; f.Scope == s && o.Reference == reference {
+					h.Sightings = append(h.Sightings, ledger.Sighting{File: f.ID, Name: f.Name, Line: o.Line, Status: o.Status, Code: o.Code, Detail: o.Detail})
+				}
+			}
+		}
+		if h.Bill == nil && h.Sightings == nil {
+			return nil, fmt.Errorf("bill %s: %w", reference, ledger.ErrNotFound)
+		}
+		return h, nil
+	})
 }
 
 func attemptOf(s *ledger.Send) ledger.Attempt {
@@ -286,19 +260,92 @@ func attemptOf(s *ledger.Send) ledger.Attempt {
 }
 
 func (m *Memory) Begin(ctx context.Context, s ledger.Scope, b *ledger.Bill) error {
-	return m.write(ctx, true, func() error {
-		key := billKey{s, b.Reference}
-		if old := m.bills[key]; old != nil && old.Send.Count > 0 {
-			m.attempts[key] = append(m.attempts[key], attemptOf(&old.Send))
-		}
-		copied := *b
-		m.bills[key] = &copied
+	return m.durably(ctx, func() error {
+		m.putBill(billKey{s, b.Reference}, *b)
 		return nil
 	})
 }
 
+// putBill records b and returns what takes it back. The send that b replaces, if any, joins the attempts.
+func (m *Memory) putBill(key billKey, b ledger.Bill) (undo func()) {
+	undoAttempts := func() {}
+	if old := m.bills[key]; old != nil && old.Send.Count > 0 && replaces(&b.Send, &old.Send) {
+		undoAttempts = put(m.attempts, key, append(slices.Clone(m.attempts[key]), attemptOf(&old.Send)))
+	}
+	undoBill := put(m.bills, key, &b)
+	return func() {
+		undoBill()
+		undoAttempts()
+	}
+}
+
+// replaces reports whether s is another send than old, and not old with what became of it.
+func replaces(s, old *ledger.Send) bool {
+	return s.File != old.File || s.Row != old.Row || s.Generation != old.Generation || s.Key != old.Key || !s.At.Equal(old.At) || s.Count > old.Count
+}
+
+func (m *Memory) Record(ctx context.Context, e ledger.Entry) error {
+	_, err := locked(ctx, m, func() (struct{}, error) {
+		f := m.files[e.File]
+		if f == nil && (e.Outcome != nil || e.Gets > 0 || e.Throttled > 0) {
+			return struct{}{}, fmt.Errorf("file %s: %w", e.File, ledger.ErrNotFound)
+		}
+		var undo []func()
+		if e.Bill != nil {
+			undo = append(undo, m.putBill(billKey{e.Scope, e.Bill.Reference}, *e.Bill))
+		}
+		for _, p := range e.Parties {
+			key := partyKey{e.Scope, p.PartyRef}
+			if old := m.parties[key]; p.CustomerID == "" && p.ID == old.ID {
+				p.CustomerID = old.CustomerID
+			}
+			undo = append(undo, put(m.parties, key, p))
+		}
+		if e.Outcome != nil {
+			if m.outcomes[e.File] == nil {
+				m.outcomes[e.File] = make(map[int]ledger.Outcome)
+			}
+			undo = append(undo, put(m.outcomes[e.File], e.Outcome.Row, *e.Outcome))
+		}
+		if f != nil {
+			f.Gets += e.Gets
+			f.Throttled += e.Throttled
+			undo = append(undo, func() {
+				m.files[e.File].Gets -= e.Gets
+				m.files[e.File].Throttled -= e.Throttled
+			})
+		}
+		m.volatile = append(m.volatile, func() {
+			for _, u := range slices.Backward(undo) {
+				u()
+			}
+		})
+		return struct{}{}, nil
+	})
+	return err
+}
+
+func ptr[T any](v T) *T { return &v }
+
+// put sets a value and returns what takes it back.
+func put[K comparable, V any](in map[K]V, k K, v V) func() {
+	old, had := in[k]
+	in[k] = v
+	return func() {
+		if had {
+			in[k] = old
+		} else {
+			delete(in, k)
+		}
+	}
+}
+
+func (m *Memory) Flush(ctx context.Context) error {
+	return m.durably(ctx, func() error { return nil })
+}
+
 func (m *Memory) Prune(ctx context.Context, id string) (rows int, err error) {
-	err = m.write(ctx, true, func() error {
+	err = m.durably(ctx, func() error {
 		f := m.files[id]
 		switch {
 		case f == nil:
@@ -318,9 +365,8 @@ func (m *Memory) Prune(ctx context.Context, id string) (rows int, err error) {
 }
 
 func (m *Memory) Forget(ctx context.Context, s ledger.Scope, customer string) (parties int, err error) {
-	err = m.write(ctx, true, func() error {
-		who := partyKey{s, ledger.PartyRef{Kind: ledger.Customer, Reference: customer}}
-		known, ok := m.parties[who]
+	err = m.durably(ctx, func() error {
+		known, ok := m.parties[partyKey{s, ledger.PartyRef{Kind: ledger.Customer, Reference: customer}}]
 		if !ok {
 			return fmt.Errorf("customer: %w", ledger.ErrNotFound)
 		}
@@ -331,7 +377,7 @@ func (m *Memory) Forget(ctx context.Context, s ledger.Scope, customer string) (p
 			}
 		}
 		for key, p := range m.parties {
-			if ids[p.ID] {
+			if key.scope == s && (ids[p.ID] || p.CustomerID == known.ID) {
 				delete(m.parties, key)
 				parties++
 			}
@@ -341,65 +387,7 @@ func (m *Memory) Forget(ctx context.Context, s ledger.Scope, customer string) (p
 	return parties, err
 }
 
-func (m *Memory) Record(ctx context.Context, e ledger.Entry) error {
-	return m.write(ctx, false, func() error {
-		if m.files[e.File] == nil && (e.Outcome != nil || e.Gets > 0 || e.Throttled > 0) {
-			return fmt.Errorf("file %s: %w", e.File, ledger.ErrNotFound)
-		}
-		var undo []func()
-		if e.Bill != nil {
-			key := billKey{e.Scope, e.Bill.Reference}
-			if old := m.bills[key]; old != nil && old.Send.Count > 0 && !sameSend(&old.Send, &e.Bill.Send) {
-				undo = append(undo, put(m.attempts, key, append(slices.Clone(m.attempts[key]), attemptOf(&old.Send))))
-			}
-			undo = append(undo, put(m.bills, billKey{e.Scope, e.Bill.Reference}, ptr(*e.Bill)))
-		}
-		for _, p := range e.Parties {
-			undo = append(undo, put(m.parties, partyKey{e.Scope, p.PartyRef}, p))
-		}
-		if e.Outcome != nil {
-			if m.outcomes[e.File] == nil {
-				m.outcomes[e.File] = make(map[int]ledger.Outcome)
-			}
-			undo = append(undo, put(m.outcomes[e.File], e.Outcome.Row, *e.Outcome))
-		}
-		if f := m.files[e.File]; f != nil {
-			f.Gets += e.Gets
-			f.Throttled += e.Throttled
-			undo = append(undo, func() {
-				m.files[e.File].Gets -= e.Gets
-				m.files[e.File].Throttled -= e.Throttled
-			})
-		}
-		m.volatile = append(m.volatile, func() {
-			for _, u := range slices.Backward(undo) {
-				u()
-			}
-		})
-		return nil
-	})
-}
-
-func ptr[T any](v T) *T { return &v }
-
-// put sets a value and returns what takes it back.
-func put[K comparable, V any](in map[K]V, k K, v V) func() {
-	old, had := in[k]
-	in[k] = v
-	return func() {
-		if had {
-			in[k] = old
-		} else {
-			delete(in, k)
-		}
-	}
-}
-
-func (m *Memory) Flush(ctx context.Context) error {
-	return m.write(ctx, true, func() error { return nil })
-}
-
-// Close ends the use of the ledger until a Crash "opens" it anew. Closing twice is fine.
+// Close ends the use of the ledger until a Crash "opens" it again. Closing twice is fine.
 func (m *Memory) Close() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -413,8 +401,3 @@ func (m *Memory) Close() error {
 }
 
 var errClosed = fmt.Errorf("%w: closed", ledger.ErrUnusable)
-
-// sameSend reports whether two records speak of one send: what became of it may have been added.
-func sameSend(a, b *ledger.Send) bool {
-	return a.File == b.File && a.Generation == b.Generation && a.Key == b.Key && a.At.Equal(b.At)
-}

@@ -78,7 +78,7 @@ func testOutcomes(t *testing.T, e Engine) {
 	same(t, "outcomes after a retry", want, outcomes(t, l, "f", 0, 100))
 	same(t, "outcomes that need attention after a retry", []ledger.Outcome{want[7]}, attention(0, 100))
 
-	// Each status is what Status.NeedsAttention says, for the engines say it in their own words.
+	// Attention agrees with Status.NeedsAttention, because the engines say it in their own words.
 	add(t, l, newFile("statuses"))
 	var need []ledger.Outcome
 	for i, s := range ledger.Statuses {

@@ -7,7 +7,7 @@ import (
 	"billdrop/ingest/ledger"
 )
 
-// testPrune: a finished file goes with all that is told of it, and what keeps its bills unique stays.
+// testPrune: a finished file goes with its outcomes and attempts; what keeps its bills unique stays.
 func testPrune(t *testing.T, e Engine) {
 	dir := t.TempDir()
 	l := e.Open(t, dir)
@@ -65,7 +65,7 @@ func testPrune(t *testing.T, e Engine) {
 		}
 	}
 	check("after Prune")
-	// The name of its reports is free again, and its row is nobody else's.
+	// The name of its reports is free again, and a new file has none of its rows.
 	f := newFile("newer")
 	f.Stem = "old"
 	add(t, l, f)
@@ -80,7 +80,7 @@ func testPrune(t *testing.T, e Engine) {
 	check("after opening it again")
 }
 
-// testForget: a customer and its accounts are not known any more, by no reference; everybody else is.
+// testForget: a customer and the customer's accounts are known by no reference any more; other parties are.
 func testForget(t *testing.T, e Engine) {
 	dir := t.TempDir()
 	l := e.Open(t, dir)
@@ -88,7 +88,9 @@ func testForget(t *testing.T, e Engine) {
 	party := func(kind ledger.PartyKind, ref, id string) ledger.Party {
 		return ledger.Party{PartyRef: ledger.PartyRef{Kind: kind, Reference: ref}, ID: id}
 	}
-	gone := []ledger.Party{party(ledger.Customer, "x", "bcus_1"), party(ledger.Account, "x", "bacc_1"), party(ledger.Account, "y", "bacc_2")}
+	unbilled := party(ledger.Account, "unbilled", "bacc_5") // only its record says whose it is
+	unbilled.CustomerID = "bcus_1"
+	gone := []ledger.Party{party(ledger.Customer, "x", "bcus_1"), party(ledger.Account, "x", "bacc_1"), party(ledger.Account, "y", "bacc_2"), unbilled}
 	kept := []ledger.Party{party(ledger.Customer, "y", "bcus_2"), party(ledger.Account, "z", "bacc_3")}
 	for i, seen := range []ledger.Observed{
 		{BillID: "bill_1", CustomerID: "bcus_1", AccountID: "bacc_1"},

@@ -159,14 +159,14 @@ CREATE TABLE parties (
 -- ends, never changed.
 
 CREATE VIEW file AS
-SELECT f.id AS file_id, f.name, f.sha256, f.state, f.outcome,
+SELECT n.id AS file_id, f.name, f.sha256, f.state, f.outcome,
     strftime('%Y-%m-%dT%H:%M:%fZ', f.received / 1e6, 'unixepoch') AS received_at,
     strftime('%Y-%m-%dT%H:%M:%fZ', f.finished / 1e6, 'unixepoch') AS finished_at,
     s.merchant, s.mode, f.feed, f.origin, f.path, f.results, f.stem, f.size, f.code, f.detail, f.line,
     f.row_count AS rows, f.approved, f.retried, f.run_id, f.version,
     strftime('%Y-%m-%dT%H:%M:%fZ', f.started / 1e6, 'unixepoch') AS started_at,
     f.gets, f.throttled
-FROM files AS f JOIN scopes AS s ON s.id = f.scope;
+FROM files AS f JOIN file_numbers AS n ON n.number = f.number JOIN scopes AS s ON s.id = f.scope;
 
 CREATE VIEW bill AS
 SELECT b.reference, CASE b.state WHEN 0 THEN 'pending' WHEN 1 THEN 'exists' WHEN 2 THEN 'gone' END AS status,
@@ -181,7 +181,7 @@ SELECT b.reference, CASE b.state WHEN 0 THEN 'pending' WHEN 1 THEN 'exists' WHEN
 FROM bills AS b JOIN scopes AS s ON s.id = b.scope LEFT JOIN file_numbers AS n ON n.number = b.file;
 
 CREATE VIEW outcome AS
-SELECT f.id AS file_id, o.line, o.reference,
+SELECT n.id AS file_id, o.line, o.reference,
     CASE o.status WHEN 1 THEN 'created' WHEN 2 THEN 'existing' WHEN 3 THEN 'conflict' WHEN 4 THEN 'invalid'
         WHEN 5 THEN 'rejected' WHEN 6 THEN 'failed' WHEN 7 THEN 'unknown' WHEN 8 THEN 'not_sent' END AS status,
     o.code, o.bill_id, nullif(o.amount_due, 0) AS amount_due, o.currency,
@@ -189,7 +189,8 @@ SELECT f.id AS file_id, o.line, o.reference,
     CASE typeof(o.key) WHEN 'blob' THEN lower(substr(hex(o.key), 1, 8) || '-' || substr(hex(o.key), 9, 4) || '-' ||
         substr(hex(o.key), 13, 4) || '-' || substr(hex(o.key), 17, 4) || '-' || substr(hex(o.key), 21)) ELSE o.key END AS idempotency_key,
     o.customers AS customers_created, o.accounts AS accounts_created, f.name, s.merchant, s.mode
-FROM outcomes AS o JOIN files AS f ON f.number = o.file JOIN scopes AS s ON s.id = f.scope;
+FROM outcomes AS o JOIN file_numbers AS n ON n.number = o.file
+    JOIN files AS f ON f.number = o.file JOIN scopes AS s ON s.id = f.scope;
 
 CREATE VIEW attempt AS
 SELECT a.reference, n.id AS file_id,
