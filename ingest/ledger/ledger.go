@@ -28,6 +28,19 @@ var (
 	ErrUnusable = errors.New("ledger unusable")
 )
 
+// Error is a failure of a ledger that a person can mend.
+type Error struct {
+	Err  error  // what is wrong
+	Hint string // what to do about it
+}
+
+func (e *Error) Error() string { return e.Err.Error() }
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// Advice returns what to do about the error.
+func (e *Error) Advice() string { return e.Hint }
+
 // Scope is what a bill reference is unique in: one merchant account at Moment, in test or in live mode.
 type Scope struct {
 	Merchant string

@@ -1,6 +1,11 @@
 package sqlite
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+
+	"billdrop/ingest/ledger"
+)
 
 // ErrCrashed is what calls get that wait in a ledger when Crash ends it.
 var ErrCrashed = errors.New("crashed")
@@ -18,4 +23,13 @@ func Crash(l *Ledger) error {
 	close(lost.done)
 	q.mu.Unlock()
 	return errors.Join(q.close(), l.release())
+}
+
+// Printed is err as a person reads it: what is wrong, and what to do about it.
+func Printed(err error) string {
+	var advised *ledger.Error
+	if errors.As(err, &advised) {
+		return fmt.Sprintf("error: %v\nhint: %s", err, advised.Advice())
+	}
+	return fmt.Sprintf("error: %v", err)
 }

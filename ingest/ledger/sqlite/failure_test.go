@@ -41,8 +41,8 @@ func TestFull(t *testing.T) {
 				ref := fmt.Sprintf("sender-%d-row-%d", s, row)
 				err := l.Begin(t.Context(), scope, &ledger.Bill{Reference: ref, Send: ledger.Send{File: "f", Row: row, Key: ref, Count: 1}})
 				if err != nil {
-					if !errors.Is(err, ledger.ErrUnusable) || !strings.Contains(err.Error(), "make room") {
-						t.Errorf("Begin on a full ledger: %v, want ErrUnusable and what to do", err)
+					if !errors.Is(err, ledger.ErrUnusable) || !strings.Contains(Printed(err), "hint: make room") {
+						t.Errorf("Begin on a full ledger: %s, want ErrUnusable and what to do", Printed(err))
 					}
 					return
 				}

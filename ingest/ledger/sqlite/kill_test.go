@@ -34,7 +34,7 @@ const (
 func TestMain(m *testing.M) {
 	if path := os.Getenv(workerLedger); path != "" {
 		if err := worker(path); err != nil {
-			fmt.Println("failed", err)
+			fmt.Println("failed", strings.ReplaceAll(sqlite.Printed(err), "\n", "; "))
 			os.Exit(3)
 		}
 		os.Exit(0)

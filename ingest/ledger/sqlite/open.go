@@ -29,12 +29,15 @@ const (
 	schemaVersion = 1
 	// applicationID marks a SQLite file as a billdrop ledger; set by the first migration.
 	applicationID = 0x62647270
-	// checkpointPages is how long the WAL may grow (32 MiB) before its pages are copied into the database:
-	// long, so that a page which many commits change is copied once. Replaying it after a crash takes a
-	// fraction of a second.
+	// checkpointPages is how long the WAL may grow (32 MiB) before its pages are copied into the database. A page
+	// that many commits change is copied once. Replaying the WAL after a crash takes a fraction of a second.
 	checkpointPages = 8192
 	// readers bounds the connections, and so the memory, that reads take beside the writer.
 	readers = 4
+	// writerCache is in KiB: the upper levels of every tree, and the pages that a batch changes. More saves little,
+	// because the leaves of the parties are met at random; the system keeps those.
+	writerCache = 16 << 10
+	readerCache = 2 << 10 // KiB
 )
 
 // Open opens the ledger in the file at path, for this process alone, and makes it when there is none (its
@@ -50,9 +53,9 @@ func Open(ctx context.Context, path string) (*Ledger, error) {
 	return l, nil
 }
 
-// OpenReadOnly opens the ledger at path to be looked at: it takes no lock, changes nothing, and works beside a
-// running worker, after a crashed one, and when there is none. It needs the rights to write all the same, for
-// SQLite keeps its readers' marks in a file beside the ledger. Methods that write fail.
+// OpenReadOnly opens the ledger at path for reading: it takes no lock, changes nothing, and works beside a
+// running worker, after a crashed one, and when there is none. It needs the right to write all the same,
+// because SQLite keeps its readers' marks in a file beside the ledger. Methods that write fail.
 //
 // Errors wrap ErrNotFound when there is no such file, else ErrUnusable.
 func OpenReadOnly(ctx context.Context, path string) (*Ledger, error) {
@@ -79,7 +82,7 @@ func (l *Ledger) open(ctx context.Context) error {
 	if err := create(l.path); err != nil {
 		return err
 	}
-	// Whose file it is is seen by a connection that cannot change it: opening for writing already would.
+	// A connection that cannot change the file looks whose it is: opening it for writing would change it.
 	if l.read, err = openReaders(l.path); err != nil {
 		return err
 	}
@@ -117,11 +120,11 @@ func (l *Ledger) prepareLookUps(ctx context.Context) (err error) {
 func (l *Ledger) openReadOnly(ctx context.Context) error {
 	switch info, err := os.Stat(l.path); {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%w: there is no such file; the first run makes it", ledger.ErrNotFound)
+		return &ledger.Error{Err: fmt.Errorf("%w: there is no such file", ledger.ErrNotFound), Hint: "the first run makes it"}
 	case err != nil:
 		return err
 	case info.IsDir():
-		return errors.New("it is a directory; name a file in it")
+		return advised("name a file in it", "it is a directory")
 	}
 	var err error
 	if l.read, err = openReaders(l.path); err != nil {
@@ -134,30 +137,31 @@ func (l *Ledger) openReadOnly(ctx context.Context) error {
 	case version > schemaVersion:
 		return newerError(version)
 	case version < schemaVersion:
-		return fmt.Errorf("its schema is version %d, older than this billdrop's %d; the next run brings it up to date", version, schemaVersion)
+		return advised("the next run brings it up to date", "its schema is version %d, older than this billdrop's %d", version, schemaVersion)
 	}
 	return l.prepareLookUps(ctx)
 }
 
-// checkDirectory tells a missing directory from everything else that may be wrong with path.
+// checkDirectory checks what path is in, and that it is not a directory itself.
 func checkDirectory(path string) error {
 	dir := filepath.Dir(path)
 	switch info, err := os.Stat(dir); {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("its directory does not exist; make it: mkdir -p -m 700 %s", dir)
+		return advised("make it: mkdir -p -m 700 "+dir, "its directory does not exist")
 	case err != nil:
 		return err
 	case !info.IsDir():
 		return fmt.Errorf("%s is not a directory", dir)
 	}
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		return errors.New("it is a directory; name a file in it")
+		return advised("name a file in it", "it is a directory")
 	}
 	return nil
 }
 
-// create makes an empty file at path, readable by its owner only (SQLite gives the files beside it the same
-// rights), if there is none. An existing one is not opened: closing it would drop the locks that this process holds on it.
+// create makes an empty file at path if there is none, readable by its owner only (SQLite gives the files
+// beside it the same rights). An existing one is not opened, because closing it would drop the locks that
+// this process holds on it.
 func create(path string) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
@@ -183,7 +187,7 @@ func openWriter(path string) (*sql.DB, error) {
 			"secure_delete(ON)",
 			fmt.Sprintf("wal_autocheckpoint(%d)", checkpointPages),
 			"journal_size_limit(67108864)",
-			"cache_size(-16384)", // KiB
+			fmt.Sprintf("cache_size(-%d)", writerCache),
 			"temp_store(MEMORY)",
 		},
 		"_txlock": {"immediate"},
@@ -202,7 +206,7 @@ func openReaders(path string) (*sql.DB, error) {
 		"_pragma": {
 			"busy_timeout(10000)",
 			"query_only(ON)",
-			"cache_size(-2048)", // KiB
+			fmt.Sprintf("cache_size(-%d)", readerCache),
 			"temp_store(MEMORY)",
 		},
 	}))
@@ -214,7 +218,7 @@ func openReaders(path string) (*sql.DB, error) {
 	return db, nil
 }
 
-// dataSource names path to the driver as a URI: an absolute one, in which no character of path means anything.
+// dataSource is path as an absolute URI for the driver, in which every character of path stands for itself.
 func dataSource(path string, q url.Values) string {
 	if abs, err := filepath.Abs(path); err == nil {
 		path = abs
@@ -233,7 +237,7 @@ func migrate(ctx context.Context, db *sql.DB) error {
 	if err != nil {
 		return err
 	}
-	// Without WithVerbose, goose says nothing.
+	// Without WithVerbose, goose prints nothing.
 	p, err := goose.NewProvider(goose.DialectSQLite3, db, steps, goose.WithDisableGlobalRegistry(true))
 	if err != nil {
 		return fmt.Errorf("read migrations: %w", err)
@@ -244,19 +248,19 @@ func migrate(ctx context.Context, db *sql.DB) error {
 	return nil
 }
 
-// schemaOf returns the number of the last migration that the database has seen, 0 for a new one. A database
-// that is somebody else's is an error.
+// schemaOf returns the number of the last migration that was applied to the database, 0 for a new one. A
+// database of another program is an error.
 func schemaOf(ctx context.Context, db *sql.DB) (int, error) {
-	var id, strangers, versions int
+	var id, others, versions int
 	err := db.QueryRowContext(ctx, `SELECT a.application_id,
 		(SELECT count(*) FROM sqlite_schema WHERE name NOT LIKE 'sqlite\_%' ESCAPE '\' AND tbl_name <> 'goose_db_version'),
 		(SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'goose_db_version')
-		FROM pragma_application_id AS a`).Scan(&id, &strangers, &versions)
+		FROM pragma_application_id AS a`).Scan(&id, &others, &versions)
 	switch {
 	case err != nil:
 		return 0, err
-	case id != applicationID && (id != 0 || strangers > 0):
-		return 0, errors.New("it is a SQLite database, but not a billdrop ledger; name another file")
+	case id != applicationID && (id != 0 || others > 0):
+		return 0, advised("name another file", "it is a SQLite database, but not a billdrop ledger")
 	case versions == 0:
 		return 0, nil
 	}
@@ -265,20 +269,26 @@ func schemaOf(ctx context.Context, db *sql.DB) (int, error) {
 	if err != nil || version != 1 {
 		return version, err
 	}
-	// The first version had another form before its first release.
+	// Before its first release the first version had another form.
 	var whole bool
 	err = db.QueryRowContext(ctx, "SELECT count(*) > 0 FROM sqlite_schema WHERE type = 'view' AND name = 'bill'").Scan(&whole)
 	if err == nil && !whole {
-		err = errors.New("it was written before the first release, in a form that is not read any more: keep it aside, and name a new file; bills that exist are found at the API again")
+		err = advised("keep it aside, and name a new file; bills that exist are found at the API again",
+			"it was written before the first release, in a form that is not read any more")
 	}
 	return version, err
 }
 
 func newerError(version int) error {
-	return fmt.Errorf("its schema is version %d, written by a newer billdrop (this one knows %d); use that one", version, schemaVersion)
+	return advised("use that one", "its schema is version %d, written by a newer billdrop (this one knows %d)", version, schemaVersion)
 }
 
-// openError says what could not be opened and, where that is known, what to do.
+// advised is an error and what to do about it.
+func advised(hint, format string, args ...any) error {
+	return &ledger.Error{Err: fmt.Errorf(format, args...), Hint: hint}
+}
+
+// openError says what could not be opened.
 func openError(ctx context.Context, path string, err error) error {
 	switch {
 	case errors.Is(err, ledger.ErrLocked), errors.Is(err, ledger.ErrNotFound):
@@ -289,15 +299,16 @@ func openError(ctx context.Context, path string, err error) error {
 	return fmt.Errorf("open ledger %q: %w", path, unusable(err))
 }
 
-// unusable marks a failure of the engine, and adds what to do about the kinds that a person can mend.
+// unusable marks a failure of the engine, with what to do about those that a person can mend.
 func unusable(err error) error {
 	if errors.Is(err, ledger.ErrUnusable) {
 		return err
 	}
+	marked := fmt.Errorf("%w: %w", ledger.ErrUnusable, err)
 	if hint := hintFor(err); hint != "" {
-		return fmt.Errorf("%w: %w; %s", ledger.ErrUnusable, err, hint)
+		return &ledger.Error{Err: marked, Hint: hint}
 	}
-	return fmt.Errorf("%w: %w", ledger.ErrUnusable, err)
+	return marked
 }
 
 func hintFor(err error) string {
@@ -311,7 +322,7 @@ func hintFor(err error) string {
 	case codes.SQLITE_IOERR:
 		return "look at its disk (space, quota, health), then run again"
 	case codes.SQLITE_NOTADB:
-		return "the file is no ledger; name another one"
+		return "the file is not a ledger; name another one"
 	case codes.SQLITE_CORRUPT:
 		return "the file is damaged; keep it aside, and restore the ledger from a backup"
 	case codes.SQLITE_READONLY, codes.SQLITE_CANTOPEN, codes.SQLITE_PERM:

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -112,7 +111,7 @@ func sqlExec(t *testing.T, path, query string) {
 	}
 }
 
-// What cannot be a ledger is refused, is told apart, and is left as it was.
+// What cannot be a ledger is refused, each in its own words, and is left as it was.
 func TestOpenUnusable(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	newer := func(t *testing.T, path string) {
@@ -128,7 +127,7 @@ func TestOpenUnusable(t *testing.T) {
 		before func(t *testing.T, path string)
 		want   string
 	}{
-		{"no directory", "missing/ledger.db", nil, "mkdir -p"},
+		{"no directory", "missing/ledger.db", nil, "hint: make it: mkdir -p"},
 		{"a file for a directory", "file/ledger.db", func(t *testing.T, path string) {
 			if err := os.WriteFile(filepath.Dir(path), nil, 0o600); err != nil {
 				t.Fatal(err)
@@ -143,7 +142,7 @@ func TestOpenUnusable(t *testing.T) {
 			if err := os.WriteFile(path, []byte(strings.Repeat("bill_reference,amount_due\n", 100)), 0o600); err != nil {
 				t.Fatal(err)
 			}
-		}, "the file is no ledger"},
+		}, "hint: the file is not a ledger"},
 		{"a database of something else", "cookies.db", func(t *testing.T, path string) {
 			sqlExec(t, path, "CREATE TABLE cookies (a)")
 		}, "not a billdrop ledger"},
@@ -163,8 +162,8 @@ func TestOpenUnusable(t *testing.T) {
 					continue // says that there is none: TestOpenReadOnlyMissing
 				}
 				_, err := openIt(t.Context(), path)
-				if !errors.Is(err, ledger.ErrUnusable) || !strings.Contains(fmt.Sprint(err), c.want) {
-					t.Errorf("%s: %v, want ErrUnusable and %q", how, err, c.want)
+				if !errors.Is(err, ledger.ErrUnusable) || !strings.Contains(sqlite.Printed(err), c.want) {
+					t.Errorf("%s: %s, want ErrUnusable and %q", how, sqlite.Printed(err), c.want)
 				}
 			}
 			if after, _ := os.ReadFile(path); string(after) != string(before) {
@@ -267,7 +266,7 @@ func TestOpenReadOnly(t *testing.T) {
 	}
 }
 
-// TestBeforeFirstRelease: a ledger of the form that was never released is refused in words, and left as it is.
+// TestBeforeFirstRelease: a ledger of the form that was never released is refused in words.
 func TestBeforeFirstRelease(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "ledger.db")
 	if err := open(t, path).Close(); err != nil {
