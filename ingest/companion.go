@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"billdrop/ingest/billfile"
+	"billdrop/ingest/ledger"
 	"billdrop/ingest/transfer"
 )
 
@@ -29,7 +30,7 @@ func ChecksumMismatch(name, sha256 string, companion []byte) *billfile.FileError
 	if _, err := hex.DecodeString(want); err != nil || len(want) != 64 {
 		want = "no SHA-256"
 	}
-	return &billfile.FileError{Code: "checksum_mismatch", Detail: fmt.Sprintf(
+	return &billfile.FileError{Code: ledger.CodeChecksumMismatch, Detail: fmt.Sprintf(
 		"the sidecar %s%s says %s, the file that arrived has %s: the transfer was damaged or the sidecar is of another file; deliver both again",
 		name, transfer.ChecksumSuffix, want, sha256)}
 }

@@ -29,7 +29,7 @@ func HoldAdvice(id string) string {
 // misses; nil when it may be sent.
 func (j *job) holdReason(ctx context.Context) (*holdReason, error) {
 	if exceeded := j.feed.Hold.Exceeded(j.survey); len(exceeded) > 0 {
-		return &holdReason{"over_limit", strings.Join(exceeded, "; ") + HoldAdvice(j.file.ID)}, nil
+		return &holdReason{ledger.CodeOverLimit, strings.Join(exceeded, "; ") + HoldAdvice(j.file.ID)}, nil
 	}
 	return j.controlMismatch(ctx)
 }
@@ -59,7 +59,7 @@ func (j *job) controlMismatch(ctx context.Context) (*holdReason, error) {
 	}
 	want, err := readControl(raw)
 	if err != nil {
-		return &holdReason{"control_total_mismatch", `the control file cannot be read: it has to look like {"rows": 1000, "amounts": {"ZAR": 123456}}` + HoldAdvice(j.file.ID)}, nil
+		return &holdReason{ledger.CodeControlTotalMismatch, `the control file cannot be read: it has to look like {"rows": 1000, "amounts": {"ZAR": 123456}}` + HoldAdvice(j.file.ID)}, nil
 	}
 	sums := make(map[string]int64)
 	err = j.eachRecord(ctx, func(rec *billfile.Record) error {
@@ -72,7 +72,7 @@ func (j *job) controlMismatch(ctx context.Context) (*holdReason, error) {
 		return nil, err
 	}
 	if wrong := want.mismatches(j.survey.Rows, sums); len(wrong) > 0 {
-		return &holdReason{"control_total_mismatch", strings.Join(wrong, "; ") + HoldAdvice(j.file.ID)}, nil
+		return &holdReason{ledger.CodeControlTotalMismatch, strings.Join(wrong, "; ") + HoldAdvice(j.file.ID)}, nil
 	}
 	return nil, nil
 }

@@ -92,7 +92,7 @@ func (j *job) refuseInvalid(ctx context.Context) error {
 	if err := j.recordUnsent(ctx); err != nil {
 		return err
 	}
-	j.file.Code = "invalid_rows"
+	j.file.Code = ledger.CodeInvalidRows
 	j.file.Detail = fmt.Sprintf("%d of %d rows are invalid, and the feed sends all rows of a file or none: correct them and deliver the whole file again", j.survey.Invalid, j.survey.Rows)
 	return j.settle(ctx, ledger.FileRejected)
 }

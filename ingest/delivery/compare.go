@@ -11,8 +11,8 @@ import (
 	"billdrop/ingest/ledger"
 )
 
-// seen returns a bill of the API in the ledger's terms.
-func seen(b *client.Bill) ledger.Observed {
+// observed returns a bill of the API in the ledger's terms.
+func observed(b *client.Bill) ledger.Observed {
 	return ledger.Observed{
 		BillID: b.ID, CustomerID: b.CustomerID, AccountID: b.AccountID,
 		Currency: b.Currency, Amount: b.AmountDue, BillDate: b.BillDate, DueDate: b.DueDate,

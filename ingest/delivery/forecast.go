@@ -53,11 +53,11 @@ type forecastRow struct {
 	rec               *ledger.Bill   // nil: the ledger never onAnswer of the reference
 	account, customer *forecastParty // nil: the row names none, or names an account by its id
 
-	status ledger.Status
-	seen   ledger.Observed  // the bill that exists
-	diffs  []difference     // of a conflict
-	brings []*forecastParty // that would be created with it
-	lacks  *forecastParty   // of a rejected row: what is not there
+	status   ledger.Status
+	observed ledger.Observed  // the bill that exists
+	diffs    []difference     // of a conflict
+	brings   []*forecastParty // that would be created with it
+	lacks    *forecastParty   // of a rejected row: what is not there
 }
 
 // forecastParty is one customer or account. It is asked for once, however many rows name it.
@@ -142,7 +142,7 @@ func (r *forecastRow) prospect() Prospect {
 	case ledger.Conflict:
 		p.Fields, p.Detail = make(map[string][2]any), describe(r.diffs)
 		for _, d := range r.diffs {
-			p.Fields[d.field] = d.values(r.bill, &r.seen)
+			p.Fields[d.field] = d.values(r.bill, &r.observed)
 		}
 	case ledger.Rejected:
 		p.Column, p.Code, p.Detail = r.lacks.wrong()
@@ -154,11 +154,11 @@ func (r *forecastRow) prospect() Prospect {
 func (n partyName) wrong() (column, code, detail string) {
 	switch {
 	case !n.byID:
-		return "account_reference", codeUnknownAccount, unknownAccount
+		return "account_reference", ledger.CodeUnknownAccount, unknownAccount
 	case n.Kind == ledger.Account:
-		return "account_id", codeUnknownAccount, "the API has no account of this id, or not of this merchant; correct it"
+		return "account_id", ledger.CodeUnknownAccount, "the API has no account of this id, or not of this merchant; correct it"
 	}
-	return "customer_id", "unknown_customer", "the API has no customer of this id, or not of this merchant; correct it"
+	return "customer_id", ledger.CodeUnknownCustomer, "the API has no customer of this id, or not of this merchant; correct it"
 }
 
 // prepare reads from the ledger what it holds of a chunk's bills and parties.
@@ -219,7 +219,7 @@ func (f *Forecast) prepare(ctx context.Context, chunk []*forecastRow) error {
 // judge finds out what a run would make of a row.
 func (f *Forecast) judge(ctx context.Context, r *forecastRow) error {
 	if r.rec != nil && r.rec.State == ledger.Exists {
-		r.seen = r.rec.Observed
+		r.observed = r.rec.Observed
 		return f.compare(ctx, r)
 	}
 	a, err := f.ask(ctx, f.lane.api.GetBill, r.bill.Reference)
@@ -227,7 +227,7 @@ func (f *Forecast) judge(ctx context.Context, r *forecastRow) error {
 	case err != nil:
 		return err
 	case a.Kind == client.Found:
-		r.seen = seen(a.Bill)
+		r.observed = observed(a.Bill)
 		return f.compare(ctx, r)
 	case a.Kind == client.Absent:
 		return f.create(ctx, r)
@@ -250,7 +250,7 @@ func (f *Forecast) compare(ctx context.Context, r *forecastRow) error {
 		return err
 	}
 	r.status = ledger.Existing
-	if r.diffs = differences(r.bill, r.seen, who); len(r.diffs) > 0 {
+	if r.diffs = differences(r.bill, r.observed, who); len(r.diffs) > 0 {
 		r.status = ledger.Conflict
 	}
 	return nil

@@ -37,7 +37,7 @@ func (d *delivery) lastLook(ctx context.Context) (decision, error) {
 		return decision{}, err
 	}
 	if a.Kind == client.Found {
-		d.rec.State, d.rec.Doubt, d.rec.Observed = ledger.Exists, false, seen(a.Bill)
+		d.rec.State, d.rec.Doubt, d.rec.Observed = ledger.Exists, false, observed(a.Bill)
 		if found, err := d.sameOrNot(ctx); err == nil && found == foundSame {
 			return decision{Do: stepFinish, Status: ledger.Created}, nil
 		}
@@ -56,7 +56,7 @@ func (d *delivery) find(ctx context.Context) (finding, error) {
 		}
 		switch a.Kind {
 		case client.Found:
-			d.rec.State, d.rec.Doubt, d.rec.Observed = ledger.Exists, false, seen(a.Bill)
+			d.rec.State, d.rec.Doubt, d.rec.Observed = ledger.Exists, false, observed(a.Bill)
 			return d.sameOrNot(ctx)
 		case client.Absent:
 			if settled {

@@ -3,17 +3,12 @@ package delivery
 import (
 	"context"
 	"fmt"
-	"strconv"
 
 	"billdrop/ingest/ledger"
 )
 
-// codeUnknownAccount is the code of a row whose account is not known, and the text says what to
-// do about it.
-const (
-	codeUnknownAccount = "unknown_account"
-	unknownAccount     = "no such account, and the row names no customer for whom to open it; add customer_reference, or correct the reference"
-)
+// unknownAccount says what to do about a row with ledger.CodeUnknownAccount.
+const unknownAccount = "no such account, and the row names no customer for whom to open it; add customer_reference, or correct the reference"
 
 // finish records the row's status, and all that was learnt on the way, in one entry.
 func (d *delivery) finish(ctx context.Context, status ledger.Status) error {
@@ -22,12 +17,12 @@ func (d *delivery) finish(ctx context.Context, status ledger.Status) error {
 	case ledger.Conflict:
 		o.Detail = d.diff
 	case ledger.Rejected:
-		o.Code, o.Detail = codeUnknownAccount, "account_reference: "+unknownAccount
+		o.Code, o.Detail = ledger.CodeUnknownAccount, "account_reference: "+unknownAccount
 	case ledger.Failed:
-		o.Code = "attempts_exhausted"
+		o.Code = ledger.CodeAttemptsExhausted
 		o.Detail = fmt.Sprintf("not created: %d sends, the last answer was %s, and the API holds no such bill; run: billdrop retry %s", o.Attempts, d.lastAnswer(), d.file.ID)
 	case ledger.Unknown:
-		o.Code = "no_answer"
+		o.Code = ledger.CodeNoAnswer
 		o.Detail = fmt.Sprintf("sent %d times, the last answer was %s, and a look-up gave none: the bill may or may not exist; run: billdrop retry %s", o.Attempts, d.lastAnswer(), d.file.ID)
 	}
 	return d.close(ctx, o)
@@ -37,7 +32,7 @@ func (d *delivery) finish(ctx context.Context, status ledger.Status) error {
 func (d *delivery) refuse(ctx context.Context) error {
 	d.rec.State = ledger.Gone
 	o := d.outcome(ledger.Rejected)
-	o.Code = "http_" + strconv.Itoa(d.last.Status)
+	o.Code = ledger.CodeHTTP(d.last.Status)
 	o.Detail = d.last.Problem.Title
 	if detail := d.last.Problem.Detail; detail != "" {
 		o.Detail += ": " + detail

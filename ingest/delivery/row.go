@@ -230,7 +230,7 @@ func (d *delivery) judge(ctx context.Context) (decision, error) {
 		todo = decision{Do: stepLookUp, Cause: causeRefused} // an earlier send may still have made the bill
 	}
 	if todo.Do == stepFinish { // created: the one place where success comes from an answer
-		d.rec.State, d.rec.Doubt, d.rec.Observed = ledger.Exists, false, seen(a.Bill)
+		d.rec.State, d.rec.Doubt, d.rec.Observed = ledger.Exists, false, observed(a.Bill)
 		fillFromSent(&d.rec.Observed, &d.bill)
 		if d.diff = describe(contradictions(&d.bill, d.rec.Observed)); d.diff != "" {
 			todo.Status = ledger.Conflict

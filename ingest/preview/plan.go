@@ -192,7 +192,7 @@ func (p *planner) add(r *plannedRow, would delivery.Prospect) {
 		p.problem(r, FoundProblem{Column: would.Column, Code: would.Code, Detail: would.Detail})
 	default:
 		n.Unknown++
-		p.problem(r, FoundProblem{Code: "no_answer", Detail: "the API gave no answer for this row: plan again when it is up"})
+		p.problem(r, FoundProblem{Code: ledger.CodeNoAnswer, Detail: "the API gave no answer for this row: plan again when it is up"})
 	}
 	sums := p.planned.Totals[r.bill.Currency]
 	if sums == nil {

@@ -113,7 +113,7 @@ func validate(ctx context.Context, c Check, src *source) (Validation, *billfile.
 	if survey.Invalid > 0 {
 		v.Outcome = OutcomeInvalid
 		if c.RejectInvalid {
-			v.Outcome, v.Code = OutcomeRejected, "invalid_rows"
+			v.Outcome, v.Code = OutcomeRejected, ledger.CodeInvalidRows
 			v.Detail = fmt.Sprintf("%d of %d rows are invalid, and the feed sends all rows of a file or none: correct them", survey.Invalid, survey.Rows)
 		}
 	}
