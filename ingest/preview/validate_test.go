@@ -72,7 +72,7 @@ func expect(t *testing.T, f fixtures.Fixture, ending string, got []byte) {
 	if !*update {
 		return
 	}
-	path := filepath.Join("..", "fixtures", filepath.FromSlash(f.ReportPath(ending)))
+	path := filepath.Join("..", "..", "fixtures", filepath.FromSlash(f.ReportPath(ending)))
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		t.Fatal(err)
 	}
