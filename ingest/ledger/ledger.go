@@ -144,7 +144,9 @@ type PartyRef struct {
 // Party is a customer or account that the API is known to hold.
 type Party struct {
 	PartyRef
-	ID string // bcus_… or bacc_…
+	ID         string    // bcus_… or bacc_…
+	CustomerID string    // of an account: the customer who owns it; "" = not known
+	Since      time.Time // when it was first recorded
 }
 
 // Outcome is how one row of one file ended. Recorded once; a retry replaces it.

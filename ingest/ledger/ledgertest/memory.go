@@ -355,7 +355,12 @@ func (m *Memory) Record(ctx context.Context, e ledger.Entry) error {
 			undo = append(undo, put(m.bills, billKey{e.Scope, e.Bill.Reference}, ptr(*e.Bill)))
 		}
 		for _, p := range e.Parties {
-			undo = append(undo, put(m.parties, partyKey{e.Scope, p.PartyRef}, p))
+			key := partyKey{e.Scope, p.PartyRef}
+			if old, ok := m.parties[key]; ok {
+				p.CustomerID = cmp.Or(p.CustomerID, old.CustomerID)
+				p.Since = old.Since
+			}
+			undo = append(undo, put(m.parties, key, p))
 		}
 		if e.Outcome != nil {
 			if m.outcomes[e.File] == nil {
