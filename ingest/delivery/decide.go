@@ -16,7 +16,7 @@ const maxGenerations = 5
 
 // maxLateLooks is how often a row is looked up again, LookupSettle apart, because the API calls its
 // reference taken and shows no bill.
-const maxLateLooks = 3
+const maxLateLooks = 5
 
 // step is what to do next for one row.
 type step uint8

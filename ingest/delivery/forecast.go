@@ -152,7 +152,7 @@ func (r *forecastRow) prospect() Prospect {
 	case r.lacks != nil:
 		p.Column, p.Code, p.Detail = r.lacks.missing()
 	case r.status == ledger.Invalid || r.status == ledger.Rejected:
-		p.Column, p.Code = "customer_reference", codePartyMismatch
+		p.Column, p.Code = "customer_reference", ledger.CodePartyMismatch
 		if r.customer.byID {
 			p.Column = "customer_id"
 		}

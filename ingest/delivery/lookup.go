@@ -134,7 +134,7 @@ func (d *delivery) resolve(ctx context.Context, e *party, ask func(context.Conte
 	if err := d.wait(ctx, d.lane.parties.acquireOne(d.lease, e)); err != nil {
 		return false, err
 	}
-	if d.lane.parties.settled(e) {
+	if known, asked := d.lane.parties.settled(e); known || asked && !d.late {
 		return true, nil
 	}
 	return ask(ctx)
@@ -142,6 +142,7 @@ func (d *delivery) resolve(ctx context.Context, e *party, ask func(context.Conte
 
 // askParties asks for the parties that the refused body nested as new.
 func (d *delivery) askParties(ctx context.Context) (decision, error) {
+	d.late = true
 	form := d.rec.Send.Form
 	for _, p := range []struct {
 		nested bool

@@ -12,11 +12,8 @@ import (
 	"billdrop/ingest/ledger"
 )
 
-// Codes of rows that name their parties wrongly.
-const (
-	codeUnknownAccount = "unknown_account"
-	codePartyMismatch  = "party_mismatch"
-)
+// codeUnknownAccount is the code of a row whose account is not there.
+const codeUnknownAccount = "unknown_account"
 
 // unknownAccount is what is wrong with a row whose account is not known, and what to do.
 const unknownAccount = "no such account, and the row names no customer to open it for: add customer_reference, or correct the reference"
@@ -73,7 +70,7 @@ func (d *delivery) mismatch(ctx context.Context) error {
 		o.Status = ledger.Rejected
 	}
 	known := d.lane.parties.known(d.lease)
-	o.Code, o.Detail = codePartyMismatch, partyMismatch(&d.bill, known.Owner, known.CustomerID)
+	o.Code, o.Detail = ledger.CodePartyMismatch, partyMismatch(&d.bill, known.Owner, known.CustomerID)
 	return d.close(ctx, o)
 }
 

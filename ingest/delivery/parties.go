@@ -259,11 +259,11 @@ func (p *parties) nesting(l *lease, form ledger.Form) {
 	}
 }
 
-// settled reports whether a party is known, or the API was asked for it.
-func (p *parties) settled(e *party) bool {
+// settled reports whether a party is known, and whether the API was asked for it.
+func (p *parties) settled(e *party) (known, asked bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return e.id != "" || e.asked
+	return e.id != "", e.asked
 }
 
 // setAsked records that the API was asked for a party. If the party is still not known, the API

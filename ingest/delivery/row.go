@@ -31,6 +31,7 @@ type delivery struct {
 	accounts    int    // likewise
 	rounds      int    // look-ups in this run for a request that stayed in flight
 	lateLooks   int    // look-ups in this run for what the API calls taken and does not show
+	late        bool   // the API calls something taken, so what it does not show may only be late
 	diff        string // in what the bill that exists differs
 	fresh       bool   // the API has told of the bill in this run
 	waiting     bool   // it has given up its active place

@@ -149,6 +149,10 @@ type Party struct {
 	Since      time.Time // when it was first recorded
 }
 
+// CodePartyMismatch is the code of a row whose account belongs to another customer than the row
+// names: invalid if that was known before it was sent, else rejected.
+const CodePartyMismatch = "party_mismatch"
+
 // Outcome is how one row of one file ended. Recorded once; a retry replaces it.
 type Outcome struct {
 	Row        int
