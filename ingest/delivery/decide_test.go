@@ -165,3 +165,15 @@ func TestFirstStep(t *testing.T) {
 		}
 	}
 }
+
+// A clock may be a second behind the key's first use, and a key has not quite 20 hours.
+func TestKeyUsable(t *testing.T) {
+	first := time.Date(2026, 11, 23, 5, 0, 0, 0, time.UTC)
+	for age, want := range map[time.Duration]bool{
+		-time.Second - 1: false, -time.Second: true, 0: true, 20*time.Hour - 1: true, 20 * time.Hour: false,
+	} {
+		if got := keyUsable(first, first.Add(age)); got != want {
+			t.Errorf("%v after its first use: %v", age, got)
+		}
+	}
+}
