@@ -7,6 +7,7 @@ import "strconv"
 const (
 	CodeUnknownAccount    = "unknown_account"    // rejected: an account reference that neither ledger nor API knows
 	CodeUnknownCustomer   = "unknown_customer"   // of a plan: a customer id that the API does not know
+	CodePartyMismatch     = "party_mismatch"     // invalid before a send, else rejected: the account is another customer's
 	CodeAttemptsExhausted = "attempts_exhausted" // failed: attempts used up, and a look-up shows that there is no bill
 	CodeNoAnswer          = "no_answer"          // unknown: neither an answer nor a look-up
 )

@@ -154,8 +154,8 @@ func testParties(t *testing.T, e Engine) {
 	same(t, "parties of nothing", none, read(scope))
 	same(t, "parties of an empty ledger", none, read(scope, ref(ledger.Customer, "x")))
 
-	customer := ledger.Party{PartyRef: ref(ledger.Customer, "x"), ID: "bcus_1"}
-	account := ledger.Party{PartyRef: ref(ledger.Account, "x"), ID: "bacc_1"}
+	customer := ledger.Party{PartyRef: ref(ledger.Customer, "x"), ID: "bcus_1", Since: time.Date(2026, 11, 26, 5, 0, 0, 0, time.UTC)}
+	account := ledger.Party{PartyRef: ref(ledger.Account, "x"), ID: "bacc_1", Since: customer.Since}
 	parties := []ledger.Party{customer, account}
 	record(t, l, ledger.Entry{Scope: scope, Parties: parties})
 	parties[0].ID = "changed after the call"
@@ -192,6 +192,7 @@ func testParties(t *testing.T, e Engine) {
 // another account, is recorded.
 func testOwners(t *testing.T, l ledger.Ledger, account ledger.Party) {
 	t.Helper()
+	since := account.Since // stays what it was when the account was first recorded
 	for _, c := range []struct {
 		what                 string
 		id, customerID, want string
@@ -203,13 +204,13 @@ func testOwners(t *testing.T, l ledger.Ledger, account ledger.Party) {
 		{"another account of this reference, with its customer", "bacc_4", "bcus_4", "bcus_4"},
 		{"account as it was at first", account.ID, "", ""},
 	} {
-		account.ID, account.CustomerID = c.id, c.customerID
+		account.ID, account.CustomerID, account.Since = c.id, c.customerID, time.Now()
 		record(t, l, ledger.Entry{Scope: scope, Parties: []ledger.Party{account}})
 		known, err := l.Parties(t.Context(), scope, []ledger.PartyRef{account.PartyRef})
 		if err != nil {
 			t.Fatal(err)
 		}
-		account.CustomerID = c.want
+		account.CustomerID, account.Since = c.want, since
 		same(t, c.what, account, known[account.PartyRef])
 	}
 }

@@ -296,8 +296,11 @@ func (m *Memory) Record(ctx context.Context, e ledger.Entry) error {
 		}
 		for _, p := range e.Parties {
 			key := partyKey{e.Scope, p.PartyRef}
-			if old := m.parties[key]; p.CustomerID == "" && p.ID == old.ID {
-				p.CustomerID = old.CustomerID
+			if old, ok := m.parties[key]; ok {
+				p.Since = old.Since
+				if p.CustomerID == "" && p.ID == old.ID {
+					p.CustomerID = old.CustomerID
+				}
 			}
 			undo = append(undo, put(m.parties, key, p))
 		}
