@@ -28,15 +28,12 @@ type checker struct {
 	columns []column
 	labels  []string // of columns in details
 	metas   int
-	others  int // metadata and parts
 	// template makes the bill reference; none where the file has a column of it.
-	template template
-	makings  []making
-	phones   *phoneReader
-	found    []placed
-	pairs    []Pair // space for the metadata of the next record; nil = make some
-	// swallowed, where not empty, is added to what is said about line breaks.
-	swallowed string
+	template  template
+	makings   []making
+	phones    *phoneReader
+	found     []placed
+	swallowed string // of a record that spans lines: which lines a stray quotation mark may have swallowed
 }
 
 // placed is a problem with its place in column order.
@@ -64,9 +61,6 @@ func newChecker(l Layout, f Format, phones *phoneReader) *checker {
 		c.labels = append(c.labels, label)
 		if col.field == fieldMetadata {
 			c.metas++
-		}
-		if col.field == fieldMetadata || col.field == fieldPart {
-			c.others++
 		}
 	}
 	return c
@@ -104,22 +98,24 @@ func (c *checker) finish(it *item) {
 	c.found = c.found[:0]
 }
 
-// record checks all cells of one record. plain says that they hold visible ASCII only.
-func (c *checker) record(v *cells, plain bool, it *item) {
+// record checks all cells of one record.
+func (c *checker) record(v *cells, it *item) {
 	b := &it.Bill
 	currency := trim(v.Currency)
 	decimals := c.currency(currency, b)
 	if c.metas > 0 {
-		if b.Metadata, c.pairs = c.pairs[:0], nil; cap(b.Metadata) < c.metas {
-			b.Metadata = make([]Pair, 0, c.metas)
-		}
+		b.Metadata = make([]Pair, 0, c.metas)
 	}
 	for i := range c.columns {
 		col := &c.columns[i]
+		cell := *v.at(col)
 		if col.field == ignored {
+			if c.swallowed != "" && strings.ContainsAny(cell, "\r\n") {
+				c.add(i, col.name, CodeControlCharacter, c.labels[i]+" has a line break: remove it"+c.swallowed)
+			}
 			continue
 		}
-		s := trim(*v.at(col.field, col.slot))
+		s := trim(cell)
 		if len(s) > maxField {
 			if col.field == fieldPart {
 				c.making(col).set(col, s, false)
@@ -127,10 +123,7 @@ func (c *checker) record(v *cells, plain bool, it *item) {
 			c.add(i, col.name, CodeRowTooLarge, c.labels[i]+" has "+strconv.Itoa(len(s))+" bytes, more than the "+strconv.Itoa(maxField)+" that a field may have: shorten it")
 			continue
 		}
-		clean := s
-		if !plain {
-			clean = c.visible(i, s)
-		}
+		clean := c.visible(i, s)
 		if col.field == fieldPart {
 			c.part(i, col, s, clean)
 			continue

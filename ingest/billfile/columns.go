@@ -55,7 +55,7 @@ type column struct {
 	name  string // as the file spells it, without surrounding space
 	key   string // of metadata
 	part  int    // its place among the parts
-	slot  int    // its place among the file's columns of metadata and parts
+	other int    // its place among the columns without a cell of their own: metadata, parts and ignored ones
 }
 
 // plainName is a header name as it is compared: without regard to case, surrounding space or byte order mark.
@@ -170,13 +170,14 @@ func mapColumns(names []string, line int, f Format) ([]column, error) {
 	return nil, &FileError{Code: code, Line: line, Detail: strings.Join(parts, "; ") + ": correct the header, or set columns: and ignore_columns: for this feed"}
 }
 
-// number gives columns of metadata and parts their places among each other.
+// number gives columns without a cell of their own their places among each other.
 func number(columns []column) {
-	next := 0
+	others := 0
 	for i := range columns {
-		if c := &columns[i]; c.field == fieldMetadata || c.field == fieldPart {
-			c.slot = next
-			next++
+		switch c := &columns[i]; c.field {
+		case fieldMetadata, fieldPart, ignored:
+			c.other = others
+			others++
 		}
 	}
 }

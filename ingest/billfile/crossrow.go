@@ -87,7 +87,8 @@ func (h hasher) content(it *item) uint64 {
 		digest := ContentDigest(&it.Bill)
 		return binary.BigEndian.Uint64(digest[:])
 	}
-	return maphash.Bytes(h.detail, trimLineEnd(it.Raw))
+	body, _ := CutLineEnd(it.Raw)
+	return maphash.Bytes(h.detail, body)
 }
 
 // party is a sighting of a party in the first pass: its key in two halves, and its details. 12 bytes.

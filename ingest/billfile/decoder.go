@@ -12,9 +12,9 @@ type Decoder struct {
 	seen    *Survey // what this pass has read
 	source  *source
 	split   *splitter
-	parser  *rowParser
+	parser  *parser
 	batch   batch
-	next    int // slot
+	next    int // in the batch
 	current item
 	err     error // sticky
 }
@@ -30,7 +30,7 @@ func (s *Survey) Decode(r io.Reader) (*Decoder, error) {
 	if d.source, d.split, err = d.seen.start(r, s); err != nil {
 		return nil, err
 	}
-	d.parser, err = newRowParser(s.Layout, s.format, s.phones)
+	d.parser, err = newParser(s.Layout, s.format, s.phones)
 	return d, err
 }
 
@@ -47,11 +47,11 @@ func (d *Decoder) Next() (*Record, error) {
 }
 
 func (d *Decoder) advance() error {
-	for d.next == len(d.batch.slots) {
+	for d.next == len(d.batch.records) {
 		b := &d.batch
 		b.row, d.next = d.split.rows+1, 0
 		var err error
-		b.buf, b.slots, err = d.split.next(b.buf, b.slots)
+		b.buf, b.records, err = d.split.next(b.buf, b.records)
 		if errors.Is(err, io.EOF) {
 			d.seen.end(d.source, d.split)
 			if err := d.seen.sameAs(d.survey); err != nil {
@@ -63,9 +63,8 @@ func (d *Decoder) advance() error {
 			return err
 		}
 	}
-	t := d.batch.slots[d.next]
-	raw := d.batch.buf[t.off:t.end]
-	if err := d.parser.parse(raw, string(raw), t, d.batch.row+d.next, &d.current); err != nil {
+	e := d.batch.records[d.next]
+	if err := d.parser.parse(d.batch.buf[e.off:e.end], e, d.batch.row+d.next, &d.current); err != nil {
 		return err
 	}
 	d.next++

@@ -89,12 +89,12 @@ func (r *prefixReader) rows(text []byte) ([]Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	var p *rowParser // made when there is something to parse: most prefixes end before
+	var p *parser // made when there is something to parse: most prefixes end before
 	var rows []Record
 	b := &r.batch
 	for {
 		row := split.rows + 1
-		b.buf, b.slots, err = split.next(b.buf, b.slots)
+		b.buf, b.records, err = split.next(b.buf, b.records)
 		if errors.Is(err, io.EOF) {
 			return rows, nil
 		}
@@ -102,13 +102,13 @@ func (r *prefixReader) rows(text []byte) ([]Record, error) {
 			return nil, err
 		}
 		if p == nil {
-			if p, err = newRowParser(layout, f, r.phones); err != nil {
+			if p, err = newParser(layout, f, r.phones); err != nil {
 				return nil, err
 			}
 		}
-		for i, t := range b.slots {
+		for i, e := range b.records {
 			var it item
-			if err := p.parse(b.buf[t.off:t.end], string(b.buf[t.off:t.end]), t, row+i, &it); err != nil {
+			if err := p.parse(b.buf[e.off:e.end], e, row+i, &it); err != nil {
 				return nil, err
 			}
 			it.Raw = nil

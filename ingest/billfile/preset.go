@@ -212,7 +212,7 @@ func (c *checker) given(v *cells, f field) bool {
 			return slices.ContainsFunc(m.values, func(s string) bool { return s != "" })
 		}
 	}
-	return trim(*v.at(f, 0)) != ""
+	return trim(*v.at(&column{field: f})) != ""
 }
 
 // behind puts text between the column's name and what is wrong with it.

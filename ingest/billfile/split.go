@@ -7,63 +7,70 @@ import (
 	"strconv"
 )
 
-// quoting follows RFC 4180 quotes through the bytes of one record, in step with encoding/csv's strict mode, so
-// that a record's end is known before anything is parsed. Its zero value is the start of a record.
+// quoting follows the cells of one record through its bytes by RFC 4180, in step with encoding/csv's strict mode. It
+// finds where a record ends, how many cells it has, and which quotation mark makes it unreadable, before anything is
+// parsed. Its zero value is the start of a record.
 type quoting struct {
 	state  quoteState
-	fields int // delimiters outside quotes so far
-	opened int // line on which the last quoted field opened
+	cells  int // that a delimiter has ended so far
+	whole  int // bytes up to the end of the last such delimiter
+	size   int // bytes followed so far
+	mark   int // where the quotation mark of state broken stands
+	opened int // line on which the last quoted cell opened
 }
 
 type quoteState uint8
 
 const (
-	fieldStart  quoteState = iota // before a field's first byte
-	plainField                    // in a field without quotes
-	quotedField                   // between a field's quotes
-	afterQuote                    // behind a quote in a quoted field: its end, or the first of two
-	afterReturn                   // behind a quote and a carriage return
-	broken                        // a quote where none may be: the rest of the line means nothing
+	cellStart   quoteState = iota // before a cell's first byte
+	plainCell                     // in a cell without quotation marks
+	quotedCell                    // between a cell's quotation marks
+	afterQuote                    // behind a quotation mark in a quoted cell: its end, or the first of two
+	afterReturn                   // behind a quotation mark and a carriage return
+	broken                        // behind a quotation mark where none may be: the rest of the line has no meaning
 )
 
 // follow takes the next bytes of the record: a line, or a part of one. line is its number.
 func (q *quoting) follow(b []byte, delim byte, line int) {
-	for len(b) > 0 {
+	start := q.size
+	q.size += len(b)
+	for i := 0; i < len(b); i++ {
 		switch q.state {
-		case fieldStart:
-			if b[0] == '"' {
-				q.state, q.opened, b = quotedField, line, b[1:]
+		case cellStart:
+			if b[i] == '"' {
+				q.state, q.opened = quotedCell, line
 				continue
 			}
-			q.state = plainField
-		case plainField:
-			field := b
-			i := bytes.IndexByte(b, delim)
-			if i >= 0 {
-				field = b[:i]
+			q.state = plainCell
+			fallthrough
+		case plainCell:
+			cell := b[i:]
+			n := bytes.IndexByte(cell, delim)
+			if n >= 0 {
+				cell = cell[:n]
 			}
-			if bytes.IndexByte(field, '"') >= 0 {
-				q.state = broken
+			if mark := bytes.IndexByte(cell, '"'); mark >= 0 {
+				q.state, q.mark = broken, start+i+mark
 				return
 			}
-			if i < 0 {
+			if n < 0 {
 				return
 			}
-			q.state, b = fieldStart, b[i+1:]
-			q.fields++
-		case quotedField:
-			i := bytes.IndexByte(b, '"')
-			if i < 0 {
+			i += n
+			q.endCell(start + i + 1)
+		case quotedCell:
+			n := bytes.IndexByte(b[i:], '"')
+			if n < 0 {
 				return
 			}
-			q.state, b = afterQuote, b[i+1:]
+			i += n
+			q.state, q.mark = afterQuote, start+i
 		case afterQuote:
-			switch b[0] {
+			switch b[i] {
 			case '"':
-				q.state = quotedField
+				q.state = quotedCell
 			case delim:
-				q.state = fieldStart
-				q.fields++
+				q.endCell(start + i + 1)
 			case '\r':
 				q.state = afterReturn
 			case '\n':
@@ -72,9 +79,8 @@ func (q *quoting) follow(b []byte, delim byte, line int) {
 				q.state = broken
 				return
 			}
-			b = b[1:]
 		case afterReturn:
-			if b[0] != '\n' {
+			if b[i] != '\n' {
 				q.state = broken
 			}
 			return
@@ -84,11 +90,16 @@ func (q *quoting) follow(b []byte, delim byte, line int) {
 	}
 }
 
-// open reports, at the end of a line, whether the record goes on behind it.
-func (q *quoting) open() bool { return q.state == quotedField }
+func (q *quoting) endCell(at int) {
+	q.state, q.whole = cellStart, at
+	q.cells++
+}
 
-// slot is one record in a batch, not parsed yet.
-type slot struct {
+// open reports, at the end of a line, whether the record goes on behind it.
+func (q *quoting) open() bool { return q.state == quotedCell }
+
+// extent is where one record of a batch stands, not parsed yet.
+type extent struct {
 	off, end int // of its bytes in the batch; empty when it is too large
 	line     int
 	span     int
@@ -133,8 +144,8 @@ func (s *splitter) readMore(b []byte, want int) ([]byte, error) {
 
 // next cuts the next records into b and their bytes with them. io.EOF when there are none left; a *FileError
 // for an open quote, a cut-off end, or lines that end with carriage returns.
-func (s *splitter) next(buf []byte, slots []slot) ([]byte, []slot, error) {
-	buf, slots = append(buf[:0], s.rest...), slots[:0]
+func (s *splitter) next(buf []byte, records []extent) ([]byte, []extent, error) {
+	buf, records = append(buf[:0], s.rest...), records[:0]
 	s.rest = s.rest[:0]
 	pos := 0
 	for want := batchSize; ; {
@@ -144,20 +155,20 @@ func (s *splitter) next(buf []byte, slots []slot) ([]byte, []slot, error) {
 				return buf, nil, err
 			}
 		}
-		if pos, slots, err = s.cut(buf, pos, slots); err != nil {
+		if pos, records, err = s.cut(buf, pos, records); err != nil {
 			return buf, nil, err
 		}
 		switch {
 		case s.eof && pos < len(buf):
-			return s.last(buf, pos, slots)
-		case len(slots) > 0:
+			return s.last(buf, pos, records)
+		case len(records) > 0:
 			s.rest = append(s.rest[:0], buf[pos:]...)
-			return buf[:pos], slots, nil
+			return buf[:pos], records, nil
 		case s.eof:
 			return buf, nil, io.EOF
 		case len(buf)-pos > maxRow:
-			slots, err = s.skip(buf[pos:], slots)
-			return buf[:pos], slots, err
+			records, err = s.skip(buf[pos:], records)
+			return buf[:pos], records, err
 		default: // blank lines only so far, and perhaps a record longer than what was read
 			buf = buf[:copy(buf, buf[pos:])]
 			pos = 0
@@ -167,11 +178,11 @@ func (s *splitter) next(buf []byte, slots []slot) ([]byte, []slot, error) {
 }
 
 // cut cuts all whole records of buf from pos on.
-func (s *splitter) cut(buf []byte, pos int, slots []slot) (int, []slot, error) {
+func (s *splitter) cut(buf []byte, pos int, records []extent) (int, []extent, error) {
 	for pos < len(buf) {
 		n := bytes.IndexByte(buf[pos:], '\n')
 		if n < 0 {
-			return pos, slots, nil
+			return pos, records, nil
 		}
 		end := pos + n + 1
 		if s.isBlank(buf[pos:end]) {
@@ -187,31 +198,31 @@ func (s *splitter) cut(buf []byte, pos int, slots []slot) (int, []slot, error) {
 			for q.open() {
 				n := bytes.IndexByte(buf[end:], '\n')
 				if n < 0 {
-					return pos, slots, nil
+					return pos, records, nil
 				}
 				q.follow(buf[end:end+n+1], s.delim, s.line+span+1)
 				end += n + 1
 				span++
 				if end-pos > maxRow && q.open() {
-					return pos, slots, swallowed(q.opened)
+					return pos, records, swallowed(q.opened)
 				}
 			}
 		}
-		slots = s.add(slots, slot{off: pos, end: end, span: span, size: int64(end - pos), large: end-pos > maxRow})
+		records = s.add(records, extent{off: pos, end: end, span: span, size: int64(end - pos), large: end-pos > maxRow})
 		pos = end
 	}
-	return pos, slots, nil
+	return pos, records, nil
 }
 
-func (s *splitter) add(slots []slot, t slot) []slot {
-	t.line = s.line + 1
-	if t.large {
-		t.end = t.off
+func (s *splitter) add(records []extent, e extent) []extent {
+	e.line = s.line + 1
+	if e.large {
+		e.end = e.off
 	}
-	s.line += t.span
-	s.data += t.span
+	s.line += e.span
+	s.data += e.span
 	s.rows++
-	return append(slots, t)
+	return append(records, e)
 }
 
 // isBlank reports whether a line holds nothing but spaces and tabs. A line of delimiters alone is a record.
@@ -228,7 +239,7 @@ func (s *splitter) isBlank(line []byte) bool {
 }
 
 // last deals with what stands behind the last line end.
-func (s *splitter) last(buf []byte, pos int, slots []slot) ([]byte, []slot, error) {
+func (s *splitter) last(buf []byte, pos int, records []extent) ([]byte, []extent, error) {
 	line := s.line + 1
 	text := buf[pos:]
 	if bytes.IndexByte(text, '"') >= 0 {
@@ -256,13 +267,13 @@ func (s *splitter) last(buf []byte, pos int, slots []slot) ([]byte, []slot, erro
 	if s.isBlank(text) {
 		s.line++
 		s.blank++
-		return buf, slots, nil
+		return buf, records, nil
 	}
-	return buf, s.add(slots, slot{off: pos, end: len(buf), span: span, size: int64(len(text)), cut: true, large: len(text) > maxRow}), nil
+	return buf, s.add(records, extent{off: pos, end: len(buf), span: span, size: int64(len(text)), cut: true, large: len(text) > maxRow}), nil
 }
 
 // skip reads on to the end of a line that is longer than a row may be, keeping none of it. What follows is left in rest.
-func (s *splitter) skip(text []byte, slots []slot) ([]slot, error) {
+func (s *splitter) skip(text []byte, records []extent) ([]extent, error) {
 	line := s.line + 1
 	span := 1
 	var q quoting
@@ -283,7 +294,7 @@ func (s *splitter) skip(text []byte, slots []slot) ([]slot, error) {
 			chunk = chunk[n:]
 			if !q.open() {
 				s.rest = append(s.rest[:0], chunk...)
-				return s.add(slots, slot{span: span, size: size, large: true}), nil
+				return s.add(records, extent{span: span, size: size, large: true}), nil
 			}
 			if size > maxRow {
 				return nil, swallowed(q.opened)
@@ -308,7 +319,7 @@ func (s *splitter) skip(text []byte, slots []slot) ([]slot, error) {
 		return nil, &FileError{Code: CodeTruncated, Line: at, Detail: lineText(at) + ", the last, has no line end: the upload looks cut off; send the whole file again"}
 	}
 	s.rest = s.rest[:0]
-	return s.add(slots, slot{span: span, size: size, large: true, cut: true}), nil
+	return s.add(records, extent{span: span, size: size, large: true, cut: true}), nil
 }
 
 func swallowed(line int) error {

@@ -161,12 +161,12 @@ func (s *Survey) recount(r *suspectRow, c *checker, currencies []string) {
 
 // batch is a stretch of a file on its way from the splitter over a worker to the survey.
 type batch struct {
-	buf   []byte
-	slots []slot
-	items []item
-	row   int // ordinal of the first record
-	err   error
-	done  chan struct{} // a worker is through with it
+	buf     []byte
+	records []extent
+	items   []item
+	row     int // ordinal of the first record
+	err     error
+	done    chan struct{} // a worker is through with it
 }
 
 // pass reads the file once, parses and checks its records on all processors, and hands them to visit in order, on
@@ -182,9 +182,9 @@ func (s *Survey) pass(ctx context.Context, open Opener, before *Survey, visit fu
 		return err
 	}
 	workers := max(1, runtime.GOMAXPROCS(0))
-	parsers := make([]*rowParser, workers)
+	parsers := make([]*parser, workers)
 	for i := range parsers {
-		if parsers[i], err = newRowParser(s.Layout, s.format, s.phones); err != nil {
+		if parsers[i], err = newParser(s.Layout, s.format, s.phones); err != nil {
 			return err
 		}
 	}
@@ -271,7 +271,7 @@ func cutBatches(ctx context.Context, split *splitter, free <-chan *batch, work, 
 		}
 		b.row = split.rows + 1
 		var err error
-		if b.buf, b.slots, err = split.next(b.buf, b.slots); errors.Is(err, io.EOF) {
+		if b.buf, b.records, err = split.next(b.buf, b.records); errors.Is(err, io.EOF) {
 			return nil
 		} else if err != nil {
 			return err
@@ -282,13 +282,11 @@ func cutBatches(ctx context.Context, split *splitter, free <-chan *batch, work, 
 }
 
 // batch parses and checks all records of b.
-func (p *rowParser) batch(b *batch, h hasher) error {
-	b.items = slices.Grow(b.items[:0], len(b.slots))[:len(b.slots)]
-	text := string(b.buf)
-	for i, t := range b.slots {
+func (p *parser) batch(b *batch, h hasher) error {
+	b.items = slices.Grow(b.items[:0], len(b.records))[:len(b.records)]
+	for i, e := range b.records {
 		it := &b.items[i]
-		p.check.pairs = it.Bill.Metadata // of a record that was visited long ago
-		if err := p.parse(b.buf[t.off:t.end], text[t.off:t.end], t, b.row+i, it); err != nil {
+		if err := p.parse(b.buf[e.off:e.end], e, b.row+i, it); err != nil {
 			return err
 		}
 		it.keys = h.keys(it)

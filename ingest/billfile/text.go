@@ -1,7 +1,6 @@
 package billfile
 
 import (
-	"encoding/binary"
 	"fmt"
 	"strconv"
 	"strings"
@@ -23,26 +22,6 @@ func isSpace(r rune) bool {
 		return true
 	}
 	return 0x2000 <= r && r <= 0x200a
-}
-
-// isPlain reports whether b holds nothing but visible ASCII and spaces.
-func isPlain(b []byte) bool {
-	const high, space, del = 0x8080808080808080, 0x2020202020202020, 0x7f7f7f7f7f7f7f7f
-	for len(b) >= 8 {
-		w := binary.LittleEndian.Uint64(b)
-		below := w - space // borrows where a byte is below a space; w has no high bits, or the test fails anyway
-		gone := (w ^ del) - 0x0101010101010101
-		if (w|below|gone)&high != 0 {
-			return false
-		}
-		b = b[8:]
-	}
-	for _, c := range b {
-		if c < ' ' || c > '~' {
-			return false
-		}
-	}
-	return true
 }
 
 // invisibles are characters that no reader sees, or that change what is seen around them, beside the control

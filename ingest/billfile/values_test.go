@@ -235,17 +235,3 @@ func FuzzPlainEmail(f *testing.F) {
 		}
 	})
 }
-
-func TestIsPlain(t *testing.T) {
-	for c := range 256 {
-		for n := range 20 {
-			for at := range n {
-				b := []byte(strings.Repeat("~ ", 10)[:n])
-				b[at] = byte(c)
-				if got := isPlain(b); got != (c >= ' ' && c <= '~') {
-					t.Fatalf("byte %#x at %d of %d: got %v", c, at, n, got)
-				}
-			}
-		}
-	}
-}
