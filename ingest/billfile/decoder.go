@@ -63,8 +63,8 @@ func (d *Decoder) advance() error {
 			return err
 		}
 	}
-	e := d.batch.records[d.next]
-	if err := d.parser.parse(d.batch.buf[e.off:e.end], e, d.batch.row+d.next, &d.current); err != nil {
+	e := &d.batch.records[d.next]
+	if err := d.parser.parse(e.of(d.batch.buf), e, d.batch.row+d.next, &d.current); err != nil {
 		return err
 	}
 	d.next++

@@ -125,40 +125,36 @@ func newParser(l Layout, f Format, phones *phoneReader) (*parser, error) {
 
 // parse fills in it from the bytes of a record. An error means that the machinery failed; what is wrong with the record
 // is among its problems.
-func (p *parser) parse(raw []byte, e extent, row int, it *item) error {
-	*it = item{Record: Record{Row: row, Line: e.line, Span: e.span, Raw: raw, Size: e.size}}
-	if e.large {
-		p.check.whole(it, CodeRowTooLarge, "the row has "+strconv.FormatInt(e.size, 10)+" bytes, more than the "+strconv.Itoa(maxRow)+
+func (p *parser) parse(raw []byte, e *extent, row int, it *item) error {
+	*it = item{Record: Record{Row: row, Line: e.line, Span: e.span, Raw: raw, Size: int64(e.size)}}
+	if e.large() {
+		p.check.whole(it, CodeRowTooLarge, "the row has "+strconv.Itoa(e.size)+" bytes, more than the "+strconv.Itoa(maxRow)+
 			" that a row may have; a quotation mark too many or a missing line end may be the cause: correct it"+swallowedLines(e))
 		return nil
 	}
-	var q quoting
-	for line := range bytes.Lines(raw) {
-		q.follow(line, p.delim, e.line)
-	}
-	count := q.cells + 1
-	if q.state != broken && count > maxColumns && len(raw) > 4096 { // not worth the memory
-		p.wrongCount(it, e, count)
-		return nil
-	}
+	count := e.cells + 1
 	readable := raw
-	if q.state == broken {
-		readable = raw[:q.whole]
+	switch {
+	case e.state == broken:
+		readable = raw[:e.whole]
+	case count > maxColumns && len(raw) > 4096: // not worth the memory
+		p.wrongCount(it, e)
+		return nil
 	}
 	c, err := p.read(readable)
 	if err != nil {
 		return fmt.Errorf("read bill file: line %d: %w", e.line, err)
 	}
 	switch {
-	case q.state == broken:
+	case e.state == broken:
 		it.Bill.Reference = cutReference(trim(c.Reference))
-		p.bareQuote(it, e, &q)
+		p.bareQuote(it, e)
 	case count == len(p.columns), e.span == 1 && p.mended(c, count):
 		p.check.swallowed = swallowedLines(e)
 		p.check.record(c, it)
 	default:
 		it.Bill.Reference = cutReference(trim(c.Reference))
-		p.wrongCount(it, e, count)
+		p.wrongCount(it, e)
 	}
 	return nil
 }
@@ -208,15 +204,15 @@ func (p *parser) mended(c *cells, count int) bool {
 }
 
 // bareQuote names the quotation mark that makes a record unreadable, and the cell that it stands in.
-func (p *parser) bareQuote(it *item, e extent, q *quoting) {
+func (p *parser) bareQuote(it *item, e *extent) {
 	column, label := "", "the row"
-	if q.cells < len(p.columns) {
-		column, label = p.columns[q.cells].name, p.check.labels[q.cells]
+	if e.cells < len(p.columns) {
+		column, label = p.columns[e.cells].name, p.check.labels[e.cells]
 	}
-	before := it.Raw[:q.mark]
+	before := it.Raw[:e.mark]
 	line := e.line + bytes.Count(before, []byte{'\n'})
-	position := q.mark - bytes.LastIndexByte(before, '\n')
-	p.check.add(q.cells, column, CodeBareQuote, label+" has a quotation mark where none may be, at position "+strconv.Itoa(position)+" of "+lineText(line)+
+	position := e.mark - bytes.LastIndexByte(before, '\n')
+	p.check.add(e.cells, column, CodeBareQuote, label+" has a quotation mark where none may be, at position "+strconv.Itoa(position)+" of "+lineText(line)+
 		": put quotation marks around the whole field and double those inside, or remove it"+swallowedLines(e))
 	p.check.finish(it)
 }
@@ -224,12 +220,12 @@ func (p *parser) bareQuote(it *item, e extent, q *quoting) {
 // otherCodes are what stands in a rejects file's error_code for rows that are not invalid.
 var otherCodes = [...]string{"conflict", "rejected", "failed", "unknown", "not_sent", "unknown_account", "attempts_exhausted", "no_answer"}
 
-func (p *parser) wrongCount(it *item, e extent, n int) {
+func (p *parser) wrongCount(it *item, e *extent) {
 	fields := " fields"
-	if n == 1 {
+	if e.cells == 0 {
 		fields = " field"
 	}
-	p.check.whole(it, CodeWrongFieldCount, "the row has "+strconv.Itoa(n)+fields+", the header has "+strconv.Itoa(len(p.columns))+
+	p.check.whole(it, CodeWrongFieldCount, "the row has "+strconv.Itoa(e.cells+1)+fields+", the header has "+strconv.Itoa(len(p.columns))+
 		": a delimiter or a quotation mark is missing or too many"+swallowedLines(e))
 }
 
@@ -242,7 +238,7 @@ func cutReference(s string) string {
 }
 
 // swallowedLines names the lines that a quoted field took with it.
-func swallowedLines(e extent) string {
+func swallowedLines(e *extent) string {
 	switch {
 	case e.span < 2:
 		return ""

@@ -106,9 +106,9 @@ func (r *prefixReader) rows(text []byte) ([]Record, error) {
 				return nil, err
 			}
 		}
-		for i, e := range b.records {
+		for i := range b.records {
 			var it item
-			if err := p.parse(b.buf[e.off:e.end], e, row+i, &it); err != nil {
+			if err := p.parse(b.records[i].of(b.buf), &b.records[i], row+i, &it); err != nil {
 				return nil, err
 			}
 			it.Raw = nil

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"strconv"
 )
 
@@ -98,14 +99,23 @@ func (q *quoting) endCell(at int) {
 // open reports, at the end of a line, whether the record goes on behind it.
 func (q *quoting) open() bool { return q.state == quotedCell }
 
-// extent is where one record of a batch stands, not parsed yet.
+// extent is where one record of a batch stands, and how it is made up.
 type extent struct {
-	off, end int // of its bytes in the batch; empty when it is too large
-	line     int
-	span     int
-	size     int64 // bytes, also of what is not kept
-	large    bool  // beyond maxRow: the bytes were let go
-	cut      bool  // the last one, without a line end
+	quoting
+	off  int // of its bytes in the batch
+	line int // on which it begins
+	span int // lines
+}
+
+// large reports whether the record is beyond the row limit: then its bytes are not kept.
+func (e *extent) large() bool { return e.size > maxRow }
+
+// of returns the record's bytes from its batch.
+func (e *extent) of(batch []byte) []byte {
+	if e.large() {
+		return nil
+	}
+	return batch[e.off : e.off+e.size]
 }
 
 // splitter cuts text into records and blank lines without parsing fields. It holds one record at most, besides
@@ -191,24 +201,21 @@ func (s *splitter) cut(buf []byte, pos int, records []extent) (int, []extent, er
 			pos = end
 			continue
 		}
-		span := 1
-		if bytes.IndexByte(buf[pos:end], '"') >= 0 {
-			var q quoting
-			q.follow(buf[pos:end], s.delim, s.line+1)
-			for q.open() {
-				n := bytes.IndexByte(buf[end:], '\n')
-				if n < 0 {
-					return pos, records, nil
-				}
-				q.follow(buf[end:end+n+1], s.delim, s.line+span+1)
-				end += n + 1
-				span++
-				if end-pos > maxRow && q.open() {
-					return pos, records, swallowed(q.opened)
-				}
+		e := extent{off: pos, span: 1}
+		e.follow(buf[pos:end], s.delim, s.line+1)
+		for e.open() {
+			n := bytes.IndexByte(buf[end:], '\n')
+			if n < 0 {
+				return pos, records, nil
+			}
+			e.follow(buf[end:end+n+1], s.delim, s.line+e.span+1)
+			end += n + 1
+			e.span++
+			if e.large() && e.open() {
+				return pos, records, swallowed(e.opened)
 			}
 		}
-		records = s.add(records, extent{off: pos, end: end, span: span, size: int64(end - pos), large: end-pos > maxRow})
+		records = s.add(records, e)
 		pos = end
 	}
 	return pos, records, nil
@@ -216,9 +223,6 @@ func (s *splitter) cut(buf []byte, pos int, records []extent) (int, []extent, er
 
 func (s *splitter) add(records []extent, e extent) []extent {
 	e.line = s.line + 1
-	if e.large {
-		e.end = e.off
-	}
 	s.line += e.span
 	s.data += e.span
 	s.rows++
@@ -240,86 +244,76 @@ func (s *splitter) isBlank(line []byte) bool {
 
 // last deals with what stands behind the last line end.
 func (s *splitter) last(buf []byte, pos int, records []extent) ([]byte, []extent, error) {
-	line := s.line + 1
 	text := buf[pos:]
-	if bytes.IndexByte(text, '"') >= 0 {
-		var q quoting
-		for at, rest := line, text; len(rest) > 0; at++ {
-			n := bytes.IndexByte(rest, '\n') + 1
-			if n == 0 {
-				n = len(rest)
-			}
-			q.follow(rest[:n], s.delim, at)
-			rest = rest[n:]
-		}
-		if q.open() {
-			return buf, nil, &FileError{Code: CodeUnbalancedQuote, Line: q.opened, Detail: "the quotation mark that opens a field on " + lineText(q.opened) + " is never closed: close it, or remove it"}
-		}
+	e := extent{off: pos}
+	for line := range bytes.Lines(text) {
+		e.span++
+		e.follow(line, s.delim, s.line+e.span)
 	}
-	if err := loneReturns(text, line); err != nil {
+	if err := s.mayEnd(&e, loneReturn(text)); err != nil {
 		return buf, nil, err
-	}
-	span := 1 + bytes.Count(text, []byte{'\n'})
-	if !s.allowCut {
-		at := line + span - 1
-		return buf, nil, &FileError{Code: CodeTruncated, Line: at, Detail: lineText(at) + ", the last, has no line end: the upload looks cut off; send the whole file again (or set require_final_newline: false if its lines are really meant to end so)"}
 	}
 	if s.isBlank(text) {
 		s.line++
 		s.blank++
 		return buf, records, nil
 	}
-	return buf, s.add(records, extent{off: pos, end: len(buf), span: span, size: int64(len(text)), cut: true, large: len(text) > maxRow}), nil
+	return buf, s.add(records, e), nil
+}
+
+// mayEnd returns the error of a text that ends with a record without a line end, if it is one.
+func (s *splitter) mayEnd(e *extent, lone bool) error {
+	at := s.line + e.span
+	switch {
+	case e.open():
+		return neverClosed("a field", e.opened)
+	case lone:
+		return badLineEnds(s.line + 1)
+	case !s.allowCut:
+		return &FileError{Code: CodeTruncated, Line: at, Detail: lineText(at) + ", the last, has no line end: the upload looks cut off; send the whole file again (or set require_final_newline: false if its lines are really meant to end so)"}
+	}
+	return nil
 }
 
 // skip reads on to the end of a line that is longer than a row may be, keeping none of it. What follows is left in rest.
 func (s *splitter) skip(text []byte, records []extent) ([]extent, error) {
-	line := s.line + 1
-	span := 1
-	var q quoting
-	var size int64
-	chunk := append([]byte(nil), text...)
+	e := extent{span: 1}
 	lone := false
-	for {
+	for chunk := slices.Clone(text); ; {
 		for len(chunk) > 0 {
 			n := bytes.IndexByte(chunk, '\n') + 1
 			if n == 0 {
-				lone = lone || bytes.IndexByte(chunk[:len(chunk)-1], '\r') >= 0
-				q.follow(chunk, s.delim, line+span-1)
-				size += int64(len(chunk))
+				lone = lone || loneReturn(chunk)
+				e.follow(chunk, s.delim, s.line+e.span)
 				break
 			}
-			q.follow(chunk[:n], s.delim, line+span-1)
-			size += int64(n)
+			e.follow(chunk[:n], s.delim, s.line+e.span)
 			chunk = chunk[n:]
-			if !q.open() {
+			if !e.open() {
 				s.rest = append(s.rest[:0], chunk...)
-				return s.add(records, extent{span: span, size: size, large: true}), nil
+				return s.add(records, e), nil
 			}
-			if size > maxRow {
-				return nil, swallowed(q.opened)
+			if e.large() {
+				return nil, swallowed(e.opened)
 			}
-			span++
+			e.span++
 		}
 		if s.eof {
-			break
+			s.rest = s.rest[:0]
+			if err := s.mayEnd(&e, lone); err != nil {
+				return nil, err
+			}
+			return s.add(records, e), nil
 		}
 		var err error
 		if chunk, err = s.readMore(chunk[:0], 64<<10); err != nil {
 			return nil, err
 		}
 	}
-	switch {
-	case q.open():
-		return nil, &FileError{Code: CodeUnbalancedQuote, Line: q.opened, Detail: "the quotation mark that opens a field on " + lineText(q.opened) + " is never closed: close it, or remove it"}
-	case lone:
-		return nil, badLineEnds(line)
-	case !s.allowCut:
-		at := line + span - 1
-		return nil, &FileError{Code: CodeTruncated, Line: at, Detail: lineText(at) + ", the last, has no line end: the upload looks cut off; send the whole file again"}
-	}
-	s.rest = s.rest[:0]
-	return s.add(records, extent{span: span, size: size, large: true, cut: true}), nil
+}
+
+func neverClosed(what string, line int) error {
+	return &FileError{Code: CodeUnbalancedQuote, Line: line, Detail: "the quotation mark that opens " + what + " on " + lineText(line) + " is never closed: close it, or remove it"}
 }
 
 func swallowed(line int) error {
@@ -327,18 +321,18 @@ func swallowed(line int) error {
 		" is not closed within " + strconv.Itoa(maxRow>>10) + " KiB, so the lines behind it cannot be told apart: close it, or remove it"}
 }
 
-// loneReturns finds lines that end with a carriage return alone. A quoted field is no excuse: there is no telling.
-func loneReturns(text []byte, line int) error {
-	for i := 0; i < len(text); i++ {
-		j := bytes.IndexByte(text[i:], '\r')
-		if j < 0 {
-			return nil
+// loneReturn finds a carriage return without a line feed behind it, unless it is the last byte. In a quoted field it is no
+// better: there is no telling what it is.
+func loneReturn(text []byte) bool {
+	for {
+		i := bytes.IndexByte(text, '\r')
+		if i < 0 || i+1 == len(text) {
+			return false
 		}
-		if i += j; i+1 < len(text) && text[i+1] != '\n' {
-			return badLineEnds(line)
+		if text = text[i+1:]; text[0] != '\n' {
+			return true
 		}
 	}
-	return nil
 }
 
 func badLineEnds(line int) error {

@@ -284,9 +284,9 @@ func cutBatches(ctx context.Context, split *splitter, free <-chan *batch, work, 
 // batch parses and checks all records of b.
 func (p *parser) batch(b *batch, h hasher) error {
 	b.items = slices.Grow(b.items[:0], len(b.records))[:len(b.records)]
-	for i, e := range b.records {
-		it := &b.items[i]
-		if err := p.parse(b.buf[e.off:e.end], e, b.row+i, it); err != nil {
+	for i := range b.records {
+		it, e := &b.items[i], &b.records[i]
+		if err := p.parse(e.of(b.buf), e, b.row+i, it); err != nil {
 			return err
 		}
 		it.keys = h.keys(it)
