@@ -122,8 +122,8 @@ func validate(ctx context.Context, c Check, src *source) (Validation, *billfile.
 			v.Detail = fmt.Sprintf("%d of %d rows are invalid, and the feed sends all rows of a file or none: correct them", survey.Invalid, survey.Rows)
 		}
 	}
-	if c.Out == "" && !survey.AtOdds() {
-		return v, survey, nil // there is nothing that a second reading could tell
+	if c.Out == "" {
+		return v, survey, nil
 	}
 	v.forget()
 	w := &validationWalk{check: c, src: src, survey: survey, v: &v}
@@ -201,7 +201,7 @@ func (s *source) close() {
 	}
 }
 
-// survey reads the file through, lists the problems that rows have on their own, and hashes the file at the same time. What
+// survey reads the file through, lists the problems of its rows, and hashes the file at the same time. What
 // is wrong with the file as a whole is the second result; it is what a run would say.
 func (s *source) survey(ctx context.Context, c Check, v *Validation) (*billfile.Survey, *billfile.FileError, error) {
 	var survey *billfile.Survey
@@ -215,6 +215,9 @@ func (s *source) survey(ctx context.Context, c Check, v *Validation) (*billfile.
 	}
 	g.Go(func() (err error) {
 		survey, err = billfile.TakeSurvey(gctx, s.open, c.Format, func(rec *billfile.Record) error {
+			if rec.Row == 1 { // perhaps not the first time: rows that had to be compared come again with all their problems
+				v.forget()
+			}
 			v.list(rec, c.MaxProblems)
 			return nil
 		})

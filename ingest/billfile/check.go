@@ -11,12 +11,11 @@ import (
 // item is a record with what the survey needs of it besides.
 type item struct {
 	Record
-	first int // column of the first problem, -1 = of the record as a whole; only where there are problems
 	// readable: the cells that cross-row rules compare could be read for certain.
 	reference, customer, account bool
-	customerCol                  int16 // column of the customer reference, where it could be read
-	// Set by the cross-row hashing.
-	keys crossKeys
+	customerCol                  int16      // column of the customer reference, where it could be read
+	id                           identity   // what other rows are compared with
+	member                       membership // of groups; only once there are findings
 }
 
 // checker holds cells to every rule that a row can be held to alone. Not for concurrent use: it has scratch space.
@@ -89,7 +88,6 @@ func (c *checker) finish(it *item) {
 		return
 	}
 	slices.SortStableFunc(c.found, func(a, b placed) int { return cmp.Compare(a.col, b.col) })
-	it.first = c.found[0].col
 	it.Problems = make([]Problem, len(c.found))
 	for i, p := range c.found {
 		p.Line, p.Row = it.Line, it.Row

@@ -68,6 +68,6 @@ func (d *Decoder) advance() error {
 		return err
 	}
 	d.next++
-	d.survey.found.judge(&d.current, d.survey.hasher, d.parser.check)
+	d.parser.compare(&d.current, d.survey.hasher, d.survey.found)
 	return nil
 }
