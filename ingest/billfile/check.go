@@ -21,8 +21,8 @@ type item struct {
 // checker holds cells to every rule that a row can be held to alone. Not for concurrent use: it has scratch space.
 type checker struct {
 	format  Format
-	layout  string // of dates
-	most    int64  // minor units
+	dates   dateFormat
+	most    int64 // minor units
 	amounts Amounts
 	columns []column
 	labels  []string // of columns in details
@@ -42,7 +42,7 @@ type placed struct {
 }
 
 func newChecker(l Layout, f Format, phones *phoneReader) *checker {
-	c := &checker{format: f, layout: f.dateFormat(), most: maxAmount, amounts: f.amounts(), columns: l.columns, phones: phones}
+	c := &checker{format: f, dates: newDateFormat(f.dateFormat()), most: maxAmount, amounts: f.amounts(), columns: l.columns, phones: phones}
 	if c.column(fieldReference) < 0 {
 		c.template = f.template()
 	}
@@ -106,6 +106,9 @@ func (c *checker) record(v *cells, it *item) {
 	}
 	for i := range c.columns {
 		col := &c.columns[i]
+		if col.unread {
+			continue
+		}
 		cell := *v.at(col)
 		if col.field == ignored {
 			if c.swallowed != "" && strings.ContainsAny(cell, "\r\n") {
@@ -217,9 +220,9 @@ func (c *checker) cell(i int, col *column, s string, sound bool, decimals int, i
 	case fieldCurrency:
 		f = c.checkCurrency(s, b.Currency)
 	case fieldBillDate:
-		b.BillDate, f = parseDate(s, c.layout)
+		b.BillDate, f = c.dates.parse(s)
 	case fieldDueDate:
-		b.DueDate, f = parseDate(s, c.layout)
+		b.DueDate, f = c.dates.parse(s)
 	case fieldAccountReference:
 		if f = checkReference(s, true); f.code == "" && sound {
 			b.AccountReference, it.account = s, true

@@ -50,12 +50,13 @@ var ownColumns = [...]string{"error_code", "error_detail"}
 
 // column is one column of a file.
 type column struct {
-	field field
-	to    field  // field, but of a part what it becomes a part of
-	name  string // as the file spells it, without surrounding space
-	key   string // of metadata
-	part  int    // its place among the parts
-	other int    // its place among the columns without a cell of their own: metadata, parts and ignored ones
+	field  field
+	to     field  // field, but of a part what it becomes a part of
+	name   string // as the file spells it, without surrounding space
+	key    string // of metadata
+	part   int    // its place among the parts
+	unread bool   // its cells are not looked at in this pass
+	other  int    // its place among the columns without a cell of their own: metadata, parts and ignored ones
 }
 
 // plainName is a header name as it is compared: without regard to case, surrounding space or byte order mark.
@@ -174,8 +175,7 @@ func mapColumns(names []string, line int, f Format) ([]column, error) {
 func number(columns []column) {
 	others := 0
 	for i := range columns {
-		switch c := &columns[i]; c.field {
-		case fieldMetadata, fieldPart, ignored:
+		if c := &columns[i]; !c.unread && fieldNames[c.field] == "" {
 			c.other = others
 			others++
 		}

@@ -30,7 +30,7 @@ func (s *Survey) Decode(r io.Reader) (*Decoder, error) {
 	if d.source, d.split, err = d.seen.start(r, s); err != nil {
 		return nil, err
 	}
-	d.parser, err = newParser(s.Layout, s.format, s.phones)
+	d.parser, err = newParser(s.Layout, s.format, s.phones, nil)
 	return d, err
 }
 

@@ -88,10 +88,13 @@ func (f *feed) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// unread is the name of columns that gocsv has no cell for.
+const unread = "-"
+
 // parser turns the bytes of one record into cells and checks them. Not for concurrent use.
 type parser struct {
 	columns []column
-	delim   byte
+	code    int // column, see mended
 	others  int // columns without a cell of their own
 	check   *checker
 	feed    feed
@@ -99,11 +102,27 @@ type parser struct {
 	rows    *gocsv.Unmarshaller
 }
 
-func newParser(l Layout, f Format, phones *phoneReader) (*parser, error) {
-	p := &parser{columns: l.columns, delim: byte(l.Delimiter), check: newChecker(l, f, phones)}
+// newParser makes a parser of all columns, or with wanted, of those that go to the fields for which it is true.
+func newParser(l Layout, f Format, phones *phoneReader, wanted func(field) bool) (*parser, error) {
+	code := codeColumn(l.columns)
+	if wanted != nil {
+		l.columns = slices.Clone(l.columns)
+		for i, c := range l.columns {
+			if !wanted(c.to) && i != code {
+				l.columns[i] = column{name: c.name, unread: true}
+			}
+		}
+		number(l.columns)
+	}
+	p := &parser{columns: l.columns, code: code, check: newChecker(l, f, phones)}
 	names := make([]string, len(l.columns))
 	for i, c := range l.columns {
-		if names[i] = fieldNames[c.field]; names[i] == "" {
+		switch {
+		case c.unread:
+			names[i] = unread
+		case fieldNames[c.field] != "":
+			names[i] = fieldNames[c.field]
+		default:
 			names[i] = "other[" + strconv.Itoa(c.other) + "]"
 			p.others++
 		}
@@ -117,8 +136,10 @@ func newParser(l Layout, f Format, phones *phoneReader) (*parser, error) {
 	if p.rows, err = gocsv.NewUnmarshaller(p.csv, &cells{}); err != nil {
 		return nil, fmt.Errorf("read bill file: map columns: %w", err)
 	}
-	if unknown := p.rows.MismatchedHeaders; len(unknown) > 0 { // the library would drop their cells without an error
-		return nil, fmt.Errorf("read bill file: map columns: no cell is called %s", strings.Join(unknown, ", "))
+	for _, name := range p.rows.MismatchedHeaders { // the library drops their cells without an error
+		if name != unread {
+			return nil, fmt.Errorf("read bill file: map columns: no cell is called %s", name)
+		}
 	}
 	return p, nil
 }
@@ -149,7 +170,7 @@ func (p *parser) parse(raw []byte, e *extent, row int, it *item) error {
 	case e.state == broken:
 		it.Bill.Reference = cutReference(trim(c.Reference))
 		p.bareQuote(it, e)
-	case count == len(p.columns), e.span == 1 && p.mended(c, count):
+	case count == len(p.columns), p.mended(c, e):
 		p.check.swallowed = swallowedLines(e)
 		p.check.record(c, it)
 	default:
@@ -183,24 +204,26 @@ func (p *parser) read(record []byte) (*cells, error) {
 	return c, nil
 }
 
-// mended reports whether a record of count cells lacks just the two cells that a rejects file adds. A stray quotation mark makes
+// mended reports whether a record lacks just the two cells that a rejects file adds. A stray quotation mark makes
 // several rows one, which gets these cells once, behind the last of them; with the mark gone, the others are without.
-func (p *parser) mended(c *cells, count int) bool {
-	rest := len(p.columns) - len(ownColumns)
-	if count != rest {
+// A row that lacks two cells of its own still ends with its code.
+func (p *parser) mended(c *cells, e *extent) bool {
+	if p.code == none || e.span > 1 || e.cells+1 != len(p.columns)-len(ownColumns) {
 		return false
 	}
+	code := trim(*c.at(&p.columns[p.code]))
+	return !slices.Contains(rowCodes[:], code) && !slices.Contains(otherCodes[:], code) && !strings.HasPrefix(code, "http_")
+}
+
+// codeColumn is where the code of a row stands that lacks two cells of a rejects file; none in other files.
+func codeColumn(columns []column) int {
+	rest := len(columns) - len(ownColumns)
 	for i, own := range ownColumns {
-		if !strings.EqualFold(trim(p.columns[rest+i].name), own) {
-			return false
+		if rest < len(ownColumns) || !strings.EqualFold(trim(columns[rest+i].name), own) {
+			return none
 		}
 	}
-	// A row that lacks two cells of its own still ends with its code.
-	if count < 2 {
-		return true
-	}
-	code := trim(*c.at(&p.columns[count-2]))
-	return !slices.Contains(rowCodes[:], code) && !slices.Contains(otherCodes[:], code) && !strings.HasPrefix(code, "http_")
+	return rest - len(ownColumns)
 }
 
 // bareQuote names the quotation mark that makes a record unreadable, and the cell that it stands in.

@@ -70,7 +70,7 @@ func FuzzQuoting(f *testing.F) {
 		} else if q.cells+1 != len(want) {
 			t.Fatalf("%q: %d cells, the library has %d", record, q.cells+1, len(want))
 		}
-		p, err := newParser(Layout{Delimiter: rune(delim), columns: columns[:n]}, zar, newPhoneReader(""))
+		p, err := newParser(Layout{Delimiter: rune(delim), columns: columns[:n]}, zar, newPhoneReader(""), nil)
 		if err != nil {
 			t.Fatal(err)
 		}

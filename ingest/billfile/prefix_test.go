@@ -102,7 +102,7 @@ func (r *prefixReader) rows(text []byte) ([]Record, error) {
 			return nil, err
 		}
 		if p == nil {
-			if p, err = newParser(layout, f, r.phones); err != nil {
+			if p, err = newParser(layout, f, r.phones, nil); err != nil {
 				return nil, err
 			}
 		}

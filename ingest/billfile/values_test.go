@@ -214,7 +214,7 @@ func TestDateHints(t *testing.T) {
 	for cell, want := range map[string]string{
 		"46053": "serial number", "31/01/2026": "another date format", "2026-31-01": "the other way round", "2026-01-31T00:00:00Z": "time",
 	} {
-		if _, f := parseDate(cell, isoDate); f.code != CodeInvalidDate || !strings.Contains(f.detail, want) {
+		if _, f := newDateFormat(isoDate).parse(cell); f.code != CodeInvalidDate || !strings.Contains(f.detail, want) {
 			t.Errorf("%s: got %v, want a hint at %q", cell, f, want)
 		}
 	}
