@@ -25,7 +25,8 @@ type checker struct {
 	most    int64 // minor units
 	amounts Amounts
 	columns []column
-	labels  []string // of columns in details
+	at      [fieldCount]int // columns of fields; -1 where the file has none
+	labels  []string        // of columns in details
 	metas   int
 	// template makes the bill reference; none where the file has a column of it.
 	template  template
@@ -43,7 +44,10 @@ type placed struct {
 
 func newChecker(l Layout, f Format, phones *phoneReader) *checker {
 	c := &checker{format: f, dates: newDateFormat(f.dateFormat()), most: maxAmount, amounts: f.amounts(), columns: l.columns, phones: phones}
-	if c.column(fieldReference) < 0 {
+	for f := range c.at {
+		c.at[f] = slices.IndexFunc(l.columns, func(col column) bool { return col.field == field(f) })
+	}
+	if c.at[fieldReference] < 0 {
 		c.template = f.template()
 	}
 	if p, ok := presetOf(f.Preset); ok {
@@ -96,20 +100,17 @@ func (c *checker) finish(it *item) {
 	c.found = c.found[:0]
 }
 
-// record checks all cells of one record.
-func (c *checker) record(v *cells, it *item) {
+// record checks all cells of one record. swallowed, where the record spans lines, is what is to be said of them.
+func (c *checker) record(record []string, swallowed string, it *item) {
+	c.swallowed = swallowed
 	b := &it.Bill
-	currency := trim(v.Currency)
-	decimals := c.currency(currency, b)
+	decimals := c.currency(c.text(record, fieldCurrency), b)
 	if c.metas > 0 {
 		b.Metadata = make([]Pair, 0, c.metas)
 	}
 	for i := range c.columns {
 		col := &c.columns[i]
-		if col.unread {
-			continue
-		}
-		cell := *v.at(col)
+		cell := record[i]
 		if col.field == ignored {
 			if c.swallowed != "" && strings.ContainsAny(cell, "\r\n") {
 				c.add(i, col.name, CodeControlCharacter, c.labels[i]+" has a line break: remove it"+c.swallowed)
@@ -136,7 +137,7 @@ func (c *checker) record(v *cells, it *item) {
 	if len(c.makings) > 0 {
 		c.derive(it)
 	}
-	c.parties(v, it)
+	c.parties(record, it)
 	if len(c.template) > 0 {
 		c.makeReference(it)
 	}
@@ -148,6 +149,14 @@ func (c *checker) record(v *cells, it *item) {
 		c.add(-1, "", CodeControlCharacter, "the row has a line break in a field: remove it"+c.swallowed)
 	}
 	c.finish(it)
+}
+
+// text is the cell of a field, trimmed; "" where the file has no column of it.
+func (c *checker) text(record []string, f field) string {
+	if i := c.at[f]; i >= 0 {
+		return trim(record[i])
+	}
+	return ""
 }
 
 // visible reports the first invisible character of a cell and returns the cell without all of them, to look for
@@ -290,9 +299,9 @@ func (c *checker) column(f field) int {
 }
 
 // parties checks that the row says who pays, in one way only.
-func (c *checker) parties(v *cells, it *item) {
-	accountRef, accountID := trim(v.AccountReference) != "", trim(v.AccountID) != ""
-	customerRef, customerID := c.given(v, fieldCustomerReference), trim(v.CustomerID) != ""
+func (c *checker) parties(record []string, it *item) {
+	accountRef, accountID := c.text(record, fieldAccountReference) != "", c.text(record, fieldAccountID) != ""
+	customerRef, customerID := c.given(record, fieldCustomerReference), c.text(record, fieldCustomerID) != ""
 	if accountRef && accountID {
 		c.ambiguous(c.column(fieldAccountReference), c.column(fieldAccountID))
 	}

@@ -50,13 +50,11 @@ var ownColumns = [...]string{"error_code", "error_detail"}
 
 // column is one column of a file.
 type column struct {
-	field  field
-	to     field  // field, but of a part what it becomes a part of
-	name   string // as the file spells it, without surrounding space
-	key    string // of metadata
-	part   int    // its place among the parts
-	unread bool   // its cells are not looked at in this pass
-	other  int    // its place among the columns without a cell of their own: metadata, parts and ignored ones
+	field field
+	to    field  // field, but of a part what it becomes a part of
+	name  string // as the file spells it, without surrounding space
+	key   string // of metadata
+	part  int    // its place among the parts
 }
 
 // plainName is a header name as it is compared: without regard to case, surrounding space or byte order mark.
@@ -165,21 +163,9 @@ func mapColumns(names []string, line int, f Format) ([]column, error) {
 		parts = append(parts, unknownColumns(names, unknown, known > 0, have, f)...)
 	}
 	if code == "" {
-		number(columns)
 		return columns, nil
 	}
 	return nil, &FileError{Code: code, Line: line, Detail: strings.Join(parts, "; ") + ": correct the header, or set columns: and ignore_columns: for this feed"}
-}
-
-// number gives columns without a cell of their own their places among each other.
-func number(columns []column) {
-	others := 0
-	for i := range columns {
-		if c := &columns[i]; !c.unread && fieldNames[c.field] == "" {
-			c.other = others
-			others++
-		}
-	}
 }
 
 // target is what a column is mapped to, as a header would name it.

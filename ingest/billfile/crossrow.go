@@ -115,17 +115,6 @@ func (f *findings) parties() int { return len(f.customers.hashes) + len(f.accoun
 
 func (f *findings) any() bool { return len(f.references.hashes)+f.parties() > 0 }
 
-// wanted tells which fields a pass has to read; nil = all of them. In the second pass they are what parties are compared by,
-// unless references are repeated, for which the content of a row counts.
-func (f *findings) wanted() func(field) bool {
-	if f == nil || f.complete || len(f.references.hashes) > 0 {
-		return nil
-	}
-	return func(to field) bool {
-		return to == fieldCustomerReference || to == fieldAccountReference || slices.Contains(customerDetails[:], to) || slices.Contains(accountDetails[:], to)
-	}
-}
-
 // membership finds the groups of a row. Until the second pass is over, it may take a row for a member that is none: only a
 // part of a hash is known of a group whose first row was not seen.
 func (f *findings) membership(it *item, h hasher) membership {

@@ -30,8 +30,8 @@ func (s *Survey) Decode(r io.Reader) (*Decoder, error) {
 	if d.source, d.split, err = d.seen.start(r, s); err != nil {
 		return nil, err
 	}
-	d.parser, err = newParser(s.Layout, s.format, s.phones, nil)
-	return d, err
+	d.parser = newParser(s.Layout, s.format, s.phones)
+	return d, nil
 }
 
 // Next returns the next record: a bill, or the problems that stand in its way. The record is valid until the

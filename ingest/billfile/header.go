@@ -144,8 +144,8 @@ func (s *splitter) head(start, lines int, delim byte, f Format) (headRecord, err
 	if len(bytes.TrimSpace(text)) == 0 {
 		return noHeader("is blank")
 	}
-	if q.cells >= maxColumns {
-		return noHeader("has " + strconv.Itoa(q.cells+1) + " columns, more than the " + strconv.Itoa(maxColumns) + " that a bill file may have")
+	if q.delims >= maxColumns {
+		return noHeader("has " + strconv.Itoa(q.delims+1) + " columns, more than the " + strconv.Itoa(maxColumns) + " that a bill file may have")
 	}
 	r := csv.NewReader(bytes.NewReader(text))
 	r.Comma = rune(delim)

@@ -102,9 +102,7 @@ func (r *prefixReader) rows(text []byte) ([]Record, error) {
 			return nil, err
 		}
 		if p == nil {
-			if p, err = newParser(layout, f, r.phones, nil); err != nil {
-				return nil, err
-			}
+			p = newParser(layout, f, r.phones)
 		}
 		for i := range b.records {
 			var it item

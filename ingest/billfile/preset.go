@@ -206,13 +206,13 @@ func (c *checker) choose(m *making, it *item) {
 }
 
 // given reports whether a row has something in a field, right or wrong.
-func (c *checker) given(v *cells, f field) bool {
+func (c *checker) given(record []string, f field) bool {
 	for i := range c.makings {
 		if m := &c.makings[i]; m.field == f {
 			return slices.ContainsFunc(m.values, func(s string) bool { return s != "" })
 		}
 	}
-	return trim(*v.at(&column{field: f})) != ""
+	return c.text(record, f) != ""
 }
 
 // behind puts text between the column's name and what is wrong with it.

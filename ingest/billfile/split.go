@@ -8,15 +8,12 @@ import (
 	"strconv"
 )
 
-// quoting follows the cells of one record through its bytes by RFC 4180, in step with encoding/csv's strict mode. It
-// finds where a record ends, how many cells it has, and which quotation mark makes it unreadable, before anything is
-// parsed. Its zero value is the start of a record.
+// quoting follows RFC 4180 quotation marks through the bytes of one record, in step with encoding/csv's strict mode, so
+// that the end of a record is known before it is parsed. Its zero value is the start of a record.
 type quoting struct {
 	state  quoteState
-	cells  int // that a delimiter has ended so far
-	whole  int // bytes up to the end of the last such delimiter
+	delims int // delimiters between cells so far
 	size   int // bytes followed so far
-	mark   int // where the quotation mark of state broken stands
 	opened int // line on which the last quoted cell opened
 }
 
@@ -33,45 +30,43 @@ const (
 
 // follow takes the next bytes of the record: a line, or a part of one. line is its number.
 func (q *quoting) follow(b []byte, delim byte, line int) {
-	start := q.size
 	q.size += len(b)
-	for i := 0; i < len(b); i++ {
+	for len(b) > 0 {
 		switch q.state {
 		case cellStart:
-			if b[i] == '"' {
-				q.state, q.opened = quotedCell, line
+			if b[0] == '"' {
+				q.state, q.opened, b = quotedCell, line, b[1:]
 				continue
 			}
 			q.state = plainCell
-			fallthrough
 		case plainCell:
-			cell := b[i:]
-			n := bytes.IndexByte(cell, delim)
-			if n >= 0 {
-				cell = cell[:n]
+			cell := b
+			i := bytes.IndexByte(b, delim)
+			if i >= 0 {
+				cell = b[:i]
 			}
-			if mark := bytes.IndexByte(cell, '"'); mark >= 0 {
-				q.state, q.mark = broken, start+i+mark
+			if bytes.IndexByte(cell, '"') >= 0 {
+				q.state = broken
 				return
 			}
-			if n < 0 {
+			if i < 0 {
 				return
 			}
-			i += n
-			q.endCell(start + i + 1)
+			q.state, b = cellStart, b[i+1:]
+			q.delims++
 		case quotedCell:
-			n := bytes.IndexByte(b[i:], '"')
-			if n < 0 {
+			i := bytes.IndexByte(b, '"')
+			if i < 0 {
 				return
 			}
-			i += n
-			q.state, q.mark = afterQuote, start+i
+			q.state, b = afterQuote, b[i+1:]
 		case afterQuote:
-			switch b[i] {
+			switch b[0] {
 			case '"':
 				q.state = quotedCell
 			case delim:
-				q.endCell(start + i + 1)
+				q.state = cellStart
+				q.delims++
 			case '\r':
 				q.state = afterReturn
 			case '\n':
@@ -80,8 +75,9 @@ func (q *quoting) follow(b []byte, delim byte, line int) {
 				q.state = broken
 				return
 			}
+			b = b[1:]
 		case afterReturn:
-			if b[i] != '\n' {
+			if b[0] != '\n' {
 				q.state = broken
 			}
 			return
@@ -89,11 +85,6 @@ func (q *quoting) follow(b []byte, delim byte, line int) {
 			return
 		}
 	}
-}
-
-func (q *quoting) endCell(at int) {
-	q.state, q.whole = cellStart, at
-	q.cells++
 }
 
 // open reports, at the end of a line, whether the record goes on behind it.

@@ -132,9 +132,7 @@ func (s *Survey) pass(ctx context.Context, open Opener, before *Survey, visit fu
 	workers := max(1, runtime.GOMAXPROCS(0))
 	parsers := make([]*parser, workers)
 	for i := range parsers {
-		if parsers[i], err = newParser(s.Layout, s.format, s.phones, s.found.wanted()); err != nil {
-			return err
-		}
+		parsers[i] = newParser(s.Layout, s.format, s.phones)
 	}
 	depth := 2*workers + 1
 	free, work, order := make(chan *batch, depth), make(chan *batch, depth), make(chan *batch, depth)
