@@ -32,8 +32,9 @@ type checker struct {
 	template  template
 	makings   []making
 	phones    *phoneReader
-	found     []placed
-	swallowed string // of a record that spans lines: which lines a stray quotation mark may have swallowed
+	found     []placed // of the record at hand
+	detail    []byte   // scratch space
+	swallowed string   // of a record that spans lines: which lines a stray quotation mark may have swallowed
 }
 
 // placed is a problem with its place in column order.
@@ -73,17 +74,16 @@ func (c *checker) add(col int, column, code, detail string) {
 	c.found = append(c.found, placed{col, Problem{Column: column, Code: code, Detail: detail}})
 }
 
+// whole adds a problem of the record as a whole.
+func (c *checker) whole(code, detail string) { c.add(-1, "", code, detail) }
+
 // say adds a finding about a column, whose name goes before it.
 func (c *checker) say(col int, f finding) {
-	if f.code != "" {
-		c.add(col, c.columns[col].name, f.code, c.labels[col]+f.detail)
+	if f.code == "" {
+		return
 	}
-}
-
-// whole ends a record with one problem about all of it.
-func (c *checker) whole(it *item, code, detail string) {
-	c.add(-1, "", code, detail)
-	c.finish(it)
+	c.detail = append(appendShown(append(c.detail[:0], c.labels[col]...), f.cell), f.detail...)
+	c.add(col, c.columns[col].name, f.code, string(c.detail))
 }
 
 // finish moves what was found to the record, in column order.
@@ -143,12 +143,11 @@ func (c *checker) record(record []string, swallowed string, it *item) {
 	}
 	if b.BillDate != "" && b.DueDate != "" && b.DueDate < b.BillDate {
 		i := c.column(fieldDueDate)
-		c.say(i, finding{CodeDueBeforeBillDate, " " + b.DueDate + " is before the bill date " + b.BillDate + ": correct one of them"})
+		c.say(i, finding{CodeDueBeforeBillDate, "", " " + b.DueDate + " is before the bill date " + b.BillDate + ": correct one of them"})
 	}
 	if c.swallowed != "" && !slices.ContainsFunc(c.found, func(p placed) bool { return p.Code == CodeControlCharacter }) {
-		c.add(-1, "", CodeControlCharacter, "the row has a line break in a field: remove it"+c.swallowed)
+		c.whole(CodeControlCharacter, "the row has a line break in a field: remove it"+c.swallowed)
 	}
-	c.finish(it)
 }
 
 // text is the cell of a field, trimmed; "" where the file has no column of it.
@@ -170,7 +169,7 @@ func (c *checker) visible(col int, s string) string {
 	if c.swallowed != "" && strings.ContainsRune(s, '\n') {
 		detail += c.swallowed
 	}
-	c.say(col, finding{CodeControlCharacter, detail})
+	c.say(col, finding{CodeControlCharacter, "", detail})
 	return trim(strings.Map(func(r rune) rune {
 		if invisibleName(r) != "" {
 			return -1
@@ -207,10 +206,10 @@ func (c *checker) cell(i int, col *column, s string, sound bool, decimals int, i
 	if s == "" {
 		switch col.field {
 		case fieldReference, fieldAmount:
-			c.say(i, finding{CodeMissingField, " is blank: fill it in"})
+			c.say(i, finding{CodeMissingField, "", " is blank: fill it in"})
 		case fieldCurrency:
 			if c.format.Currency == "" {
-				c.say(i, finding{CodeMissingField, " is blank, and this feed has no default: fill it in"})
+				c.say(i, finding{CodeMissingField, "", " is blank, and this feed has no default: fill it in"})
 			}
 		}
 		return false
@@ -270,11 +269,11 @@ func keep(to *string, s string, f finding) finding {
 func (c *checker) checkCurrency(s, code string) finding {
 	switch {
 	case code == "" && spreadsheetError(s):
-		return finding{CodeSpreadsheetDamage, " holds a spreadsheet's error " + quote(s) + ": correct the sheet"}
+		return finding{CodeSpreadsheetDamage, "", " holds a spreadsheet's error " + quote(s) + ": correct the sheet"}
 	case code == "":
-		return finding{CodeInvalidCurrency, shown(s) + " is no ISO 4217 currency: write a code of three letters such as ZAR"}
+		return finding{CodeInvalidCurrency, s, " is no ISO 4217 currency: write a code of three letters such as ZAR"}
 	case len(c.format.Currencies) > 0 && !slices.Contains(c.format.Currencies, code):
-		return finding{CodeUnsupportedCurrency, " " + code + " is not among the currencies of this feed (" + strings.Join(c.format.Currencies, ", ") + "): correct it, or add it to currencies:"}
+		return finding{CodeUnsupportedCurrency, "", " " + code + " is not among the currencies of this feed (" + strings.Join(c.format.Currencies, ", ") + "): correct it, or add it to currencies:"}
 	}
 	return finding{}
 }
@@ -284,11 +283,11 @@ func (c *checker) metadata(col *column, s string, b *Bill) finding {
 	b.Metadata = append(b.Metadata, Pair{col.key, s})
 	switch {
 	case len(b.Metadata) == maxMetadataPairs+1:
-		return finding{CodeInvalidMetadata, " is one too many: a bill has at most " + strconv.Itoa(maxMetadataPairs) + " metadata values; leave some blank"}
+		return finding{CodeInvalidMetadata, "", " is one too many: a bill has at most " + strconv.Itoa(maxMetadataPairs) + " metadata values; leave some blank"}
 	case len(s) > maxMetadataValue && utf8.RuneCountInString(s) > maxMetadataValue:
-		return finding{CodeInvalidMetadata, " has " + strconv.Itoa(utf8.RuneCountInString(s)) + " characters, at most " + strconv.Itoa(maxMetadataValue) + " are allowed: shorten it"}
+		return finding{CodeInvalidMetadata, "", " has " + strconv.Itoa(utf8.RuneCountInString(s)) + " characters, at most " + strconv.Itoa(maxMetadataValue) + " are allowed: shorten it"}
 	case spreadsheetError(s):
-		return finding{CodeSpreadsheetDamage, " holds a spreadsheet's error value: correct the sheet"}
+		return finding{CodeSpreadsheetDamage, "", " holds a spreadsheet's error value: correct the sheet"}
 	}
 	return finding{}
 }
@@ -329,5 +328,5 @@ func (c *checker) parties(record []string, it *item) {
 }
 
 func (c *checker) ambiguous(i, j int) {
-	c.say(max(i, j), finding{CodeAmbiguousParty, " stands beside " + c.labels[min(i, j)] + ": give a reference or an id, not both"})
+	c.say(max(i, j), finding{CodeAmbiguousParty, "", " stands beside " + c.labels[min(i, j)] + ": give a reference or an id, not both"})
 }

@@ -3,7 +3,6 @@ package billfile
 import (
 	"encoding/binary"
 	"hash/maphash"
-	"slices"
 )
 
 // What only the whole file shows: references that come twice, and parties with different details. All of it is found by
@@ -65,8 +64,8 @@ func (h hasher) identity(it *item) identity {
 
 // content identifies what a row says, to tell the same row again from a contradiction. Of a row with problems of its own
 // it is what stands in the file.
-func (h hasher) content(it *item) uint64 {
-	if len(it.Problems) == 0 {
+func (h hasher) content(it *item, sound bool) uint64 {
+	if sound {
 		digest := ContentDigest(&it.Bill)
 		return binary.BigEndian.Uint64(digest[:])
 	}
@@ -115,9 +114,9 @@ func (f *findings) parties() int { return len(f.customers.hashes) + len(f.accoun
 
 func (f *findings) any() bool { return len(f.references.hashes)+f.parties() > 0 }
 
-// membership finds the groups of a row. Until the second pass is over, it may take a row for a member that is none: only a
+// membership finds the groups of a row, which is sound if it has no problems of its own. Until the second pass is over, it may take a row for a member that is none: only a
 // part of a hash is known of a group whose first row was not seen.
-func (f *findings) membership(it *item, h hasher) membership {
+func (f *findings) membership(it *item, h hasher, sound bool) membership {
 	var m membership
 	m.reference, m.referenceRest = f.references.find(it.id.reference)
 	m.customer, m.customerRest = f.customers.find(it.id.customer)
@@ -137,7 +136,7 @@ func (f *findings) membership(it *item, h hasher) membership {
 		}
 	}
 	if m.reference != none {
-		m.content = h.content(it)
+		m.content = h.content(it, sound)
 	}
 	return m
 }
@@ -223,58 +222,37 @@ func (r *round) settle() int {
 // judge adds to a row the problems that only the whole file shows.
 func (f *findings) judge(it *item, c *checker) {
 	m := &it.member
-	if m.reference == none && m.customer == none && m.account == none {
-		return
-	}
-	var more []placed
-	add := func(col int, code, detail string) {
-		p := Problem{Line: it.Line, Row: it.Row, Code: code, Detail: detail}
-		if col >= 0 {
-			p.Column, p.Detail = c.columns[col].name, c.labels[col]+detail
-		}
-		more = append(more, placed{col, p})
-	}
 	if m.reference != none {
-		col, name := c.column(fieldReference), shown(it.Bill.Reference)
-		if col < 0 {
-			name = c.referenceName()
-		}
 		switch g := &f.repeated[m.reference]; {
 		case g.other != 0:
 			other := g.line
 			if m.content == g.content {
 				other = g.other
 			}
-			add(col, CodeContradictingReference, name+" stands on "+lineText(int(other))+" with other content, so no row with it is sent: give each bill a reference of its own")
+			c.ofReference(it, CodeContradictingReference, " stands on "+lineText(int(other))+" with other content, so no row with it is sent: give each bill a reference of its own")
 		case g.line != uint32(it.Line):
-			add(col, CodeDuplicateReference, name+" stands on "+lineText(int(g.line))+" already, with the same content: remove one of them")
+			c.ofReference(it, CodeDuplicateReference, " stands on "+lineText(int(g.line))+" already, with the same content: remove one of them")
 		}
 	}
 	if m.customer != none {
 		if other, what := f.disputed[m.customer].against(it.id.ofCustomer); other != 0 {
-			add(int(it.customerCol), CodeConflictingParty, " has another "+fieldNames[customerDetails[what]]+" on "+lineText(other)+": give a customer the same details in all rows, or leave them blank in all but one")
+			c.say(int(it.customerCol), finding{CodeConflictingParty, "", " has another " + fieldNames[customerDetails[what]] + " on " + lineText(other) + ": give a customer the same details in all rows, or leave them blank in all but one"})
 		}
 	}
 	if m.account != none {
 		if other, what := f.disputed[m.account].against(it.id.ofAccount); other != 0 {
-			add(c.column(fieldAccountReference), CodeConflictingParty, " has another "+fieldNames[accountDetails[what]]+" on "+lineText(other)+": give an account the same details in all rows, or leave them blank in all but one")
+			c.say(c.column(fieldAccountReference), finding{CodeConflictingParty, "", " has another " + fieldNames[accountDetails[what]] + " on " + lineText(other) + ": give an account the same details in all rows, or leave them blank in all but one"})
 		}
-	}
-	for _, p := range more {
-		at := 0
-		for at < len(it.Problems) && c.place(it.Problems[at].Column) <= p.col {
-			at++
-		}
-		it.Problems = slices.Insert(it.Problems, at, p.Problem)
 	}
 }
 
-// place is where a column stands; -1 for "", the record as a whole.
-func (c *checker) place(name string) int {
-	if name == "" {
-		return -1
+// ofReference adds a problem of a row's bill reference, which may be made from a template.
+func (c *checker) ofReference(it *item, code, detail string) {
+	if col := c.at[fieldReference]; col >= 0 {
+		c.say(col, finding{code, it.Bill.Reference, detail})
+		return
 	}
-	return slices.IndexFunc(c.columns, func(col column) bool { return col.name == name })
+	c.whole(code, c.referenceName()+detail)
 }
 
 // against names a line that says otherwise than a row with these details, and in which of them; 0 where none does.

@@ -77,25 +77,25 @@ func (d dateFormat) bad(s string) finding {
 	want := ": write it as " + d.example
 	switch {
 	case spreadsheetError(s):
-		return finding{CodeSpreadsheetDamage, " holds a spreadsheet's error " + quote(s) + ": correct the sheet"}
+		return finding{CodeSpreadsheetDamage, "", " holds a spreadsheet's error " + quote(s) + ": correct the sheet"}
 	case scientific(s, false):
-		return finding{CodeSpreadsheetDamage, shown(s) + " was shortened by a spreadsheet" + want}
+		return finding{CodeSpreadsheetDamage, s, " was shortened by a spreadsheet" + want}
 	case len(s) == 5 && isDigits(s) && s >= "20000" && s < "80000":
-		return finding{CodeInvalidDate, shown(s) + " looks like a spreadsheet's serial number of a day: format the column as a date" + want}
+		return finding{CodeInvalidDate, s, " looks like a spreadsheet's serial number of a day: format the column as a date" + want}
 	case len(s) > 10 && isISO(s[:10]) && (s[10] == 'T' || s[10] == ' '):
-		return finding{CodeInvalidDate, shown(s) + " has a time behind the date" + want}
+		return finding{CodeInvalidDate, s, " has a time behind the date" + want}
 	}
 	hint := ""
 	if d.otherFormat(s) {
 		hint = " (it looks like another date format, perhaps with day and month the other way round; none is guessed)"
 	}
-	return finding{CodeInvalidDate, shown(s) + " is no day of the calendar in this feed's date format" + hint + want}
+	return finding{CodeInvalidDate, s, " is no day of the calendar in this feed's date format" + hint + want}
 }
 
 // usualDates are layouts that dates are often written in, by what stands between their parts.
 var usualDates = map[string][]string{
 	"--":  {isoDate, "02-01-2006", "01-02-2006", "2006-02-01", "2-Jan-06"},
-	"//":  {"2006/01/02", "02/01/2006", "01/02/2006", "2/1/2006", "1/2/2006", "02/01/06", "01/02/06"},
+	"//":  {"02/01/2006", "01/02/2006", "2006/01/02", "2/1/2006", "1/2/2006", "02/01/06", "01/02/06"},
 	"..":  {"02.01.2006"},
 	"":    {"20060102"},
 	"  ":  {"2 Jan 2006"},

@@ -64,10 +64,9 @@ func (d *Decoder) advance() error {
 		}
 	}
 	e := &d.batch.records[d.next]
-	if err := d.parser.parse(e.of(d.batch.buf), e, d.batch.row+d.next, &d.current); err != nil {
+	if err := d.parser.parse(e.of(d.batch.buf), e, d.batch.row+d.next, &d.current, d.survey.hasher, d.survey.found); err != nil {
 		return err
 	}
 	d.next++
-	d.parser.compare(&d.current, d.survey.hasher, d.survey.found)
 	return nil
 }

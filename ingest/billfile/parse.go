@@ -1,6 +1,7 @@
 package billfile
 
 import (
+	"bytes"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -40,6 +41,7 @@ func (f *feed) Read(p []byte) (int, error) {
 // parser reads the cells of one record and checks them. Not for concurrent use.
 type parser struct {
 	columns []column
+	delim   byte
 	check   *checker
 	feed    feed
 	rows    gocsv.SimpleDecoder
@@ -48,7 +50,7 @@ type parser struct {
 // newParser uses gocsv for the cells of a record, as text. It leaves out gocsv's unmarshalling into structs, which goes by
 // reflection and takes four times as long as reading does; what a cell means is decided by checker.
 func newParser(l Layout, f Format, phones *phoneReader) *parser {
-	p := &parser{columns: l.columns, check: newChecker(l, f, phones)}
+	p := &parser{columns: l.columns, delim: byte(l.Delimiter), check: newChecker(l, f, phones)}
 	r := csv.NewReader(&p.feed)
 	r.Comma = l.Delimiter
 	r.ReuseRecord = true
@@ -57,18 +59,40 @@ func newParser(l Layout, f Format, phones *phoneReader) *parser {
 	return p
 }
 
-// parse fills in it from the bytes of a record. An error means that the machinery failed; what is wrong with the record
-// is among its problems.
-func (p *parser) parse(raw []byte, e *extent, row int, it *item) error {
+// parse fills in it from the bytes of a record, and compares it with other rows as far as f is known; nil = not at all. An
+// error means that the machinery failed; what is wrong with the record is among its problems.
+func (p *parser) parse(raw []byte, e *extent, row int, it *item, h hasher, f *findings) error {
+	if err := p.read(raw, e, row, it); err != nil {
+		return err
+	}
+	it.id = h.identity(it)
+	if f != nil && f.any() {
+		it.member = f.membership(it, h, len(p.check.found) == 0)
+		if f.complete {
+			f.judge(it, p.check)
+		}
+	}
+	p.check.finish(it)
+	return nil
+}
+
+// read fills in it from the bytes of a record alone. What is wrong with it is left with the checker.
+func (p *parser) read(raw []byte, e *extent, row int, it *item) error {
 	*it = item{Record: Record{Row: row, Line: e.line, Span: e.span, Raw: raw, Size: int64(e.size)}}
-	switch {
-	case e.large():
-		p.check.whole(it, CodeRowTooLarge, "the row has "+strconv.Itoa(e.size)+" bytes, more than the "+strconv.Itoa(maxRow)+
+	if e.large() {
+		p.check.whole(CodeRowTooLarge, "the row has "+strconv.Itoa(e.size)+" bytes, more than the "+strconv.Itoa(maxRow)+
 			" that a row may have; a quotation mark too many or a missing line end may be the cause: correct it"+swallowedLines(e))
 		return nil
-	case e.state != broken && e.delims >= maxColumns && len(raw) > 4096: // named before it costs memory
-		p.wrongCount(it, e, e.delims+1)
-		return nil
+	}
+	if len(raw) > 4096 { // a row of very many cells is named by its delimiters, before it costs memory
+		var q quoting
+		for line := range bytes.Lines(raw) {
+			q.follow(line, p.delim, e.line)
+		}
+		if q.state != broken && q.delims >= maxColumns {
+			p.wrongCount(e, q.delims+1)
+			return nil
+		}
 	}
 	p.feed.set(raw)
 	record, err := p.rows.GetCSVRow()
@@ -76,7 +100,7 @@ func (p *parser) parse(raw []byte, e *extent, row int, it *item) error {
 	switch {
 	case errors.As(err, &bad):
 		p.reference(it, record)
-		p.bareQuote(it, e, len(record), bad)
+		p.bareQuote(e, len(record), bad)
 		return nil
 	case err != nil:
 		return fmt.Errorf("read bill file: line %d: %w", e.line, err)
@@ -84,7 +108,7 @@ func (p *parser) parse(raw []byte, e *extent, row int, it *item) error {
 		record = append(record, "", "")
 	case len(record) != len(p.columns):
 		p.reference(it, record)
-		p.wrongCount(it, e, len(record))
+		p.wrongCount(e, len(record))
 		return nil
 	}
 	p.check.record(record, swallowedLines(e), it)
@@ -109,25 +133,24 @@ func (p *parser) mended(record []string) bool {
 }
 
 // bareQuote names the quotation mark that makes a record unreadable, and the cell that it stands in.
-func (p *parser) bareQuote(it *item, e *extent, cell int, bad *csv.ParseError) {
+func (p *parser) bareQuote(e *extent, cell int, bad *csv.ParseError) {
 	column, label := "", "the row"
 	if cell < len(p.columns) {
 		column, label = p.columns[cell].name, p.check.labels[cell]
 	}
 	p.check.add(cell, column, CodeBareQuote, label+" has a quotation mark where none may be, at position "+strconv.Itoa(bad.Column)+" of "+lineText(e.line+bad.Line-bad.StartLine)+
 		": put quotation marks around the whole field and double those inside, or remove it"+swallowedLines(e))
-	p.check.finish(it)
 }
 
 // otherCodes are what stands in a rejects file's error_code for rows that are not invalid.
 var otherCodes = [...]string{"conflict", "rejected", "failed", "unknown", "not_sent", "unknown_account", "attempts_exhausted", "no_answer"}
 
-func (p *parser) wrongCount(it *item, e *extent, n int) {
+func (p *parser) wrongCount(e *extent, n int) {
 	fields := " fields"
 	if n == 1 {
 		fields = " field"
 	}
-	p.check.whole(it, CodeWrongFieldCount, "the row has "+strconv.Itoa(n)+fields+", the header has "+strconv.Itoa(len(p.columns))+
+	p.check.whole(CodeWrongFieldCount, "the row has "+strconv.Itoa(n)+fields+", the header has "+strconv.Itoa(len(p.columns))+
 		": a delimiter or a quotation mark is missing or too many"+swallowedLines(e))
 }
 

@@ -18,26 +18,25 @@ func checkReference(s string, private bool) finding {
 	}
 	if bad < 0 {
 		if len(s) > maxReference {
-			return finding{CodeReferenceTooLong, fmt.Sprintf(" has %d characters, at most %d are allowed: shorten it", len(s), maxReference)}
+			return finding{CodeReferenceTooLong, "", fmt.Sprintf(" has %d characters, at most %d are allowed: shorten it", len(s), maxReference)}
 		}
 		return finding{}
 	}
 	switch {
 	case spreadsheetError(s):
-		return finding{CodeSpreadsheetDamage, " holds a spreadsheet's error " + quote(s) + ": correct the sheet"}
+		return finding{CodeSpreadsheetDamage, "", " holds a spreadsheet's error " + quote(s) + ": correct the sheet"}
 	case scientific(s, true):
-		return finding{CodeSpreadsheetDamage, shown(s) + " was shortened by a spreadsheet, its digits are lost: format the column as text and enter the whole reference"}
+		return finding{CodeSpreadsheetDamage, s, " was shortened by a spreadsheet, its digits are lost: format the column as text and enter the whole reference"}
 	case grouped(s):
-		return finding{CodeSpreadsheetDamage, shown(s) + " looks like a number that a spreadsheet has formatted: format the column as text"}
+		return finding{CodeSpreadsheetDamage, s, " looks like a number that a spreadsheet has formatted: format the column as text"}
 	case utf8.RuneCountInString(s) > maxReference:
-		return finding{CodeReferenceTooLong, fmt.Sprintf(" has %d characters, at most %d are allowed: shorten it", utf8.RuneCountInString(s), maxReference)}
+		return finding{CodeReferenceTooLong, "", fmt.Sprintf(" has %d characters, at most %d are allowed: shorten it", utf8.RuneCountInString(s), maxReference)}
 	}
 	r, _ := utf8.DecodeRuneInString(s[bad:])
-	quoted := ""
-	if !private {
-		quoted = shown(s)
+	if private {
+		s = ""
 	}
-	return finding{CodeInvalidReference, fmt.Sprintf("%s has %+q, but only letters A to Z, digits, _ and - are allowed: correct it", quoted, r)}
+	return finding{CodeInvalidReference, s, fmt.Sprintf(" has %+q, but only letters A to Z, digits, _ and - are allowed: correct it", r)}
 }
 
 func isLetter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
@@ -53,22 +52,22 @@ func checkID(s, prefix string) finding {
 	case ok:
 		return finding{}
 	case spreadsheetError(s):
-		return finding{CodeSpreadsheetDamage, " holds a spreadsheet's error " + quote(s) + ": correct the sheet"}
+		return finding{CodeSpreadsheetDamage, "", " holds a spreadsheet's error " + quote(s) + ": correct the sheet"}
 	case scientific(s, false):
-		return finding{CodeSpreadsheetDamage, shown(s) + " was shortened by a spreadsheet: format the column as text and enter the whole id"}
+		return finding{CodeSpreadsheetDamage, s, " was shortened by a spreadsheet: format the column as text and enter the whole id"}
 	}
-	return finding{CodeInvalidID, " is no id: one begins with " + prefix + " and goes on with letters and digits; a reference of your own belongs in the reference column"}
+	return finding{CodeInvalidID, "", " is no id: one begins with " + prefix + " and goes on with letters and digits; a reference of your own belongs in the reference column"}
 }
 
 // checkText holds names and the like to a length in characters.
 func checkText(s string, most int) finding {
 	if len(s) > most {
 		if n := utf8.RuneCountInString(s); n > most {
-			return finding{CodeFieldTooLong, fmt.Sprintf(" has %d characters, at most %d are allowed: shorten it", n, most)}
+			return finding{CodeFieldTooLong, "", fmt.Sprintf(" has %d characters, at most %d are allowed: shorten it", n, most)}
 		}
 	}
 	if spreadsheetError(s) {
-		return finding{CodeSpreadsheetDamage, " holds a spreadsheet's error value: correct the sheet"}
+		return finding{CodeSpreadsheetDamage, "", " holds a spreadsheet's error value: correct the sheet"}
 	}
 	return finding{}
 }
@@ -81,7 +80,7 @@ func checkEmail(s string) finding {
 	if isAddress(s) {
 		return finding{}
 	}
-	return finding{CodeInvalidEmail, " is no mail address: write one address such as name@example.com, without a name or brackets, or leave it blank"}
+	return finding{CodeInvalidEmail, "", " is no mail address: write one address such as name@example.com, without a name or brackets, or leave it blank"}
 }
 
 // isAddress accepts what net/mail accepts as an address and nothing else (a fuzz test compares), at a tenth of the time, if it

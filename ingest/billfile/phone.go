@@ -2,9 +2,6 @@ package billfile
 
 import (
 	"fmt"
-	"regexp"
-	"slices"
-	"strconv"
 	"strings"
 	"sync"
 
@@ -51,7 +48,7 @@ func (p *phoneReader) parse(s string) (string, finding) {
 
 // any has the library read a number, and refuses what it guesses.
 func (p *phoneReader) any(s string) (string, finding) {
-	invalid := finding{CodeInvalidPhone, p.advice()}
+	invalid := finding{CodeInvalidPhone, "", p.advice()}
 	digits := 0
 	for i := range len(s) {
 		switch c := s[i]; {
@@ -61,9 +58,9 @@ func (p *phoneReader) any(s string) (string, finding) {
 		default: // letters, extensions, two numbers in one cell
 			switch {
 			case scientific(s, false):
-				return "", finding{CodeSpreadsheetDamage, " was shortened by a spreadsheet, its digits are lost: format the column as text and enter the whole number"}
+				return "", finding{CodeSpreadsheetDamage, "", " was shortened by a spreadsheet, its digits are lost: format the column as text and enter the whole number"}
 			case spreadsheetError(s):
-				return "", finding{CodeSpreadsheetDamage, " holds a spreadsheet's error value: correct the sheet"}
+				return "", finding{CodeSpreadsheetDamage, "", " holds a spreadsheet's error value: correct the sheet"}
 			}
 			return "", invalid
 		}
@@ -109,80 +106,4 @@ func (p *phoneReader) advice() string {
 		return " is no phone number: write it with + and the country code, or set phone_region: for national numbers, or leave it blank"
 	}
 	return " is no phone number of " + p.region + " nor an international one: write all its digits, with + and the country code, or leave it blank"
-}
-
-// plainNumbers recognises most numbers of one region, in which the library takes 8 µs a number: those in the usual length and
-// without anything but digits, single spaces and hyphens. It does so by the library's own patterns. What it does not recognise,
-// the library decides; a test compares the two. nil recognises nothing.
-type plainNumbers struct {
-	code    string // + and the country code
-	trunk   string // what national numbers begin with
-	length  int    // digits behind either
-	general *regexp.Regexp
-	kinds   *regexp.Regexp // one of them has to match as well
-}
-
-// newPlainNumbers returns nil for regions in which a plain number may mean more than one thing.
-func newPlainNumbers(region string) *plainNumbers {
-	all, err := phonenumbers.MetadataCollection()
-	if err != nil {
-		return nil
-	}
-	i := slices.IndexFunc(all.GetMetadata(), func(m *phonenumbers.PhoneMetadata) bool { return m.GetId() == region })
-	example := phonenumbers.GetExampleNumberForType(region, phonenumbers.MOBILE)
-	if i < 0 || example == nil {
-		return nil
-	}
-	m := all.GetMetadata()[i]
-	if len(phonenumbers.GetRegionCodesForCountryCode(int(m.GetCountryCode()))) != 1 || m.GetInternationalPrefix() != "00" ||
-		m.GetNationalPrefix() != "0" || m.GetNationalPrefixForParsing() != "0" || m.GetNationalPrefixTransformRule() != "" {
-		return nil
-	}
-	p := &plainNumbers{code: "+" + strconv.Itoa(int(m.GetCountryCode())), trunk: "0", length: len(phonenumbers.GetNationalSignificantNumber(example))}
-	var kinds []string
-	for _, kind := range [...]*phonenumbers.PhoneNumberDesc{
-		m.GetMobile(), m.GetFixedLine(), m.GetTollFree(), m.GetPremiumRate(), m.GetSharedCost(),
-		m.GetVoip(), m.GetPersonalNumber(), m.GetPager(), m.GetUan(), m.GetVoicemail(),
-	} {
-		lengths := kind.GetPossibleLength() // none: those of the region in general
-		if kind.GetNationalNumberPattern() != "" && (len(lengths) == 0 || slices.Contains(lengths, int32(p.length))) {
-			kinds = append(kinds, kind.GetNationalNumberPattern())
-		}
-	}
-	if p.general, err = regexp.Compile("^(?:" + m.GetGeneralDesc().GetNationalNumberPattern() + ")$"); err != nil {
-		return nil
-	}
-	if p.kinds, err = regexp.Compile("^(?:" + strings.Join(kinds, "|") + ")$"); err != nil {
-		return nil
-	}
-	return p
-}
-
-// parse returns s in E.164, or "" where the library has to decide.
-func (p *plainNumbers) parse(s string) string {
-	if p == nil {
-		return ""
-	}
-	digits, international := strings.CutPrefix(s, p.code)
-	if !international {
-		var national bool
-		if digits, national = strings.CutPrefix(s, p.trunk); !national {
-			return ""
-		}
-	}
-	var space [24]byte
-	number := space[:0]
-	for i := range len(digits) {
-		switch c := digits[i]; {
-		case isDigit(c) && len(number) < p.length:
-			number = append(number, c)
-		case (c == ' ' || c == '-') && i < len(digits)-1 && isDigit(digits[i+1]):
-		default:
-			return ""
-		}
-	}
-	if len(number) != p.length || number[0] == p.trunk[0] || !p.general.Match(number) || !p.kinds.Match(number) {
-		return ""
-	}
-	return p.code + string(number)
 }

@@ -32,7 +32,7 @@ func TestPrefixesOfFixtures(t *testing.T) {
 		}
 		files++
 		text, format := f.Bytes(), formatOf(f.Format)
-		r := prefixReader{format: format, phones: newPhoneReader(format.PhoneRegion)}
+		r := prefixReader{format: format, phones: newPhoneReader(format.PhoneRegion), hasher: newHasher()}
 		whole, err := r.rows(text)
 		if err != nil {
 			t.Fatalf("%s: %v", f.Name, err)
@@ -72,6 +72,7 @@ func TestPrefixesOfFixtures(t *testing.T) {
 type prefixReader struct {
 	format Format
 	phones *phoneReader
+	hasher hasher
 	rest   []byte
 	batch  batch
 }
@@ -106,7 +107,7 @@ func (r *prefixReader) rows(text []byte) ([]Record, error) {
 		}
 		for i := range b.records {
 			var it item
-			if err := p.parse(b.records[i].of(b.buf), &b.records[i], row+i, &it); err != nil {
+			if err := p.parse(b.records[i].of(b.buf), &b.records[i], row+i, &it, r.hasher, nil); err != nil {
 				return nil, err
 			}
 			it.Raw = nil

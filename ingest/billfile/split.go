@@ -193,7 +193,11 @@ func (s *splitter) cut(buf []byte, pos int, records []extent) (int, []extent, er
 			continue
 		}
 		e := extent{off: pos, span: 1}
-		e.follow(buf[pos:end], s.delim, s.line+1)
+		if bytes.IndexByte(buf[pos:end], '"') < 0 {
+			e.size = end - pos
+		} else {
+			e.follow(buf[pos:end], s.delim, s.line+1)
+		}
 		for e.open() {
 			n := bytes.IndexByte(buf[end:], '\n')
 			if n < 0 {

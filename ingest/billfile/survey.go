@@ -232,24 +232,11 @@ func (p *parser) batch(b *batch, h hasher, f *findings) error {
 	b.items = slices.Grow(b.items[:0], len(b.records))[:len(b.records)]
 	for i := range b.records {
 		it, e := &b.items[i], &b.records[i]
-		if err := p.parse(e.of(b.buf), e, b.row+i, it); err != nil {
+		if err := p.parse(e.of(b.buf), e, b.row+i, it, h, f); err != nil {
 			return err
 		}
-		p.compare(it, h, f)
 	}
 	return nil
-}
-
-// compare finds out which rows a record has to be compared with, and once that is known what follows for it.
-func (p *parser) compare(it *item, h hasher, f *findings) {
-	it.id = h.identity(it)
-	if f == nil || !f.any() {
-		return
-	}
-	it.member = f.membership(it, h)
-	if f.complete {
-		f.judge(it, p.check)
-	}
 }
 
 // consume visits the records of all batches in order.

@@ -78,7 +78,7 @@ func invisibleName(r rune) string {
 // invisible is the place of the first character in s that may not stand in a field; -1 when all may.
 func invisible(s string) int {
 	for i := 0; i < len(s); i++ {
-		if s[i] < ' ' || s[i] > '~' {
+		if s[i]-' ' > '~'-' ' {
 			return invisibleFrom(s, i)
 		}
 	}
@@ -136,12 +136,17 @@ func showable(s string) bool {
 	return words == 1 || digits > 0 || letters <= 4
 }
 
-// shown is ` "cell"`, or nothing where the cell may not be quoted.
-func shown(s string) string {
-	if !showable(s) {
-		return " (not shown: it may be somebody's data)"
+// appendShown appends a cell to a detail, in quotation marks, unless it may not be quoted. A blank one adds nothing.
+func appendShown(b []byte, s string) []byte {
+	switch {
+	case s == "":
+		return b
+	case !showable(s):
+		return append(b, " (not shown: it may be somebody's data)"...)
+	case len(s) <= quoteLimit:
+		return strconv.AppendQuoteToASCII(append(b, ' '), s)
 	}
-	return " " + quote(s)
+	return append(append(b, ' '), quote(s)...)
 }
 
 // spreadsheetError reports whether a cell holds what a spreadsheet writes where a formula failed or a column was too narrow.
