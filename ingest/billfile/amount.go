@@ -5,8 +5,9 @@ import (
 	"strings"
 )
 
-// finding is what is wrong with one cell: a code and the text behind the column's name. Its zero value: nothing.
-type finding struct{ code, detail string }
+// finding is what is wrong with one cell: a code, the cell where it may be shown, and the text behind that. Its zero value:
+// nothing is.
+type finding struct{ code, cell, detail string }
 
 // parseAmount reads an amount exactly: ASCII digits, in a major feed with a decimal point and as many decimals as
 // the currency has, or fewer. Leading zeros mean nothing (0100 is 100, never octal). Everything else is named, not read.
@@ -23,13 +24,13 @@ func parseAmount(s string, unit Amounts, decimals int, most int64) (int64, findi
 	}
 	switch {
 	case point && unit == Minor:
-		return 0, finding{CodeAmountNotMinor, shown(s) + " has a decimal point, but this feed's amounts are minor units (2000 = R20.00): write it without, or set amounts: major"}
+		return 0, finding{CodeAmountNotMinor, s, " has a decimal point, but this feed's amounts are minor units (2000 = R20.00): write it without, or set amounts: major"}
 	case unit == Minor:
 		decimals = 0
 	case decimals < 0:
 		return 0, finding{}
 	case len(fraction) > decimals:
-		return 0, finding{CodeAmountPrecision, shown(s) + " has " + strconv.Itoa(len(fraction)) + " decimals, the currency has " + strconv.Itoa(decimals) + ": write no more than that"}
+		return 0, finding{CodeAmountPrecision, s, " has " + strconv.Itoa(len(fraction)) + " decimals, the currency has " + strconv.Itoa(decimals) + ": write no more than that"}
 	}
 	var v int64
 	for i := range len(whole) {
@@ -50,22 +51,22 @@ func parseAmount(s string, unit Amounts, decimals int, most int64) (int64, findi
 }
 
 func outOfRange(s string, most int64) finding {
-	return finding{CodeAmountOutOfRange, shown(s) + " is not between 1 and " + strconv.FormatInt(most, 10) + " minor units: correct it"}
+	return finding{CodeAmountOutOfRange, s, " is not between 1 and " + strconv.FormatInt(most, 10) + " minor units: correct it"}
 }
 
 // badAmount names what is wrong with text that is no plain decimal number.
 func badAmount(s string) finding {
 	switch {
 	case spreadsheetError(s):
-		return finding{CodeSpreadsheetDamage, " holds a spreadsheet's error " + quote(s) + ": correct the sheet"}
+		return finding{CodeSpreadsheetDamage, "", " holds a spreadsheet's error " + quote(s) + ": correct the sheet"}
 	case scientific(s, false):
-		return finding{CodeSpreadsheetDamage, shown(s) + " was shortened by a spreadsheet: format the column as text and enter the whole number"}
+		return finding{CodeSpreadsheetDamage, s, " was shortened by a spreadsheet: format the column as text and enter the whole number"}
 	case grouped(s):
-		return finding{CodeSpreadsheetDamage, shown(s) + " has thousands separators or a decimal comma: write digits only, decimals behind a point"}
+		return finding{CodeSpreadsheetDamage, s, " has thousands separators or a decimal comma: write digits only, decimals behind a point"}
 	case strings.HasPrefix(s, "-") || strings.HasPrefix(s, "("):
-		return finding{CodeInvalidAmount, shown(s) + " is negative: a bill has an amount of at least 1 minor unit; leave credits out"}
+		return finding{CodeInvalidAmount, s, " is negative: a bill has an amount of at least 1 minor unit; leave credits out"}
 	case strings.IndexFunc(s, func(r rune) bool { return r >= 0x80 }) >= 0:
-		return finding{CodeInvalidAmount, shown(s) + " has characters other than the digits 0 to 9: write plain digits"}
+		return finding{CodeInvalidAmount, s, " has characters other than the digits 0 to 9: write plain digits"}
 	}
-	return finding{CodeInvalidAmount, shown(s) + " is no amount: write digits only, decimals behind a point, without sign or currency"}
+	return finding{CodeInvalidAmount, s, " is no amount: write digits only, decimals behind a point, without sign or currency"}
 }

@@ -11,32 +11,30 @@ import (
 // item is a record with what the survey needs of it besides.
 type item struct {
 	Record
-	first int // column of the first problem, -1 = of the record as a whole; only where there are problems
 	// readable: the cells that cross-row rules compare could be read for certain.
 	reference, customer, account bool
-	customerCol                  int16 // column of the customer reference, where it could be read
-	// Set by the cross-row hashing.
-	keys crossKeys
+	customerCol                  int16      // column of the customer reference, where it could be read
+	id                           identity   // what other rows are compared with
+	member                       membership // of groups; only once there are findings
 }
 
 // checker holds cells to every rule that a row can be held to alone. Not for concurrent use: it has scratch space.
 type checker struct {
 	format  Format
-	layout  string // of dates
-	most    int64  // minor units
+	dates   dateFormat
+	most    int64 // minor units
 	amounts Amounts
 	columns []column
-	labels  []string // of columns in details
+	at      [fieldCount]int // columns of fields; -1 where the file has none
+	labels  []string        // of columns in details
 	metas   int
-	others  int // metadata and parts
 	// template makes the bill reference; none where the file has a column of it.
-	template template
-	makings  []making
-	phones   *phoneReader
-	found    []placed
-	pairs    []Pair // space for the metadata of the next record; nil = make some
-	// swallowed, where not empty, is added to what is said about line breaks.
-	swallowed string
+	template  template
+	makings   []making
+	phones    *phoneReader
+	found     []placed // of the record at hand
+	detail    []byte   // scratch space
+	swallowed string   // of a record that spans lines: which lines a stray quotation mark may have swallowed
 }
 
 // placed is a problem with its place in column order.
@@ -46,8 +44,11 @@ type placed struct {
 }
 
 func newChecker(l Layout, f Format, phones *phoneReader) *checker {
-	c := &checker{format: f, layout: f.dateFormat(), most: maxAmount, amounts: f.amounts(), columns: l.columns, phones: phones}
-	if c.column(fieldReference) < 0 {
+	c := &checker{format: f, dates: newDateFormat(f.dateFormat()), most: maxAmount, amounts: f.amounts(), columns: l.columns, phones: phones}
+	for f := range c.at {
+		c.at[f] = slices.IndexFunc(l.columns, func(col column) bool { return col.field == field(f) })
+	}
+	if c.at[fieldReference] < 0 {
 		c.template = f.template()
 	}
 	if p, ok := presetOf(f.Preset); ok {
@@ -65,9 +66,6 @@ func newChecker(l Layout, f Format, phones *phoneReader) *checker {
 		if col.field == fieldMetadata {
 			c.metas++
 		}
-		if col.field == fieldMetadata || col.field == fieldPart {
-			c.others++
-		}
 	}
 	return c
 }
@@ -76,17 +74,16 @@ func (c *checker) add(col int, column, code, detail string) {
 	c.found = append(c.found, placed{col, Problem{Column: column, Code: code, Detail: detail}})
 }
 
+// whole adds a problem of the record as a whole.
+func (c *checker) whole(code, detail string) { c.add(-1, "", code, detail) }
+
 // say adds a finding about a column, whose name goes before it.
 func (c *checker) say(col int, f finding) {
-	if f.code != "" {
-		c.add(col, c.columns[col].name, f.code, c.labels[col]+f.detail)
+	if f.code == "" {
+		return
 	}
-}
-
-// whole ends a record with one problem about all of it.
-func (c *checker) whole(it *item, code, detail string) {
-	c.add(-1, "", code, detail)
-	c.finish(it)
+	c.detail = append(appendShown(append(c.detail[:0], c.labels[col]...), f.cell), f.detail...)
+	c.add(col, c.columns[col].name, f.code, string(c.detail))
 }
 
 // finish moves what was found to the record, in column order.
@@ -95,7 +92,6 @@ func (c *checker) finish(it *item) {
 		return
 	}
 	slices.SortStableFunc(c.found, func(a, b placed) int { return cmp.Compare(a.col, b.col) })
-	it.first = c.found[0].col
 	it.Problems = make([]Problem, len(c.found))
 	for i, p := range c.found {
 		p.Line, p.Row = it.Line, it.Row
@@ -104,22 +100,24 @@ func (c *checker) finish(it *item) {
 	c.found = c.found[:0]
 }
 
-// record checks all cells of one record. plain says that they hold visible ASCII only.
-func (c *checker) record(v *cells, plain bool, it *item) {
+// record checks all cells of one record. swallowed, where the record spans lines, is what is to be said of them.
+func (c *checker) record(record []string, swallowed string, it *item) {
+	c.swallowed = swallowed
 	b := &it.Bill
-	currency := trim(v.Currency)
-	decimals := c.currency(currency, b)
+	decimals := c.currency(c.text(record, fieldCurrency), b)
 	if c.metas > 0 {
-		if b.Metadata, c.pairs = c.pairs[:0], nil; cap(b.Metadata) < c.metas {
-			b.Metadata = make([]Pair, 0, c.metas)
-		}
+		b.Metadata = make([]Pair, 0, c.metas)
 	}
 	for i := range c.columns {
 		col := &c.columns[i]
+		cell := record[i]
 		if col.field == ignored {
+			if c.swallowed != "" && strings.ContainsAny(cell, "\r\n") {
+				c.add(i, col.name, CodeControlCharacter, c.labels[i]+" has a line break: remove it"+c.swallowed)
+			}
 			continue
 		}
-		s := trim(*v.at(col.field, col.slot))
+		s := trim(cell)
 		if len(s) > maxField {
 			if col.field == fieldPart {
 				c.making(col).set(col, s, false)
@@ -127,10 +125,7 @@ func (c *checker) record(v *cells, plain bool, it *item) {
 			c.add(i, col.name, CodeRowTooLarge, c.labels[i]+" has "+strconv.Itoa(len(s))+" bytes, more than the "+strconv.Itoa(maxField)+" that a field may have: shorten it")
 			continue
 		}
-		clean := s
-		if !plain {
-			clean = c.visible(i, s)
-		}
+		clean := c.visible(i, s)
 		if col.field == fieldPart {
 			c.part(i, col, s, clean)
 			continue
@@ -142,18 +137,25 @@ func (c *checker) record(v *cells, plain bool, it *item) {
 	if len(c.makings) > 0 {
 		c.derive(it)
 	}
-	c.parties(v, it)
+	c.parties(record, it)
 	if len(c.template) > 0 {
 		c.makeReference(it)
 	}
 	if b.BillDate != "" && b.DueDate != "" && b.DueDate < b.BillDate {
 		i := c.column(fieldDueDate)
-		c.say(i, finding{CodeDueBeforeBillDate, " " + b.DueDate + " is before the bill date " + b.BillDate + ": correct one of them"})
+		c.say(i, finding{CodeDueBeforeBillDate, "", " " + b.DueDate + " is before the bill date " + b.BillDate + ": correct one of them"})
 	}
 	if c.swallowed != "" && !slices.ContainsFunc(c.found, func(p placed) bool { return p.Code == CodeControlCharacter }) {
-		c.add(-1, "", CodeControlCharacter, "the row has a line break in a field: remove it"+c.swallowed)
+		c.whole(CodeControlCharacter, "the row has a line break in a field: remove it"+c.swallowed)
 	}
-	c.finish(it)
+}
+
+// text is the cell of a field, trimmed; "" where the file has no column of it.
+func (c *checker) text(record []string, f field) string {
+	if i := c.at[f]; i >= 0 {
+		return trim(record[i])
+	}
+	return ""
 }
 
 // visible reports the first invisible character of a cell and returns the cell without all of them, to look for
@@ -167,7 +169,7 @@ func (c *checker) visible(col int, s string) string {
 	if c.swallowed != "" && strings.ContainsRune(s, '\n') {
 		detail += c.swallowed
 	}
-	c.say(col, finding{CodeControlCharacter, detail})
+	c.say(col, finding{CodeControlCharacter, "", detail})
 	return trim(strings.Map(func(r rune) rune {
 		if invisibleName(r) != "" {
 			return -1
@@ -204,10 +206,10 @@ func (c *checker) cell(i int, col *column, s string, sound bool, decimals int, i
 	if s == "" {
 		switch col.field {
 		case fieldReference, fieldAmount:
-			c.say(i, finding{CodeMissingField, " is blank: fill it in"})
+			c.say(i, finding{CodeMissingField, "", " is blank: fill it in"})
 		case fieldCurrency:
 			if c.format.Currency == "" {
-				c.say(i, finding{CodeMissingField, " is blank, and this feed has no default: fill it in"})
+				c.say(i, finding{CodeMissingField, "", " is blank, and this feed has no default: fill it in"})
 			}
 		}
 		return false
@@ -226,9 +228,9 @@ func (c *checker) cell(i int, col *column, s string, sound bool, decimals int, i
 	case fieldCurrency:
 		f = c.checkCurrency(s, b.Currency)
 	case fieldBillDate:
-		b.BillDate, f = parseDate(s, c.layout)
+		b.BillDate, f = c.dates.parse(s)
 	case fieldDueDate:
-		b.DueDate, f = parseDate(s, c.layout)
+		b.DueDate, f = c.dates.parse(s)
 	case fieldAccountReference:
 		if f = checkReference(s, true); f.code == "" && sound {
 			b.AccountReference, it.account = s, true
@@ -267,11 +269,11 @@ func keep(to *string, s string, f finding) finding {
 func (c *checker) checkCurrency(s, code string) finding {
 	switch {
 	case code == "" && spreadsheetError(s):
-		return finding{CodeSpreadsheetDamage, " holds a spreadsheet's error " + quote(s) + ": correct the sheet"}
+		return finding{CodeSpreadsheetDamage, "", " holds a spreadsheet's error " + quote(s) + ": correct the sheet"}
 	case code == "":
-		return finding{CodeInvalidCurrency, shown(s) + " is no ISO 4217 currency: write a code of three letters such as ZAR"}
+		return finding{CodeInvalidCurrency, s, " is no ISO 4217 currency: write a code of three letters such as ZAR"}
 	case len(c.format.Currencies) > 0 && !slices.Contains(c.format.Currencies, code):
-		return finding{CodeUnsupportedCurrency, " " + code + " is not among the currencies of this feed (" + strings.Join(c.format.Currencies, ", ") + "): correct it, or add it to currencies:"}
+		return finding{CodeUnsupportedCurrency, "", " " + code + " is not among the currencies of this feed (" + strings.Join(c.format.Currencies, ", ") + "): correct it, or add it to currencies:"}
 	}
 	return finding{}
 }
@@ -281,11 +283,11 @@ func (c *checker) metadata(col *column, s string, b *Bill) finding {
 	b.Metadata = append(b.Metadata, Pair{col.key, s})
 	switch {
 	case len(b.Metadata) == maxMetadataPairs+1:
-		return finding{CodeInvalidMetadata, " is one too many: a bill has at most " + strconv.Itoa(maxMetadataPairs) + " metadata values; leave some blank"}
+		return finding{CodeInvalidMetadata, "", " is one too many: a bill has at most " + strconv.Itoa(maxMetadataPairs) + " metadata values; leave some blank"}
 	case len(s) > maxMetadataValue && utf8.RuneCountInString(s) > maxMetadataValue:
-		return finding{CodeInvalidMetadata, " has " + strconv.Itoa(utf8.RuneCountInString(s)) + " characters, at most " + strconv.Itoa(maxMetadataValue) + " are allowed: shorten it"}
+		return finding{CodeInvalidMetadata, "", " has " + strconv.Itoa(utf8.RuneCountInString(s)) + " characters, at most " + strconv.Itoa(maxMetadataValue) + " are allowed: shorten it"}
 	case spreadsheetError(s):
-		return finding{CodeSpreadsheetDamage, " holds a spreadsheet's error value: correct the sheet"}
+		return finding{CodeSpreadsheetDamage, "", " holds a spreadsheet's error value: correct the sheet"}
 	}
 	return finding{}
 }
@@ -296,9 +298,9 @@ func (c *checker) column(f field) int {
 }
 
 // parties checks that the row says who pays, in one way only.
-func (c *checker) parties(v *cells, it *item) {
-	accountRef, accountID := trim(v.AccountReference) != "", trim(v.AccountID) != ""
-	customerRef, customerID := c.given(v, fieldCustomerReference), trim(v.CustomerID) != ""
+func (c *checker) parties(record []string, it *item) {
+	accountRef, accountID := c.text(record, fieldAccountReference) != "", c.text(record, fieldAccountID) != ""
+	customerRef, customerID := c.given(record, fieldCustomerReference), c.text(record, fieldCustomerID) != ""
 	if accountRef && accountID {
 		c.ambiguous(c.column(fieldAccountReference), c.column(fieldAccountID))
 	}
@@ -326,5 +328,5 @@ func (c *checker) parties(v *cells, it *item) {
 }
 
 func (c *checker) ambiguous(i, j int) {
-	c.say(max(i, j), finding{CodeAmbiguousParty, " stands beside " + c.labels[min(i, j)] + ": give a reference or an id, not both"})
+	c.say(max(i, j), finding{CodeAmbiguousParty, "", " stands beside " + c.labels[min(i, j)] + ": give a reference or an id, not both"})
 }

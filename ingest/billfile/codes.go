@@ -65,7 +65,7 @@ const (
 	CodeRowTooLarge            = "row_too_large"
 )
 
-// rowCodes are all row codes: a code's place in it is its compact form in a survey.
+// rowCodes are all row codes.
 var rowCodes = [...]string{
 	CodeMissingField, CodeInvalidReference, CodeReferenceTooLong, CodeInvalidAmount, CodeAmountNotMinor,
 	CodeAmountPrecision, CodeAmountOutOfRange, CodeInvalidCurrency, CodeUnsupportedCurrency, CodeInvalidDate,

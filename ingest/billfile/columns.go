@@ -55,7 +55,6 @@ type column struct {
 	name  string // as the file spells it, without surrounding space
 	key   string // of metadata
 	part  int    // its place among the parts
-	slot  int    // its place among the file's columns of metadata and parts
 }
 
 // plainName is a header name as it is compared: without regard to case, surrounding space or byte order mark.
@@ -164,21 +163,9 @@ func mapColumns(names []string, line int, f Format) ([]column, error) {
 		parts = append(parts, unknownColumns(names, unknown, known > 0, have, f)...)
 	}
 	if code == "" {
-		number(columns)
 		return columns, nil
 	}
 	return nil, &FileError{Code: code, Line: line, Detail: strings.Join(parts, "; ") + ": correct the header, or set columns: and ignore_columns: for this feed"}
-}
-
-// number gives columns of metadata and parts their places among each other.
-func number(columns []column) {
-	next := 0
-	for i := range columns {
-		if c := &columns[i]; c.field == fieldMetadata || c.field == fieldPart {
-			c.slot = next
-			next++
-		}
-	}
 }
 
 // target is what a column is mapped to, as a header would name it.

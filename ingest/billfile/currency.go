@@ -16,19 +16,20 @@ const (
 	decimals4 = "CLF UYW"
 )
 
+// minorUnits is how many decimals a currency has, by its code.
+var minorUnits = func() map[string]int {
+	all := map[string]int{}
+	for decimals, codes := range map[int]string{0: decimals0, 2: decimals2, 3: decimals3, 4: decimals4} {
+		for code := range strings.FieldsSeq(codes) {
+			all[code] = decimals
+		}
+	}
+	return all
+}()
+
 // MinorUnits tells how many decimals a currency has by ISO 4217: 2 for ZAR, 0 for JPY, 3 for BHD. ok is false for
 // what is no active code of a currency that one can be billed in; code must be upper case.
 func MinorUnits(code string) (decimals int, ok bool) {
-	if len(code) != 3 || strings.IndexByte(code, ' ') >= 0 {
-		return 0, false
-	}
-	for _, t := range [...]struct {
-		codes    string
-		decimals int
-	}{{decimals2, 2}, {decimals0, 0}, {decimals3, 3}, {decimals4, 4}} {
-		if i := strings.Index(t.codes, code); i >= 0 {
-			return t.decimals, true
-		}
-	}
-	return 0, false
+	decimals, ok = minorUnits[code]
+	return decimals, ok
 }

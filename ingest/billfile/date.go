@@ -2,6 +2,8 @@ package billfile
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -24,18 +26,25 @@ func checkDateFormat(layout string) error {
 	return nil
 }
 
-// parseDate reads a date strictly by layout and returns it as YYYY-MM-DD.
-func parseDate(s, layout string) (string, finding) {
-	if layout == isoDate {
+// dateFormat is how a feed writes dates.
+type dateFormat struct{ layout, example string }
+
+func newDateFormat(layout string) dateFormat {
+	return dateFormat{layout, time.Date(2026, 1, 31, 0, 0, 0, 0, time.UTC).Format(layout)}
+}
+
+// parse reads a date strictly and returns it as YYYY-MM-DD.
+func (d dateFormat) parse(s string) (string, finding) {
+	if d.layout == isoDate {
 		if isISO(s) {
 			return s, finding{}
 		}
-		return "", badDate(s, layout)
+		return "", d.bad(s)
 	}
-	t, err := time.Parse(layout, s)
+	t, err := time.Parse(d.layout, s)
 	// time.Parse is lenient about leading zeros and spaces; what it read must look the same when written again.
-	if err != nil || t.Year() < minYear || t.Year() > maxYear || t.Format(layout) != s {
-		return "", badDate(s, layout)
+	if err != nil || t.Year() < minYear || t.Year() > maxYear || t.Format(d.layout) != s {
+		return "", d.bad(s)
 	}
 	return t.Format(isoDate), finding{}
 }
@@ -63,28 +72,46 @@ func daysIn(year, month int) int {
 	return 31
 }
 
-// badDate names what is wrong with text that is no date by layout.
-func badDate(s, layout string) finding {
-	want := ": write it as " + time.Date(2026, 1, 31, 0, 0, 0, 0, time.UTC).Format(layout)
+// bad names what is wrong with text that is no date by the format.
+func (d dateFormat) bad(s string) finding {
+	want := ": write it as " + d.example
 	switch {
 	case spreadsheetError(s):
-		return finding{CodeSpreadsheetDamage, " holds a spreadsheet's error " + quote(s) + ": correct the sheet"}
+		return finding{CodeSpreadsheetDamage, "", " holds a spreadsheet's error " + quote(s) + ": correct the sheet"}
 	case scientific(s, false):
-		return finding{CodeSpreadsheetDamage, shown(s) + " was shortened by a spreadsheet" + want}
+		return finding{CodeSpreadsheetDamage, s, " was shortened by a spreadsheet" + want}
 	case len(s) == 5 && isDigits(s) && s >= "20000" && s < "80000":
-		return finding{CodeInvalidDate, shown(s) + " looks like a spreadsheet's serial number of a day: format the column as a date" + want}
+		return finding{CodeInvalidDate, s, " looks like a spreadsheet's serial number of a day: format the column as a date" + want}
 	case len(s) > 10 && isISO(s[:10]) && (s[10] == 'T' || s[10] == ' '):
-		return finding{CodeInvalidDate, shown(s) + " has a time behind the date" + want}
+		return finding{CodeInvalidDate, s, " has a time behind the date" + want}
 	}
 	hint := ""
-	for _, other := range [...]string{isoDate, "2006/01/02", "20060102", "02/01/2006", "01/02/2006", "02-01-2006", "01-02-2006", "02.01.2006", "2/1/2006", "1/2/2006", "02/01/06", "01/02/06", "2006-02-01", "2 Jan 2006", "2-Jan-06", "Jan 2, 2006"} {
-		if other == layout {
-			continue
-		}
-		if _, err := time.Parse(other, s); err == nil {
-			hint = " (it looks like another date format, perhaps with day and month the other way round; none is guessed)"
-			break
-		}
+	if d.otherFormat(s) {
+		hint = " (it looks like another date format, perhaps with day and month the other way round; none is guessed)"
 	}
-	return finding{CodeInvalidDate, shown(s) + " is no day of the calendar in this feed's date format" + hint + want}
+	return finding{CodeInvalidDate, s, " is no day of the calendar in this feed's date format" + hint + want}
+}
+
+// usualDates are layouts that dates are often written in, by what stands between their parts.
+var usualDates = map[string][]string{
+	"--":  {isoDate, "02-01-2006", "01-02-2006", "2006-02-01", "2-Jan-06"},
+	"//":  {"02/01/2006", "01/02/2006", "2006/01/02", "2/1/2006", "1/2/2006", "02/01/06", "01/02/06"},
+	"..":  {"02.01.2006"},
+	"":    {"20060102"},
+	"  ":  {"2 Jan 2006"},
+	" , ": {"Jan 2, 2006"},
+}
+
+// otherFormat reports whether s is a date in a usual format that is not the feed's.
+func (d dateFormat) otherFormat(s string) bool {
+	between := strings.Map(func(r rune) rune {
+		if '0' <= r && r <= '9' || 'a' <= r|0x20 && r|0x20 <= 'z' {
+			return -1
+		}
+		return r
+	}, s)
+	return slices.ContainsFunc(usualDates[between], func(layout string) bool {
+		_, err := time.Parse(layout, s)
+		return err == nil && layout != d.layout
+	})
 }

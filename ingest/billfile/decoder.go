@@ -12,9 +12,9 @@ type Decoder struct {
 	seen    *Survey // what this pass has read
 	source  *source
 	split   *splitter
-	parser  *rowParser
+	parser  *parser
 	batch   batch
-	next    int // slot
+	next    int // in the batch
 	current item
 	err     error // sticky
 }
@@ -30,8 +30,8 @@ func (s *Survey) Decode(r io.Reader) (*Decoder, error) {
 	if d.source, d.split, err = d.seen.start(r, s); err != nil {
 		return nil, err
 	}
-	d.parser, err = newRowParser(s.Layout, s.format, s.phones)
-	return d, err
+	d.parser = newParser(s.Layout, s.format, s.phones)
+	return d, nil
 }
 
 // Next returns the next record: a bill, or the problems that stand in its way. The record is valid until the
@@ -47,11 +47,11 @@ func (d *Decoder) Next() (*Record, error) {
 }
 
 func (d *Decoder) advance() error {
-	for d.next == len(d.batch.slots) {
+	for d.next == len(d.batch.records) {
 		b := &d.batch
 		b.row, d.next = d.split.rows+1, 0
 		var err error
-		b.buf, b.slots, err = d.split.next(b.buf, b.slots)
+		b.buf, b.records, err = d.split.next(b.buf, b.records)
 		if errors.Is(err, io.EOF) {
 			d.seen.end(d.source, d.split)
 			if err := d.seen.sameAs(d.survey); err != nil {
@@ -63,12 +63,10 @@ func (d *Decoder) advance() error {
 			return err
 		}
 	}
-	t := d.batch.slots[d.next]
-	raw := d.batch.buf[t.off:t.end]
-	if err := d.parser.parse(raw, string(raw), t, d.batch.row+d.next, &d.current); err != nil {
+	e := &d.batch.records[d.next]
+	if err := d.parser.parse(e.of(d.batch.buf), e, d.batch.row+d.next, &d.current, d.survey.hasher, d.survey.found); err != nil {
 		return err
 	}
 	d.next++
-	d.survey.found.judge(&d.current, d.survey.hasher, d.parser.check)
 	return nil
 }

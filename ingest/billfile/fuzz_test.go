@@ -47,8 +47,11 @@ func FuzzDecode(f *testing.F) {
 		case 7:
 			format.BillReference, format.Columns = "{customer_reference}-{metadata.a}{amount_due}", map[string]string{"period": "metadata.A"}
 		}
-		visited := 0
-		s, err := TakeSurvey(t.Context(), opener(string(text)), format, func(r *Record) error { visited++; return nil })
+		var visited []string
+		s, err := TakeSurvey(t.Context(), opener(string(text)), format, func(r *Record) error {
+			visited = append(visited[:r.Row-1], codes(*r))
+			return nil
+		})
 		var bad *FileError
 		if errors.As(err, &bad) {
 			if bad.Code == "" || bad.Detail == "" || strings.ContainsAny(bad.Detail, "\n\r\x00") {
@@ -60,8 +63,13 @@ func FuzzDecode(f *testing.F) {
 			t.Fatal(err)
 		}
 		_, all := records(t, string(text), format)
-		if visited != len(all) {
-			t.Fatalf("visited %d records, decoded %d", visited, len(all))
+		if len(visited) != len(all) {
+			t.Fatalf("visited %d records, decoded %d", len(visited), len(all))
+		}
+		for i, r := range all {
+			if visited[i] != codes(r) {
+				t.Fatalf("row %d was visited with %q, decoded with %q", r.Row, visited[i], codes(r))
+			}
 		}
 		checkLines(t, s, all, text)
 		for _, r := range all {

@@ -29,8 +29,8 @@ func readHeader(s *splitter, f Format) (Layout, error) {
 	if err != nil {
 		return l, err
 	}
-	if err := loneReturns(first, 1); err != nil {
-		return l, err
+	if loneReturn(first) {
+		return l, badLineEnds(1)
 	}
 	candidates := delimiters[:]
 	if f.Delimiter != 0 {
@@ -131,7 +131,7 @@ func (s *splitter) head(start, lines int, delim byte, f Format) (headRecord, err
 		case !whole && len(line) == 0 && h.span == 1:
 			return noHeader("is missing")
 		case !whole && q.open():
-			h.err = &FileError{Code: CodeUnbalancedQuote, Line: q.opened, Detail: "the quotation mark that opens a column name on " + lineText(q.opened) + " is never closed: close it, or remove it"}
+			h.err = neverClosed("a column name", q.opened)
 			return h, nil
 		case !whole && !s.allowCut:
 			return h, &FileError{Code: CodeTruncated, Line: lines + h.span, Detail: lineText(lines+h.span) + ", the header, has no line end: the upload looks cut off; send the whole file again"}
@@ -144,8 +144,8 @@ func (s *splitter) head(start, lines int, delim byte, f Format) (headRecord, err
 	if len(bytes.TrimSpace(text)) == 0 {
 		return noHeader("is blank")
 	}
-	if q.fields >= maxColumns {
-		return noHeader("has " + strconv.Itoa(q.fields+1) + " columns, more than the " + strconv.Itoa(maxColumns) + " that a bill file may have")
+	if q.delims >= maxColumns {
+		return noHeader("has " + strconv.Itoa(q.delims+1) + " columns, more than the " + strconv.Itoa(maxColumns) + " that a bill file may have")
 	}
 	r := csv.NewReader(bytes.NewReader(text))
 	r.Comma = rune(delim)

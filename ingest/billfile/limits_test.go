@@ -98,6 +98,9 @@ func TestBatchBorders(t *testing.T) {
 		}
 		at := len(head)
 		s, err := TakeSurvey(t.Context(), open, zar, func(r *Record) error {
+			if r.Row == 1 { // the references come again and again, so all rows are visited twice
+				at = len(head)
+			}
 			for bytes.HasPrefix(whole[at:], []byte("\r\n")) {
 				at += 2
 			}

@@ -8,13 +8,13 @@ import (
 	"github.com/nyaruka/phonenumbers"
 )
 
-// phoneReader brings phone numbers to E.164. Its tables cost a millisecond, so they are made when the first number
-// comes. Safe for concurrent use.
+// phoneReader brings phone numbers to E.164. The library's data takes a millisecond to load, so it is loaded when the first
+// number comes. Safe for concurrent use.
 type phoneReader struct {
 	once   sync.Once
 	region string // for national numbers; "" = none
 	trunk  string // what national numbers begin with in that region
-	plan   *phonePlan
+	plain  *plainNumbers
 }
 
 func newPhoneReader(region string) *phoneReader { return &phoneReader{region: region} }
@@ -22,7 +22,7 @@ func newPhoneReader(region string) *phoneReader { return &phoneReader{region: re
 func (p *phoneReader) load() {
 	if p.region != "" {
 		p.trunk = phonenumbers.GetNddPrefixForRegion(p.region, true)
-		p.plan = newPhonePlan(p.region)
+		p.plain = newPlainNumbers(p.region)
 	}
 }
 
@@ -40,17 +40,15 @@ var closedPlans = map[int32]int{27: 9}
 // parse returns the number in E.164.
 func (p *phoneReader) parse(s string) (string, finding) {
 	p.once.Do(p.load)
-	if p.plan != nil {
-		if e164 := p.plan.parse(s); e164 != "" {
-			return e164, finding{}
-		}
+	if e164 := p.plain.parse(s); e164 != "" {
+		return e164, finding{}
 	}
-	return p.slow(s)
+	return p.any(s)
 }
 
-// slow has the library read a number.
-func (p *phoneReader) slow(s string) (string, finding) {
-	invalid := finding{CodeInvalidPhone, p.advice()}
+// any has the library read a number, and refuses what it guesses.
+func (p *phoneReader) any(s string) (string, finding) {
+	invalid := finding{CodeInvalidPhone, "", p.advice()}
 	digits := 0
 	for i := range len(s) {
 		switch c := s[i]; {
@@ -60,9 +58,9 @@ func (p *phoneReader) slow(s string) (string, finding) {
 		default: // letters, extensions, two numbers in one cell
 			switch {
 			case scientific(s, false):
-				return "", finding{CodeSpreadsheetDamage, " was shortened by a spreadsheet, its digits are lost: format the column as text and enter the whole number"}
+				return "", finding{CodeSpreadsheetDamage, "", " was shortened by a spreadsheet, its digits are lost: format the column as text and enter the whole number"}
 			case spreadsheetError(s):
-				return "", finding{CodeSpreadsheetDamage, " holds a spreadsheet's error value: correct the sheet"}
+				return "", finding{CodeSpreadsheetDamage, "", " holds a spreadsheet's error value: correct the sheet"}
 			}
 			return "", invalid
 		}

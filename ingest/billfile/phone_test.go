@@ -6,20 +6,20 @@ import (
 	"testing"
 )
 
-// Where the tables say yes, the library says the same. Where they say no, they cost time only; but for plain numbers
-// of South Africa they must not say no.
-func TestPhonePlansAgreeWithLibrary(t *testing.T) {
+// What is recognised without the library, the library takes for the same number. What is not, costs time only; but plain
+// numbers of South Africa must be recognised.
+func TestPlainNumbersAgreeWithLibrary(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	plans := 0
 	for _, region := range []string{"ZA", "KE", "NG", "BW", "NA", "ZW", "ZM", "MZ", "DE", "FR", "NL", "GH", "TZ", "UG", "EG", "IN", "SE", "CH"} {
 		r := newPhoneReader(region)
 		r.once.Do(r.load)
-		if r.plan == nil {
+		if r.plain == nil {
 			continue
 		}
 		plans++
 		yes := 0
-		for range 400 {
+		for range 4000 {
 			s := strconv.Itoa(random.IntN(9) + 1)
 			for range 5 + random.IntN(7) {
 				s += strconv.Itoa(random.IntN(10))
@@ -28,37 +28,37 @@ func TestPhonePlansAgreeWithLibrary(t *testing.T) {
 			case 0:
 				s = "0" + s
 			case 1:
-				s = r.plan.code + s
+				s = r.plain.code + s
 			}
 			if random.IntN(3) == 0 {
 				at := 1 + random.IntN(len(s)-1)
-				s = s[:at] + " " + s[at:]
+				s = s[:at] + string(" -+(/"[random.IntN(5)]) + s[at:]
 			}
-			fast := r.plan.parse(s)
+			fast := r.plain.parse(s)
 			if fast == "" {
 				continue
 			}
 			yes++
-			if slow, f := r.slow(s); slow != fast {
-				t.Errorf("%s %q: table %s, library %s %v", region, s, fast, slow, f)
+			if slow, f := r.any(s); slow != fast {
+				t.Errorf("%s %q: recognised as %s, the library says %s %v", region, s, fast, slow, f)
 			}
 		}
 		if yes == 0 {
-			t.Errorf("%s: not one of 400 numbers was recognised, the test tests nothing", region)
+			t.Errorf("%s: not one of 4000 numbers was recognised, the test tests nothing", region)
 		}
 	}
 	if plans < 3 {
-		t.Errorf("only %d regions have tables", plans)
+		t.Errorf("only %d regions have plain numbers", plans)
 	}
 	za := newPhoneReader("ZA")
 	za.once.Do(za.load)
 	for _, s := range []string{"0821234567", "082 123 4567", "082-123-4567", "+27821234567", "+27 82 123 4567", "0211234567", "0800123456"} {
-		if za.plan.parse(s) == "" {
+		if za.plain.parse(s) == "" {
 			t.Errorf("%s is left to the library", s)
 		}
 	}
 	for _, s := range []string{"0", "+", "+27", "00", "0 ", " 0821234567", "0821234567 ", "082  1234567", "+270821234567", "082123456", "08212345678", "8", "-0821234567"} {
-		if got := za.plan.parse(s); got != "" {
+		if got := za.plain.parse(s); got != "" {
 			t.Errorf("%q: got %s", s, got)
 		}
 	}

@@ -32,7 +32,7 @@ func TestPrefixesOfFixtures(t *testing.T) {
 		}
 		files++
 		text, format := f.Bytes(), formatOf(f.Format)
-		r := prefixReader{format: format, phones: newPhoneReader(format.PhoneRegion)}
+		r := prefixReader{format: format, phones: newPhoneReader(format.PhoneRegion), hasher: newHasher()}
 		whole, err := r.rows(text)
 		if err != nil {
 			t.Fatalf("%s: %v", f.Name, err)
@@ -72,6 +72,7 @@ func TestPrefixesOfFixtures(t *testing.T) {
 type prefixReader struct {
 	format Format
 	phones *phoneReader
+	hasher hasher
 	rest   []byte
 	batch  batch
 }
@@ -89,12 +90,12 @@ func (r *prefixReader) rows(text []byte) ([]Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	var p *rowParser // made when there is something to parse: most prefixes end before
+	var p *parser // made when there is something to parse: most prefixes end before
 	var rows []Record
 	b := &r.batch
 	for {
 		row := split.rows + 1
-		b.buf, b.slots, err = split.next(b.buf, b.slots)
+		b.buf, b.records, err = split.next(b.buf, b.records)
 		if errors.Is(err, io.EOF) {
 			return rows, nil
 		}
@@ -102,13 +103,11 @@ func (r *prefixReader) rows(text []byte) ([]Record, error) {
 			return nil, err
 		}
 		if p == nil {
-			if p, err = newRowParser(layout, f, r.phones); err != nil {
-				return nil, err
-			}
+			p = newParser(layout, f, r.phones)
 		}
-		for i, t := range b.slots {
+		for i := range b.records {
 			var it item
-			if err := p.parse(b.buf[t.off:t.end], string(b.buf[t.off:t.end]), t, row+i, &it); err != nil {
+			if err := p.parse(b.records[i].of(b.buf), &b.records[i], row+i, &it, r.hasher, nil); err != nil {
 				return nil, err
 			}
 			it.Raw = nil

@@ -192,7 +192,7 @@ func (c *checker) choose(m *making, it *item) {
 			chosen = i
 		default:
 			a, b := m.columns[chosen], m.columns[i]
-			c.say(max(a, b), finding{CodeAmbiguousParty, " stands beside " + c.labels[min(a, b)] + ": fill in one of them, not both"})
+			c.say(max(a, b), finding{CodeAmbiguousParty, "", " stands beside " + c.labels[min(a, b)] + ": fill in one of them, not both"})
 			return
 		}
 	}
@@ -206,18 +206,18 @@ func (c *checker) choose(m *making, it *item) {
 }
 
 // given reports whether a row has something in a field, right or wrong.
-func (c *checker) given(v *cells, f field) bool {
+func (c *checker) given(record []string, f field) bool {
 	for i := range c.makings {
 		if m := &c.makings[i]; m.field == f {
 			return slices.ContainsFunc(m.values, func(s string) bool { return s != "" })
 		}
 	}
-	return trim(*v.at(f, 0)) != ""
+	return c.text(record, f) != ""
 }
 
 // behind puts text between the column's name and what is wrong with it.
 func (f finding) behind(text string) finding {
-	return finding{f.code, text + f.detail}
+	return finding{f.code, "", text + f.detail}
 }
 
 // checkPassport holds a passport number to the rule for references, which it becomes. It is quoted nowhere.
@@ -242,10 +242,10 @@ func checkIdentityNumber(s string) finding {
 	if f := damagedNumber(s, false); f.code != "" {
 		return f
 	}
-	invalid := func(detail string) finding { return finding{CodeInvalidReference, detail} }
+	invalid := func(detail string) finding { return finding{CodeInvalidReference, "", detail} }
 	switch digits := isDigits(s); {
 	case digits && len(s) >= identityDigits-identityZeros && len(s) < identityDigits && soundIdentity(strings.Repeat("0", identityDigits-len(s))+s):
-		return finding{CodeSpreadsheetDamage, " has lost the zeros that it begins with, as spreadsheets do: format the column as text and enter all 13 digits"}
+		return finding{CodeSpreadsheetDamage, "", " has lost the zeros that it begins with, as spreadsheets do: format the column as text and enter all 13 digits"}
 	case !digits || len(s) != identityDigits:
 		return invalid(" is no South African identity number: write its 13 digits and nothing else; a passport number has a column of its own")
 	case !birthday(s[:6]):
@@ -263,11 +263,11 @@ func soundIdentity(s string) bool { return birthday(s[:6]) && luhn(s) }
 func damagedNumber(s string, strict bool) finding {
 	switch {
 	case spreadsheetError(s):
-		return finding{CodeSpreadsheetDamage, " holds a spreadsheet's error value: correct the sheet"}
+		return finding{CodeSpreadsheetDamage, "", " holds a spreadsheet's error value: correct the sheet"}
 	case scientific(s, strict):
-		return finding{CodeSpreadsheetDamage, " was shortened by a spreadsheet, its digits are lost: format the column as text and enter the whole number"}
+		return finding{CodeSpreadsheetDamage, "", " was shortened by a spreadsheet, its digits are lost: format the column as text and enter the whole number"}
 	case grouped(s):
-		return finding{CodeSpreadsheetDamage, " has separators between its digits: format the column as text and write digits only"}
+		return finding{CodeSpreadsheetDamage, "", " has separators between its digits: format the column as text and write digits only"}
 	}
 	return finding{}
 }

@@ -1,5 +1,7 @@
 package billfile
 
+import "bytes"
+
 // Bill is one validated row: what is to be raised. Strings are trimmed and normalised
 // (phones E.164, dates YYYY-MM-DD, currency upper case); an absent field is "".
 type Bill struct {
@@ -78,4 +80,16 @@ type Problem struct {
 	Column string // header of the column as the file spells it; "" for the record as a whole
 	Code   string // one of the row codes
 	Detail string // what is wrong and what to do; never a name, mail address, phone number or metadata value
+}
+
+// CutLineEnd parts a record from its line end: LF, CRLF, or nothing.
+func CutLineEnd(raw []byte) (body, end []byte) {
+	n := len(raw)
+	switch {
+	case bytes.HasSuffix(raw, []byte("\r\n")):
+		n -= 2
+	case bytes.HasSuffix(raw, []byte("\n")):
+		n--
+	}
+	return raw[:n], raw[n:]
 }

@@ -67,7 +67,6 @@ type source struct {
 	in       []byte
 	raw      []byte // undecoded bytes: the rest of in
 	err      error  // sticky
-	table    *[256]rune
 }
 
 // newSource finds out how the file is encoded and returns its text. configured is Format.Encoding.
@@ -136,7 +135,6 @@ func (s *source) choose(head []byte, configured string) error {
 			return undecodable("the file's byte order mark says Unicode, encoding: says windows-1252: set encoding: auto")
 		}
 		mark = enc1252
-		s.table = table1252()
 	default:
 		return fmt.Errorf("read bill file: encoding %q is not known: use auto, utf-8, utf-16 or windows-1252", configured)
 	}
@@ -171,18 +169,8 @@ func zeroPattern(head []byte) string {
 	return ""
 }
 
-// table1252 maps every byte of Windows-1252 to its character; the five bytes that have none to utf8.RuneError.
-func table1252() *[256]rune {
-	t := new([256]rune)
-	for i := range t {
-		t[i] = charmap.Windows1252.DecodeByte(byte(i))
-		switch i {
-		case 0x81, 0x8d, 0x8f, 0x90, 0x9d: // some tables give these control characters, which would be a guess
-			t[i] = utf8.RuneError
-		}
-	}
-	return t
-}
+// undefined1252 are the bytes that Windows-1252 does not define. The library makes control characters of them, which is a guess.
+const undefined1252 = "\x81\x8d\x8f\x90\x9d"
 
 func (s *source) tooLarge() error {
 	if s.max > 0 && s.read > s.max {
@@ -314,16 +302,10 @@ func (s *source) decode1252(p []byte) (int, error) {
 	n, i := 0, 0
 	for i < len(s.raw) && n+utf8.UTFMax <= len(p) {
 		c := s.raw[i]
-		if c < utf8.RuneSelf {
-			p[n] = c
-			n++
-		} else {
-			r := s.table[c]
-			if r == utf8.RuneError {
-				return 0, s.undecodable(s.lines + bytes.Count(p[:n], []byte{'\n'}) + 1)
-			}
-			n += utf8.EncodeRune(p[n:], r)
+		if strings.IndexByte(undefined1252, c) >= 0 {
+			return 0, s.undecodable(s.lines + bytes.Count(p[:n], []byte{'\n'}) + 1)
 		}
+		n += utf8.EncodeRune(p[n:], charmap.Windows1252.DecodeByte(c))
 		i++
 	}
 	s.raw = s.raw[i:]

@@ -4,54 +4,57 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"strconv"
 )
 
-// quoting follows RFC 4180 quotes through the bytes of one record, in step with encoding/csv's strict mode, so
-// that a record's end is known before anything is parsed. Its zero value is the start of a record.
+// quoting follows RFC 4180 quotation marks through the bytes of one record, in step with encoding/csv's strict mode, so
+// that the end of a record is known before it is parsed. Its zero value is the start of a record.
 type quoting struct {
 	state  quoteState
-	fields int // delimiters outside quotes so far
-	opened int // line on which the last quoted field opened
+	delims int // delimiters between cells so far
+	size   int // bytes followed so far
+	opened int // line on which the last quoted cell opened
 }
 
 type quoteState uint8
 
 const (
-	fieldStart  quoteState = iota // before a field's first byte
-	plainField                    // in a field without quotes
-	quotedField                   // between a field's quotes
-	afterQuote                    // behind a quote in a quoted field: its end, or the first of two
-	afterReturn                   // behind a quote and a carriage return
-	broken                        // a quote where none may be: the rest of the line means nothing
+	cellStart   quoteState = iota // before a cell's first byte
+	plainCell                     // in a cell without quotation marks
+	quotedCell                    // between a cell's quotation marks
+	afterQuote                    // behind a quotation mark in a quoted cell: its end, or the first of two
+	afterReturn                   // behind a quotation mark and a carriage return
+	broken                        // behind a quotation mark where none may be: the rest of the line has no meaning
 )
 
 // follow takes the next bytes of the record: a line, or a part of one. line is its number.
 func (q *quoting) follow(b []byte, delim byte, line int) {
+	q.size += len(b)
 	for len(b) > 0 {
 		switch q.state {
-		case fieldStart:
+		case cellStart:
 			if b[0] == '"' {
-				q.state, q.opened, b = quotedField, line, b[1:]
+				q.state, q.opened, b = quotedCell, line, b[1:]
 				continue
 			}
-			q.state = plainField
-		case plainField:
-			field := b
+			q.state = plainCell
+		case plainCell:
+			cell := b
 			i := bytes.IndexByte(b, delim)
 			if i >= 0 {
-				field = b[:i]
+				cell = b[:i]
 			}
-			if bytes.IndexByte(field, '"') >= 0 {
+			if bytes.IndexByte(cell, '"') >= 0 {
 				q.state = broken
 				return
 			}
 			if i < 0 {
 				return
 			}
-			q.state, b = fieldStart, b[i+1:]
-			q.fields++
-		case quotedField:
+			q.state, b = cellStart, b[i+1:]
+			q.delims++
+		case quotedCell:
 			i := bytes.IndexByte(b, '"')
 			if i < 0 {
 				return
@@ -60,10 +63,10 @@ func (q *quoting) follow(b []byte, delim byte, line int) {
 		case afterQuote:
 			switch b[0] {
 			case '"':
-				q.state = quotedField
+				q.state = quotedCell
 			case delim:
-				q.state = fieldStart
-				q.fields++
+				q.state = cellStart
+				q.delims++
 			case '\r':
 				q.state = afterReturn
 			case '\n':
@@ -85,16 +88,25 @@ func (q *quoting) follow(b []byte, delim byte, line int) {
 }
 
 // open reports, at the end of a line, whether the record goes on behind it.
-func (q *quoting) open() bool { return q.state == quotedField }
+func (q *quoting) open() bool { return q.state == quotedCell }
 
-// slot is one record in a batch, not parsed yet.
-type slot struct {
-	off, end int // of its bytes in the batch; empty when it is too large
-	line     int
-	span     int
-	size     int64 // bytes, also of what is not kept
-	large    bool  // beyond maxRow: the bytes were let go
-	cut      bool  // the last one, without a line end
+// extent is where one record of a batch stands, and how it is made up.
+type extent struct {
+	quoting
+	off  int // of its bytes in the batch
+	line int // on which it begins
+	span int // lines
+}
+
+// large reports whether the record is beyond the row limit: then its bytes are not kept.
+func (e *extent) large() bool { return e.size > maxRow }
+
+// of returns the record's bytes from its batch.
+func (e *extent) of(batch []byte) []byte {
+	if e.large() {
+		return nil
+	}
+	return batch[e.off : e.off+e.size]
 }
 
 // splitter cuts text into records and blank lines without parsing fields. It holds one record at most, besides
@@ -133,8 +145,8 @@ func (s *splitter) readMore(b []byte, want int) ([]byte, error) {
 
 // next cuts the next records into b and their bytes with them. io.EOF when there are none left; a *FileError
 // for an open quote, a cut-off end, or lines that end with carriage returns.
-func (s *splitter) next(buf []byte, slots []slot) ([]byte, []slot, error) {
-	buf, slots = append(buf[:0], s.rest...), slots[:0]
+func (s *splitter) next(buf []byte, records []extent) ([]byte, []extent, error) {
+	buf, records = append(buf[:0], s.rest...), records[:0]
 	s.rest = s.rest[:0]
 	pos := 0
 	for want := batchSize; ; {
@@ -144,20 +156,20 @@ func (s *splitter) next(buf []byte, slots []slot) ([]byte, []slot, error) {
 				return buf, nil, err
 			}
 		}
-		if pos, slots, err = s.cut(buf, pos, slots); err != nil {
+		if pos, records, err = s.cut(buf, pos, records); err != nil {
 			return buf, nil, err
 		}
 		switch {
 		case s.eof && pos < len(buf):
-			return s.last(buf, pos, slots)
-		case len(slots) > 0:
+			return s.last(buf, pos, records)
+		case len(records) > 0:
 			s.rest = append(s.rest[:0], buf[pos:]...)
-			return buf[:pos], slots, nil
+			return buf[:pos], records, nil
 		case s.eof:
 			return buf, nil, io.EOF
 		case len(buf)-pos > maxRow:
-			slots, err = s.skip(buf[pos:], slots)
-			return buf[:pos], slots, err
+			records, err = s.skip(buf[pos:], records)
+			return buf[:pos], records, err
 		default: // blank lines only so far, and perhaps a record longer than what was read
 			buf = buf[:copy(buf, buf[pos:])]
 			pos = 0
@@ -167,11 +179,11 @@ func (s *splitter) next(buf []byte, slots []slot) ([]byte, []slot, error) {
 }
 
 // cut cuts all whole records of buf from pos on.
-func (s *splitter) cut(buf []byte, pos int, slots []slot) (int, []slot, error) {
+func (s *splitter) cut(buf []byte, pos int, records []extent) (int, []extent, error) {
 	for pos < len(buf) {
 		n := bytes.IndexByte(buf[pos:], '\n')
 		if n < 0 {
-			return pos, slots, nil
+			return pos, records, nil
 		}
 		end := pos + n + 1
 		if s.isBlank(buf[pos:end]) {
@@ -180,38 +192,36 @@ func (s *splitter) cut(buf []byte, pos int, slots []slot) (int, []slot, error) {
 			pos = end
 			continue
 		}
-		span := 1
-		if bytes.IndexByte(buf[pos:end], '"') >= 0 {
-			var q quoting
-			q.follow(buf[pos:end], s.delim, s.line+1)
-			for q.open() {
-				n := bytes.IndexByte(buf[end:], '\n')
-				if n < 0 {
-					return pos, slots, nil
-				}
-				q.follow(buf[end:end+n+1], s.delim, s.line+span+1)
-				end += n + 1
-				span++
-				if end-pos > maxRow && q.open() {
-					return pos, slots, swallowed(q.opened)
-				}
+		e := extent{off: pos, span: 1}
+		if bytes.IndexByte(buf[pos:end], '"') < 0 {
+			e.size = end - pos
+		} else {
+			e.follow(buf[pos:end], s.delim, s.line+1)
+		}
+		for e.open() {
+			n := bytes.IndexByte(buf[end:], '\n')
+			if n < 0 {
+				return pos, records, nil
+			}
+			e.follow(buf[end:end+n+1], s.delim, s.line+e.span+1)
+			end += n + 1
+			e.span++
+			if e.large() && e.open() {
+				return pos, records, swallowed(e.opened)
 			}
 		}
-		slots = s.add(slots, slot{off: pos, end: end, span: span, size: int64(end - pos), large: end-pos > maxRow})
+		records = s.add(records, e)
 		pos = end
 	}
-	return pos, slots, nil
+	return pos, records, nil
 }
 
-func (s *splitter) add(slots []slot, t slot) []slot {
-	t.line = s.line + 1
-	if t.large {
-		t.end = t.off
-	}
-	s.line += t.span
-	s.data += t.span
+func (s *splitter) add(records []extent, e extent) []extent {
+	e.line = s.line + 1
+	s.line += e.span
+	s.data += e.span
 	s.rows++
-	return append(slots, t)
+	return append(records, e)
 }
 
 // isBlank reports whether a line holds nothing but spaces and tabs. A line of delimiters alone is a record.
@@ -228,87 +238,77 @@ func (s *splitter) isBlank(line []byte) bool {
 }
 
 // last deals with what stands behind the last line end.
-func (s *splitter) last(buf []byte, pos int, slots []slot) ([]byte, []slot, error) {
-	line := s.line + 1
+func (s *splitter) last(buf []byte, pos int, records []extent) ([]byte, []extent, error) {
 	text := buf[pos:]
-	if bytes.IndexByte(text, '"') >= 0 {
-		var q quoting
-		for at, rest := line, text; len(rest) > 0; at++ {
-			n := bytes.IndexByte(rest, '\n') + 1
-			if n == 0 {
-				n = len(rest)
-			}
-			q.follow(rest[:n], s.delim, at)
-			rest = rest[n:]
-		}
-		if q.open() {
-			return buf, nil, &FileError{Code: CodeUnbalancedQuote, Line: q.opened, Detail: "the quotation mark that opens a field on " + lineText(q.opened) + " is never closed: close it, or remove it"}
-		}
+	e := extent{off: pos}
+	for line := range bytes.Lines(text) {
+		e.span++
+		e.follow(line, s.delim, s.line+e.span)
 	}
-	if err := loneReturns(text, line); err != nil {
+	if err := s.mayEnd(&e, loneReturn(text)); err != nil {
 		return buf, nil, err
-	}
-	span := 1 + bytes.Count(text, []byte{'\n'})
-	if !s.allowCut {
-		at := line + span - 1
-		return buf, nil, &FileError{Code: CodeTruncated, Line: at, Detail: lineText(at) + ", the last, has no line end: the upload looks cut off; send the whole file again (or set require_final_newline: false if its lines are really meant to end so)"}
 	}
 	if s.isBlank(text) {
 		s.line++
 		s.blank++
-		return buf, slots, nil
+		return buf, records, nil
 	}
-	return buf, s.add(slots, slot{off: pos, end: len(buf), span: span, size: int64(len(text)), cut: true, large: len(text) > maxRow}), nil
+	return buf, s.add(records, e), nil
+}
+
+// mayEnd returns the error of a text that ends with a record without a line end, if it is one.
+func (s *splitter) mayEnd(e *extent, lone bool) error {
+	at := s.line + e.span
+	switch {
+	case e.open():
+		return neverClosed("a field", e.opened)
+	case lone:
+		return badLineEnds(s.line + 1)
+	case !s.allowCut:
+		return &FileError{Code: CodeTruncated, Line: at, Detail: lineText(at) + ", the last, has no line end: the upload looks cut off; send the whole file again (or set require_final_newline: false if its lines are really meant to end so)"}
+	}
+	return nil
 }
 
 // skip reads on to the end of a line that is longer than a row may be, keeping none of it. What follows is left in rest.
-func (s *splitter) skip(text []byte, slots []slot) ([]slot, error) {
-	line := s.line + 1
-	span := 1
-	var q quoting
-	var size int64
-	chunk := append([]byte(nil), text...)
+func (s *splitter) skip(text []byte, records []extent) ([]extent, error) {
+	e := extent{span: 1}
 	lone := false
-	for {
+	for chunk := slices.Clone(text); ; {
 		for len(chunk) > 0 {
 			n := bytes.IndexByte(chunk, '\n') + 1
 			if n == 0 {
-				lone = lone || bytes.IndexByte(chunk[:len(chunk)-1], '\r') >= 0
-				q.follow(chunk, s.delim, line+span-1)
-				size += int64(len(chunk))
+				lone = lone || loneReturn(chunk)
+				e.follow(chunk, s.delim, s.line+e.span)
 				break
 			}
-			q.follow(chunk[:n], s.delim, line+span-1)
-			size += int64(n)
+			e.follow(chunk[:n], s.delim, s.line+e.span)
 			chunk = chunk[n:]
-			if !q.open() {
+			if !e.open() {
 				s.rest = append(s.rest[:0], chunk...)
-				return s.add(slots, slot{span: span, size: size, large: true}), nil
+				return s.add(records, e), nil
 			}
-			if size > maxRow {
-				return nil, swallowed(q.opened)
+			if e.large() {
+				return nil, swallowed(e.opened)
 			}
-			span++
+			e.span++
 		}
 		if s.eof {
-			break
+			s.rest = s.rest[:0]
+			if err := s.mayEnd(&e, lone); err != nil {
+				return nil, err
+			}
+			return s.add(records, e), nil
 		}
 		var err error
 		if chunk, err = s.readMore(chunk[:0], 64<<10); err != nil {
 			return nil, err
 		}
 	}
-	switch {
-	case q.open():
-		return nil, &FileError{Code: CodeUnbalancedQuote, Line: q.opened, Detail: "the quotation mark that opens a field on " + lineText(q.opened) + " is never closed: close it, or remove it"}
-	case lone:
-		return nil, badLineEnds(line)
-	case !s.allowCut:
-		at := line + span - 1
-		return nil, &FileError{Code: CodeTruncated, Line: at, Detail: lineText(at) + ", the last, has no line end: the upload looks cut off; send the whole file again"}
-	}
-	s.rest = s.rest[:0]
-	return s.add(slots, slot{span: span, size: size, large: true, cut: true}), nil
+}
+
+func neverClosed(what string, line int) error {
+	return &FileError{Code: CodeUnbalancedQuote, Line: line, Detail: "the quotation mark that opens " + what + " on " + lineText(line) + " is never closed: close it, or remove it"}
 }
 
 func swallowed(line int) error {
@@ -316,18 +316,18 @@ func swallowed(line int) error {
 		" is not closed within " + strconv.Itoa(maxRow>>10) + " KiB, so the lines behind it cannot be told apart: close it, or remove it"}
 }
 
-// loneReturns finds lines that end with a carriage return alone. A quoted field is no excuse: there is no telling.
-func loneReturns(text []byte, line int) error {
-	for i := 0; i < len(text); i++ {
-		j := bytes.IndexByte(text[i:], '\r')
-		if j < 0 {
-			return nil
+// loneReturn finds a carriage return without a line feed behind it, unless it is the last byte. In a quoted field it is no
+// better: there is no telling what it is.
+func loneReturn(text []byte) bool {
+	for {
+		i := bytes.IndexByte(text, '\r')
+		if i < 0 || i+1 == len(text) {
+			return false
 		}
-		if i += j; i+1 < len(text) && text[i+1] != '\n' {
-			return badLineEnds(line)
+		if text = text[i+1:]; text[0] != '\n' {
+			return true
 		}
 	}
-	return nil
 }
 
 func badLineEnds(line int) error {

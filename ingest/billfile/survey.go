@@ -31,29 +31,26 @@ type Survey struct {
 	size   int64 // bytes
 }
 
-// TakeSurvey reads a file from end to end, once, and a second time where rows have to be compared with each
-// other. visit, unless nil, is called for every record in order, with the problems that the record has on its own;
-// the record and its strings are not valid after it returns, and an error from it ends the survey and is returned.
+// TakeSurvey reads a file from end to end, once. Where rows have to be compared with each other, it reads the file twice
+// more (and more often where more than a million parties are at odds).
 //
-// A file that cannot be used as a whole gives a *FileError (see errors.As) and a Survey that tells its Layout as
+// visit, unless nil, is called for every record in order. The record and its strings are not valid after it returns, and an
+// error from it ends the survey and is returned. In the first reading a record has the problems that it has on its own. Where
+// rows have to be compared, all records are visited again, beginning with Row 1, now with all their problems: what was
+// visited before is void.
+//
+// A file that cannot be used as a whole gives a *FileError (see errors.As) and a Survey that has its Layout, as
 // far as that was read, and nothing else. Any other error means that reading failed, and gives no Survey.
-// Memory: some 4 MiB, 32 bytes a row, and more only for rows that contradict each other. Reading is spread over
+// Memory: some 4 MiB, 21 bytes a row, and more only for rows that contradict each other. Reading is spread over
 // the processors; all that it started has ended when it returns.
 func TakeSurvey(ctx context.Context, open Opener, f Format, visit func(*Record) error) (*Survey, error) {
-	s := &Survey{format: f, hasher: newHasher(), Codes: map[string]int{}, Amounts: map[string]int64{}}
+	s := &Survey{format: f, hasher: newHasher()}
 	if err := f.Validate(); err != nil {
 		return nil, fmt.Errorf("read bill file: %w", err)
 	}
 	s.phones = newPhoneReader(f.PhoneRegion)
 	var seen sightings
-	err := s.pass(ctx, open, nil, func(it *item) error {
-		s.count(it)
-		seen.add(it.keys)
-		if visit == nil {
-			return nil
-		}
-		return visit(&it.Record)
-	})
+	err := s.pass(ctx, open, nil, s.counting(visit, func(it *item) { seen.add(&it.id) }))
 	var bad *FileError
 	if errors.As(err, &bad) {
 		return &Survey{Layout: s.Layout, format: f}, err
@@ -61,112 +58,63 @@ func TakeSurvey(ctx context.Context, open Opener, f Format, visit func(*Record) 
 	if err != nil {
 		return nil, err
 	}
-	if s.found = seen.suspects(); s.found.none() {
-		return s, nil
+	if found := seen.suspects(); found.any() {
+		s.found = found
+		err = s.compare(ctx, open, visit)
+	} else {
+		s.found = &findings{complete: true}
 	}
-	seen = sightings{}
-	if err := s.compare(ctx, open); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
-// AtOdds reports whether rows may be at odds with each other. Only then do records have problems that visit was not told of.
-func (s *Survey) AtOdds() bool { return s.found != nil && !s.found.none() }
-
-// count adds a record, with the problems that it has on its own, to the sums.
-func (s *Survey) count(it *item) {
-	if len(it.Problems) > 0 {
-		s.Invalid++
-		s.Codes[it.Problems[0].Code]++
-		return
-	}
-	s.Amounts[it.Bill.Currency] += it.Bill.Amount
-}
-
-// compare is the second pass: it looks at the suspects alone, and corrects the sums.
-func (s *Survey) compare(ctx context.Context, open Opener) error {
-	var rows []suspectRow
-	var currencies []string
-	again := &Survey{Layout: s.Layout, format: s.format, hasher: s.hasher, phones: s.phones}
-	err := again.pass(ctx, open, s, func(it *item) error {
-		r := suspectRow{line: uint32(it.Line), first: int16(it.first), customerCol: it.customerCol, valid: len(it.Problems) == 0}
-		r.reference, r.customer, r.account = s.found.see(it, s.hasher)
-		if r.reference == none && r.customer == none && r.account == none {
+// counting returns a function that counts records anew, and hands them on.
+func (s *Survey) counting(visit func(*Record) error, note func(*item)) func(*item) error {
+	s.Invalid, s.Codes, s.Amounts = 0, map[string]int{}, map[string]int64{}
+	return func(it *item) error {
+		if len(it.Problems) > 0 {
+			s.Invalid++
+			s.Codes[it.Problems[0].Code]++
+		} else {
+			s.Amounts[it.Bill.Currency] += it.Bill.Amount
+		}
+		if note != nil {
+			note(it)
+		}
+		if visit == nil {
 			return nil
 		}
-		if r.valid {
-			r.amount = int32(it.Bill.Amount)
-			i := slices.Index(currencies, it.Bill.Currency)
-			if i < 0 {
-				i = len(currencies)
-				currencies = append(currencies, it.Bill.Currency)
-			}
-			r.currency = uint8(i)
-		} else {
-			r.code = uint8(slices.Index(rowCodes[:], it.Problems[0].Code))
-		}
-		rows = append(rows, r)
-		return nil
-	})
-	if err != nil {
-		return err
+		return visit(&it.Record)
 	}
-	c := newChecker(s.Layout, s.format, s.phones)
-	for i := range rows {
-		s.recount(&rows[i], c, currencies)
-	}
-	return nil
 }
 
-// recount corrects the sums for a row that belongs to a group, now that the groups are known.
-func (s *Survey) recount(r *suspectRow, c *checker, currencies []string) {
-	first, code := -1, ""
-	flag := func(col int, with string) {
-		if code == "" || col < first {
-			first, code = col, with
+// compare is the second pass, which finds out what the suspects did, and the third, which counts again with what was found.
+func (s *Survey) compare(ctx context.Context, open Opener, visit func(*Record) error) error {
+	for from := 0; !s.found.complete; {
+		r := newRound(s.found, from)
+		if err := s.again().pass(ctx, open, s, func(it *item) error { r.observe(it); return nil }); err != nil {
+			return err
 		}
+		from = r.settle()
 	}
-	if r.reference != none {
-		switch g := &s.found.references.list[r.reference]; {
-		case g.other != 0:
-			flag(c.column(fieldReference), CodeContradictingReference)
-		case g.line != r.line:
-			flag(c.column(fieldReference), CodeDuplicateReference)
-		}
-	}
-	if r.customer != none && s.found.customers.list[r.customer].bad() {
-		flag(int(r.customerCol), CodeConflictingParty)
-	}
-	if r.account != none && s.found.accounts.list[r.account].bad() {
-		flag(c.column(fieldAccountReference), CodeConflictingParty)
-	}
-	switch {
-	case code == "":
-	case r.valid:
-		s.Invalid++
-		s.Codes[code]++
-		currency := currencies[r.currency]
-		if s.Amounts[currency] -= int64(r.amount); s.Amounts[currency] == 0 {
-			delete(s.Amounts, currency)
-		}
-	case first < int(r.first):
-		s.Codes[code]++
-		own := rowCodes[r.code]
-		if s.Codes[own]--; s.Codes[own] == 0 {
-			delete(s.Codes, own)
-		}
-	}
+	return s.again().pass(ctx, open, s, s.counting(visit, nil))
+}
+
+// again is a survey for a further pass.
+func (s *Survey) again() *Survey {
+	return &Survey{format: s.format, hasher: s.hasher, phones: s.phones, found: s.found}
 }
 
 // batch is a stretch of a file on its way from the splitter over a worker to the survey.
 type batch struct {
-	buf   []byte
-	slots []slot
-	items []item
-	row   int // ordinal of the first record
-	err   error
-	done  chan struct{} // a worker is through with it
+	buf     []byte
+	records []extent
+	items   []item
+	row     int // ordinal of the first record
+	err     error
+	done    chan struct{} // a worker is through with it
 }
 
 // pass reads the file once, parses and checks its records on all processors, and hands them to visit in order, on
@@ -182,11 +130,9 @@ func (s *Survey) pass(ctx context.Context, open Opener, before *Survey, visit fu
 		return err
 	}
 	workers := max(1, runtime.GOMAXPROCS(0))
-	parsers := make([]*rowParser, workers)
+	parsers := make([]*parser, workers)
 	for i := range parsers {
-		if parsers[i], err = newRowParser(s.Layout, s.format, s.phones); err != nil {
-			return err
-		}
+		parsers[i] = newParser(s.Layout, s.format, s.phones)
 	}
 	depth := 2*workers + 1
 	free, work, order := make(chan *batch, depth), make(chan *batch, depth), make(chan *batch, depth)
@@ -204,7 +150,7 @@ func (s *Survey) pass(ctx context.Context, open Opener, before *Survey, visit fu
 	for _, parser := range parsers {
 		group.Go(func() error {
 			for b := range work {
-				b.err = parser.batch(b, s.hasher)
+				b.err = parser.batch(b, s.hasher, s.found)
 				b.done <- struct{}{}
 			}
 			return nil
@@ -271,7 +217,7 @@ func cutBatches(ctx context.Context, split *splitter, free <-chan *batch, work, 
 		}
 		b.row = split.rows + 1
 		var err error
-		if b.buf, b.slots, err = split.next(b.buf, b.slots); errors.Is(err, io.EOF) {
+		if b.buf, b.records, err = split.next(b.buf, b.records); errors.Is(err, io.EOF) {
 			return nil
 		} else if err != nil {
 			return err
@@ -281,17 +227,14 @@ func cutBatches(ctx context.Context, split *splitter, free <-chan *batch, work, 
 	}
 }
 
-// batch parses and checks all records of b.
-func (p *rowParser) batch(b *batch, h hasher) error {
-	b.items = slices.Grow(b.items[:0], len(b.slots))[:len(b.slots)]
-	text := string(b.buf)
-	for i, t := range b.slots {
-		it := &b.items[i]
-		p.check.pairs = it.Bill.Metadata // of a record that was visited long ago
-		if err := p.parse(b.buf[t.off:t.end], text[t.off:t.end], t, b.row+i, it); err != nil {
+// batch parses and checks all records of b, and compares them with what was found so far, unless that is nil.
+func (p *parser) batch(b *batch, h hasher, f *findings) error {
+	b.items = slices.Grow(b.items[:0], len(b.records))[:len(b.records)]
+	for i := range b.records {
+		it, e := &b.items[i], &b.records[i]
+		if err := p.parse(e.of(b.buf), e, b.row+i, it, h, f); err != nil {
 			return err
 		}
-		it.keys = h.keys(it)
 	}
 	return nil
 }

@@ -1,7 +1,6 @@
 package billfile
 
 import (
-	"encoding/binary"
 	"fmt"
 	"strconv"
 	"strings"
@@ -23,26 +22,6 @@ func isSpace(r rune) bool {
 		return true
 	}
 	return 0x2000 <= r && r <= 0x200a
-}
-
-// isPlain reports whether b holds nothing but visible ASCII and spaces.
-func isPlain(b []byte) bool {
-	const high, space, del = 0x8080808080808080, 0x2020202020202020, 0x7f7f7f7f7f7f7f7f
-	for len(b) >= 8 {
-		w := binary.LittleEndian.Uint64(b)
-		below := w - space // borrows where a byte is below a space; w has no high bits, or the test fails anyway
-		gone := (w ^ del) - 0x0101010101010101
-		if (w|below|gone)&high != 0 {
-			return false
-		}
-		b = b[8:]
-	}
-	for _, c := range b {
-		if c < ' ' || c > '~' {
-			return false
-		}
-	}
-	return true
 }
 
 // invisibles are characters that no reader sees, or that change what is seen around them, beside the control
@@ -99,7 +78,7 @@ func invisibleName(r rune) string {
 // invisible is the place of the first character in s that may not stand in a field; -1 when all may.
 func invisible(s string) int {
 	for i := 0; i < len(s); i++ {
-		if s[i] < ' ' || s[i] > '~' {
+		if s[i]-' ' > '~'-' ' {
 			return invisibleFrom(s, i)
 		}
 	}
@@ -157,12 +136,17 @@ func showable(s string) bool {
 	return words == 1 || digits > 0 || letters <= 4
 }
 
-// shown is ` "cell"`, or nothing where the cell may not be quoted.
-func shown(s string) string {
-	if !showable(s) {
-		return " (not shown: it may be somebody's data)"
+// appendShown appends a cell to a detail, in quotation marks, unless it may not be quoted. A blank one adds nothing.
+func appendShown(b []byte, s string) []byte {
+	switch {
+	case s == "":
+		return b
+	case !showable(s):
+		return append(b, " (not shown: it may be somebody's data)"...)
+	case len(s) <= quoteLimit:
+		return strconv.AppendQuoteToASCII(append(b, ' '), s)
 	}
-	return " " + quote(s)
+	return append(append(b, ' '), quote(s)...)
 }
 
 // spreadsheetError reports whether a cell holds what a spreadsheet writes where a formula failed or a column was too narrow.

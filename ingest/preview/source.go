@@ -58,7 +58,7 @@ func (s *source) close() {
 	}
 }
 
-// survey reads the file through, lists the problems that rows have on their own, and hashes
+// survey reads the file through, lists the problems of its rows, and hashes
 // the file at the same time. The second result is what is wrong with the file as a whole,
 // as a run would find it.
 func (s *source) survey(ctx context.Context, c Check, v *Validation) (*billfile.Survey, *billfile.FileError, error) {
@@ -73,6 +73,9 @@ func (s *source) survey(ctx context.Context, c Check, v *Validation) (*billfile.
 	}
 	g.Go(func() (err error) {
 		survey, err = billfile.TakeSurvey(gctx, s.open, c.Format, func(rec *billfile.Record) error {
+			if rec.Row == 1 {
+				v.reset() // rows that had to be compared come again, with all their problems
+			}
 			v.list(rec, c.MaxProblems)
 			return nil
 		})
