@@ -6,6 +6,7 @@ import "strconv"
 // reports, so they never change.
 const (
 	CodeUnknownAccount    = "unknown_account"    // rejected: an account reference that neither ledger nor API knows
+	CodePartyMismatch     = "party_mismatch"     // invalid, or rejected if it was sent: the account belongs to another customer than the row names
 	CodeUnknownCustomer   = "unknown_customer"   // of a plan: a customer id that the API does not know
 	CodeAttemptsExhausted = "attempts_exhausted" // failed: attempts used up, and a look-up shows that there is no bill
 	CodeNoAnswer          = "no_answer"          // unknown: neither an answer nor a look-up

@@ -162,6 +162,8 @@ type Party struct {
 	// CustomerID is the customer who owns an account; "" = not known, and of a customer. A Record without it
 	// keeps what is known of the same account.
 	CustomerID string
+	// Since is when the party was first recorded with this ID. A later Record does not change it.
+	Since time.Time
 }
 
 // Outcome is how one row of one file ended. It is recorded once; a retry replaces it.

@@ -30,7 +30,7 @@ type party struct {
 }
 
 // partyColumns are in the order of putParties.
-var partyColumns = []string{"digest", "scope", "kind", "id", "customer_id"}
+var partyColumns = []string{"digest", "scope", "kind", "id", "customer_id", "since"}
 
 func (w *writer) putParties(s ledger.Scope, parties []party) error {
 	if len(parties) == 0 {
@@ -42,7 +42,7 @@ func (w *writer) putParties(s ledger.Scope, parties []party) error {
 	}
 	for i := range parties {
 		p := &parties[i]
-		w.s.putParty.add(p.digest[:], scope, int64(p.Kind), p.ID, p.CustomerID)
+		w.s.putParty.add(p.digest[:], scope, int64(p.Kind), p.ID, p.CustomerID, micros(p.Since))
 	}
 	return nil
 }
@@ -80,7 +80,7 @@ func (l *Ledger) Parties(ctx context.Context, s ledger.Scope, refs []ledger.Part
 	if err == nil {
 		err = scanAll(rows, func(r *row) error {
 			ref := asked[r.digest()]
-			parties[ref] = ledger.Party{PartyRef: ref, ID: r.text(), CustomerID: r.text()}
+			parties[ref] = ledger.Party{PartyRef: ref, ID: r.text(), CustomerID: r.text(), Since: r.time()}
 			return nil
 		})
 	}
@@ -90,4 +90,4 @@ func (l *Ledger) Parties(ctx context.Context, s ledger.Scope, refs []ledger.Part
 	return parties, nil
 }
 
-const partiesByDigest = `SELECT digest, id, customer_id FROM parties WHERE digest IN (SELECT unhex(value) FROM json_each(?))`
+const partiesByDigest = `SELECT digest, id, customer_id, since FROM parties WHERE digest IN (SELECT unhex(value) FROM json_each(?))`

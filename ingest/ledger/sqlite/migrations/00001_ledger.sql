@@ -152,7 +152,8 @@ CREATE TABLE parties (
     scope       INTEGER NOT NULL, -- of scopes
     kind        INTEGER NOT NULL, -- ledger.PartyKind: 1 customer, 2 account
     id          TEXT NOT NULL,
-    customer_id TEXT NOT NULL     -- of an account: whose it is
+    customer_id TEXT NOT NULL,    -- of an account: whose it is
+    since       INTEGER           -- when this id was first recorded
 ) STRICT, WITHOUT ROWID;
 
 -- The ledger, read by hand. These views are the same whatever the engine: names may be added at their
