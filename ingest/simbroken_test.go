@@ -3,6 +3,7 @@ package ingest
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -15,8 +16,9 @@ import (
 // lyingAPI is an API as a wrong program would use it.
 type lyingAPI struct {
 	delivery.API
-	create func(real delivery.API, ctx context.Context, key, reference string, body []byte) client.Answer
-	bill   func(client.Answer) client.Answer
+	create  func(real delivery.API, ctx context.Context, key, reference string, body []byte) client.Answer
+	bill    func(client.Answer) client.Answer
+	account func(client.Answer) client.Answer
 }
 
 func (a *lyingAPI) CreateBill(ctx context.Context, key, reference string, body []byte) client.Answer {
@@ -30,6 +32,14 @@ func (a *lyingAPI) GetBill(ctx context.Context, reference string) client.Answer 
 	answer := a.API.GetBill(ctx, reference)
 	if a.bill != nil {
 		answer = a.bill(answer)
+	}
+	return answer
+}
+
+func (a *lyingAPI) GetAccount(ctx context.Context, reference string) client.Answer {
+	answer := a.API.GetAccount(ctx, reference)
+	if a.account != nil {
+		answer = a.account(answer)
 	}
 	return answer
 }
@@ -109,7 +119,7 @@ var brokenVariants = map[string]func(*ledgerAndAPI){
 		p.API = &lyingAPI{API: p.API, create: func(real delivery.API, ctx context.Context, key, reference string, body []byte) client.Answer {
 			a := real.CreateBill(ctx, key, reference, body)
 			if a.Kind == client.Lost {
-				a = client.Answer{Kind: client.Created, Status: 201, Bill: &client.Bill{ID: "bill_1", ExternalReference: reference}}
+				a = client.Answer{Kind: client.Created, Status: 201, Bill: &client.Bill{ID: "bill_" + reference, ExternalReference: reference}}
 			}
 			return a
 		}}
@@ -128,7 +138,7 @@ var brokenVariants = map[string]func(*ledgerAndAPI){
 		p.API = &lyingAPI{API: p.API, create: func(real delivery.API, ctx context.Context, key, reference string, body []byte) client.Answer {
 			a := real.CreateBill(ctx, key, reference, body)
 			if a.Kind == client.Taken {
-				a = client.Answer{Kind: client.Created, Status: 201, Bill: &client.Bill{ID: "bill_1", ExternalReference: reference}}
+				a = client.Answer{Kind: client.Created, Status: 201, Bill: &client.Bill{ID: "bill_" + reference, ExternalReference: reference}}
 			}
 			return a
 		}}
@@ -162,6 +172,20 @@ var brokenVariants = map[string]func(*ledgerAndAPI){
 		p.Ledger = &lyingLedger{Ledger: p.Ledger, entry: func(e *ledger.Entry) {
 			if e.Bill != nil && e.Bill.State == ledger.Pending {
 				e.Bill.State, e.Bill.Doubt = ledger.Gone, false
+			}
+		}}
+	},
+	"bills whoever has the account": func(p *ledgerAndAPI) {
+		p.API = &lyingAPI{API: p.API, account: func(a client.Answer) client.Answer {
+			if a.Account != nil {
+				a.Account.CustomerID = ""
+			}
+			return a
+		}}
+		p.Ledger = &lyingLedger{Ledger: p.Ledger, entry: func(e *ledger.Entry) {
+			e.Parties = slices.Clone(e.Parties)
+			for i := range e.Parties {
+				e.Parties[i].CustomerID = ""
 			}
 		}}
 	},

@@ -48,6 +48,16 @@ INV-6,6000,ZAR,CUS-2
 INV-5,5001,ZAR,CUS-2
 NEW-1,100,ZAR,CUS-8
 `
+	// simPairs is simMore and, where a.csv came before, an account of its customer's, one of
+	// another customer of a.csv, and one of a customer that only the API has.
+	simPairs = `bill_reference,amount_due,currency,account_reference,customer_reference
+INV-6,6000,ZAR,,CUS-2
+INV-5,5001,ZAR,,CUS-2
+NEW-1,100,ZAR,,CUS-8
+NEW-2,200,ZAR,ACC-1,CUS-1
+FOE-1,300,ZAR,ACC-2,CUS-2
+FOE-2,400,ZAR,ACC-ELSE,CUS-2
+`
 )
 
 // simConfig is one world.
@@ -83,6 +93,7 @@ type world struct {
 	ledger  *ledgertest.Memory
 	files   *simFiles
 	spool   string
+	before  emulator.State // what others did
 	deaths  int
 	// firstUse of every key, by the API's clock.
 	firstUse map[string]time.Time
@@ -115,6 +126,11 @@ func newWorld(t testing.TB, cfg simConfig) *world {
 		w.others(t, `{"external_reference":"OLD-SAME","currency":"ZAR","amount_due":9000,"due_date":"2026-12-01","customer":{"external_reference":"CUS-OLD"}}`, "OLD-SAME")
 		w.others(t, `{"external_reference":"OLD-OTHER","currency":"ZAR","amount_due":777,"customer":{"external_reference":"CUS-ELSE"}}`, "OLD-OTHER")
 	}
+	owner := client.Account{ExternalReference: "ACC-ELSE", Customer: &client.CustomerRef{New: &client.Customer{ExternalReference: "CUS-OWNER"}}}
+	if a := w.client.CreateAccount(t.Context(), "others-ACC-ELSE", owner); a.Kind != client.Created {
+		t.Fatalf("prepare ACC-ELSE: %s %v", a.Label(), a.Problem)
+	}
+	w.before = w.api.State()
 	w.api.Script(w.fault)
 	w.files.put("/inbox/a.csv", []byte(simBills))
 	if !cfg.Harsh {

@@ -20,13 +20,6 @@ func observed(b *client.Bill) ledger.Observed {
 	}
 }
 
-// payer is whom a row bills, as ids where they are known; "" = not known. The API raises a bill
-// against the account if there is one.
-type payer struct {
-	AccountID  string
-	CustomerID string
-}
-
 // difference is one field in which the bill that exists and the row disagree. An empty value is
 // missing or not known.
 type difference struct{ field, theirs, yours string }
@@ -34,7 +27,7 @@ type difference struct{ field, theirs, yours string }
 // differences returns in what the bill that exists disagrees with the row; none if it is the
 // same bill. Only what the row gives is compared: without dates in the file, a bill has the
 // API's. Names and metadata do not count, because an existing party is used as it is.
-func differences(b *billfile.Bill, s ledger.Observed, p payer) []difference {
+func differences(b *billfile.Bill, s ledger.Observed, p partyFacts) []difference {
 	var diffs []difference
 	differ := func(field, theirs, yours string) {
 		diffs = append(diffs, difference{field, theirs, yours})
@@ -55,23 +48,29 @@ func differences(b *billfile.Bill, s ledger.Observed, p payer) []difference {
 		differ("due_date", s.DueDate, b.DueDate)
 	}
 	switch {
-	case b.AccountID != "" || b.AccountReference != "":
-		if s.AccountID == "" || s.AccountID != p.AccountID {
-			differ(fieldAccount, s.AccountID, p.AccountID)
-		}
+	case p.NamesAccount && (s.AccountID == "" || s.AccountID != p.AccountID):
+		differ(fieldAccount, s.AccountID, p.AccountID)
+	case p.NamesAccount && p.NamesCustomer && s.CustomerID != "" && s.CustomerID != p.CustomerID:
+		differ(fieldCustomer, s.CustomerID, p.CustomerID)
+	case p.NamesAccount:
 	case s.AccountID != "":
 		differ(fieldAccount, s.AccountID, noParty)
 	case s.CustomerID != p.CustomerID:
-		differ("customer", s.CustomerID, p.CustomerID)
+		differ(fieldCustomer, s.CustomerID, p.CustomerID)
 	}
 	return diffs
 }
 
 // Fields of a difference that are shown in a way of their own.
 const (
-	fieldStatus  = "status"
-	fieldAmount  = "amount_due" // minor units
-	fieldAccount = "account"
+	fieldStatus = "status"
+	fieldAmount = "amount_due" // minor units
+)
+
+// The parties that a bill and a row may disagree about.
+const (
+	fieldAccount  = "account"
+	fieldCustomer = "customer"
 )
 
 // noParty stands for a party that is not named.
@@ -110,25 +109,28 @@ func (d difference) values(b *billfile.Bill, s *ledger.Observed) [2]any {
 }
 
 // fillFromSent completes what a 201 says of a bill with what was sent, where it says nothing.
-func fillFromSent(s *ledger.Observed, b *billfile.Bill) {
+func fillFromSent(s *ledger.Observed, b *billfile.Bill, sent *ledger.Send) {
 	s.Currency = cmp.Or(s.Currency, b.Currency)
 	s.Amount = cmp.Or(s.Amount, b.Amount)
 	s.BillDate = cmp.Or(s.BillDate, b.BillDate)
 	s.DueDate = cmp.Or(s.DueDate, b.DueDate)
+	s.AccountID = cmp.Or(s.AccountID, sent.AccountID)
+	s.CustomerID = cmp.Or(s.CustomerID, sent.CustomerID)
 }
 
-// contradictions returns in what a 201 contradicts the row: then a bill exists, but not the
-// row's.
-func contradictions(b *billfile.Bill, s ledger.Observed) []difference {
-	var diffs []difference
-	if s.Amount != b.Amount {
-		diffs = append(diffs, difference{fieldAmount, strconv.FormatInt(s.Amount, 10), strconv.FormatInt(b.Amount, 10)})
+// contradictions returns in what a 201 contradicts the row, given what was sent and what is known
+// of the row's parties; none if it confirms the row. What the answer does not say, and a party
+// that it may just have created, cannot contradict.
+func contradictions(b *billfile.Bill, s ledger.Observed, sent *ledger.Send, p partyFacts) []difference {
+	p.CustomerID = cmp.Or(sent.CustomerID, p.CustomerID)
+	if p.CustomerID == "" && (sent.Form.NestsCustomer() || !p.CustomerAsked) {
+		p.CustomerID = s.CustomerID
 	}
-	if s.Currency != b.Currency {
-		diffs = append(diffs, difference{"currency", s.Currency, b.Currency})
+	p.AccountID = cmp.Or(sent.AccountID, p.AccountID, s.AccountID)
+	if p.NamesAccount {
+		s.AccountID = cmp.Or(s.AccountID, p.AccountID, noParty)
+		p.AccountID = cmp.Or(p.AccountID, noParty)
 	}
-	if s.Voided {
-		diffs = append(diffs, difference{fieldStatus, "voided", "unpaid"})
-	}
-	return diffs
+	s.CustomerID = cmp.Or(s.CustomerID, p.CustomerID)
+	return differences(b, s, p)
 }

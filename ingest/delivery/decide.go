@@ -14,19 +14,25 @@ const keyLifetime = 20 * time.Hour
 // maxGenerations is how many keys one row may use up in one run.
 const maxGenerations = 5
 
+// maxLateLooks is how often a row is looked up again, LookupSettle apart, because the API calls its
+// reference taken and shows no bill.
+const maxLateLooks = 5
+
 // step is what to do next for one row.
 type step uint8
 
 const (
-	stepNone    step = iota // the zero value: no decision
-	stepCompare             // the bill is known: compare with it, without asking the API
-	stepSend                // begin a generation: choose a form, new key, send
-	stepResend              // same key, same bytes, after a wait
-	stepLookUp              // ask the API for the bill
-	stepParties             // ask the API for the nested customer and account
-	stepRefuse              // the API's refusal is final for this row
-	stepFinish              // the row has its status
-	stepStop                // the run ends; no row is to blame
+	stepNone           step = iota // the zero value: no decision
+	stepCompare                    // the bill is known: compare with it, without asking the API
+	stepSend                       // begin a generation: choose a form, new key, send
+	stepResend                     // same key, same bytes, after a wait
+	stepLookUp                     // ask the API for the bill
+	stepParties                    // ask the API for the nested customer and account
+	stepRefuse                     // the API's refusal is final for this row
+	stepMismatch                   // the row's account belongs to another customer
+	stepUnknownAccount             // the row's account is not there, and no customer is named to open it for
+	stepFinish                     // the row has its status
+	stepStop                       // the run ends; no row is to blame
 )
 
 // cause is why the API is asked for a bill. It decides what the bill's absence means.
@@ -39,6 +45,7 @@ const (
 	causeChanged         // the recorded bytes cannot be sent again, or an earlier delivery ended without a bill
 	causeUnclear         // a success that could not be read
 	causeTaken           // some reference is taken
+	causeLate            // called taken, but not to be seen yet: looked up again after a wait
 	causeRefused         // a 422, which may mean "taken" in unfamiliar words
 	causeExhausted       // attempts used up
 	causeInFlight        // attempts used up while the first request was still running
@@ -159,7 +166,7 @@ func whenAbsent(c cause, generations int) decision {
 			return decision{Do: stepFinish, Status: ledger.Failed}
 		}
 		return decision{Do: stepSend}
-	case causeTaken:
+	case causeTaken, causeLate:
 		return decision{Do: stepParties}
 	case causeRefused:
 		return decision{Do: stepParties} // may be "taken" in unfamiliar words
@@ -175,21 +182,31 @@ func whenAbsent(c cause, generations int) decision {
 	return decision{Do: stepFinish, Status: ledger.Unknown}
 }
 
-// afterParties decides what follows a "taken" when the bill is absent and its parties were asked
-// for.
-//
-// learnt: a party that the body nested as new exists. final: the refusal came from the API's
-// store or is about what was sent, so it was not a request in flight in unfamiliar words.
-func afterParties(learnt, final bool, h history, generations int) decision {
+// refused is what afterParties needs to know of the answer that led to the look-ups.
+type refused struct {
+	Taken bool // the API calls a reference taken
+	// Final: the answer came from the API's store or is about what was sent, so it was not a
+	// request in flight in unfamiliar words.
+	Final bool
+}
+
+// afterParties decides what follows a refusal when the bill is absent and its parties were asked
+// for. learnt: a party that the body nested as new exists. looks: how often the row was looked up
+// again because what the API calls taken did not show.
+func afterParties(learnt bool, r refused, h history, generations, looks int) decision {
 	switch {
 	case learnt && generations < maxGenerations:
 		return decision{Do: stepSend}
 	case learnt: // the reason is mended, but this run has no key left
 		return decision{Do: stepFinish, Status: ledger.Failed}
-	case final || h.Charged >= h.MaxAttempts:
+	case !r.Final && h.Charged < h.MaxAttempts:
+		return decision{Do: stepResend}
+	case !r.Taken:
 		return decision{Do: stepRefuse}
+	case looks < maxLateLooks:
+		return decision{Do: stepLookUp, Cause: causeLate}
 	}
-	return decision{Do: stepResend}
+	return decision{Do: stepFinish, Status: ledger.Unknown} // something is there, and no look-up shows it
 }
 
 // firstStep decides how a row begins, from what the ledger holds of its reference. content and

@@ -100,21 +100,31 @@ func TestAfterLookUp(t *testing.T) {
 }
 
 func TestAfterParties(t *testing.T) {
+	taken, unclear := refused{Taken: true}, refused{}
+	stored, refusedFor := refused{Taken: true, Final: true}, refused{Final: true}
 	for _, tt := range []struct {
-		name          string
-		learnt, final bool
-		charged       int
-		generations   int
-		want          decision
+		name        string
+		learnt      bool
+		refused     refused
+		charged     int
+		generations int
+		looks       int
+		want        decision
 	}{
-		{"a party exists", true, false, 1, 1, decision{Do: stepSend}},
-		{"a party exists, the refusal was stored", true, true, 1, 1, decision{Do: stepSend}},
-		{"a party exists, generations used up", true, true, 1, maxGenerations, decision{Do: stepFinish, Status: ledger.Failed}},
-		{"nothing exists, and it was said for good", false, true, 1, 1, decision{Do: stepRefuse}},
-		{"nothing exists, perhaps it was in flight", false, false, 1, 1, decision{Do: stepResend}},
-		{"nothing exists, attempts used up", false, false, 6, 1, decision{Do: stepRefuse}},
+		{"a party exists", true, taken, 1, 1, 0, decision{Do: stepSend}},
+		{"a party exists, one key left", true, taken, 1, maxGenerations - 1, 0, decision{Do: stepSend}},
+		{"a party exists, the refusal was stored", true, stored, 1, 1, 0, decision{Do: stepSend}},
+		{"a party exists, generations used up", true, stored, 1, maxGenerations, 0, decision{Do: stepFinish, Status: ledger.Failed}},
+		{"nothing exists, and it was said for good", false, refusedFor, 1, 1, 0, decision{Do: stepRefuse}},
+		{"nothing exists, perhaps it was in flight", false, unclear, 1, 1, 0, decision{Do: stepResend}},
+		{"nothing exists, one attempt left", false, unclear, 5, 1, 0, decision{Do: stepResend}},
+		{"nothing exists, attempts used up", false, unclear, 6, 1, 0, decision{Do: stepRefuse}},
+		{"taken, perhaps it was in flight", false, taken, 1, 1, 0, decision{Do: stepResend}},
+		{"taken, attempts used up, nothing shows", false, taken, 6, 1, 0, decision{Do: stepLookUp, Cause: causeLate}},
+		{"taken, stored, nothing shows", false, stored, 1, 1, maxLateLooks - 1, decision{Do: stepLookUp, Cause: causeLate}},
+		{"taken, and nothing ever shows", false, stored, 1, 1, maxLateLooks, decision{Do: stepFinish, Status: ledger.Unknown}},
 	} {
-		got := afterParties(tt.learnt, tt.final, history{Charged: tt.charged, MaxAttempts: 6}, tt.generations)
+		got := afterParties(tt.learnt, tt.refused, history{Charged: tt.charged, MaxAttempts: 6}, tt.generations, tt.looks)
 		if got != tt.want {
 			t.Errorf("%s: got %+v, want %+v", tt.name, got, tt.want)
 		}
@@ -152,6 +162,18 @@ func TestFirstStep(t *testing.T) {
 	} {
 		if got := firstStep(tt.rec, content, body, now); got != tt.want {
 			t.Errorf("%s: got %+v, want %+v", tt.name, got, tt.want)
+		}
+	}
+}
+
+// A clock may be a second behind the key's first use, and a key has not quite 20 hours.
+func TestKeyUsable(t *testing.T) {
+	first := time.Date(2026, 11, 23, 5, 0, 0, 0, time.UTC)
+	for age, want := range map[time.Duration]bool{
+		-time.Second - 1: false, -time.Second: true, 0: true, 20*time.Hour - 1: true, 20 * time.Hour: false,
+	} {
+		if got := keyUsable(first, first.Add(age)); got != want {
+			t.Errorf("%v after its first use: %v", age, got)
 		}
 	}
 }

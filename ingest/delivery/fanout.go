@@ -233,7 +233,7 @@ func (f *fanout) prepare(ctx context.Context, chunk []*delivery) error {
 		notLoaded := f.lane.parties.notLoaded(leases)
 		var parties map[ledger.PartyRef]ledger.Party
 		if parties, err = f.ledger.Parties(ctx, f.lane.scope, notLoaded); err == nil {
-			f.lane.parties.load(notLoaded, parties)
+			f.lane.parties.load(notLoaded, parties, f.file.Started)
 		}
 	}
 	if err != nil {

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"sync/atomic"
@@ -14,14 +15,16 @@ import (
 
 // Prospect is what Deliver would make of a row now.
 type Prospect struct {
-	// Status is Created, Existing, Conflict, Rejected, or Unknown where the API gave no answer.
+	// Status is Created, Existing, Conflict, Invalid or Rejected, or Unknown if the API gave no
+	// usable answer.
 	Status ledger.Status
-	// Customers and Accounts would be created with the bill, and with no row before it in this forecast.
+	// Customers and Accounts would be created with the bill; each party counts once in a forecast.
 	Customers, Accounts int
-	// Fields are what a bill in Conflict says otherwise than the row: theirs, then yours. Amounts are in minor units, null is
-	// none, "unknown" a party of the row's that the API does not know.
+	// Fields are those in which a bill in Conflict differs: theirs, then yours. Amounts are in
+	// minor units; null means none, and "unknown" a party of yours that the API does not know.
 	Fields map[string][2]any
-	// Detail tells a person what is wrong with a row in Conflict, or one to be Rejected; that has a Column and a Code, too.
+	// Detail says what is wrong and what to do, with Conflict, Invalid and Rejected. Column and
+	// Code come with the latter two.
 	Column, Code, Detail string
 }
 
@@ -34,10 +37,10 @@ type Forecast struct {
 	ledger  ledger.Ledger // nil: there is none yet
 	gate    *gate
 	gets    atomic.Int64
-	foreign atomic.Bool // an answer of the API's was not in the form that it documents
+	foreign atomic.Bool // some answer was not in the documented form
 
-	// parties are those of the chunk at hand, and of earlier ones those that the API was asked for. Changed between
-	// chunks alone.
+	// parties are those of the current chunk, and those of earlier chunks that the API was asked
+	// for. The map changes between chunks only.
 	parties map[partyName]*forecastParty
 }
 
@@ -50,25 +53,27 @@ type partyName struct {
 // forecastRow is one row. One goroutine judges it; its prospect is read after that.
 type forecastRow struct {
 	bill              *billfile.Bill
-	rec               *ledger.Bill   // nil: the ledger never onAnswer of the reference
-	account, customer *forecastParty // nil: the row names none, or names an account by its id
+	rec               *ledger.Bill   // nil: the ledger does not have the reference
+	account, customer *forecastParty // nil: the row names none
 
 	status   ledger.Status
 	observed ledger.Observed  // the bill that exists
 	diffs    []difference     // of a conflict
-	brings   []*forecastParty // that would be created with it
-	lacks    *forecastParty   // of a rejected row: what is not there
+	creates  []*forecastParty // with the bill
+	lacks    *forecastParty   // of a rejected row: what the API does not have
+	facts    partyFacts       // of a row whose account belongs to another customer
 }
 
 // forecastParty is one customer or account. It is asked for once, however many rows name it.
 type forecastParty struct {
 	partyName
-	id      string // "" = the API has none; from the ledger, or set by asking
-	known   bool   // from the ledger: nothing is asked
-	counted bool   // as new
+	ledger  ledger.Party // zero = the ledger does not know it
+	counted bool         // as new
 
 	once sync.Once
-	ok   bool // asking gave an answer
+	api  ledger.Party // once it was asked for; ID "" = the API has none
+	done bool         // it was asked for
+	ok   bool         // and there was an answer
 	err  error
 }
 
@@ -127,9 +132,9 @@ func (f *Forecast) Rows(ctx context.Context, bills []*billfile.Bill, done func()
 // prospect returns what was found. It is called in row order, by one goroutine.
 func (r *forecastRow) prospect() Prospect {
 	p := Prospect{Status: r.status}
-	switch r.status {
-	case ledger.Created:
-		for _, e := range r.brings {
+	switch {
+	case r.status == ledger.Created:
+		for _, e := range r.creates {
 			switch {
 			case e.counted:
 			case e.Kind == ledger.Account:
@@ -139,61 +144,60 @@ func (r *forecastRow) prospect() Prospect {
 			}
 			e.counted = true
 		}
-	case ledger.Conflict:
+	case r.status == ledger.Conflict:
 		p.Fields, p.Detail = make(map[string][2]any), describe(r.diffs)
 		for _, d := range r.diffs {
 			p.Fields[d.field] = d.values(r.bill, &r.observed)
 		}
-	case ledger.Rejected:
-		p.Column, p.Code, p.Detail = r.lacks.wrong()
+	case r.lacks != nil:
+		p.Column, p.Code, p.Detail = r.lacks.missing()
+	case r.status == ledger.Invalid || r.status == ledger.Rejected:
+		p.Column, p.Code = "customer_reference", ledger.CodePartyMismatch
+		if r.customer.byID {
+			p.Column = "customer_id"
+		}
+		p.Detail = partyMismatch(r.bill, r.facts.Owner, r.facts.CustomerID)
 	}
 	return p
 }
 
-// wrong returns what is wrong with a row for lack of this party.
-func (n partyName) wrong() (column, code, detail string) {
+// missing returns what is wrong with a row because the API does not have this party.
+func (n partyName) missing() (column, code, detail string) {
 	switch {
 	case !n.byID:
 		return "account_reference", ledger.CodeUnknownAccount, unknownAccount
 	case n.Kind == ledger.Account:
-		return "account_id", ledger.CodeUnknownAccount, "the API has no account of this id, or not of this merchant; correct it"
+		return "account_id", ledger.CodeUnknownAccount, "this merchant has no account with this id: correct the id"
 	}
-	return "customer_id", ledger.CodeUnknownCustomer, "the API has no customer of this id, or not of this merchant; correct it"
+	return "customer_id", ledger.CodeUnknownCustomer, "this merchant has no customer with this id: correct the id"
 }
 
 // prepare reads from the ledger what it holds of a chunk's bills and parties.
 func (f *Forecast) prepare(ctx context.Context, chunk []*forecastRow) error {
 	for name, e := range f.parties {
-		if e.known {
-			delete(f.parties, name) // read again where it is needed: memory is for what was asked for
+		if e.ledger.ID != "" && !e.done {
+			delete(f.parties, name) // the ledger can be read again
 		}
 	}
 	refs := make([]string, len(chunk))
 	var fresh []ledger.PartyRef
 	refer := func(kind ledger.PartyKind, reference, id string) *forecastParty {
-		name := partyName{ledger.PartyRef{Kind: kind, Reference: reference}, id != ""}
-		switch {
-		case id != "":
-			name.Reference = id
-		case reference == "":
+		name := partyName{ledger.PartyRef{Kind: kind, Reference: cmp.Or(id, reference)}, id != ""}
+		if name.Reference == "" {
 			return nil
 		}
 		e := f.parties[name]
 		if e == nil {
 			e = &forecastParty{partyName: name}
 			f.parties[name] = e
-			if !name.byID {
-				fresh = append(fresh, name.PartyRef)
-			}
+			fresh = append(fresh, name.PartyRef)
 		}
 		return e
 	}
 	for i, r := range chunk {
 		refs[i] = r.bill.Reference
 		r.account = refer(ledger.Account, r.bill.AccountReference, r.bill.AccountID)
-		if r.bill.AccountID == "" { // else whose account it is matters to nobody
-			r.customer = refer(ledger.Customer, r.bill.CustomerReference, r.bill.CustomerID)
-		}
+		r.customer = refer(ledger.Customer, r.bill.CustomerReference, r.bill.CustomerID)
 	}
 	if f.ledger == nil {
 		return nil
@@ -208,10 +212,14 @@ func (f *Forecast) prepare(ctx context.Context, chunk []*forecastRow) error {
 	}
 	for _, r := range chunk {
 		r.rec = bills[r.bill.Reference]
-	}
-	for ref, k := range known {
-		e := f.parties[partyName{PartyRef: ref}]
-		e.id, e.known = k.ID, true
+		for _, e := range []*forecastParty{r.account, r.customer} {
+			if e == nil {
+				continue
+			}
+			if k, ok := known[e.PartyRef]; ok { // no reference begins as an id does
+				e.ledger = k
+			}
+		}
 	}
 	return nil
 }
@@ -222,7 +230,7 @@ func (f *Forecast) judge(ctx context.Context, r *forecastRow) error {
 		r.observed = r.rec.Observed
 		return f.compare(ctx, r)
 	}
-	a, err := f.ask(ctx, f.lane.api.GetBill, r.bill.Reference)
+	a, err := f.ask(ctx, f.lane.getBill, r.bill.Reference)
 	switch {
 	case err != nil:
 		return err
@@ -237,20 +245,25 @@ func (f *Forecast) judge(ctx context.Context, r *forecastRow) error {
 
 // compare distinguishes a bill that is the same from one in conflict.
 func (f *Forecast) compare(ctx context.Context, r *forecastRow) error {
-	who := payer{AccountID: r.bill.AccountID, CustomerID: r.bill.CustomerID}
+	facts := partyFacts{NamesAccount: r.account != nil, NamesCustomer: r.customer != nil}
 	ok := true
 	var err error
-	switch { // what is named by its id is compared by it
-	case r.account != nil && !r.account.byID:
-		who.AccountID, ok, err = f.find(ctx, r.account)
-	case r.account == nil && r.customer != nil && !r.customer.byID:
-		who.CustomerID, ok, err = f.find(ctx, r.customer)
+	if e := r.account; e != nil && e.byID {
+		facts.AccountID = e.Reference
+	} else if e != nil {
+		var p ledger.Party
+		p, ok, err = f.find(ctx, e, false)
+		facts.AccountID = p.ID
+	}
+	another := facts.NamesAccount && facts.AccountID != r.observed.AccountID
+	if r.customer != nil && ok && err == nil && !another {
+		facts.CustomerID, ok, err = f.customerID(ctx, r.customer, true)
 	}
 	if err != nil || !ok {
 		return err
 	}
 	r.status = ledger.Existing
-	if r.diffs = differences(r.bill, r.observed, who); len(r.diffs) > 0 {
+	if r.diffs = differences(r.bill, r.observed, facts); len(r.diffs) > 0 {
 		r.status = ledger.Conflict
 	}
 	return nil
@@ -258,36 +271,65 @@ func (f *Forecast) compare(ctx context.Context, r *forecastRow) error {
 
 // create finds out which parties the bill would create: what a run would nest in its body.
 func (f *Forecast) create(ctx context.Context, r *forecastRow) error {
-	for _, e := range []*forecastParty{r.account, r.customer} {
-		if e == nil {
-			continue
-		}
-		id, ok, err := f.find(ctx, e)
-		switch {
-		case err != nil || !ok:
+	facts := partyFacts{NamesAccount: r.account != nil, NamesCustomer: r.customer != nil, AccountAsked: true, CustomerAsked: true}
+	if e := r.account; e != nil {
+		p, ok, err := f.find(ctx, e, facts.NamesCustomer)
+		if err != nil || !ok {
 			return err
-		case id == "" && e.byID:
+		}
+		if facts.AccountID, facts.Owner = p.ID, p.CustomerID; e.byID && p.ID == "" {
 			r.status, r.lacks = ledger.Rejected, e
 			return nil
-		case id == "":
-			r.brings = append(r.brings, e)
-		case e == r.account:
-			r.status = ledger.Created
-			return nil // an account that is there has its customer
 		}
 	}
-	r.status = ledger.Created
-	if r.account != nil && r.customer == nil { // and the account is not there, or the row would be done with above
+	if e := r.customer; e != nil && (facts.AccountID == "" || facts.Owner != "") {
+		id, ok, err := f.customerID(ctx, e, facts.AccountID != "")
+		if err != nil || !ok {
+			return err
+		}
+		if facts.CustomerID = id; e.byID && id == "" {
+			r.status, r.lacks = ledger.Rejected, e
+			return nil
+		}
+	}
+	switch to := chooseRoute(facts); to.Do {
+	case routeSend:
+		r.status = ledger.Created
+		if to.Form.NestsAccount() {
+			r.creates = append(r.creates, r.account)
+		}
+		if to.Form.NestsCustomer() {
+			r.creates = append(r.creates, r.customer)
+		}
+	case routeUnknownAccount:
 		r.status, r.lacks = ledger.Rejected, r.account
+	default: // a run finds out before it sends, unless it knows neither party
+		r.status, r.facts = ledger.Rejected, facts
+		if r.account.sure() || r.customer.sure() {
+			r.status = ledger.Invalid
+		}
 	}
 	return nil
 }
 
-// find returns the id of a party; "" if the API has none. ok is false if the API gave no usable
-// answer.
-func (f *Forecast) find(ctx context.Context, e *forecastParty) (id string, ok bool, err error) {
-	if e.known {
-		return e.id, true, nil
+// sure reports whether a run knows the party before it sends.
+func (e *forecastParty) sure() bool { return e.byID || e.ledger.ID != "" }
+
+// customerID returns the id of a customer; "" if the API has none such. If it is only compared, an
+// id is not asked for.
+func (f *Forecast) customerID(ctx context.Context, e *forecastParty, compared bool) (id string, ok bool, err error) {
+	if e.byID && compared {
+		return e.Reference, true, nil
+	}
+	p, ok, err := f.find(ctx, e, false)
+	return p.ID, ok, err
+}
+
+// find returns a party with its id, "" if the API has none, and with an account's owner if that is
+// needed. What the ledger knows is not asked for. ok is false if the API gave no usable answer.
+func (f *Forecast) find(ctx context.Context, e *forecastParty, needOwner bool) (p ledger.Party, ok bool, err error) {
+	if e.ledger.ID != "" && (!needOwner || e.ledger.CustomerID != "") {
+		return e.ledger, true, nil
 	}
 	e.once.Do(func() {
 		get := f.lane.api.GetCustomer
@@ -296,15 +338,15 @@ func (f *Forecast) find(ctx context.Context, e *forecastParty) (id string, ok bo
 		}
 		var a client.Answer
 		a, e.err = f.ask(ctx, get, e.Reference)
-		e.ok = a.Kind == client.Found || a.Kind == client.Absent
+		e.done, e.ok = true, a.Kind == client.Found || a.Kind == client.Absent
 		switch {
 		case a.Account != nil:
-			e.id = a.Account.ID
+			e.api.ID, e.api.CustomerID = a.Account.ID, a.Account.CustomerID
 		case a.Customer != nil:
-			e.id = a.Customer.ID
+			e.api.ID = a.Customer.ID
 		}
 	})
-	return e.id, e.ok, e.err
+	return e.api, e.ok, e.err
 }
 
 // ask sends one GET through the gate.

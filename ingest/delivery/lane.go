@@ -91,6 +91,7 @@ type Lane struct {
 
 	parties *parties
 	refs    *references
+	bills   billIDs
 
 	limiter *rate.Limiter
 	setup   *setupCheck
@@ -132,6 +133,7 @@ func (l *Lane) join() *gate {
 	defer l.mu.Unlock()
 	if l.users == 0 {
 		l.gate = newGate(l.policy, l.limiter)
+		l.parties.newRun()
 	}
 	l.users++
 	l.setup.feeding(1)

@@ -2,6 +2,8 @@ package delivery
 
 import (
 	"context"
+	"errors"
+	"time"
 
 	"billdrop/client"
 	"billdrop/ingest/ledger"
@@ -9,6 +11,13 @@ import (
 
 // lookUp asks the API for the row's bill and decides by what it finds.
 func (d *delivery) lookUp(ctx context.Context, c cause) (decision, error) {
+	if c == causeLate {
+		d.lateLooks++
+		d.park()
+		if err := d.gate.sleep(ctx, d.lane.policy.LookupSettle); err != nil {
+			return decision{}, err
+		}
+	}
 	found, err := d.find(ctx)
 	if err != nil {
 		return decision{}, err
@@ -16,8 +25,8 @@ func (d *delivery) lookUp(ctx context.Context, c cause) (decision, error) {
 	ours := d.rec.Send.File == d.file.ID && d.rec.Send.Unanswered
 	rounds := d.generations
 	if c == causeInFlight {
-		d.waits++
-		rounds = d.waits
+		d.rounds++
+		rounds = d.rounds
 	}
 	todo := afterLookUp(found, c, ours, rounds)
 	if found == foundAbsent && c != causeInFlight {
@@ -32,12 +41,12 @@ func (d *delivery) lookUp(ctx context.Context, c cause) (decision, error) {
 // lastLook looks a bill up once more while the run stops, past the closed gate. If the bill is
 // there and the same, the row is settled; otherwise the next run continues with it.
 func (d *delivery) lastLook(ctx context.Context) (decision, error) {
-	a := d.lane.api.GetBill(d.recordCtx, d.bill.Reference)
+	a := d.lane.getBill(d.recordCtx, d.bill.Reference)
 	if err := d.record(ctx, ledger.Entry{File: d.file.ID, Gets: 1}); err != nil {
 		return decision{}, err
 	}
-	if a.Kind == client.Found {
-		d.rec.State, d.rec.Doubt, d.rec.Observed = ledger.Exists, false, observed(a.Bill)
+	if a.Kind == client.Found && !d.lane.bills.isOther(a.Bill.ID, d.bill.Reference) {
+		d.setObserved(a.Bill)
 		if found, err := d.sameOrNot(ctx); err == nil && found == foundSame {
 			return decision{Do: stepFinish, Status: ledger.Created}, nil
 		}
@@ -50,13 +59,17 @@ func (d *delivery) lastLook(ctx context.Context) (decision, error) {
 // proves nothing: it takes two, LookupSettle apart.
 func (d *delivery) find(ctx context.Context) (finding, error) {
 	for settled := !d.rec.Doubt; ; settled = true {
-		a, err := d.ask(ctx, d.lane.api.GetBill, d.bill.Reference)
+		a, err := d.ask(ctx, d.lane.getBill, d.bill.Reference)
 		if err != nil {
 			return foundNothing, err
 		}
 		switch a.Kind {
 		case client.Found:
-			d.rec.State, d.rec.Doubt, d.rec.Observed = ledger.Exists, false, observed(a.Bill)
+			if d.lane.bills.isOther(a.Bill.ID, d.bill.Reference) {
+				_, err := d.sameID(ctx)
+				return foundNothing, err
+			}
+			d.setObserved(a.Bill)
 			return d.sameOrNot(ctx)
 		case client.Absent:
 			if settled {
@@ -83,39 +96,57 @@ func (d *delivery) compare(ctx context.Context) (decision, error) {
 	return afterLookUp(found, causeNone, ours, 0), nil
 }
 
-// sameOrNot compares the row with the bill that exists. It asks the API for the row's party if
-// its id is not known yet.
+// getBill asks for a bill. One without an amount proves nothing, so the answer counts as
+// unreadable.
+func (l *Lane) getBill(ctx context.Context, reference string) client.Answer {
+	a := l.api.GetBill(ctx, reference)
+	if a.Kind == client.Found && a.Bill.AmountDue <= 0 {
+		a = client.Answer{Kind: client.Unreadable, Status: a.Status, Err: errNoAmount}
+	}
+	return a
+}
+
+var errNoAmount = errors.New("the bill in the answer has no amount")
+
+// sameOrNot compares the row with the bill that exists. It asks the API for the row's parties if
+// their ids are not known yet and the bill says something to compare them with.
 func (d *delivery) sameOrNot(ctx context.Context) (finding, error) {
-	p := d.lane.parties.known(d.lease)
-	var err error
-	var ok bool
-	switch {
-	case p.AccountID == "" && d.bill.AccountReference != "":
-		p.AccountID, ok, err = d.askAccount(ctx)
-	case d.bill.AccountReference == "" && d.bill.AccountID == "" && p.CustomerID == "":
-		p.CustomerID, ok, err = d.askCustomer(ctx)
-	default:
-		ok = true
+	answered, err := true, error(nil)
+	if e := d.lease.account; e != nil {
+		answered, err = d.resolve(ctx, e, d.askAccount)
 	}
-	switch {
-	case err != nil:
+	known := d.lane.parties.known(d.lease)
+	another := known.NamesAccount && known.AccountID != d.rec.Observed.AccountID // whose it is does not matter any more
+	if e := d.lease.customer; e != nil && answered && err == nil && !another {
+		answered, err = d.resolve(ctx, e, d.askCustomer)
+	}
+	if err != nil || !answered {
 		return foundNothing, err
-	case !ok:
-		return foundNothing, nil
 	}
-	if d.diff = describe(differences(&d.bill, d.rec.Observed, p)); d.diff != "" {
+	if d.diff = describe(differences(&d.bill, d.rec.Observed, d.lane.parties.known(d.lease))); d.diff != "" {
 		return foundDifferent, nil
 	}
 	return foundSame, nil
 }
 
+// resolve asks the API for a party, unless it is known or another row has asked.
+func (d *delivery) resolve(ctx context.Context, e *party, ask func(context.Context) (bool, error)) (answered bool, err error) {
+	if err := d.wait(ctx, d.lane.parties.acquireOne(d.lease, e)); err != nil {
+		return false, err
+	}
+	if known, asked := d.lane.parties.settled(e); known || asked && !d.late {
+		return true, nil
+	}
+	return ask(ctx)
+}
+
 // askParties asks for the parties that the refused body nested as new.
 func (d *delivery) askParties(ctx context.Context) (decision, error) {
-	var learnt bool
+	d.late = true
 	form := d.rec.Send.Form
 	for _, p := range []struct {
 		nested bool
-		ask    func(context.Context) (string, bool, error)
+		ask    func(context.Context) (bool, error)
 	}{
 		{form.NestsAccount(), d.askAccount},
 		{form.NestsCustomer(), d.askCustomer},
@@ -123,78 +154,80 @@ func (d *delivery) askParties(ctx context.Context) (decision, error) {
 		if !p.nested {
 			continue
 		}
-		id, ok, err := p.ask(ctx)
+		answered, err := p.ask(ctx)
 		if err != nil {
 			return decision{}, err
 		}
-		if !ok {
+		if !answered {
 			return decision{Do: stepFinish, Status: ledger.Unknown}, nil
 		}
-		learnt = learnt || id != ""
 	}
+	known := d.lane.parties.known(d.lease)
+	learnt := form.NestsAccount() && known.AccountID != "" || form.NestsCustomer() && known.CustomerID != ""
+	r := refused{Taken: d.last.Kind == client.Taken, Final: d.last.Replayed || d.last.Kind == client.Refused}
 	h := history{Charged: d.charged, MaxAttempts: d.lane.policy.MaxAttempts}
-	todo := afterParties(learnt, d.last.Replayed || d.last.Kind == client.Refused, h, d.generations)
+	todo := afterParties(learnt, r, h, d.generations, d.lateLooks)
+	if todo.Do == stepFinish && todo.Status == ledger.Unknown {
+		d.rec.State, d.rec.Doubt = ledger.Pending, true // a bill may yet show
+	}
 	return todo, nil
 }
 
-// resolveAccount finds the account of a row that names it without its customer. If the id is
-// empty, the decision ends the row.
-func (d *delivery) resolveAccount(ctx context.Context) (string, decision, error) {
-	id, ok, err := d.askAccount(ctx)
-	switch {
-	case err != nil:
-		return "", decision{}, err
-	case !ok:
-		return "", decision{Do: stepFinish, Status: ledger.Failed}, nil
-	case id == "":
-		return "", decision{Do: stepFinish, Status: ledger.Rejected}, nil
+// askAccount asks for the row's account, by id or reference, and learns its id and owner. answered
+// is false if the API gave no usable answer.
+func (d *delivery) askAccount(ctx context.Context) (answered bool, err error) {
+	a, err := d.ask(ctx, d.lane.api.GetAccount, d.lease.account.ref.Reference)
+	if err != nil {
+		return false, err
 	}
-	d.lane.parties.handOver(d.lease)
-	return id, decision{}, nil
-}
-
-// askAccount asks for the row's account by reference. An empty id means that there is none, and
-// ok false that the API gave no usable answer.
-func (d *delivery) askAccount(ctx context.Context) (id string, ok bool, err error) {
-	a, err := d.ask(ctx, d.lane.api.GetAccount, d.bill.AccountReference)
-	if err != nil || a.Kind != client.Found {
-		return "", a.Kind == client.Absent, err
+	if a.Kind == client.Found {
+		err = d.meetAccount(ctx, a.Account)
+	} else if a.Kind != client.Absent {
+		return false, nil
 	}
-	p := ledger.Party{PartyRef: d.lease.account.ref, ID: a.Account.ID}
-	return p.ID, true, d.recordParty(ctx, p)
+	d.lane.parties.setAsked(d.lease.account)
+	return true, err
 }
 
 // askCustomer asks for the row's customer by reference, as askAccount does.
-func (d *delivery) askCustomer(ctx context.Context) (id string, ok bool, err error) {
+func (d *delivery) askCustomer(ctx context.Context) (answered bool, err error) {
 	a, err := d.ask(ctx, d.lane.api.GetCustomer, d.bill.CustomerReference)
-	if err != nil || a.Kind != client.Found {
-		return "", a.Kind == client.Absent, err
+	if err != nil {
+		return false, err
 	}
-	p := ledger.Party{PartyRef: d.lease.customer.ref, ID: a.Customer.ID}
-	return p.ID, true, d.recordParty(ctx, p)
+	if a.Kind == client.Found {
+		err = d.meetCustomer(ctx, a.Customer)
+	} else if a.Kind != client.Absent {
+		return false, nil
+	}
+	d.lane.parties.setAsked(d.lease.customer)
+	return true, err
 }
 
-// recordParty records a party that the API holds, and only then gives its id to other rows.
-func (d *delivery) recordParty(ctx context.Context, p ledger.Party) error {
+// meetAccount records an account that the API holds, and only then shows it to other rows.
+func (d *delivery) meetAccount(ctx context.Context, a *client.Account) error {
+	e := d.lease.account
+	p := ledger.Party{PartyRef: e.ref, ID: a.ID, CustomerID: a.CustomerID, Since: time.Now()}
 	if err := d.record(ctx, ledger.Entry{Scope: d.lane.scope, Parties: []ledger.Party{p}}); err != nil {
 		return err
 	}
-	known := d.lane.parties.known(d.lease)
-	made := 0
-	if d.madeByLostSend() {
-		made = 1
+	if d.lane.parties.known(d.lease).AccountID == "" && d.madeByLostSend() {
+		d.accounts++
 	}
-	if p.Kind == ledger.Account {
-		if known.AccountID == "" {
-			d.accounts += made
-		}
-		d.lane.parties.learn(d.lease, p.ID, "")
-		return nil
+	d.lane.parties.learnAccount(d.lease, a.ID, a.CustomerID)
+	return nil
+}
+
+// meetCustomer records a customer that the API holds, and only then shows it to other rows.
+func (d *delivery) meetCustomer(ctx context.Context, c *client.Customer) error {
+	p := ledger.Party{PartyRef: d.lease.customer.ref, ID: c.ID, Since: time.Now()}
+	if err := d.record(ctx, ledger.Entry{Scope: d.lane.scope, Parties: []ledger.Party{p}}); err != nil {
+		return err
 	}
-	if known.CustomerID == "" {
-		d.customers += made
+	if d.lane.parties.known(d.lease).CustomerID == "" && d.madeByLostSend() {
+		d.customers++
 	}
-	d.lane.parties.learn(d.lease, "", p.ID)
+	d.lane.parties.learnCustomer(d.lease, c.ID)
 	return nil
 }
 
@@ -205,7 +238,7 @@ func (d *delivery) madeByLostSend() bool {
 }
 
 // getter asks the API for one object by its reference.
-type getter func(ctx context.Context, reference string) client.Answer
+type getter func(ctx context.Context, name string) client.Answer
 
 // ask sends one GET, as gate.ask does, and counts it for the file.
 func (d *delivery) ask(ctx context.Context, get getter, reference string) (client.Answer, error) {

@@ -1,30 +1,72 @@
 package delivery
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"time"
 
+	"billdrop/client"
+	"billdrop/ingest/billfile"
 	"billdrop/ingest/ledger"
 )
 
-// unknownAccount says what to do about a row with ledger.CodeUnknownAccount.
-const unknownAccount = "no such account, and the row names no customer for whom to open it; add customer_reference, or correct the reference"
+// unknownAccount is what is wrong with a row whose account is not known, and what to do.
+const unknownAccount = "no such account, and the row names no customer to open it for: add customer_reference, or correct the reference"
+
+// partyMismatch returns what is wrong with a row whose account belongs to another customer, and
+// what to do. The customer is shown by id alone, because its reference may be an identity number.
+func partyMismatch(b *billfile.Bill, owner, customerID string) string {
+	account, customer := "account_reference", "customer_reference"
+	if b.AccountID != "" {
+		account = "account_id"
+	}
+	if b.CustomerID != "" {
+		customer = "customer_id"
+	}
+	return fmt.Sprintf("account %s belongs to another customer than the row names: its customer is %s, the row's is %s; correct %s or %s, or bill a new customer on a new account",
+		cmp.Or(b.AccountID, b.AccountReference), owner, cmp.Or(customerID, "not known to the API"), account, customer)
+}
 
 // finish records the row's status, and all that was learnt on the way, in one entry.
 func (d *delivery) finish(ctx context.Context, status ledger.Status) error {
 	o := d.outcome(status)
+	retry := "run: billdrop retry " + d.file.ID
 	switch status {
 	case ledger.Conflict:
 		o.Detail = d.diff
-	case ledger.Rejected:
-		o.Code, o.Detail = ledger.CodeUnknownAccount, "account_reference: "+unknownAccount
 	case ledger.Failed:
 		o.Code = ledger.CodeAttemptsExhausted
-		o.Detail = fmt.Sprintf("not created: %d sends, the last answer was %s, and the API holds no such bill; run: billdrop retry %s", o.Attempts, d.lastAnswer(), d.file.ID)
+		o.Detail = fmt.Sprintf("not created: %d sends, the last answer was %s, and the API holds no such bill; %s", o.Attempts, d.lastAnswer(), retry)
+		if o.Attempts == 0 {
+			o.Detail = "not sent: the API gave no answer about the row's account or customer; " + retry
+		}
 	case ledger.Unknown:
 		o.Code = ledger.CodeNoAnswer
-		o.Detail = fmt.Sprintf("sent %d times, the last answer was %s, and a look-up gave none: the bill may or may not exist; run: billdrop retry %s", o.Attempts, d.lastAnswer(), d.file.ID)
+		o.Detail = fmt.Sprintf("sent %d times, the last answer was %s, and a look-up gave none: the bill may or may not exist; %s", o.Attempts, d.lastAnswer(), retry)
+		if d.lateLooks > 0 {
+			o.Detail = fmt.Sprintf("sent %d times, the last answer was %s, and %d look-ups show no such bill: it may or may not exist; %s", o.Attempts, d.lastAnswer(), d.lateLooks+1, retry)
+		}
 	}
+	return d.close(ctx, o)
+}
+
+// unknownAccount rejects a row whose account is not there, and that names no customer.
+func (d *delivery) unknownAccount(ctx context.Context) error {
+	o := d.outcome(ledger.Rejected)
+	o.Code, o.Detail = ledger.CodeUnknownAccount, "account_reference: "+unknownAccount
+	return d.close(ctx, o)
+}
+
+// mismatch ends a row whose account belongs to another customer. If that came out before any send,
+// the row is invalid; otherwise the API has refused it.
+func (d *delivery) mismatch(ctx context.Context) error {
+	o := d.outcome(ledger.Invalid)
+	if o.Attempts > 0 {
+		o.Status = ledger.Rejected
+	}
+	known := d.lane.parties.known(d.lease)
+	o.Code, o.Detail = ledger.CodePartyMismatch, partyMismatch(&d.bill, known.Owner, known.CustomerID)
 	return d.close(ctx, o)
 }
 
@@ -65,38 +107,53 @@ func (d *delivery) outcome(status ledger.Status) ledger.Outcome {
 	return o
 }
 
-// close records the outcome, and only then gives what was learnt to the other rows of the party.
+// close records the outcome, and only then shows what was learnt to the other rows of the party.
 func (d *delivery) close(ctx context.Context, o ledger.Outcome) error {
 	e := ledger.Entry{Scope: d.lane.scope, Bill: d.rec, File: d.file.ID, Outcome: &o}
-	var p payer
-	if o.Status == ledger.Created {
-		p, e.Parties = d.created()
+	account, customer := d.news()
+	if account != nil {
+		e.Parties = append(e.Parties, *account)
+	}
+	if customer != nil {
+		e.Parties = append(e.Parties, *customer)
 	}
 	o.Customers, o.Accounts = d.customers, d.accounts
 	if err := d.record(ctx, e); err != nil {
 		return err
 	}
-	d.lane.parties.learn(d.lease, p.AccountID, p.CustomerID)
+	if account != nil {
+		d.lane.parties.learnAccount(d.lease, account.ID, account.CustomerID)
+	}
+	if customer != nil {
+		d.lane.parties.learnCustomer(d.lease, customer.ID)
+	}
 	d.gate.forget(d.bill.Reference)
 	d.rowDone(o.Status)
 	return nil
 }
 
-// created is what a bill that one of our sends created tells of the row's parties, as far as it is news.
-func (d *delivery) created() (payer, []ledger.Party) {
-	var p payer
-	var news []ledger.Party
-	s, b := &d.rec.Send, &d.rec.Observed
-	known := d.lane.parties.known(d.lease)
-	if c := d.lease.account; c != nil && s.Form.NestsAccount() && known.AccountID == "" && b.AccountID != "" {
-		p.AccountID = b.AccountID
-		news = append(news, ledger.Party{PartyRef: c.ref, ID: b.AccountID})
-		d.accounts++
+// news returns what the bill shows of the row's account and customer that was not known; nil =
+// nothing. A party that the body nested, and that was not known, counts as created.
+func (d *delivery) news() (account, customer *ledger.Party) {
+	if d.rec == nil || d.rec.State != ledger.Exists {
+		return nil, nil
 	}
-	if c := d.lease.customer; c != nil && s.Form.NestsCustomer() && known.CustomerID == "" && b.CustomerID != "" {
-		p.CustomerID = b.CustomerID
-		news = append(news, ledger.Party{PartyRef: c.ref, ID: b.CustomerID})
+	b, form, now := &d.rec.Observed, d.rec.Send.Form, time.Now()
+	known := d.lane.parties.known(d.lease)
+	nested := d.last.Kind == client.Created
+	switch e := d.lease.account; {
+	case e == nil || b.AccountID == "":
+	case known.AccountID == "" && nested && form.NestsAccount():
+		account = &ledger.Party{PartyRef: e.ref, ID: b.AccountID, CustomerID: b.CustomerID, Since: now}
+		if d.diff == "" {
+			d.accounts++
+		}
+	case known.AccountID == b.AccountID && b.CustomerID != "" && known.Owner != b.CustomerID && (d.fresh || known.Owner == ""):
+		account = &ledger.Party{PartyRef: e.ref, ID: b.AccountID, CustomerID: b.CustomerID, Since: now}
+	}
+	if e := d.lease.customer; e != nil && known.CustomerID == "" && nested && form.NestsCustomer() && b.CustomerID != "" {
+		customer = &ledger.Party{PartyRef: e.ref, ID: b.CustomerID, Since: now}
 		d.customers++
 	}
-	return p, news
+	return account, customer
 }

@@ -1,74 +1,106 @@
 package delivery
 
 import (
+	"slices"
 	"sync"
+	"time"
 
 	"billdrop/ingest/billfile"
 	"billdrop/ingest/ledger"
 )
 
+// maxAbsent bounds the customers that are remembered as absent from the API.
+const maxAbsent = 1 << 14
+
 // parties is the table of the customers and accounts that rows in flight name. For a party that
-// is not known yet, one row goes alone, its leader, and nests what is new. The other rows of that
-// party wait for the ids that it brings back; rows of other parties never wait. An entry lives
-// while rows name it, so the table is as small as the look-ahead; what was learnt is in the
-// ledger. It may be used concurrently.
+// is not known yet, one row goes alone, its leader: it nests what is new, or asks the API. The
+// other rows of that party wait for what it brings back; rows of other parties never wait. An
+// entry lives while rows name it, so the table is as small as the look-ahead; what was learnt is
+// in the ledger. It may be used concurrently.
 //
 // A row that goes ahead holds all the leads that it needs, or none. So no two rows wait for each
 // other.
 type parties struct {
 	mu      sync.Mutex
 	entries map[ledger.PartyRef]*party
+	// absent are customers that the API did not have when it was asked in this run. They outlive
+	// their entries, so that the API is asked once.
+	absent map[ledger.PartyRef]struct{}
 }
 
 // party is one customer or account while rows name it. Guarded by parties.mu.
 type party struct {
 	ref     ledger.PartyRef
-	id      string // "" = not known
-	loaded  bool   // the ledger was asked
-	leader  *lease
+	id      string   // "" = not known
+	owner   string   // of an account: the id of its customer; "" = not known
+	old     bool     // it was known before the file that brought the entry
+	asked   bool     // the API was asked for it, and no body that nests it was sent since
+	loaded  bool     // the ledger was asked
+	leader  *lease   // nil = none
 	waiting []*lease // in the order in which they came
-	rows    int      // leases that refer to it
+	rows    int      // leases on it
 }
 
 // lease is one row's hold on its parties.
 type lease struct {
 	bill     *billfile.Bill
-	account  *party // of AccountReference; nil = none
-	customer *party // of CustomerReference; nil = none
-	form     ledger.Form
-	again    bool          // form is a recorded one, not to be chosen anew
-	ready    chan struct{} // closed when the row may go on; then form, accountID and customerID are set
-	// The ids that the body names, by form.
-	accountID, customerID string
+	account  *party // of the reference or id; nil = the row names none
+	customer *party // of the reference; nil = the row names none, or names it by id
+	// need returns the parties that the row has to lead, as things stand.
+	need  func() []*party
+	ready chan struct{} // closed when the row leads them
+	route route         // chosen by acquire, once ready is closed
 }
 
-func newParties() *parties { return &parties{entries: make(map[ledger.PartyRef]*party)} }
+func newParties() *parties {
+	return &parties{entries: make(map[ledger.PartyRef]*party), absent: make(map[ledger.PartyRef]struct{})}
+}
+
+// newRun drops what was found absent: the API may have it by now.
+func (p *parties) newRun() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	clear(p.absent)
+}
 
 // lease enters a row's parties into the table. Every lease must be given back with release.
 func (p *parties) lease(b *billfile.Bill) *lease {
-	c := &lease{bill: b}
+	l := &lease{bill: b}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if b.AccountID != "" {
-		return c // an account that exists: nobody needs to know whose it is
-	}
-	if b.AccountReference != "" {
-		c.account = p.entry(ledger.PartyRef{Kind: ledger.Account, Reference: b.AccountReference})
+	switch {
+	case b.AccountID != "": // no reference begins as an id does
+		l.account = p.entry(ledger.PartyRef{Kind: ledger.Account, Reference: b.AccountID})
+		l.account.id = b.AccountID
+	case b.AccountReference != "":
+		l.account = p.entry(ledger.PartyRef{Kind: ledger.Account, Reference: b.AccountReference})
 	}
 	if b.CustomerReference != "" && b.CustomerID == "" {
-		c.customer = p.entry(ledger.PartyRef{Kind: ledger.Customer, Reference: b.CustomerReference})
+		l.customer = p.entry(ledger.PartyRef{Kind: ledger.Customer, Reference: b.CustomerReference})
 	}
-	return c
+	return l
 }
 
 func (p *parties) entry(ref ledger.PartyRef) *party {
 	e := p.entries[ref]
 	if e == nil {
 		e = &party{ref: ref}
+		_, e.asked = p.absent[ref]
 		p.entries[ref] = e
 	}
 	e.rows++
 	return e
+}
+
+// named returns the entries of the lease.
+func (l *lease) named() []*party {
+	named := make([]*party, 0, 2)
+	for _, e := range []*party{l.account, l.customer} {
+		if e != nil {
+			named = append(named, e)
+		}
+	}
+	return named
 }
 
 // notLoaded lists the parties of these leases that were not read from the ledger yet.
@@ -76,9 +108,9 @@ func (p *parties) notLoaded(leases []*lease) []ledger.PartyRef {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var refs []ledger.PartyRef
-	for _, c := range leases {
-		for _, e := range []*party{c.account, c.customer} {
-			if e != nil && !e.loaded {
+	for _, l := range leases {
+		for _, e := range l.named() {
+			if !e.loaded {
 				refs = append(refs, e.ref)
 			}
 		}
@@ -86,137 +118,180 @@ func (p *parties) notLoaded(leases []*lease) []ledger.PartyRef {
 	return refs
 }
 
-// load enters what the ledger knows of refs, which all count as read.
-func (p *parties) load(refs []ledger.PartyRef, known map[ledger.PartyRef]ledger.Party) {
+// load enters what the ledger holds of refs, which all count as read. What was recorded before
+// start is old.
+func (p *parties) load(refs []ledger.PartyRef, known map[ledger.PartyRef]ledger.Party, start time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, ref := range refs {
-		if e := p.entries[ref]; e != nil {
-			e.loaded = true
-			if k, ok := known[ref]; ok && e.id == "" {
-				e.id = k.ID
-			}
+		e := p.entries[ref]
+		if e == nil {
+			continue
+		}
+		e.loaded = true
+		k, ok := known[ref]
+		if !ok {
+			continue
+		}
+		if e.id == "" {
+			e.id, e.old = k.ID, k.Since.Before(start)
+		}
+		if e.owner == "" {
+			e.owner = k.CustomerID
 		}
 	}
 }
 
 // acquire asks for the parties that a new body of this row needs. Once the returned channel is
-// closed, the lease's form and ids are set.
-func (p *parties) acquire(c *lease) <-chan struct{} {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	c.ready, c.again = make(chan struct{}), false
-	p.choose(c)
-	return c.ready
+// closed, the lease's route is set.
+func (p *parties) acquire(l *lease) <-chan struct{} {
+	return p.lead(l, func() []*party {
+		l.route = chooseRoute(l.facts())
+		return l.leads(l.route)
+	})
 }
-
-// choose lets the row go ahead, or has it wait for the one party that is in its way. p.mu is held.
-func (p *parties) choose(c *lease) {
-	b := c.bill
-	pass := func(form ledger.Form, accountID, customerID string, leads ...*party) {
-		c.form, c.accountID, c.customerID = form, accountID, customerID
-		for _, e := range leads {
-			e.leader = c
-		}
-		close(c.ready)
-	}
-	switch {
-	case b.AccountID != "":
-		pass(ledger.FormAccount, b.AccountID, "")
-	case c.account != nil && c.account.id != "":
-		pass(ledger.FormAccount, c.account.id, "")
-	case c.account != nil && c.account.ledBy(c):
-		c.account.waiting = append(c.account.waiting, c)
-	case c.account == nil && b.CustomerID != "":
-		pass(ledger.FormCustomer, "", b.CustomerID)
-	case c.account != nil && b.CustomerID != "":
-		pass(ledger.FormNewAccount, "", b.CustomerID, c.account)
-	case c.customer == nil: // an account that has to be known already
-		pass(ledger.FormNone, "", "", c.account)
-	case c.customer.id != "" && c.account != nil:
-		pass(ledger.FormNewAccount, "", c.customer.id, c.account)
-	case c.customer.id != "":
-		pass(ledger.FormCustomer, "", c.customer.id)
-	case c.customer.ledBy(c):
-		c.customer.waiting = append(c.customer.waiting, c)
-	case c.account != nil:
-		pass(ledger.FormNewAccountCustomer, "", "", c.account, c.customer)
-	default:
-		pass(ledger.FormNewCustomer, "", "", c.customer)
-	}
-}
-
-// ledBy reports whether another row leads the party.
-func (e *party) ledBy(c *lease) bool { return e.leader != nil && e.leader != c }
 
 // reacquire asks for the leads that it takes to send a recorded nested body again, whose form is
 // fixed. A party that is known by now needs no leader.
-func (p *parties) reacquire(c *lease, form ledger.Form) <-chan struct{} {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	c.ready, c.again, c.form = make(chan struct{}), true, form
-	p.tryAcquire(c)
-	return c.ready
+func (p *parties) reacquire(l *lease, form ledger.Form) <-chan struct{} {
+	return p.lead(l, func() []*party { return l.leads(route{Do: routeSend, Form: form}) })
 }
 
-func (p *parties) tryAcquire(c *lease) {
-	var leads []*party
-	for _, e := range []*party{c.account, c.customer} {
-		if e == nil || e.id != "" || (e == c.account && !c.form.NestsAccount()) || (e == c.customer && !c.form.NestsCustomer()) {
-			continue
+// acquireOne asks for the lead of one party, unless it is known or was asked for.
+func (p *parties) acquireOne(l *lease, e *party) <-chan struct{} {
+	return p.lead(l, func() []*party {
+		if e.id != "" || e.asked {
+			return nil
 		}
-		if e.ledBy(c) {
-			e.waiting = append(e.waiting, c)
+		return []*party{e}
+	})
+}
+
+func (p *parties) lead(l *lease, need func() []*party) <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l.need, l.ready = need, make(chan struct{})
+	p.choose(l)
+	return l.ready
+}
+
+// choose lets the row go ahead, or has it wait for the first party that is in its way. p.mu is
+// held.
+func (p *parties) choose(l *lease) {
+	leads := l.need()
+	for _, e := range leads {
+		if e.leader != nil && e.leader != l {
+			e.waiting = append(e.waiting, l)
 			return
 		}
-		leads = append(leads, e)
 	}
 	for _, e := range leads {
-		e.leader = c
+		e.leader = l
 	}
-	close(c.ready)
+	close(l.ready)
 }
 
-// learn enters ids that the API gave for this row's parties; "" is ignored.
-func (p *parties) learn(c *lease, accountID, customerID string) {
+// leads returns the parties that a row must lead to take a route.
+func (l *lease) leads(r route) []*party {
+	var leads []*party
+	if e := l.account; e != nil && (r.Do == routeAskAccount || r.Form.NestsAccount() && e.id == "") {
+		leads = append(leads, e)
+	}
+	if e := l.customer; e != nil && (r.Do == routeAskCustomer || r.Form.NestsCustomer() && e.id == "") {
+		leads = append(leads, e)
+	}
+	return leads
+}
+
+// facts returns what is known of the row's parties. parties.mu is held.
+func (l *lease) facts() partyFacts {
+	f := partyFacts{NamesAccount: l.account != nil, NamesCustomer: l.customer != nil || l.bill.CustomerID != ""}
+	if e := l.account; e != nil {
+		f.AccountID, f.Owner, f.AccountAsked = e.id, e.owner, e.asked
+	}
+	switch e := l.customer; {
+	case e != nil:
+		f.CustomerID, f.CustomerAsked, f.CustomerOld = e.id, e.asked, e.old
+	case l.bill.CustomerID != "":
+		f.CustomerID, f.CustomerOld = l.bill.CustomerID, true
+	}
+	return f
+}
+
+// known returns what is known of the row's parties.
+func (p *parties) known(l *lease) partyFacts {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if c.account != nil && accountID != "" {
-		c.account.id = accountID
+	return l.facts()
+}
+
+// learnAccount enters what the API says of the row's account. An empty id or owner is ignored.
+func (p *parties) learnAccount(l *lease, id, owner string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if id != "" {
+		l.account.id = id
 	}
-	if c.customer != nil && customerID != "" {
-		c.customer.id = customerID
+	if owner != "" {
+		l.account.owner = owner
 	}
 }
 
-// known returns the ids of the row's parties where they are known.
-func (p *parties) known(c *lease) payer {
+// learnCustomer enters the id of the row's customer.
+func (p *parties) learnCustomer(l *lease, id string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	k := payer{AccountID: c.bill.AccountID, CustomerID: c.bill.CustomerID}
-	if c.account != nil {
-		k.AccountID = c.account.id
+	l.customer.id = id
+	delete(p.absent, l.customer.ref)
+}
+
+// nesting records that a body is sent that may create the row's parties: what the API did not have
+// may be there from now on.
+func (p *parties) nesting(l *lease, form ledger.Form) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if e := l.account; e != nil && form.NestsAccount() {
+		e.asked = false
 	}
-	if c.customer != nil {
-		k.CustomerID = c.customer.id
+	if e := l.customer; e != nil && form.NestsCustomer() {
+		e.asked = false
+		delete(p.absent, e.ref)
 	}
-	return k
+}
+
+// settled reports whether a party is known, and whether the API was asked for it.
+func (p *parties) settled(e *party) (known, asked bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return e.id != "", e.asked
+}
+
+// setAsked records that the API was asked for a party. If the party is still not known, the API
+// does not have it.
+func (p *parties) setAsked(e *party) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	e.asked = true
+	if e.ref.Kind != ledger.Customer || e.id != "" {
+		return
+	}
+	if len(p.absent) >= maxAbsent {
+		clear(p.absent)
+	}
+	p.absent[e.ref] = struct{}{}
 }
 
 // handOver gives up the row's leads, so that the next row of the party can lead.
-func (p *parties) handOver(c *lease) {
+func (p *parties) handOver(l *lease) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.handOverLocked(c)
+	p.handOverLocked(l)
 }
 
-func (p *parties) handOverLocked(c *lease) {
+func (p *parties) handOverLocked(l *lease) {
 	var waiting []*lease
-	for _, e := range []*party{c.account, c.customer} {
-		if e == nil {
-			continue
-		}
-		if e.leader == c {
+	for _, e := range l.named() {
+		if e.leader == l {
 			e.leader = nil
 		}
 		if e.leader == nil {
@@ -225,37 +300,21 @@ func (p *parties) handOverLocked(c *lease) {
 		}
 	}
 	for _, w := range waiting {
-		if w == c {
-			continue // it gave up waiting
-		}
-		if w.again {
-			p.tryAcquire(w)
-		} else {
+		if w != l { // else it has given up waiting
 			p.choose(w)
 		}
 	}
 }
 
 // release gives back the row's parties for good.
-func (p *parties) release(c *lease) {
+func (p *parties) release(l *lease) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, e := range []*party{c.account, c.customer} {
-		if e == nil {
-			continue
-		}
-		for i, w := range e.waiting {
-			if w == c {
-				e.waiting = append(e.waiting[:i], e.waiting[i+1:]...)
-				break
-			}
-		}
+	for _, e := range l.named() {
+		e.waiting = slices.DeleteFunc(e.waiting, func(w *lease) bool { return w == l })
 	}
-	p.handOverLocked(c)
-	for _, e := range []*party{c.account, c.customer} {
-		if e == nil {
-			continue
-		}
+	p.handOverLocked(l)
+	for _, e := range l.named() {
 		if e.rows--; e.rows == 0 {
 			delete(p.entries, e.ref)
 		}

@@ -13,24 +13,28 @@ import (
 // delivery is one row on its way to becoming a bill. One goroutine works on it.
 type delivery struct {
 	*fanout
-	row, line    int
-	bill         billfile.Bill
-	content      [32]byte
-	turn         <-chan struct{} // nil: the reference is ours already
-	lease        *lease
-	partiesReady <-chan struct{} // set where the feeder has asked for the parties already
+	row, line int
+	bill      billfile.Bill
+	content   [32]byte
+	turn      <-chan struct{} // nil: the row holds its reference
+	lease     *lease
+	// partiesReady is set if the parties were acquired already, in file order.
+	partiesReady <-chan struct{}
 
-	rec         *ledger.Bill // the ledger's record of the reference; nil: never onAnswer of
+	rec         *ledger.Bill // the ledger's record of the reference; nil = none
 	body        []byte       // of rec.Send's generation; nil until built
 	last        client.Answer
-	charged     int // sends of this run that count against the row
-	outages     int // outages of the gate when charged was last resumed anew
-	generations int // keys used up in this run
-	customers   int // created by sends of this row, runs before a retry included
-	accounts    int
-	waits       int    // look-ups in this run for a request that stayed in flight
-	diff        string // what the bill that exists says otherwise
-	waiting     bool   // it has no slot any more
+	charged     int    // sends of this run that count against the row
+	outages     int    // of the gate, when charged was last set to 0
+	generations int    // keys used up in this run
+	customers   int    // created by sends of this row, runs before a retry included
+	accounts    int    // likewise
+	rounds      int    // look-ups in this run for a request that stayed in flight
+	lateLooks   int    // look-ups in this run for what the API calls taken and does not show
+	late        bool   // the API calls something taken, so what it does not show may only be late
+	diff        string // in what the bill that exists differs
+	fresh       bool   // the API has told of the bill in this run
+	waiting     bool   // it has given up its active place
 }
 
 // run takes the row to its outcome and records it. It returns an error if the run stops before
@@ -68,6 +72,10 @@ func (d *delivery) run(ctx context.Context) error {
 			todo, err = d.askParties(ctx)
 		case stepRefuse:
 			return d.refuse(ctx)
+		case stepMismatch:
+			return d.mismatch(ctx)
+		case stepUnknownAccount:
+			return d.unknownAccount(ctx)
 		case stepFinish:
 			return d.finish(ctx, todo.Status)
 		default:
@@ -106,37 +114,67 @@ func (d *delivery) start() decision {
 }
 
 // sendNew begins a generation: it chooses the form that today's knowledge of the parties allows,
-// and sends it.
+// and sends it. A row whose account belongs to another customer is not sent.
 func (d *delivery) sendNew(ctx context.Context) (decision, error) {
-	partiesReady := d.partiesReady
-	d.partiesReady = nil
-	if partiesReady == nil {
-		partiesReady = d.lane.parties.acquire(d.lease)
+	todo, err := d.chooseForm(ctx)
+	if todo.Do != stepSend || err != nil {
+		return todo, err
 	}
-	if err := d.wait(ctx, partiesReady); err != nil {
-		return decision{}, err
-	}
-	form, accountID, customerID := d.lease.form, d.lease.accountID, d.lease.customerID
-	if form == ledger.FormNone {
-		id, todo, err := d.resolveAccount(ctx)
-		if id == "" {
-			return todo, err
-		}
-		form, accountID = ledger.FormAccount, id
-	}
+	known := d.lane.parties.known(d.lease)
 	if d.rec == nil {
 		d.rec = &ledger.Bill{Reference: d.bill.Reference}
 	}
 	d.generations++
 	s := d.ownSend()
 	s.Generation++
-	s.Form, s.AccountID, s.CustomerID = form, accountID, customerID
+	s.Form, s.AccountID, s.CustomerID = d.lease.route.Form, "", ""
+	switch s.Form {
+	case ledger.FormAccount:
+		s.AccountID = known.AccountID
+	case ledger.FormCustomer, ledger.FormNewAccount:
+		s.CustomerID = known.CustomerID
+	}
 	s.Content = ledger.Digest(d.content[:16])
 	s.Key = idempotencyKey(d.lane.scope, d.bill.Reference, d.content, s.Generation)
 	s.KeyFirstUsed = time.Now()
-	d.body = body(&d.bill, form, customerID, accountID)
+	d.body = body(&d.bill, s.Form, s.CustomerID, s.AccountID)
 	s.Body = ledger.DigestOf(d.body)
 	return d.send(ctx)
+}
+
+// chooseForm acquires the row's parties, and asks the API for them as long as the route demands
+// it. With stepSend, the route has a form.
+func (d *delivery) chooseForm(ctx context.Context) (decision, error) {
+	ready := d.partiesReady
+	d.partiesReady = nil
+	for {
+		if ready == nil {
+			ready = d.lane.parties.acquire(d.lease)
+		}
+		if err := d.wait(ctx, ready); err != nil {
+			return decision{}, err
+		}
+		ask := d.askAccount
+		switch d.lease.route.Do {
+		case routeSend:
+			return decision{Do: stepSend}, nil
+		case routeMismatch:
+			return decision{Do: stepMismatch}, nil
+		case routeUnknownAccount:
+			return decision{Do: stepUnknownAccount}, nil
+		case routeAskCustomer:
+			ask = d.askCustomer
+		}
+		answered, err := ask(ctx)
+		if err != nil {
+			return decision{}, err
+		}
+		if !answered {
+			return decision{Do: stepFinish, Status: ledger.Failed}, nil
+		}
+		d.lane.parties.handOver(d.lease) // whoever asks does not wait for another party meanwhile
+		ready = nil
+	}
 }
 
 // ownSend returns the record's latest send, made this file's: another file's counts do not apply.
@@ -155,6 +193,11 @@ func (d *delivery) sendAgain(ctx context.Context) (decision, error) {
 	case client.Unknown: // nothing was sent in this run yet
 		if err := d.wait(ctx, d.lane.parties.reacquire(d.lease, d.rec.Send.Form)); err != nil {
 			return decision{}, err
+		}
+		if k := d.lane.parties.known(d.lease); d.rec.Send.Form.Nested() && k.NamesCustomer && k.Owner != "" && k.Owner != k.CustomerID {
+			// Since it was sent, the account was seen as another customer's, and a nested body
+			// might be billed to that one.
+			return decision{Do: stepLookUp, Cause: causeChanged}, nil
 		}
 	case client.Throttled: // the gate keeps everybody waiting
 	default:
@@ -200,6 +243,7 @@ func (d *delivery) send(ctx context.Context) (decision, error) {
 		d.gate.cancel(tk)
 		return decision{Do: stepLookUp, Cause: causeExpired}, takeBack()
 	}
+	d.lane.parties.nesting(d.lease, s.Form)
 	d.last = d.lane.api.CreateBill(d.recordCtx, s.Key, d.bill.Reference, d.body)
 	d.setup.observe(d.last)
 	if stopsAll(d.last) { // before the gate lets the next one through
@@ -230,12 +274,7 @@ func (d *delivery) judge(ctx context.Context) (decision, error) {
 		todo = decision{Do: stepLookUp, Cause: causeRefused} // an earlier send may still have made the bill
 	}
 	if todo.Do == stepFinish { // created: the one place where success comes from an answer
-		d.rec.State, d.rec.Doubt, d.rec.Observed = ledger.Exists, false, observed(a.Bill)
-		fillFromSent(&d.rec.Observed, &d.bill)
-		if d.diff = describe(contradictions(&d.bill, d.rec.Observed)); d.diff != "" {
-			todo.Status = ledger.Conflict
-		}
-		return todo, nil
+		return d.judgeCreated(ctx)
 	}
 	if err := d.note(ctx); err != nil {
 		return decision{}, err
@@ -253,6 +292,40 @@ func (d *delivery) judge(ctx context.Context) (decision, error) {
 		todo = decision{Do: stepStop}
 	}
 	return todo, err
+}
+
+// judgeCreated settles a row that was answered 201. It is in conflict if the answer contradicts
+// what was sent: then a bill exists, but not the row's.
+func (d *delivery) judgeCreated(ctx context.Context) (decision, error) {
+	d.setObserved(d.last.Bill)
+	if d.lane.bills.isOther(d.last.Bill.ID, d.bill.Reference) {
+		return d.sameID(ctx)
+	}
+	fillFromSent(&d.rec.Observed, &d.bill, &d.rec.Send)
+	known := d.lane.parties.known(d.lease)
+	d.diff = describe(contradictions(&d.bill, d.rec.Observed, &d.rec.Send, known))
+	if d.diff != "" {
+		return decision{Do: stepFinish, Status: ledger.Conflict}, nil
+	}
+	return decision{Do: stepFinish, Status: ledger.Created}, nil
+}
+
+// setObserved enters a bill of the API into the record.
+func (d *delivery) setObserved(b *client.Bill) {
+	d.rec.State, d.rec.Doubt, d.rec.Observed = ledger.Exists, false, observed(b)
+	d.fresh = true
+}
+
+// sameID stops the run because the API gives two references one bill id. What became of this row
+// is not known.
+func (d *delivery) sameID(ctx context.Context) (decision, error) {
+	d.rec.State, d.rec.Doubt, d.rec.Observed = ledger.Pending, true, ledger.Observed{}
+	d.rec.Send.Unanswered = true
+	if err := d.note(ctx); err != nil {
+		return decision{}, err
+	}
+	d.gate.close(stopSameID)
+	return decision{}, d.gate.err()
 }
 
 // note records the latest send of a row that has no outcome yet.

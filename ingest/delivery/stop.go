@@ -37,6 +37,10 @@ func (s *Stop) Is(target error) bool {
 
 func (s *Stop) Unwrap() error { return s.Err }
 
+// stopSameID is the Stop of a run in which two references were answered with one bill id.
+var stopSameID = &Stop{Setup: true, Reason: "the API answers with the same bill id for two references",
+	Hint: "check what stands between this machine and api.base_url, then ask Moment"}
+
 // stopsAll reports whether an answer shows that nothing more may be sent to this API.
 func stopsAll(a client.Answer) bool {
 	switch a.Kind {

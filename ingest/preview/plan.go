@@ -66,7 +66,7 @@ type FoundConflict struct {
 
 // Attention reports whether a run would leave something that needs attention.
 func (p *Planned) Attention() bool {
-	return p.Outcome != OutcomeValid || p.Rows.Conflict+p.Rows.Rejected+p.Rows.Unknown > 0 || len(p.OverLimits) > 0
+	return p.Outcome != OutcomeValid || p.Rows.Invalid+p.Rows.Conflict+p.Rows.Rejected+p.Rows.Unknown > 0 || len(p.OverLimits) > 0
 }
 
 // Plan returns what a run would do with a bill file now. It sends only GETs, and records
@@ -187,6 +187,9 @@ func (p *planner) add(r *plannedRow, would delivery.Prospect) {
 				Line: r.line, BillReference: r.bill.Reference, Fields: would.Fields, Detail: would.Detail,
 			})
 		}
+	case ledger.Invalid: // valid by itself, but not by what is known of its account
+		n.Invalid++
+		p.problem(r, FoundProblem{Column: would.Column, Code: would.Code, Detail: would.Detail})
 	case ledger.Rejected:
 		n.Rejected++
 		p.problem(r, FoundProblem{Column: would.Column, Code: would.Code, Detail: would.Detail})

@@ -147,7 +147,8 @@ func agree(t *testing.T, p preview.Planned, s report.Summary) {
 	if p.Attention() != s.Attention() {
 		t.Errorf("the plan says that attention is needed: %v; it is: %v", p.Attention(), s.Attention())
 	}
-	words := map[string]ledger.Status{"create": ledger.Created, "existing": ledger.Existing, "conflict": ledger.Conflict, "rejected": ledger.Rejected}
+	words := map[string]ledger.Status{"create": ledger.Created, "existing": ledger.Existing, "conflict": ledger.Conflict, "rejected": ledger.Rejected,
+		"invalid": ledger.Invalid}
 	for currency, sums := range p.Totals {
 		for word, sum := range sums {
 			if got := s.Amounts[currency][words[word]]; got != sum {
@@ -244,6 +245,62 @@ func TestPlanConflicts(t *testing.T) {
 	}
 	if len(cut.Conflicts) != 2 || cut.Rows.Conflict != 4 || cut.File != "stdin" {
 		t.Errorf("%d conflicts listed of %d in %s, want 2 of 4 in stdin", len(cut.Conflicts), cut.Rows.Conflict, cut.File)
+	}
+}
+
+// A row whose account belongs to another customer is foretold, whoever knows the owner.
+func TestPlanOfAccountsOfOthers(t *testing.T) {
+	const header = "bill_reference,amount_due,account_reference,customer_reference\n"
+	d := newDesk(t)
+	d.carryOutText(t, header+"A,100,ERF,Ann\nB,100,ERF-2,Bob\n")
+	d.feed.Lane = d.lane("another name for it") // whose keys are others
+	lost := d.ledger
+	for _, c := range []struct {
+		name    string
+		ledger  *ledgertest.Memory
+		rows    string
+		invalid int
+		column  string
+	}{
+		{"the ledger knows both", lost, "C,200,ERF,Bob\n", 1, "customer_reference"},
+		{"the ledger knows the account", lost, "D,200,ERF,Eve\n", 1, "customer_reference"},
+		{"the API knows both", ledgertest.NewMemory(), "C,200,ERF,Bob\n", 0, "customer_reference"},
+		{"the row names the account by id", ledgertest.NewMemory(), "C,200,@ERF,Bob\n", 1, "customer_reference"},
+		{"the row names the customer by id", ledgertest.NewMemory(), "C,200,ERF,@Bob\n", 1, "customer_id"},
+		{"the row names both by id", ledgertest.NewMemory(), "C,200,@ERF,@Bob\n", 1, "customer_id"},
+		{"the pair is right", ledgertest.NewMemory(), "C,200,@ERF,Ann\n", -1, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := &desk{api: d.api, pipes: d.pipes, ledger: c.ledger, client: d.client, policy: d.policy, feed: d.feed}
+			if c.ledger == lost {
+				d.feed = &ingest.Feed{Name: "bills", Format: minorZAR, Hold: ingest.Hold{MaxInvalidPercent: 100}, Lane: d.lane("acme")}
+			}
+			content := header + c.rows
+			for _, a := range d.api.State().Accounts {
+				if strings.Contains(content, "@"+a.ExternalReference) {
+					content = strings.NewReplacer("account_reference", "account_id", "@"+a.ExternalReference, a.ID).Replace(content)
+				}
+			}
+			for _, a := range d.api.State().Customers {
+				if strings.Contains(content, "@"+a.ExternalReference) {
+					content = strings.NewReplacer("customer_reference", "customer_id", "@"+a.ExternalReference, a.ID).Replace(content)
+				}
+			}
+			p := d.mustPlan(t, content)
+			switch {
+			case c.invalid < 0:
+				if p.Rows.Create != 1 || len(p.Problems) != 0 {
+					t.Errorf("rows %+v, problems %+v", p.Rows, p.Problems)
+				}
+			case p.Rows.Invalid != c.invalid || p.Rows.Invalid+p.Rows.Rejected != 1 || len(p.Problems) != 1:
+				t.Errorf("rows %+v, problems %+v", p.Rows, p.Problems)
+			default:
+				if f := p.Problems[0]; f.Code != "party_mismatch" || f.Column != c.column || f.Line != 2 || f.BillReference == "" {
+					t.Errorf("problem %+v", f)
+				}
+			}
+			agree(t, p, d.carryOutText(t, content))
+		})
 	}
 }
 

@@ -11,7 +11,8 @@ import (
 )
 
 // match checks that o is an outcome of rec, and one that such a record can have: a row with
-// problems is invalid, and a row without is not. An invalid row and a row that was not sent
+// problems is invalid, and a row without is not, unless its account was seen to be another
+// customer's. An invalid row and a row that was not sent
 // have no trace of a send. A row whose bill exists by this file or an earlier one has a bill
 // id.
 func match(rec *billfile.Record, o *ledger.Outcome) error {
@@ -52,7 +53,7 @@ func match(rec *billfile.Record, o *ledger.Outcome) error {
 
 // matchValid checks that the outcome of a row without problems is about the row's bill.
 func matchValid(b *billfile.Bill, rec *billfile.Record, o *ledger.Outcome) error {
-	if o.Status == ledger.Invalid {
+	if o.Status == ledger.Invalid && o.Code != ledger.CodePartyMismatch {
 		return untrue(o, "but has no problem")
 	}
 	if o.Reference != b.Reference {

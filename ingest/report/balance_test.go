@@ -52,6 +52,7 @@ func TestOutcomesThatFit(t *testing.T) {
 		{"not sent with a send", fine, of(ledger.NotSent, func(o *ledger.Outcome) { o.Attempts = 1 }), false},
 		{"not sent with a key", fine, of(ledger.NotSent, func(o *ledger.Outcome) { o.Key = "key" }), false},
 		{"invalid without a problem", fine, of(ledger.Invalid, nil), false},
+		{"invalid because of its account's owner", fine, of(ledger.Invalid, func(o *ledger.Outcome) { o.Code = ledger.CodePartyMismatch }), true},
 		{"no status", fine, of("", nil), false},
 		{"a status of validations alone", fine, of(report.Valid, nil), false},
 		{"another row", fine, of(ledger.NotSent, func(o *ledger.Outcome) { o.Row++ }), false},
