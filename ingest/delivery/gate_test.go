@@ -240,3 +240,87 @@ func throttledFor(d time.Duration) client.Answer {
 }
 
 var goodAnswer = client.Answer{Kind: client.Created, Status: 201}
+
+// Requests pass in order of arrival, also past a waiter whom no event has admitted yet.
+func TestGateOrder(t *testing.T) {
+	g := newGate(testPolicy(), nil)
+	first := &waiter{turn: make(chan struct{})}
+	g.waiters = append(g.waiters, first)
+	if _, err := g.acquire(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-first.turn:
+	default:
+		t.Error("a later request overtook the first")
+	}
+}
+
+// A gate that is closed says why, whatever else ends the wait.
+func TestGateClosedAndCancelled(t *testing.T) {
+	g := newGate(testPolicy(), nil)
+	why := errors.New("the API is gone")
+	g.close(why)
+	g.close(errors.New("something later"))
+	ctx, cancel := context.WithCancel(t.Context())
+	w := &waiter{turn: make(chan struct{})}
+	cancel()
+	if err := g.settleTurn(ctx, w); !errors.Is(err, why) {
+		t.Errorf("err = %v", err)
+	}
+	if !errors.Is(g.err(), why) {
+		t.Errorf("the gate says %v", g.err())
+	}
+}
+
+// While the gate is quiet, nothing passes, and it is idle once the last request is back.
+func TestGateQuiesce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate(testPolicy(), nil)
+		out, err := g.acquire(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		cancelled, err := g.acquire(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		idle := g.quiesce()
+		passed := make(chan error)
+		go func() {
+			tk, err := g.acquire(t.Context())
+			if err == nil {
+				g.done(tk, "INV-2", goodAnswer)
+			}
+			passed <- err
+		}()
+		g.cancel(cancelled)
+		synctest.Wait()
+		if isReady(idle) {
+			t.Error("idle while a request is out")
+		}
+		g.done(out, "INV-1", goodAnswer)
+		synctest.Wait()
+		if !isReady(idle) || !isReady(g.quiesce()) {
+			t.Error("not idle although nothing is out")
+		}
+		select {
+		case <-passed:
+			t.Error("a request passed a quiet gate")
+		default:
+		}
+		g.resume()
+		if err := <-passed; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestNoLimiterWithoutLimit(t *testing.T) {
+	if newLimiter(Policy{}) != nil {
+		t.Error("a limiter without a limit")
+	}
+	if l := newLimiter(Policy{RateLimit: 1}); l == nil || l.Burst() != 1 || l.Limit() > 1 || l.Limit() < 0.9 {
+		t.Errorf("a limiter of one a second: %v", l)
+	}
+}
