@@ -114,7 +114,7 @@ func TestFillFromSent(t *testing.T) {
 	}
 }
 
-func TestSeen(t *testing.T) {
+func TestObserved(t *testing.T) {
 	got := observed(&client.Bill{ID: "bill_1", ExternalReference: "R", CustomerID: "bcus_1", AccountID: "bacc_1", Status: "voided", Currency: "ZAR",
 		AmountDue: 2000, BillDate: "2026-11-01", DueDate: "2026-12-01"})
 	if want := altered(onAccount, func(s *ledger.Observed) { s.Voided = true }); got != want {

@@ -56,12 +56,12 @@ type forecastRow struct {
 	rec               *ledger.Bill   // nil: the ledger does not have the reference
 	account, customer *forecastParty // nil: the row names none
 
-	status  ledger.Status
-	seen    ledger.Observed  // the bill that exists
-	diffs   []difference     // of a conflict
-	creates []*forecastParty // with the bill
-	lacks   *forecastParty   // of a rejected row: what the API does not have
-	facts   partyFacts       // of a row whose account belongs to another customer
+	status   ledger.Status
+	observed ledger.Observed  // the bill that exists
+	diffs    []difference     // of a conflict
+	creates  []*forecastParty // with the bill
+	lacks    *forecastParty   // of a rejected row: what the API does not have
+	facts    partyFacts       // of a row whose account belongs to another customer
 }
 
 // forecastParty is one customer or account. It is asked for once, however many rows name it.
@@ -147,7 +147,7 @@ func (r *forecastRow) prospect() Prospect {
 	case r.status == ledger.Conflict:
 		p.Fields, p.Detail = make(map[string][2]any), describe(r.diffs)
 		for _, d := range r.diffs {
-			p.Fields[d.field] = d.values(r.bill, &r.seen)
+			p.Fields[d.field] = d.values(r.bill, &r.observed)
 		}
 	case r.lacks != nil:
 		p.Column, p.Code, p.Detail = r.lacks.missing()
@@ -169,7 +169,7 @@ func (n partyName) missing() (column, code, detail string) {
 	case n.Kind == ledger.Account:
 		return "account_id", ledger.CodeUnknownAccount, "this merchant has no account with this id: correct the id"
 	}
-	return "customer_id", "unknown_customer", "this merchant has no customer with this id: correct the id"
+	return "customer_id", ledger.CodeUnknownCustomer, "this merchant has no customer with this id: correct the id"
 }
 
 // prepare reads from the ledger what it holds of a chunk's bills and parties.
@@ -227,7 +227,7 @@ func (f *Forecast) prepare(ctx context.Context, chunk []*forecastRow) error {
 // judge finds out what a run would make of a row.
 func (f *Forecast) judge(ctx context.Context, r *forecastRow) error {
 	if r.rec != nil && r.rec.State == ledger.Exists {
-		r.seen = r.rec.Observed
+		r.observed = r.rec.Observed
 		return f.compare(ctx, r)
 	}
 	a, err := f.ask(ctx, f.lane.getBill, r.bill.Reference)
@@ -235,7 +235,7 @@ func (f *Forecast) judge(ctx context.Context, r *forecastRow) error {
 	case err != nil:
 		return err
 	case a.Kind == client.Found:
-		r.seen = observed(a.Bill)
+		r.observed = observed(a.Bill)
 		return f.compare(ctx, r)
 	case a.Kind == client.Absent:
 		return f.create(ctx, r)
@@ -255,7 +255,7 @@ func (f *Forecast) compare(ctx context.Context, r *forecastRow) error {
 		p, ok, err = f.find(ctx, e, false)
 		facts.AccountID = p.ID
 	}
-	another := facts.NamesAccount && facts.AccountID != r.seen.AccountID
+	another := facts.NamesAccount && facts.AccountID != r.observed.AccountID
 	if r.customer != nil && ok && err == nil && !another {
 		facts.CustomerID, ok, err = f.customerID(ctx, r.customer, true)
 	}
@@ -263,7 +263,7 @@ func (f *Forecast) compare(ctx context.Context, r *forecastRow) error {
 		return err
 	}
 	r.status = ledger.Existing
-	if r.diffs = differences(r.bill, r.seen, facts); len(r.diffs) > 0 {
+	if r.diffs = differences(r.bill, r.observed, facts); len(r.diffs) > 0 {
 		r.status = ledger.Conflict
 	}
 	return nil

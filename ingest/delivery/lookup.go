@@ -46,7 +46,7 @@ func (d *delivery) lastLook(ctx context.Context) (decision, error) {
 		return decision{}, err
 	}
 	if a.Kind == client.Found && !d.lane.bills.isOther(a.Bill.ID, d.bill.Reference) {
-		d.observe(a.Bill)
+		d.setObserved(a.Bill)
 		if found, err := d.sameOrNot(ctx); err == nil && found == foundSame {
 			return decision{Do: stepFinish, Status: ledger.Created}, nil
 		}
@@ -69,7 +69,7 @@ func (d *delivery) find(ctx context.Context) (finding, error) {
 				_, err := d.sameID(ctx)
 				return foundNothing, err
 			}
-			d.observe(a.Bill)
+			d.setObserved(a.Bill)
 			return d.sameOrNot(ctx)
 		case client.Absent:
 			if settled {

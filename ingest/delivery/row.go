@@ -297,7 +297,7 @@ func (d *delivery) judge(ctx context.Context) (decision, error) {
 // judgeCreated settles a row that was answered 201. It is in conflict if the answer contradicts
 // what was sent: then a bill exists, but not the row's.
 func (d *delivery) judgeCreated(ctx context.Context) (decision, error) {
-	d.observe(d.last.Bill)
+	d.setObserved(d.last.Bill)
 	if d.lane.bills.isOther(d.last.Bill.ID, d.bill.Reference) {
 		return d.sameID(ctx)
 	}
@@ -310,8 +310,8 @@ func (d *delivery) judgeCreated(ctx context.Context) (decision, error) {
 	return decision{Do: stepFinish, Status: ledger.Created}, nil
 }
 
-// observe records a bill as the API returned it.
-func (d *delivery) observe(b *client.Bill) {
+// setObserved enters a bill of the API into the record.
+func (d *delivery) setObserved(b *client.Bill) {
 	d.rec.State, d.rec.Doubt, d.rec.Observed = ledger.Exists, false, observed(b)
 	d.fresh = true
 }

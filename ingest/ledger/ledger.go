@@ -162,7 +162,7 @@ type Party struct {
 	// CustomerID is the customer who owns an account; "" = not known, and of a customer. A Record without it
 	// keeps what is known of the same account.
 	CustomerID string
-	// Since is when the party was first recorded. A later Record keeps it.
+	// Since is when the party was first recorded with this ID. A later Record does not change it.
 	Since time.Time
 }
 

@@ -154,8 +154,8 @@ func testParties(t *testing.T, e Engine) {
 	same(t, "parties of nothing", none, read(scope))
 	same(t, "parties of an empty ledger", none, read(scope, ref(ledger.Customer, "x")))
 
-	customer := ledger.Party{PartyRef: ref(ledger.Customer, "x"), ID: "bcus_1", Since: time.Date(2026, 11, 26, 5, 0, 0, 0, time.UTC)}
-	account := ledger.Party{PartyRef: ref(ledger.Account, "x"), ID: "bacc_1", Since: customer.Since}
+	customer := ledger.Party{PartyRef: ref(ledger.Customer, "x"), ID: "bcus_1"}
+	account := ledger.Party{PartyRef: ref(ledger.Account, "x"), ID: "bacc_1"}
 	parties := []ledger.Party{customer, account}
 	record(t, l, ledger.Entry{Scope: scope, Parties: parties})
 	parties[0].ID = "changed after the call"
@@ -189,28 +189,34 @@ func testParties(t *testing.T, e Engine) {
 }
 
 // testOwners: whose an account is, is known from the record that names the customer until another customer, or
-// another account, is recorded.
+// another account, is recorded. Since when it is known stays while its id does.
 func testOwners(t *testing.T, l ledger.Ledger, account ledger.Party) {
 	t.Helper()
-	since := account.Since // stays what it was when the account was first recorded
+	at := func(hour int) time.Time {
+		if hour == 0 {
+			return time.Time{}
+		}
+		return time.Date(2026, 11, 23, hour, 0, 0, 0, time.UTC)
+	}
 	for _, c := range []struct {
 		what                 string
 		id, customerID, want string
+		since, wantSince     int // hours
 	}{
-		{"account whose customer is recorded", account.ID, "bcus_1", "bcus_1"},
-		{"account recorded without its customer", account.ID, "", "bcus_1"},
-		{"account with another customer", account.ID, "bcus_2", "bcus_2"},
-		{"another account of this reference", "bacc_3", "", ""},
-		{"another account of this reference, with its customer", "bacc_4", "bcus_4", "bcus_4"},
-		{"account as it was at first", account.ID, "", ""},
+		{"account whose customer is recorded", account.ID, "bcus_1", "bcus_1", 0, 0},
+		{"account recorded without its customer", account.ID, "", "bcus_1", 1, 1},
+		{"account with another customer", account.ID, "bcus_2", "bcus_2", 2, 1},
+		{"another account of this reference", "bacc_3", "", "", 3, 3},
+		{"another account of this reference, with its customer", "bacc_4", "bcus_4", "bcus_4", 4, 4},
+		{"account as it was at first", account.ID, "", "", 5, 5},
 	} {
-		account.ID, account.CustomerID, account.Since = c.id, c.customerID, time.Now()
+		account.ID, account.CustomerID, account.Since = c.id, c.customerID, at(c.since)
 		record(t, l, ledger.Entry{Scope: scope, Parties: []ledger.Party{account}})
 		known, err := l.Parties(t.Context(), scope, []ledger.PartyRef{account.PartyRef})
 		if err != nil {
 			t.Fatal(err)
 		}
-		account.CustomerID, account.Since = c.want, since
+		account.CustomerID, account.Since = c.want, at(c.wantSince)
 		same(t, c.what, account, known[account.PartyRef])
 	}
 }

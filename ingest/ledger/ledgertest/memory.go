@@ -296,10 +296,10 @@ func (m *Memory) Record(ctx context.Context, e ledger.Entry) error {
 		}
 		for _, p := range e.Parties {
 			key := partyKey{e.Scope, p.PartyRef}
-			if old, ok := m.parties[key]; ok {
-				p.Since = old.Since
-				if p.CustomerID == "" && p.ID == old.ID {
-					p.CustomerID = old.CustomerID
+			if old := m.parties[key]; p.ID == old.ID {
+				p.CustomerID = cmp.Or(p.CustomerID, old.CustomerID)
+				if !old.Since.IsZero() {
+					p.Since = old.Since
 				}
 			}
 			undo = append(undo, put(m.parties, key, p))

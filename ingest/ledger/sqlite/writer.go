@@ -98,7 +98,8 @@ func (w *writer) prepare(c any) (err error) {
 		putOutcome: prepareBulk("REPLACE INTO outcomes", outcomeColumns, ""),
 		// What is known of an account's customer stays known when a later record of the account does not name it.
 		putParty: prepareBulk("INSERT INTO parties", partyColumns, ` ON CONFLICT DO UPDATE SET id = excluded.id,
-			customer_id = iif(excluded.customer_id <> '' OR excluded.id <> id, excluded.customer_id, customer_id)`),
+			customer_id = iif(excluded.customer_id <> '' OR excluded.id <> id, excluded.customer_id, customer_id),
+			since = iif(excluded.id <> id, excluded.since, coalesce(since, excluded.since))`),
 		dropFile:     prepare("DELETE FROM files WHERE number = ? AND state IN ('done', 'dropped')"),
 		dropOutcomes: prepare("DELETE FROM outcomes WHERE file = ?"),
 		dropAttempts: prepare("DELETE FROM attempts WHERE file = ?"),

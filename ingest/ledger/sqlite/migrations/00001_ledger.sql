@@ -153,7 +153,7 @@ CREATE TABLE parties (
     kind        INTEGER NOT NULL, -- ledger.PartyKind: 1 customer, 2 account
     id          TEXT NOT NULL,
     customer_id TEXT NOT NULL,    -- of an account: whose it is
-    since       INTEGER           -- when it was first recorded
+    since       INTEGER           -- when this id was first recorded
 ) STRICT, WITHOUT ROWID;
 
 -- The ledger, read by hand. These views are the same whatever the engine: names may be added at their
