@@ -8,7 +8,8 @@ import (
 	"billdrop/ingest/ledger"
 )
 
-// billColumns are the columns of a bill but its id, in the order of billValues and of readBill.
+// billColumns are the columns of a bill but its id, in the order of billValues and of
+// readBill.
 var billColumns = []string{
 	"scope", "reference", "state", "doubt",
 	"bill_id", "customer_id", "account_id", "currency", "amount_due", "bill_date", "due_date", "voided",
@@ -59,8 +60,8 @@ type begin struct {
 
 func (o *begin) apply(w *writer) error { return w.putBill(o.scope, &o.bill) }
 
-// putBill records all that is known of a bill. The send that it replaces, if any, joins the attempts
-// by a trigger.
+// putBill records all that is known of a bill. The send that it replaces, if any, joins
+// the attempts by a trigger.
 func (w *writer) putBill(s ledger.Scope, b *ledger.Bill) error {
 	scope, err := w.scope(s)
 	if err != nil {
