@@ -35,11 +35,9 @@ const selectBills = `SELECT b.id, b.reference, b.state, b.doubt,
 	n.id, b.row, b.generation, b.form, b.sent_customer_id, b.sent_account_id, b.content, b.body,
 	b.key, b.key_first_used, b.sent_at, b.sends, b.answer, b.unanswered`
 
-const (
-	billsByReference = selectBills + ` FROM json_each(?1) AS v
-		CROSS JOIN bills AS b ON b.reference = v.value AND b.scope = (SELECT id FROM scopes WHERE merchant = ?2 AND mode = ?3)
-		LEFT JOIN file_numbers AS n ON n.number = b.file`
-)
+const billsByReference = selectBills + ` FROM json_each(?1) AS v
+	CROSS JOIN bills AS b ON b.reference = v.value AND b.scope = (SELECT id FROM scopes WHERE merchant = ?2 AND mode = ?3)
+	LEFT JOIN file_numbers AS n ON n.number = b.file`
 
 func readBill(r *row) (id int64, b *ledger.Bill) {
 	id = r.number()
