@@ -2,8 +2,8 @@ package ledger
 
 import "strconv"
 
-// Codes of outcomes (Outcome.Code) that reading the row did not give; billfile has those. They stand in
-// reports, so they never change.
+// Codes of outcomes (Outcome.Code) that reading the row did not give; billfile has those.
+// They stand in reports, so they never change.
 const (
 	CodeUnknownAccount    = "unknown_account"    // rejected: an account reference that neither ledger nor API knows
 	CodeUnknownCustomer   = "unknown_customer"   // of a plan: a customer id that the API does not know

@@ -1,10 +1,12 @@
-// Package ledger is billdrop's memory: which files there are and how far each has come, what was sent for
-// each bill under which idempotency key, what came of it, and which customers and accounts are known.
+// Package ledger is billdrop's memory: which files there are and how far each has come,
+// what was sent for each bill under which idempotency key, what came of it, and which
+// customers and accounts are known.
 //
-// It holds states, codes, the interface and the sentinels. The engines (sqlite, later postgres) live in
-// their own packages and pass one conformance suite, ledgertest. A ledger holds references, digests, ids,
-// amounts and codes, never a name, mail address, phone number, metadata value or API key. Customer and
-// account references are kept as digests only, because billers use identity numbers as references.
+// It holds states, codes, the interface and the sentinels. The engines (sqlite, later
+// postgres) live in their own packages and pass one conformance suite, ledgertest. A
+// ledger holds references, digests, ids, amounts and codes, never a name, mail address,
+// phone number, metadata value or API key. Customer and account references are kept as
+// digests only, because billers use identity numbers as references.
 package ledger
 
 import (
@@ -17,14 +19,16 @@ import (
 var (
 	// ErrNotFound: there is no such file, bill or customer in the ledger.
 	ErrNotFound = errors.New("not in the ledger")
-	// ErrExists: a file with this id, or with this stem in the same results directory, is there already.
+	// ErrExists: a file with this id, or with this stem in the same results directory, is
+	// there already.
 	ErrExists = errors.New("already in the ledger")
 	// ErrUnfinished: the file is neither Done nor Dropped.
 	ErrUnfinished = errors.New("not finished yet")
 	// ErrLocked: another billdrop process holds this ledger.
 	ErrLocked = errors.New("another billdrop holds the lock of this ledger")
-	// ErrUnusable: the ledger cannot be read, or can no longer promise durability (disk full, I/O error,
-	// not a ledger). Once a write has failed in this way, every later write fails too: the program must stop.
+	// ErrUnusable: the ledger cannot be read, or can no longer promise durability (disk
+	// full, I/O error, not a ledger). Once a write has failed in this way, every later
+	// write fails too: the program must stop.
 	ErrUnusable = errors.New("ledger unusable")
 )
 
@@ -41,7 +45,8 @@ func (e *Error) Unwrap() error { return e.Err }
 // Advice returns what to do about the error.
 func (e *Error) Advice() string { return e.Hint }
 
-// Scope is what a bill reference is unique in: one merchant account at Moment, in test or in live mode.
+// Scope is what a bill reference is unique in: one merchant account at Moment, in test or
+// in live mode.
 type Scope struct {
 	Merchant string
 	Mode     string // "test" or "live"
@@ -56,21 +61,25 @@ func DigestOf(b []byte) Digest {
 	return Digest(sum[:16])
 }
 
-// BillState is what the ledger knows of one bill reference. Its zero value claims nothing.
+// BillState is what the ledger knows of one bill reference. Its zero value claims
+// nothing.
 type BillState uint8
 
 const (
-	// Pending: what the API holds is not known. Set by Begin before a send, and left by the Record of an answer
-	// or a look-up. A crash leaves the bill here: the next run sends the same bytes under the same key, or looks
-	// the bill up.
+	// Pending: what the API holds is not known. Set by Begin before a send, and left by
+	// the Record of an answer or a look-up. A crash leaves the bill here: the next run
+	// sends the same bytes under the same key, or looks the bill up.
 	Pending BillState = iota
-	// Exists: a 201 or a look-up showed the bill; Observed is what it holds. Set by Record.
+	// Exists: a 201 or a look-up showed the bill; Observed is what it holds. Set by
+	// Record.
 	Exists
-	// Gone: a conclusive refusal or a settled look-up showed that there is no such bill. Set by Record.
+	// Gone: a conclusive refusal or a settled look-up showed that there is no such bill.
+	// Set by Record.
 	Gone
 )
 
-// Form is how a request body names the party that pays. A generation keeps its form for life.
+// Form is how a request body names the party that pays. A generation keeps its form for
+// life.
 type Form uint8
 
 const (
@@ -91,7 +100,8 @@ func (f Form) NestsAccount() bool { return f == FormNewAccount || f == FormNewAc
 // NestsCustomer reports whether a body of this form may create a customer.
 func (f Form) NestsCustomer() bool { return f == FormNewCustomer || f == FormNewAccountCustomer }
 
-// Observed is a bill as the API last showed it: what later rows with its reference are compared with.
+// Observed is a bill as the API last showed it: what later rows with its reference are
+// compared with.
 type Observed struct {
 	BillID     string
 	CustomerID string
@@ -103,8 +113,8 @@ type Observed struct {
 	Voided     bool
 }
 
-// Send is the latest send for a bill. It is committed before the request leaves. From it the same bytes can
-// be sent again under the same key.
+// Send is the latest send for a bill. It is committed before the request leaves. From it
+// the same bytes can be sent again under the same key.
 type Send struct {
 	File         string // id of the file for which it was sent
 	Row          int    // ordinal of the row in that file
@@ -119,8 +129,8 @@ type Send struct {
 	At           time.Time // when this send was committed
 	Count        int       // sends for File so far, this one included
 	Answer       string    // a few fixed words ("201", "409 taken", "timeout"); "" = no answer recorded
-	// Unanswered: some send for File got no conclusive answer (none, an unreadable one, or a 5xx), so a bill
-	// that is found later may come from that send.
+	// Unanswered: some send for File got no conclusive answer (none, an unreadable one,
+	// or a 5xx), so a bill that is found later may come from that send.
 	Unanswered bool
 }
 
@@ -128,15 +138,16 @@ type Send struct {
 type Bill struct {
 	Reference string
 	State     BillState
-	// Doubt: the server may still be working on a send without a conclusive answer, so one 404 proves nothing.
-	// Set with the first such send; cleared when the bill is observed or its absence settled.
+	// Doubt: the server may still be working on a send without a conclusive answer, so
+	// one 404 proves nothing. Set with the first such send; cleared when the bill is
+	// observed or its absence settled.
 	Doubt    bool
 	Observed Observed // of Exists
 	Send     Send     // zero when nothing was ever sent (a bill found by look-up)
 }
 
-// InDoubt reports whether the server may still be working on a request for this bill: a send is pending
-// without an answer, or an earlier one was never settled.
+// InDoubt reports whether the server may still be working on a request for this bill: a
+// send is pending without an answer, or an earlier one was never settled.
 func (b *Bill) InDoubt() bool {
 	return b.State == Pending && (b.Doubt || (b.Send.Count > 0 && b.Send.Answer == ""))
 }
@@ -159,8 +170,8 @@ type PartyRef struct {
 type Party struct {
 	PartyRef
 	ID string // bcus_… or bacc_…
-	// CustomerID is the customer who owns an account; "" = not known, and of a customer. A Record without it
-	// keeps what is known of the same account.
+	// CustomerID is the customer who owns an account; "" = not known, and of a customer.
+	// A Record without it keeps what is known of the same account.
 	CustomerID string
 	// Since is when the party was first recorded with this ID. A later Record does not change it.
 	Since time.Time
@@ -185,7 +196,8 @@ type Outcome struct {
 	Customers, Accounts int
 }
 
-// Entry is a set of facts that are recorded together or not at all. Empty parts change nothing.
+// Entry is a set of facts that are recorded together or not at all. Empty parts change
+// nothing.
 type Entry struct {
 	Scope     Scope
 	Bill      *Bill
@@ -222,7 +234,8 @@ type History struct {
 	Sightings []Sighting
 }
 
-// Totals are sums over a file's recorded outcomes, computed by the engine, not kept in step by hand.
+// Totals are sums over a file's recorded outcomes, computed by the engine, not kept in
+// step by hand.
 type Totals struct {
 	Rows     map[Status]int              `json:"rows"`
 	Amounts  map[string]map[Status]int64 `json:"amounts"`  // currency → status → minor units
@@ -235,53 +248,61 @@ type Totals struct {
 
 // Ledger is the durable memory of a billdrop. Every method may be called concurrently.
 //
-// Durability: when AddFile, SaveFile, Begin or Flush returns nil, what it wrote survives kill -9 and power
-// loss. What Record wrote is durable once a later Begin or Flush has returned nil. Writes become durable in
-// the order in which they were called, so a crash loses only a tail of the Records.
-// Every method returns an error that wraps ErrUnusable when the engine fails.
+// Durability: when AddFile, SaveFile, Begin or Flush returns nil, what it wrote survives
+// kill -9 and power loss. What Record wrote is durable once a later Begin or Flush has
+// returned nil. Writes become durable in the order in which they were called, so a crash
+// loses only a tail of the Records. Every method returns an error that wraps ErrUnusable
+// when the engine fails.
 type Ledger interface {
 	// AddFile records a new file. ErrExists when its id is taken.
 	AddFile(ctx context.Context, f *File) error
-	// SaveFile replaces the record of a known file, except for its counters Gets and Throttled. ErrNotFound when
-	// there is none. ErrExists when another file with the same Results has the same non-empty Stem.
+	// SaveFile replaces the record of a known file, except for its counters Gets and
+	// Throttled. ErrNotFound when there is none. ErrExists when another file with the
+	// same Results has the same non-empty Stem.
 	SaveFile(ctx context.Context, f *File) error
 	// File returns one file. ErrNotFound.
 	File(ctx context.Context, id string) (*File, error)
-	// Files returns the files that match q, newest first (by Received, then ID descending).
+	// Files returns the files that match q, newest first (by Received, then ID
+	// descending).
 	Files(ctx context.Context, q Query) ([]*File, error)
 
-	// Bills returns what is known of refs, by reference; unknown references are missing from the map.
-	// It sees every Begin and Record that returned before the call, durable or not.
+	// Bills returns what is known of refs, by reference; unknown references are missing
+	// from the map. It sees every Begin and Record that returned before the call, durable
+	// or not.
 	Bills(ctx context.Context, s Scope, refs []string) (map[string]*Bill, error)
-	// Parties returns the known ones of refs; unknown ones are missing from the map. It sees what Bills sees.
+	// Parties returns the known ones of refs; unknown ones are missing from the map. It
+	// sees what Bills sees.
 	Parties(ctx context.Context, s Scope, refs []PartyRef) (map[PartyRef]Party, error)
-	// Outcomes returns up to limit recorded outcomes of a file with from <= Row, in row order. It sees what
-	// Bills sees.
+	// Outcomes returns up to limit recorded outcomes of a file with from <= Row, in row
+	// order. It sees what Bills sees.
 	Outcomes(ctx context.Context, file string, from, limit int) ([]Outcome, error)
 	// Attention is Outcomes of only those rows that need attention.
 	Attention(ctx context.Context, file string, from, limit int) ([]Outcome, error)
 	// Totals sums up the outcomes of a file. It sees what Bills sees.
 	Totals(ctx context.Context, file string) (Totals, error)
-	// History returns everything that is known of one reference. ErrNotFound when nothing is.
+	// History returns everything that is known of one reference. ErrNotFound when nothing
+	// is.
 	History(ctx context.Context, s Scope, reference string) (*History, error)
 
-	// Begin records b, whose Send is about to be sent, and returns once that is durable: no POST without it.
-	// The Send that it replaces joins the attempts of the bill, as does one that a Record replaces. Many callers
-	// share one sync.
+	// Begin records b, whose Send is about to be sent, and returns once that is durable:
+	// no POST without it. The Send that it replaces joins the attempts of the bill, as
+	// does one that a Record replaces. Many callers share one sync.
 	Begin(ctx context.Context, s Scope, b *Bill) error
-	// Record writes e soon, in order, without waiting for the disk; it blocks only while too many writes are
-	// waiting. It returns the failure of any earlier write.
+	// Record writes e soon, in order, without waiting for the disk; it blocks only while
+	// too many writes are waiting. It returns the failure of any earlier write.
 	Record(ctx context.Context, e Entry) error
 	// Flush returns once everything that was recorded before it is durable.
 	Flush(ctx context.Context) error
 
-	// Prune removes a finished file: its record, its outcomes and the attempts that were made for it. Bills,
-	// with their latest send, and parties stay, because they keep bills unique. It returns, durable, how many
-	// outcomes are gone. ErrNotFound; ErrUnfinished when the file is neither Done nor Dropped.
+	// Prune removes a finished file: its record, its outcomes and the attempts that were
+	// made for it. Bills, with their latest send, and parties stay, because they keep
+	// bills unique. It returns, durable, how many outcomes are gone. ErrNotFound;
+	// ErrUnfinished when the file is neither Done nor Dropped.
 	Prune(ctx context.Context, id string) (rows int, err error)
-	// Forget removes what ties a customer's reference to the API's ids: the customer, and the accounts that are
-	// known to be the customer's, by themselves or by a bill. It returns, durable, how many parties are gone.
-	// Bills stay. ErrNotFound when the customer is not known.
+	// Forget removes what ties a customer's reference to the API's ids: the customer, and
+	// the accounts that are known to be the customer's, by themselves or by a bill. It
+	// returns, durable, how many parties are gone. Bills stay. ErrNotFound when the
+	// customer is not known.
 	Forget(ctx context.Context, s Scope, customer string) (parties int, err error)
 
 	// Close flushes, releases the lock and frees the engine.

@@ -5,31 +5,35 @@ import (
 	"time"
 )
 
-// Status is how a row ended. Its zero value is not a status: success is never a default. A row has none
-// until its outcome is recorded. A crash before that leaves none, and the next run goes on from the record
-// of the row's bill.
+// Status is how a row ended. Its zero value is not a status: success is never a default.
+// A row has none until its outcome is recorded. A crash before that leaves none, and the
+// next run goes on from the record of the row's bill.
 type Status string
 
 const (
-	// Created: this file created the bill. Set from a 201, or from a look-up that finds the same bill after a
-	// send for this file that got no conclusive answer.
+	// Created: this file created the bill. Set from a 201, or from a look-up that finds
+	// the same bill after a send for this file that got no conclusive answer.
 	Created Status = "created"
-	// Existing: the bill was there before and says the same. Set from the ledger or a look-up, when no send for
-	// this file can have created it.
+	// Existing: the bill was there before and says the same. Set from the ledger or a
+	// look-up, when no send for this file can have created it.
 	Existing Status = "existing"
-	// Conflict: the reference exists with other content, or is voided. Set by the comparison with what the
-	// ledger holds, with a look-up, or with a 201 that says something else than was sent.
+	// Conflict: the reference exists with other content, or is voided. Set by the
+	// comparison with what the ledger holds, with a look-up, or with a 201 that says
+	// something else than was sent.
 	Conflict Status = "conflict"
 	// Invalid: failed validation; never sent. Set by validation.
 	Invalid Status = "invalid"
-	// Rejected: the API refused the row for good. Set from the refusal, and only after a look-up when an earlier
-	// send may have created the bill; or when neither ledger nor API knows the row's account.
+	// Rejected: the API refused the row for good. Set from the refusal, and only after a
+	// look-up when an earlier send may have created the bill; or when neither ledger nor
+	// API knows the row's account.
 	Rejected Status = "rejected"
-	// Failed: attempts or generations are used up, and a look-up shows that there is no bill. A retry replaces it.
+	// Failed: attempts or generations are used up, and a look-up shows that there is no
+	// bill. A retry replaces it.
 	Failed Status = "failed"
 	// Unknown: sent, and there was neither an answer nor a look-up. A retry replaces it.
 	Unknown Status = "unknown"
-	// NotSent: valid, but the file was rejected as a whole. Set when such a file is settled.
+	// NotSent: valid, but the file was rejected as a whole. Set when such a file is
+	// settled.
 	NotSent Status = "not_sent"
 )
 
@@ -39,43 +43,47 @@ var Statuses = [...]Status{Created, Existing, Conflict, Invalid, Rejected, Faile
 // NeedsAttention reports whether a person has to look at a row of this status.
 func (s Status) NeedsAttention() bool { return s != Created && s != Existing }
 
-// FileState is how far a file has come. A file moves down this list, never up, except for the retry of a
-// Done file (to Sending) and the approval of a Held one (to Spooled). Each state is committed after the
-// step that it names is durable, so a crash repeats at most the one step after it: recovery is the same
-// code as the first run.
+// FileState is how far a file has come. A file moves down this list, never up, except for
+// the retry of a Done file (to Sending) and the approval of a Held one (to Spooled). Each
+// state is committed after the step that it names is durable, so a crash repeats at most
+// the one step after it: recovery is the same code as the first run.
 type FileState string
 
 const (
-	// Claiming: the rename from the inbox is about to be tried. Set before it.
-	// After a crash: look on which side the file is. Next: Claimed, or Dropped when the file is not ours.
+	// Claiming: the rename from the inbox is about to be tried. Set before it. After a
+	// crash: look on which side the file is. Next: Claimed, or Dropped when the file is
+	// not ours.
 	Claiming FileState = "claiming"
-	// Claimed: the file is ours. Set after the rename into processing/, or when a local file is taken up.
-	// After a crash: fetch it again. Next: Spooled, or Dropped when it was gone before it was read.
+	// Claimed: the file is ours. Set after the rename into processing/, or when a local
+	// file is taken up. After a crash: fetch it again. Next: Spooled, or Dropped when it
+	// was gone before it was read.
 	Claimed FileState = "claimed"
-	// Spooled: the whole file is in the spool. Set once the copy is synced and its hash and report stem are
-	// known; from now on only that copy is read. Approval of a held file sets it too.
-	// After a crash: acknowledge and validate again, by today's format. Next: Sending, Held, or Settled
-	// when the file is refused.
+	// Spooled: the whole file is in the spool. Set once the copy is synced and its hash
+	// and report stem are known; from now on only that copy is read. Approval of a held
+	// file sets it too. After a crash: acknowledge and validate again, by today's format.
+	// Next: Sending, Held, or Settled when the file is refused.
 	Spooled FileState = "spooled"
-	// Held: over a limit, or its control totals disagree; nothing is sent. Set by validation, once the summary
-	// says why. It rests across runs, and only a person moves it: approved, to Spooled, where it is judged once
-	// more because the format may have changed meanwhile; given up (Outcome is FileRejected), to Settled.
+	// Held: over a limit, or its control totals disagree; nothing is sent. Set by
+	// validation, once the summary says why. It rests across runs, and only a person
+	// moves it: approved, to Spooled, where it is judged once more because the format may
+	// have changed meanwhile; given up (Outcome is FileRejected), to Settled.
 	Held FileState = "held"
-	// Sending: the whole file was validated, by the format whose digest is in Format. Set by validation, or by
-	// the retry of a Done file. After a crash: rows with an outcome are passed over, the others are sent.
-	// Next: Settled.
+	// Sending: the whole file was validated, by the format whose digest is in Format. Set
+	// by validation, or by the retry of a Done file. After a crash: rows with an outcome
+	// are passed over, the others are sent. Next: Settled.
 	Sending FileState = "sending"
-	// Settled: every row has its outcome, and all that the reports say is fixed. Set after a Flush.
-	// After a crash: publish again, the same bytes. Next: Published.
+	// Settled: every row has its outcome, and all that the reports say is fixed. Set
+	// after a Flush. After a crash: publish again, the same bytes. Next: Published.
 	Settled FileState = "settled"
 	// Published: the reports are in place, read back and compared, the summary last.
-	// After a crash: archive again, looking for the file in its final directory first. Next: Done.
+	// After a crash: archive again, looking for the file in its final directory first.
+	// Next: Done.
 	Published FileState = "published"
-	// Done: the bill file is in archive/ or rejected/. Final, except for a retry. After a crash: the next start
-	// removes the spool copy.
+	// Done: the bill file is in archive/ or rejected/. Final, except for a retry. After a
+	// crash: the next start removes the spool copy.
 	Done FileState = "done"
-	// Dropped: nothing of it was ever sent, because another worker won the rename, or the file was gone before
-	// it was read. Final.
+	// Dropped: nothing of it was ever sent, because another worker won the rename, or the
+	// file was gone before it was read. Final.
 	Dropped FileState = "dropped"
 )
 
@@ -129,13 +137,14 @@ type File struct {
 	Finished  time.Time // when its last row was settled
 	Gets      int       // look-ups sent for it; counted by Record
 	Throttled int       // 429 answers it met; counted by Record
-	// Sums are those of its outcomes when it was last settled, as its reports say them; nil before that. They
-	// are shared between copies of the File and must not be changed.
+	// Sums are those of its outcomes when it was last settled, as its reports say them;
+	// nil before that. They are shared between copies of the File and must not be
+	// changed.
 	Sums *Totals
 }
 
-// SumsOf returns the sums of a file's outcomes: those that were fixed when it was settled, or else those of
-// what is recorded so far.
+// SumsOf returns the sums of a file's outcomes: those that were fixed when it was
+// settled, or else those of what is recorded so far.
 func SumsOf(ctx context.Context, l Ledger, f *File) (Totals, error) {
 	switch f.State {
 	case Settled, Published, Done:

@@ -110,7 +110,8 @@ func testScopes(t *testing.T, l ledger.Ledger) {
 	same(t, "bill of the first scope", answered(newBill("A", "f", 1)), bill(t, l, "A"))
 }
 
-// testManyBills: more than one statement can take, some unknown, some asked for twice, and no two spellings taken for one.
+// testManyBills: more than one statement can take, some unknown, some asked for twice,
+// and no two spellings taken for one.
 func testManyBills(t *testing.T, l ledger.Ledger) {
 	const n = 1500
 	var refs []string
@@ -188,8 +189,8 @@ func testParties(t *testing.T, e Engine) {
 	}
 }
 
-// testOwners: whose an account is, is known from the record that names the customer until another customer, or
-// another account, is recorded. Since when it is known stays while its id does.
+// testOwners: whose an account is, is known from the record that names the customer until
+// another customer, or another account, is recorded. Since does not change while the id stays.
 func testOwners(t *testing.T, l ledger.Ledger, account ledger.Party) {
 	t.Helper()
 	at := func(hour int) time.Time {

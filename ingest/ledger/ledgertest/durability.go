@@ -41,7 +41,8 @@ func testRecord(t *testing.T, e Engine) {
 		t.Errorf("after a save: %d look-ups in state %s, want 7 in %s", f.Gets, f.State, ledger.Sending)
 	}
 
-	// An outcome of a file that was not recorded would be in no report: all of the entry is refused at once.
+	// An outcome of a file that was not recorded would be in no report: all of the entry
+	// is refused at once.
 	b := newBill("A", "not recorded", 1)
 	err := l.Record(t.Context(), ledger.Entry{Scope: scope, Bill: b, File: "not recorded", Outcome: created(b)})
 	if !errors.Is(err, ledger.ErrNotFound) {
@@ -119,8 +120,8 @@ func testClose(t *testing.T, e Engine) {
 	same(t, "outcomes after Close", n, len(outcomes(t, l, "f", 1, n+1)))
 }
 
-// testCrash: what was durable is there; of the rest only a tail is gone, and each entry is there whole or not
-// at all.
+// testCrash: what was durable is there; of the rest only a tail is gone, and each entry
+// is there whole or not at all.
 func testCrash(t *testing.T, e Engine) {
 	dir := t.TempDir()
 	crashed := func(l ledger.Ledger) ledger.Ledger {
@@ -220,7 +221,8 @@ func testTail(t *testing.T, e Engine, l ledger.Ledger, dir string, round int) le
 	return l
 }
 
-// testConcurrency: everything at once, from many callers, each of which sees its own writes.
+// testConcurrency: everything at once, from many callers, each of which sees its own
+// writes.
 func testConcurrency(t *testing.T, e Engine) {
 	l := e.open(t)
 	const senders, rows = 16, 8

@@ -170,7 +170,8 @@ func testFilesQuery(t *testing.T, e Engine) {
 	testFilesOrder(t, l)
 }
 
-// testFilesOrder: by time of receipt whatever the order of recording, and only the kept precision counts.
+// testFilesOrder: by time of receipt whatever the order of recording, and only the kept
+// precision counts.
 func testFilesOrder(t *testing.T, l ledger.Ledger) {
 	const n = 50
 	for i := range n {

@@ -1,5 +1,6 @@
-// Package ledgertest holds what every engine of ledger.Ledger must do: one conformance suite, run by each
-// engine's tests. What is only one engine's (its file, its lock, its failures) is tested beside that engine.
+// Package ledgertest holds what every engine of ledger.Ledger must do: one conformance
+// suite, run by each engine's tests. What is only one engine's (its file, its lock, its
+// failures) is tested beside that engine.
 package ledgertest
 
 import (
@@ -14,11 +15,12 @@ import (
 
 // Engine is one way to keep a ledger.
 type Engine struct {
-	// Open opens the ledger that is kept in dir, and makes it when there is none. It fails t when it cannot.
-	// The suite closes it.
+	// Open opens the ledger that is kept in dir, and makes it when there is none. It
+	// fails t when it cannot. The suite closes it.
 	Open func(t *testing.T, dir string) ledger.Ledger
-	// Crash ends l as kill -9 would: what is not durable yet is lost, nothing is flushed, locks are free afterwards, and
-	// Open of the same dir finds what the crash left. Calls that are waiting in l return an error.
+	// Crash ends l as kill -9 would: what is not durable yet is lost, nothing is flushed,
+	// locks are free afterwards, and Open of the same dir finds what the crash left.
+	// Calls that are waiting in l return an error.
 	Crash func(t *testing.T, l ledger.Ledger)
 }
 
@@ -59,7 +61,8 @@ func (e Engine) open(t *testing.T) ledger.Ledger {
 	return l
 }
 
-// epoch is a time of the tests: like every time that a ledger is given, it keeps its microseconds.
+// epoch is a time of the tests: like every time that a ledger is given, it keeps its
+// microseconds.
 var epoch = time.Date(2026, 11, 23, 6, 30, 0, 123456000, time.UTC)
 
 var scope = ledger.Scope{Merchant: "acme", Mode: "test"}

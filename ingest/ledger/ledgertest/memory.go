@@ -13,8 +13,9 @@ import (
 	"billdrop/ingest/ledger"
 )
 
-// Memory is a ledger without a disk, for simulations. It keeps the promises of ledger.Ledger, and Crash makes it
-// lose what a real one may lose. It may be used concurrently.
+// Memory is a ledger without a disk, for simulations. It keeps the promises of
+// ledger.Ledger, and Crash makes it lose what a real one may lose. It may be used
+// concurrently.
 type Memory struct {
 	mu       sync.Mutex
 	files    map[string]*ledger.File
@@ -45,8 +46,8 @@ func NewMemory() *Memory {
 	}
 }
 
-// Crash loses a tail of what is not durable: of n such writes, the last lose(n) ones. The ledger may be used
-// again at once, as if it were opened again.
+// Crash loses a tail of what is not durable: of n such writes, the last lose(n) ones. The
+// ledger may be used again at once, as if it were opened again.
 func (m *Memory) Crash(lose func(n int) int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -77,7 +78,8 @@ func locked[T any](ctx context.Context, m *Memory, do func() (T, error)) (T, err
 	return do()
 }
 
-// durably calls do as locked does. When it succeeds, everything that was recorded is durable.
+// durably calls do as locked does. When it succeeds, everything that was recorded is
+// durable.
 func (m *Memory) durably(ctx context.Context, do func() error) error {
 	_, err := locked(ctx, m, func() (struct{}, error) {
 		err := do()
@@ -266,7 +268,8 @@ func (m *Memory) Begin(ctx context.Context, s ledger.Scope, b *ledger.Bill) erro
 	})
 }
 
-// putBill records b and returns what takes it back. The send that b replaces, if any, joins the attempts.
+// putBill records b and returns what takes it back. The send that b replaces, if any,
+// joins the attempts.
 func (m *Memory) putBill(key billKey, b ledger.Bill) (undo func()) {
 	undoAttempts := func() {}
 	if old := m.bills[key]; old != nil && old.Send.Count > 0 && replaces(&b.Send, &old.Send) {
@@ -279,7 +282,8 @@ func (m *Memory) putBill(key billKey, b ledger.Bill) (undo func()) {
 	}
 }
 
-// replaces reports whether s is another send than old, and not old with what became of it.
+// replaces reports whether s is another send than old, and not old with what became of
+// it.
 func replaces(s, old *ledger.Send) bool {
 	return s.File != old.File || s.Row != old.Row || s.Generation != old.Generation || s.Key != old.Key || !s.At.Equal(old.At) || s.Count > old.Count
 }

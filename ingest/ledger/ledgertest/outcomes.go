@@ -78,7 +78,8 @@ func testOutcomes(t *testing.T, e Engine) {
 	same(t, "outcomes after a retry", want, outcomes(t, l, "f", 0, 100))
 	same(t, "outcomes that need attention after a retry", []ledger.Outcome{want[7]}, attention(0, 100))
 
-	// Attention agrees with Status.NeedsAttention, because the engines say it in their own words.
+	// Attention agrees with Status.NeedsAttention, because the engines say it in their
+	// own words.
 	add(t, l, newFile("statuses"))
 	var need []ledger.Outcome
 	for i, s := range ledger.Statuses {
@@ -185,7 +186,8 @@ func testHistory(t *testing.T, e Engine) {
 		t.Errorf("History in another scope: %v, want ErrNotFound", err)
 	}
 
-	// Sent twice for g (the first answer was lost), once more for g under the next key, then for h.
+	// Sent twice for g (the first answer was lost), once more for g under the next key,
+	// then for h.
 	b := newBill("A", "g", 7)
 	first := b.Send.At
 	begin(t, l, b)
@@ -235,7 +237,8 @@ func testHistory(t *testing.T, e Engine) {
 	want.Sightings = slices.Insert(want.Sightings, 0, ledger.Sighting{File: "early", Name: "early.csv", Line: 2, Status: ledger.Existing})
 	same(t, "history after a second delivery", want, history("A"))
 
-	// An outcome that was recorded apart from its bill is found all the same, and a send that a record replaces is kept.
+	// An outcome that was recorded apart from its bill is found all the same, and a send
+	// that a record replaces is kept.
 	c := newBill("C", "g", 9)
 	begin(t, l, c)
 	row("g", 9, "C", ledger.Unknown)

@@ -7,7 +7,8 @@ import (
 	"billdrop/ingest/ledger"
 )
 
-// testPrune: a finished file goes with its outcomes and attempts; what keeps its bills unique stays.
+// testPrune: a finished file goes with its outcomes and attempts; what keeps its bills
+// unique stays.
 func testPrune(t *testing.T, e Engine) {
 	dir := t.TempDir()
 	l := e.Open(t, dir)
@@ -80,7 +81,8 @@ func testPrune(t *testing.T, e Engine) {
 	check("after opening it again")
 }
 
-// testForget: a customer and the customer's accounts are known by no reference any more; other parties are.
+// testForget: a customer and the customer's accounts are known by no reference any more;
+// other parties are.
 func testForget(t *testing.T, e Engine) {
 	dir := t.TempDir()
 	l := e.Open(t, dir)

@@ -13,11 +13,13 @@ import (
 	"billdrop/ingest/durable"
 )
 
-// Backup writes the ledger as it is at one moment into a new file, readable by its owner alone, and returns its size in
-// bytes. It changes nothing and holds no writer up, also when another process is writing. The copy is checked, synced, and
-// gets its name last: what is there under that name is whole. It is a ledger in one file; a worker that opens it goes on from there.
+// Backup writes the ledger as it is at one moment into a new file, readable by its owner
+// alone, and returns its size in bytes. It changes nothing and delays no writer, not even
+// one in another process. The copy is checked and synced before it gets its name, so a
+// file of that name is whole. It is a ledger in one file, from which a worker can go on.
 //
-// fs.ErrExist when there is a file of that name already. A Backup that is killed leaves a hidden NAME.part beside it.
+// fs.ErrExist when there is a file of that name already. A Backup that is killed leaves a
+// hidden NAME.part beside it.
 func (l *Ledger) Backup(ctx context.Context, to string) (size int64, err error) {
 	if err := l.settle(ctx, nil); err != nil {
 		return 0, fmt.Errorf("back up the ledger: %w", err)
@@ -29,7 +31,8 @@ func (l *Ledger) Backup(ctx context.Context, to string) (size int64, err error) 
 	if err != nil {
 		return 0, fmt.Errorf("back up the ledger: %w", err)
 	}
-	// SQLite takes an empty file for a new one, and so the rights are right from the beginning.
+	// SQLite takes an empty file for a new database, so the copy has these rights from
+	// the beginning.
 	f, err := os.CreateTemp(filepath.Dir(to), "."+filepath.Base(to)+".*.part")
 	if err != nil {
 		return 0, fmt.Errorf("back up the ledger: %w", err)
@@ -56,13 +59,14 @@ func (l *Ledger) backupInto(ctx context.Context, temporary, to string) (size int
 		return 0, err
 	}
 	if _, err := os.Lstat(to); err == nil {
-		return 0, fs.ErrExist // it came meanwhile
+		return 0, fs.ErrExist // created in the meantime
 	}
 	return size, durable.Rename(temporary, to)
 }
 
-// vacuumInto copies one consistent state. The ledger is opened read-only once more, for query_only, which the other readers
-// have, would keep the copy from being written, too.
+// vacuumInto copies one consistent state. It opens the ledger read-only once more,
+// because the query_only of the other readers would also keep SQLite from writing the
+// copy.
 func (l *Ledger) vacuumInto(ctx context.Context, to string) (err error) {
 	db, err := sql.Open("sqlite", dataSource(l.path, url.Values{"mode": {"ro"}, "_pragma": {"busy_timeout(10000)", "temp_store(MEMORY)"}}))
 	if err != nil {
@@ -73,7 +77,8 @@ func (l *Ledger) vacuumInto(ctx context.Context, to string) (err error) {
 	return err
 }
 
-// whole checks that the file at path is a ledger of this version, and that nothing in it is damaged.
+// whole checks that the file at path is a ledger of this version, and that nothing in it
+// is damaged.
 func whole(ctx context.Context, path string) (err error) {
 	db, err := openReaders(path)
 	if err != nil {
@@ -90,7 +95,7 @@ func whole(ctx context.Context, path string) (err error) {
 		return err
 	}
 	if found != "ok" {
-		return fmt.Errorf("the copy is damaged, and so may be the ledger: %s; keep the ledger aside, and look at its disk", found)
+		return advised("keep the ledger aside, and look at its disk", "the copy is damaged, and so may be the ledger: %s", found)
 	}
 	return nil
 }

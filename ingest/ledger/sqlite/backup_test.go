@@ -12,7 +12,8 @@ import (
 	"billdrop/ingest/ledger"
 )
 
-// TestBackup: what was recorded before is in the copy, which is a ledger, whatever is written meanwhile; and no file is overwritten.
+// TestBackup: what was recorded before is in the copy, which is a ledger, whatever is
+// written meanwhile; and no file is overwritten.
 func TestBackup(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "ledger.db")

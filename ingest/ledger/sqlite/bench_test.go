@@ -19,9 +19,10 @@ import (
 	"billdrop/ingest/ledger/sqlite"
 )
 
-// BenchmarkLedger measures rows of a clean run: one Begin and one Record (bill, outcome, two new parties) each,
-// from as many senders as the name says, with Bills and Parties asked for once a chunk. Beside time and
-// processor time it reports what a row takes on the disk.
+// BenchmarkLedger measures rows of a clean run: one Begin and one Record (bill, outcome,
+// two new parties) each, from as many senders as the name says, with Bills and Parties
+// asked for once a chunk. Beside time and processor time it reports what a row takes on
+// the disk.
 func BenchmarkLedger(b *testing.B) {
 	for _, senders := range []int{64, 512} {
 		b.Run(fmt.Sprintf("senders=%d", senders), func(b *testing.B) {
@@ -48,8 +49,8 @@ func BenchmarkLedger(b *testing.B) {
 	}
 }
 
-// BenchmarkLookUps measures what the pipeline asks for each chunk of 256 rows, in a ledger that holds benchRows
-// rows: all known, as when a file comes again, and all new.
+// BenchmarkLookUps measures what the pipeline asks for each chunk of 256 rows, in a
+// ledger that holds benchRows rows: all known, as when a file comes again, and all new.
 func BenchmarkLookUps(b *testing.B) {
 	const benchRows = 100_000
 	l := openBench(b, filepath.Join(b.TempDir(), "ledger.db"))
@@ -96,7 +97,8 @@ func openBench(b *testing.B, path string) *sqlite.Ledger {
 	return l
 }
 
-// startSenders starts so many senders. send hands one of them a row; wait returns when all are done.
+// startSenders starts so many senders. send hands one of them a row; wait returns when
+// all are done.
 func startSenders(b *testing.B, l *sqlite.Ledger, senders int) (send func(row int), wait func()) {
 	b.Helper()
 	rows := make(chan int)

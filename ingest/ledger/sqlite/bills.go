@@ -8,7 +8,8 @@ import (
 	"billdrop/ingest/ledger"
 )
 
-// billColumns are the columns of a bill but its id, in the order of billValues and of readBill.
+// billColumns are the columns of a bill but its id, in the order of billValues and of
+// readBill.
 var billColumns = []string{
 	"scope", "reference", "state", "doubt",
 	"bill_id", "customer_id", "account_id", "currency", "amount_due", "bill_date", "due_date", "voided",
@@ -34,11 +35,9 @@ const selectBills = `SELECT b.id, b.reference, b.state, b.doubt,
 	n.id, b.row, b.generation, b.form, b.sent_customer_id, b.sent_account_id, b.content, b.body,
 	b.key, b.key_first_used, b.sent_at, b.sends, b.answer, b.unanswered`
 
-const (
-	billsByReference = selectBills + ` FROM json_each(?1) AS v
-		CROSS JOIN bills AS b ON b.reference = v.value AND b.scope = (SELECT id FROM scopes WHERE merchant = ?2 AND mode = ?3)
-		LEFT JOIN file_numbers AS n ON n.number = b.file`
-)
+const billsByReference = selectBills + ` FROM json_each(?1) AS v
+	CROSS JOIN bills AS b ON b.reference = v.value AND b.scope = (SELECT id FROM scopes WHERE merchant = ?2 AND mode = ?3)
+	LEFT JOIN file_numbers AS n ON n.number = b.file`
 
 func readBill(r *row) (id int64, b *ledger.Bill) {
 	id = r.number()
@@ -59,8 +58,8 @@ type begin struct {
 
 func (o *begin) apply(w *writer) error { return w.putBill(o.scope, &o.bill) }
 
-// putBill records all that is known of a bill. The send that it replaces, if any, joins the attempts
-// by a trigger.
+// putBill records all that is known of a bill. The send that it replaces, if any, joins
+// the attempts by a trigger.
 func (w *writer) putBill(s ledger.Scope, b *ledger.Bill) error {
 	scope, err := w.scope(s)
 	if err != nil {

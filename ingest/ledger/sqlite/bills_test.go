@@ -9,8 +9,9 @@ import (
 	"billdrop/ingest/ledger"
 )
 
-// TestBillsOfOneBatch: new bills, bills that were there before, answers and notes, all in one commit, come out as if each had been
-// written by itself; no send is lost and none is there twice.
+// TestBillsOfOneBatch: new bills, bills that were there before, answers and notes, all in
+// one commit, come out as if each had been written by itself; no send is lost and none is
+// there twice.
 func TestBillsOfOneBatch(t *testing.T) {
 	l, err := Open(t.Context(), filepath.Join(t.TempDir(), "ledger.db"))
 	if err != nil {
@@ -27,7 +28,8 @@ func TestBillsOfOneBatch(t *testing.T) {
 		return &ledger.Bill{Reference: ref, Send: ledger.Send{File: "f", Row: i, Generation: 1, Count: sends, Key: ref, At: at.Add(time.Duration(sends) * time.Second)}}
 	}
 	const n = 53
-	// Every third bill is there already, though nothing in the second round of Begins says so: as after a restart.
+	// Every third bill is there already, though nothing in the second round of Begins
+	// says so: as after a restart.
 	for i := 0; i < n; i += 3 {
 		if err := l.Begin(t.Context(), s, bill(i, 1)); err != nil {
 			t.Fatal(err)
@@ -72,7 +74,8 @@ func TestBillsOfOneBatch(t *testing.T) {
 	}
 }
 
-// TestBegunTwiceInOneBatch: begun, refused for good and begun for another file, all in one commit: both sends are there.
+// TestBegunTwiceInOneBatch: begun, refused for good and begun for another file, all in
+// one commit: both sends are there.
 func TestBegunTwiceInOneBatch(t *testing.T) {
 	l, err := Open(t.Context(), filepath.Join(t.TempDir(), "ledger.db"))
 	if err != nil {

@@ -10,8 +10,9 @@ import (
 // ErrCrashed is what calls get that wait in a ledger when Crash ends it.
 var ErrCrashed = errors.New("crashed")
 
-// Crash ends l as a kill would end the process: the commit that is under way is made, what waits behind it is lost,
-// connections and lock are gone. (A kill within a commit needs a process of its own: see TestKill.)
+// Crash ends l as a kill would end the process: the commit that is under way is made,
+// what waits behind it is lost, connections and lock are gone. (A kill within a commit
+// needs a process of its own: see TestKill.)
 func Crash(l *Ledger) error {
 	q := l.queue
 	q.mu.Lock()

@@ -14,8 +14,9 @@ import (
 	"billdrop/ingest/ledger"
 )
 
-// TestFull: when the database cannot grow any more, the batch that met the end and every later call fail, and nothing of
-// that batch is kept; with room again, the ledger has all that was acknowledged.
+// TestFull: when the database cannot grow any more, the batch that met the end and every
+// later call fail, and nothing of that batch is kept; with room again, the ledger has all
+// that was acknowledged.
 func TestFull(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "ledger.db")
 	l, err := Open(t.Context(), path)
@@ -77,7 +78,8 @@ func TestFull(t *testing.T) {
 	}
 }
 
-// checkDead: after a failed write, nothing succeeds any more; Close says why, and frees the lock.
+// checkDead: after a failed write, nothing succeeds any more; Close says why, and frees
+// the lock.
 func checkDead(t *testing.T, l *Ledger) {
 	t.Helper()
 	ctx := t.Context()
@@ -98,7 +100,8 @@ func checkDead(t *testing.T, l *Ledger) {
 	}
 }
 
-// TestFailedRecord: the failure of a Record, which nobody waited for, is the next caller's.
+// TestFailedRecord: the next caller gets the failure of a Record, for which no caller
+// waited.
 func TestFailedRecord(t *testing.T) {
 	l, err := Open(t.Context(), filepath.Join(t.TempDir(), "ledger.db"))
 	if err != nil {
@@ -116,7 +119,8 @@ func TestFailedRecord(t *testing.T) {
 	checkDead(t, l)
 }
 
-// TestErrorsNameNoPerson: what the engine says of a failed write is about the engine, never about a row.
+// TestErrorsNameNoPerson: what the engine says of a failed write is about the engine,
+// never about a row.
 func TestErrorsNameNoPerson(t *testing.T) {
 	l, err := Open(t.Context(), filepath.Join(t.TempDir(), "ledger.db"))
 	if err != nil {
@@ -156,7 +160,8 @@ func TestDurableSettings(t *testing.T) {
 	}
 }
 
-// TestSimulatedTime: a ledger can live in a bubble of simulated time, as the tests of what uses it do.
+// TestSimulatedTime: a ledger can live in a bubble of simulated time, as the tests of
+// what uses it do.
 func TestSimulatedTime(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "ledger.db")
 	synctest.Test(t, func(t *testing.T) {

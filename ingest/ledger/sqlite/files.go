@@ -9,7 +9,8 @@ import (
 	"billdrop/ingest/ledger"
 )
 
-// fileColumns are the columns of a file but its keys and its counters, in the order of fileArgs and of readFile.
+// fileColumns are the columns of a file but its keys and its counters, in the order of
+// fileArgs and of readFile.
 var fileColumns = []string{
 	"feed", "scope", "origin", "name", "path", "results", "stem", "size", "mod_time", "sha256", "state",
 	"outcome", "code", "detail", "line", "approved", "retried", "row_count",
@@ -100,7 +101,7 @@ func (l *Ledger) Files(ctx context.Context, q ledger.Query) ([]*ledger.File, err
 	return files, nil
 }
 
-// filesQuery is written so that each filter meets an index that has the order too.
+// filesQuery is written so that each filter has an index that is in the wanted order too.
 func filesQuery(q ledger.Query) (string, []any) {
 	var where []string
 	var args []any
@@ -114,14 +115,14 @@ func filesQuery(q ledger.Query) (string, []any) {
 		add("f.state NOT IN ('done', 'dropped')") // as in files_unfinished
 	}
 	if q.ExcludeDropped {
-		add("f.state <> 'dropped'") // few are: the index that has the order is walked past them
+		add("f.state <> 'dropped'") // few are dropped: the index with the order is read past them
 	}
 	if q.SHA256 != "" {
 		add("f.sha256 = ? AND f.sha256 <> ''", q.SHA256) // as in files_content
 	}
 	if q.StemPrefix != "" {
-		// Stems from prefix up to prefix and "." ("-" and one); of these, the prefix itself and those with nothing
-		// but digits behind "-".
+		// Stems from prefix up to prefix and "." ("-" and one); of these, the prefix
+		// itself and those with nothing but digits behind "-".
 		prefix, dash := q.StemPrefix, q.StemPrefix+"-"
 		add(`f.results = ? AND f.stem <> '' AND f.stem >= ? AND f.stem < ? AND (f.stem = ? OR
 			(substr(f.stem, 1, length(?)) = ? AND length(f.stem) > length(?) AND substr(f.stem, length(?) + 1) NOT GLOB '*[^0-9]*'))`,

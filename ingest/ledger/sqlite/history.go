@@ -8,8 +8,8 @@ import (
 	"billdrop/ingest/ledger"
 )
 
-// History implements ledger.Ledger. Attempts are all sends, the latest last. Sightings are in the order
-// in which their files were received, and by row within a file.
+// History implements ledger.Ledger. Attempts are all sends, the latest last. Sightings
+// are in the order in which their files were received, and by row within a file.
 func (l *Ledger) History(ctx context.Context, s ledger.Scope, reference string) (*ledger.History, error) {
 	h := &ledger.History{}
 	err := l.readTx(ctx, func(tx *sql.Tx) error {
@@ -40,7 +40,8 @@ func (l *Ledger) History(ctx context.Context, s ledger.Scope, reference string) 
 	return h, nil
 }
 
-// addAttempts adds the earlier sends of the bill with this id, and the latest, which is in the bill.
+// addAttempts adds the earlier sends of the bill with this id, and the latest, which is
+// in the bill.
 func addAttempts(ctx context.Context, tx *sql.Tx, id int64, h *ledger.History) error {
 	err := eachRow(ctx, tx, `SELECT n.id, a.sent_at, a.key, a.generation, a.answer
 		FROM attempts AS a JOIN file_numbers AS n ON n.number = a.file WHERE a.bill = ? ORDER BY a.id`, []any{id},

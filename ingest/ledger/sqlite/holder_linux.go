@@ -10,13 +10,14 @@ import (
 	"syscall"
 )
 
-// Holder returns the id of the process that holds the ledger at path, 0 when nobody does whom this process can see: one in
-// another container is hidden. It reads the kernel's table of locks and takes no lock itself, for a worker that is just
-// starting must not be turned away by somebody who only looks. seen is false where locks cannot be looked at.
+// Holder returns the id of the process that holds the ledger at path, 0 when this process
+// can see none: one in another container is hidden. It reads the kernel's table of locks
+// and takes no lock itself, because that could keep a worker from starting. seen is false
+// where the table cannot be read.
 func Holder(path string) (pid int, seen bool, err error) {
 	info, err := os.Stat(path + ".lock")
 	if errors.Is(err, fs.ErrNotExist) {
-		return 0, true, nil // nobody ever held it
+		return 0, true, nil // it was never held
 	}
 	if err != nil {
 		return 0, false, fmt.Errorf("look at the lock of ledger %q: %w", path, err)
@@ -36,7 +37,8 @@ func Holder(path string) (pid int, seen bool, err error) {
 //
 //	3: FLOCK  ADVISORY  WRITE 20088 fe:00:9988642 0 EOF
 //
-// The device is not compared: some file systems show another one here than to stat.
+// The device is not compared, because some file systems show another one here than in
+// stat.
 func holderIn(table string, inode uint64) int {
 	end := ":" + strconv.FormatUint(inode, 10)
 	for line := range strings.Lines(table) {

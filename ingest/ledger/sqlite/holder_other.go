@@ -2,6 +2,6 @@
 
 package sqlite
 
-// Holder would return the id of the process that holds the ledger at path. Only Linux tells without a lock being
-// taken, so here seen is always false.
+// Holder returns the id of the process that holds the ledger at path. Only Linux shows it
+// without taking a lock, so here seen is always false.
 func Holder(string) (pid int, seen bool, err error) { return 0, false, nil }

@@ -24,7 +24,8 @@ import (
 	"billdrop/ingest/ledger/sqlite"
 )
 
-// The test binary, started again with these in its environment, is a worker to be killed or starved.
+// The test binary, started again with these in its environment, is a worker to be killed
+// or starved.
 const (
 	workerLedger = "BILLDROP_TEST_WORKER_LEDGER" // path; set: be a worker
 	workerRun    = "BILLDROP_TEST_WORKER_RUN"    // number of the run: part of its references
@@ -42,8 +43,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// worker begins and records rows from several goroutines, and prints a line for each Begin once it has returned and
-// for each Record before it is tried, until it is killed or a write fails.
+// worker begins and records rows from several goroutines, and prints a line for each
+// Begin once it has returned and for each Record before it is tried, until it is killed
+// or a write fails.
 func worker(path string) error {
 	if limit, _ := strconv.ParseUint(os.Getenv(workerLimit), 10, 64); limit > 0 {
 		signal.Ignore(syscall.SIGXFSZ) // a write over the limit then fails with EFBIG
@@ -138,8 +140,9 @@ func readWorker(t *testing.T, out io.Reader, each func(begun int)) (begun []int,
 	return begun, failure
 }
 
-// TestKill kills a worker at random moments, again and again on one ledger: every Begin that returned is there,
-// every Record is there whole or not at all, and the lock is free.
+// TestKill kills a worker at random moments, again and again on one ledger: every Begin
+// that returned is there, every Record is there whole or not at all, and the lock is
+// free.
 func TestKill(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "ledger.db")
 	rounds := 6
@@ -167,7 +170,8 @@ func TestKill(t *testing.T) {
 	}
 }
 
-// checkReadOnly: somebody who only looks, between the crash and the next start, sees what was acknowledged.
+// checkReadOnly: a reader sees what was acknowledged, between the crash and the next
+// start.
 func checkReadOnly(t *testing.T, path string, run int, begun []int) {
 	t.Helper()
 	l, err := sqlite.OpenReadOnly(t.Context(), path)
@@ -225,7 +229,8 @@ func checkWorker(t *testing.T, path string, run int, begun []int) {
 	checkWhole(t, l, name)
 }
 
-// checkWhole: as many bills are answered as there are outcomes and counted look-ups, for they were recorded together.
+// checkWhole: there are as many answered bills as outcomes and counted look-ups, because
+// they were recorded together.
 func checkWhole(t *testing.T, l *sqlite.Ledger, run string) {
 	t.Helper()
 	outcomes, err := l.Outcomes(t.Context(), "file-"+run, 1, 1<<30)
@@ -257,8 +262,9 @@ func checkWhole(t *testing.T, l *sqlite.Ledger, run string) {
 	}
 }
 
-// TestFileSizeLimit starves a worker: its writes fail in the middle of a commit, as on a full disk. Every caller hears of
-// it, what was acknowledged is there afterwards, and the next run, with room again, goes on.
+// TestFileSizeLimit starves a worker: its writes fail in the middle of a commit, as on a
+// full disk. Every caller gets the error, what was acknowledged is there afterwards, and
+// the next run, with room again, goes on.
 func TestFileSizeLimit(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "ledger.db")
 	cmd, out := startWorker(t, path, 0, 1<<20)

@@ -25,26 +25,31 @@ import (
 var migrations embed.FS
 
 const (
-	// schemaVersion is the number of the latest migration: what this program reads and writes.
+	// schemaVersion is the number of the latest migration: what this program reads and
+	// writes.
 	schemaVersion = 1
 	// applicationID marks a SQLite file as a billdrop ledger; set by the first migration.
 	applicationID = 0x62647270
-	// checkpointPages is how long the WAL may grow (32 MiB) before its pages are copied into the database. A page
-	// that many commits change is copied once. Replaying the WAL after a crash takes a fraction of a second.
+	// checkpointPages is how long the WAL may grow (32 MiB) before its pages are copied
+	// into the database. A page that many commits change is copied once. Replaying the
+	// WAL after a crash takes a fraction of a second.
 	checkpointPages = 8192
-	// readers bounds the connections, and so the memory, that reads take beside the writer.
+	// readers bounds the connections, and so the memory, that reads take beside the
+	// writer.
 	readers = 4
-	// writerCache is in KiB: the upper levels of every tree, and the pages that a batch changes. More saves little,
-	// because the leaves of the parties are met at random; the system keeps those.
+	// writerCache is in KiB: the upper levels of every tree, and the pages that a batch
+	// changes. More saves little, because the leaves of the parties are met at random;
+	// the system keeps those.
 	writerCache = 16 << 10
 	readerCache = 2 << 10 // KiB
 )
 
-// Open opens the ledger in the file at path, for this process alone, and makes it when there is none (its
-// directory must exist). An older ledger is brought up to date.
+// Open opens the ledger in the file at path, for this process alone, and makes it when
+// there is none (its directory must exist). An older ledger is brought up to date.
 //
-// Errors wrap ErrLocked when another process (or another Open in this one) holds it, else ErrUnusable: no
-// directory, no right, no ledger, a ledger of a newer billdrop, a disk that fails. The lock dies with the process.
+// Errors wrap ErrLocked when another process (or another Open in this one) holds it, else
+// ErrUnusable: no directory, no right, no ledger, a ledger of a newer billdrop, a disk
+// that fails. The lock dies with the process.
 func Open(ctx context.Context, path string) (*Ledger, error) {
 	l := &Ledger{path: path}
 	if err := l.open(ctx); err != nil {
@@ -53,9 +58,10 @@ func Open(ctx context.Context, path string) (*Ledger, error) {
 	return l, nil
 }
 
-// OpenReadOnly opens the ledger at path for reading: it takes no lock, changes nothing, and works beside a
-// running worker, after a crashed one, and when there is none. It needs the right to write all the same,
-// because SQLite keeps its readers' marks in a file beside the ledger. Methods that write fail.
+// OpenReadOnly opens the ledger at path for reading: it takes no lock, changes nothing,
+// and works beside a running worker, after a crashed one, and when there is none. It
+// needs the right to write all the same, because SQLite keeps its readers' marks in a
+// file beside the ledger. Methods that write fail.
 //
 // Errors wrap ErrNotFound when there is no such file, else ErrUnusable.
 func OpenReadOnly(ctx context.Context, path string) (*Ledger, error) {
@@ -82,7 +88,8 @@ func (l *Ledger) open(ctx context.Context) error {
 	if err := create(l.path); err != nil {
 		return err
 	}
-	// A connection that cannot change the file looks whose it is: opening it for writing would change it.
+	// A connection that cannot change the file looks whose it is: opening it for writing
+	// would change it.
 	if l.read, err = openReaders(l.path); err != nil {
 		return err
 	}
@@ -159,9 +166,9 @@ func checkDirectory(path string) error {
 	return nil
 }
 
-// create makes an empty file at path if there is none, readable by its owner only (SQLite gives the files
-// beside it the same rights). An existing one is not opened, because closing it would drop the locks that
-// this process holds on it.
+// create makes an empty file at path if there is none, readable by its owner only (SQLite
+// gives the files beside it the same rights). An existing one is not opened, because
+// closing it would drop the locks that this process holds on it.
 func create(path string) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
@@ -218,7 +225,8 @@ func openReaders(path string) (*sql.DB, error) {
 	return db, nil
 }
 
-// dataSource is path as an absolute URI for the driver, in which every character of path stands for itself.
+// dataSource is path as an absolute URI for the driver, in which every character of path
+// stands for itself.
 func dataSource(path string, q url.Values) string {
 	if abs, err := filepath.Abs(path); err == nil {
 		path = abs
@@ -248,8 +256,8 @@ func migrate(ctx context.Context, db *sql.DB) error {
 	return nil
 }
 
-// schemaOf returns the number of the last migration that was applied to the database, 0 for a new one. A
-// database of another program is an error.
+// schemaOf returns the number of the last migration that was applied to the database, 0
+// for a new one. A database of another program is an error.
 func schemaOf(ctx context.Context, db *sql.DB) (int, error) {
 	var id, others, versions int
 	err := db.QueryRowContext(ctx, `SELECT a.application_id,
@@ -299,7 +307,8 @@ func openError(ctx context.Context, path string, err error) error {
 	return fmt.Errorf("open ledger %q: %w", path, unusable(err))
 }
 
-// unusable marks a failure of the engine, with what to do about those that a person can mend.
+// unusable marks a failure of the engine, with what to do about those that a person can
+// mend.
 func unusable(err error) error {
 	if errors.Is(err, ledger.ErrUnusable) {
 		return err

@@ -266,7 +266,8 @@ func TestOpenReadOnly(t *testing.T) {
 	}
 }
 
-// TestBeforeFirstRelease: a ledger of the form that was never released is refused in words.
+// TestBeforeFirstRelease: a ledger of the form that was never released is refused in
+// words.
 func TestBeforeFirstRelease(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "ledger.db")
 	if err := open(t, path).Close(); err != nil {

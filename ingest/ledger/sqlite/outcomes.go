@@ -9,8 +9,8 @@ import (
 	"billdrop/ingest/ledger"
 )
 
-// statusCodes are how statuses are stored, from 1. They never change: the index outcomes_attention
-// relies on the first two, and the view outcome on all.
+// statusCodes are how statuses are stored, from 1. They never change: the index
+// outcomes_attention relies on the first two, and the view outcome on all.
 var statusCodes = []ledger.Status{
 	ledger.Created, ledger.Existing, ledger.Conflict, ledger.Invalid, ledger.Rejected, ledger.Failed, ledger.Unknown, ledger.NotSent,
 }
@@ -72,10 +72,12 @@ func (l *Ledger) outcomes(ctx context.Context, what, condition, file string, fro
 	return list, nil
 }
 
-// sumRows is how many rows are summed up at a time: to group them SQLite sorts them, in memory.
+// sumRows is how many rows are summed up at a time: to group them SQLite sorts them, in
+// memory.
 const sumRows = 32 << 10
 
-// Totals implements ledger.Ledger. Rows whose currency is not known count under the currency "".
+// Totals implements ledger.Ledger. Rows whose currency is not known count under the
+// currency "".
 func (l *Ledger) Totals(ctx context.Context, file string) (ledger.Totals, error) {
 	t := ledger.Totals{Rows: map[ledger.Status]int{}, Amounts: map[string]map[ledger.Status]int64{}}
 	err := l.readTx(ctx, func(tx *sql.Tx) error {

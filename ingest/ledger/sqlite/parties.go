@@ -10,8 +10,8 @@ import (
 	"billdrop/ingest/ledger"
 )
 
-// digestOf identifies a party without giving its reference away. The parts are separated by a byte that
-// none of them holds.
+// digestOf identifies a party without giving its reference away. The parts are separated
+// by a byte that none of them holds.
 func digestOf(s ledger.Scope, r ledger.PartyRef) ledger.Digest {
 	b := make([]byte, 0, 128)
 	b = append(b, s.Merchant...)

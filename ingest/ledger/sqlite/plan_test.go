@@ -8,8 +8,9 @@ import (
 	"billdrop/ingest/ledger"
 )
 
-// TestFilesPlan: a short list out of very many files is read off an index that has both the filter and the order,
-// whichever way it is asked for: nothing is scanned, nothing sorted.
+// TestFilesPlan: a short list out of very many files is read off an index that has both
+// the filter and the order, whichever way it is asked for: nothing is scanned, nothing
+// sorted.
 func TestFilesPlan(t *testing.T) {
 	l, err := Open(t.Context(), filepath.Join(t.TempDir(), "ledger.db"))
 	if err != nil {

@@ -11,8 +11,9 @@ import (
 	"billdrop/ingest/ledger"
 )
 
-// TestNoReferenceOnDisk: the reference of a customer or account is in no byte of any file of the ledger, not
-// while it is in use and not afterwards. What must be there is: the test would see it.
+// TestNoReferenceOnDisk: the reference of a customer or account is in no byte of any file
+// of the ledger, not while it is in use and not afterwards. What must be there is: the
+// test would see it.
 func TestNoReferenceOnDisk(t *testing.T) {
 	dir := t.TempDir()
 	l := open(t, filepath.Join(dir, "ledger.db"))
@@ -29,7 +30,8 @@ func TestNoReferenceOnDisk(t *testing.T) {
 	if err := l.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	// Another process copies the files: opening them in this one would drop SQLite's locks.
+	// Another process copies the files: opening them in this one would drop SQLite's
+	// locks.
 	copied := t.TempDir()
 	if out, err := exec.CommandContext(t.Context(), "cp", "-R", dir+"/.", copied).CombinedOutput(); err != nil {
 		t.Fatalf("copy: %v: %s", err, out)

@@ -10,20 +10,23 @@ import (
 )
 
 const (
-	// maxBatch bounds what one transaction holds, and what waits for it: about 30 ms of work.
-	// A write that finds the batch full waits until the batch before it is committed.
+	// maxBatch bounds what one transaction holds, and what waits for it: about 30 ms of
+	// work. A write that finds the batch full waits until the batch before it is
+	// committed.
 	maxBatch = 1024
 	// gather is how long the first write of a batch waits for others to share its commit.
 	gather = 4 * time.Millisecond
 )
 
-// op is one caller's write. apply runs in the writer's goroutine, within the batch's transaction. An
-// error from apply fails the ledger, so a refusal (ErrExists) is kept in the op instead.
+// op is one caller's write. apply runs in the writer's goroutine, within the batch's
+// transaction. An error from apply fails the ledger, so a refusal (ErrExists) is kept in
+// the op instead.
 type op interface {
 	apply(w *writer) error
 }
 
-// batch is what one transaction commits. Its ops are in the order in which they were submitted.
+// batch is what one transaction commits. Its ops are in the order in which they were
+// submitted.
 type batch struct {
 	ops   []op
 	taken chan struct{} // closed when the writer takes it: the next batch has room
@@ -35,7 +38,8 @@ func newBatch() *batch {
 	return &batch{taken: make(chan struct{}), done: make(chan struct{})}
 }
 
-// wait returns the fate of b, or ctx.Err() when ctx ends first (b is committed all the same).
+// wait returns the fate of b, or ctx.Err() when ctx ends first (b is committed all the
+// same).
 func (b *batch) wait(ctx context.Context) error {
 	select {
 	case <-b.done:
@@ -45,8 +49,8 @@ func (b *batch) wait(ctx context.Context) error {
 	}
 }
 
-// queue turns concurrent writes into batches. It owns the goroutine that commits them, one after the
-// other in the order of submission; close joins that goroutine.
+// queue turns concurrent writes into batches. It owns the goroutine that commits them,
+// one after the other in the order of submission; close joins that goroutine.
 type queue struct {
 	commit func([]op) error // called by that goroutine only; all or nothing
 	kick   chan struct{}    // holds a token when open should be committed now
@@ -111,8 +115,8 @@ func (q *queue) add(o op) (b *batch, queued bool, err error) {
 	return b, true, nil
 }
 
-// barrier returns once every op submitted before it for which about is true is durable; a nil about is
-// true of all.
+// barrier returns once every op submitted before it for which about is true is durable; a
+// nil about is true of all.
 func (q *queue) barrier(ctx context.Context, about func(op) bool) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -165,7 +169,8 @@ func (q *queue) wake() {
 	}
 }
 
-// close commits what is queued, ends the goroutine and returns the failure of a write, if there was one.
+// close commits what is queued, ends the goroutine and returns the failure of a write, if
+// there was one.
 func (q *queue) close() error {
 	q.mu.Lock()
 	q.closed = true
@@ -191,7 +196,8 @@ func (q *queue) run() {
 	}
 }
 
-// take starts the next batch, nil when there is nothing to commit. last: no batch comes after it.
+// take starts the next batch, nil when there is nothing to commit. last: no batch comes
+// after it.
 func (q *queue) take() (b *batch, last bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -204,8 +210,8 @@ func (q *queue) take() (b *batch, last bool) {
 	return b, q.closed
 }
 
-// finish reports b's fate to those who wait for it. After a failure what is queued behind b is refused
-// too, because committing it would leave a hole in the order.
+// finish reports b's fate to those who wait for it. After a failure what is queued behind
+// b is refused too, because committing it would leave a hole in the order.
 func (q *queue) finish(b *batch, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -68,7 +68,8 @@ func TestQueueSharesCommits(t *testing.T) {
 	})
 }
 
-// A write is committed when its batch has gathered long enough, with what came in the meantime.
+// A write is committed when its batch has gathered long enough, with what came in the
+// meantime.
 func TestQueueGathers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var committed atomic.Int64
@@ -93,7 +94,8 @@ func TestQueueGathers(t *testing.T) {
 	})
 }
 
-// A full queue holds callers back, not memory, and lets them go when it has room or they have had enough.
+// A full queue holds callers back, not memory, and lets them go when it has room or they
+// have had enough.
 func TestQueueBound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		proceed := make(chan struct{})
@@ -131,7 +133,8 @@ func TestQueueBound(t *testing.T) {
 	})
 }
 
-// A failed commit fails its own callers, those queued behind it, and everybody later; none of the latter is tried.
+// A failed commit fails its own callers, those queued behind it, and everybody later;
+// none of the latter is tried.
 func TestQueueFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		broken := errors.New("broken")

@@ -48,8 +48,8 @@ func (o *prune) apply(w *writer) error {
 	return w.s.dropAttempts.exec(number)
 }
 
-// Forget implements ledger.Ledger. It reads all bills, which are not indexed by customer because nothing
-// else asks for that.
+// Forget implements ledger.Ledger. It reads all bills, which are not indexed by customer
+// because nothing else asks for that.
 func (l *Ledger) Forget(ctx context.Context, s ledger.Scope, customer string) (int, error) {
 	o := &forget{customer: digestOf(s, ledger.PartyRef{Kind: ledger.Customer, Reference: customer})}
 	err := l.doNow(ctx, o)

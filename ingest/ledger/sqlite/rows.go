@@ -48,7 +48,8 @@ func scanAll(rows *sql.Rows, scan func(*row) error) error {
 	return rows.Err()
 }
 
-// row is one row of a result. Its methods return the next column, and the zero value where that is NULL.
+// row is one row of a result. Its methods return the next column, and the zero value
+// where that is NULL.
 type row struct {
 	rest []any
 }
@@ -106,8 +107,8 @@ func micros(t time.Time) any {
 	return t.UnixMicro()
 }
 
-// keyValue is how an idempotency key is stored: a UUID in its canonical spelling as 16 bytes, because
-// then the bytes give the key back; anything else as text, none as NULL.
+// keyValue is how an idempotency key is stored: a UUID in its canonical spelling as 16
+// bytes, because then the bytes give the key back; anything else as text, none as NULL.
 func keyValue(key string) any {
 	if u, err := uuid.Parse(key); err == nil && u.String() == key {
 		return u[:]
@@ -135,7 +136,7 @@ func (l *Ledger) readTx(ctx context.Context, read func(*sql.Tx) error) (err erro
 	return read(tx)
 }
 
-// readError tells the end of the caller's context from a failure of the engine.
+// readError is the end of the caller's context, or else a failure of the engine.
 func readError(ctx context.Context, what string, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s: %w", what, ctx.Err())

@@ -1,12 +1,19 @@
 // Package sqlite keeps a ledger in one SQLite file: the default engine, for one machine.
 //
-// One goroutine owns the only connection that writes. It takes whatever callers have queued, applies all of it
-// in one transaction and commits that with one sync (group commit), so that a Begin costs a share of a sync and
-// not a sync. Reads run beside it on a few read-only connections, after what was queued before them is committed.
+// One goroutine owns the only connection that writes. It takes whatever callers have
+// queued, applies all of it in one transaction and commits that with one sync (group
+// commit), so that a Begin costs a share of a sync. Reads run beside it on a few
+// read-only connections, once the queued writes that concern them are committed.
 //
-// The database is in WAL mode with synchronous=FULL: a commit that has returned survives kill -9 and power loss.
-// Beside NAME there are NAME-wal and NAME-shm while it is in use (and after a crash: they belong to the
-// ledger, a copy without NAME-wal lacks its latest commits), and NAME.lock, which one process at a time holds.
+// Tables are plain (migrations/00001_ledger.sql), and the views bill, outcome, attempt
+// and file are made to be read by hand: sqlite3 -readonly ledger.db "SELECT * FROM bill
+// WHERE reference = 'X'".
+//
+// The database is in WAL mode with synchronous=FULL: a commit that has returned survives
+// kill -9 and power loss (https://www.sqlite.org/wal.html). Beside NAME there are
+// NAME-wal and NAME-shm while it is in use, and after a crash: they belong to the ledger,
+// and a copy without NAME-wal lacks its latest commits. One process at a time holds
+// NAME.lock.
 //
 // Times are kept in microseconds, UTC.
 package sqlite
@@ -23,14 +30,16 @@ import (
 	"billdrop/ingest/ledger"
 )
 
-// Errors of a ledger that is used against its state; both are faults of the program, not of the disk.
+// Errors of a ledger that is used against its state; both are faults of the program, not
+// of the disk.
 var (
 	errClosed   = errors.New("it is closed")
 	errReadOnly = errors.New("it was opened for reading only")
 )
 
-// Ledger is a ledger.Ledger in one SQLite file. Made by Open or OpenReadOnly; its methods may be called
-// concurrently, Close too: calls that come after it fail with ErrUnusable.
+// Ledger is a ledger.Ledger in one SQLite file, made by Open or OpenReadOnly. Its methods
+// may be called concurrently, Close too: calls that come after Close fail with
+// ErrUnusable.
 type Ledger struct {
 	path string
 	lock *flock.Flock // nil when read-only
@@ -43,8 +52,9 @@ type Ledger struct {
 	writer *writer // used by queue's goroutine
 	queue  *queue
 
-	// known holds the ids of files of which this process knows that they are recorded, so that a Record for
-	// an unknown file is refused where it is called instead of failing a batch that holds others' writes.
+	// known holds the ids of files that were found to be recorded. A Record for another
+	// file is refused where it is called, because it would fail a batch that holds other
+	// callers' writes.
 	known sync.Map
 
 	closeOnce sync.Once
@@ -75,7 +85,8 @@ func (l *Ledger) putFile(ctx context.Context, verb string, f *ledger.File, isNew
 	return nil
 }
 
-// Begin implements ledger.Ledger. When ctx ends first the send may or may not be recorded; it must not be made.
+// Begin implements ledger.Ledger. When ctx ends first, the send may or may not be
+// recorded; it must not be made.
 func (l *Ledger) Begin(ctx context.Context, s ledger.Scope, b *ledger.Bill) error {
 	batch, err := l.submit(ctx, &begin{scope: s, bill: *b})
 	if err == nil {
@@ -87,8 +98,8 @@ func (l *Ledger) Begin(ctx context.Context, s ledger.Scope, b *ledger.Bill) erro
 	return nil
 }
 
-// Record implements ledger.Ledger. ErrNotFound, and nothing recorded, when the file of an outcome or of a
-// count is not in the ledger.
+// Record implements ledger.Ledger. ErrNotFound, and nothing recorded, when the file of an
+// outcome or of a count is not in the ledger.
 func (l *Ledger) Record(ctx context.Context, e ledger.Entry) error {
 	if e.Outcome != nil || e.Gets != 0 || e.Throttled != 0 {
 		if err := l.checkKnown(ctx, e.File); err != nil {
@@ -121,8 +132,9 @@ func (l *Ledger) Flush(ctx context.Context) error {
 	return nil
 }
 
-// Close implements ledger.Ledger. It returns the failure of an earlier write, if there was one; the lock is released
-// in any case. Later calls of Close return what the first did.
+// Close implements ledger.Ledger. It returns the failure of an earlier write, if there
+// was one; the lock is released in any case. Later calls of Close return what the first
+// did.
 func (l *Ledger) Close() error {
 	l.closeOnce.Do(func() {
 		var errs []error
@@ -137,8 +149,8 @@ func (l *Ledger) Close() error {
 	return l.closeErr
 }
 
-// release frees connections and lock. The read connections go first: the last one to go copies the WAL into the
-// database and removes it, and only the writing one can.
+// release frees connections and lock. The read connections go first: the last one to go
+// copies the WAL into the database and removes it, and only the writing one can.
 func (l *Ledger) release() error {
 	var errs []error
 	if l.read != nil {
@@ -164,7 +176,8 @@ func (l *Ledger) submit(ctx context.Context, o op) (*batch, error) {
 	return l.queue.submit(ctx, o)
 }
 
-// doNow returns once o is durable. Its batch gathers no longer, because the caller has nothing else to do.
+// doNow returns once o is durable. Its batch gathers no longer, because the caller has
+// nothing else to do.
 func (l *Ledger) doNow(ctx context.Context, o op) error {
 	b, err := l.submit(ctx, o)
 	if err != nil {
@@ -174,8 +187,8 @@ func (l *Ledger) doNow(ctx context.Context, o op) error {
 	return b.wait(ctx)
 }
 
-// settle makes a read see every write that returned before it and for which about is true; a nil about
-// is true of all.
+// settle makes a read see every write that returned before it and for which about is
+// true; a nil about is true of all.
 func (l *Ledger) settle(ctx context.Context, about func(op) bool) error {
 	if l.queue == nil {
 		return ctx.Err()

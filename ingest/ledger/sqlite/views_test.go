@@ -64,7 +64,8 @@ func viewed(t *testing.T) (l *sqlite.Ledger, path string) {
 	return l, path
 }
 
-// readings are what an auditor asks, and what the ledger of viewed answers: columns are separated by "|", as sqlite3 does.
+// readings are what an auditor asks, and what the ledger of viewed answers: columns are
+// separated by "|", as sqlite3 does.
 var readings = []struct{ query, want string }{
 	{"SELECT * FROM bill WHERE reference = 'none'", ""},
 	{"SELECT status, bill_id, amount_due FROM bill WHERE reference = 'X'", "exists|bill_1|2000"},
@@ -85,7 +86,8 @@ var readings = []struct{ query, want string }{
 			"f2|december.csv||sending||2026-11-23T07:30:00.123Z|"},
 }
 
-// TestViews: what is promised to those who read the ledger by hand is there, in words, and answers from an index.
+// TestViews: what is promised to those who read the ledger by hand is there, in words,
+// and answers from an index.
 func TestViews(t *testing.T) {
 	_, path := viewed(t)
 	db, err := sql.Open("sqlite", "file:"+path+"?mode=ro") // beside the worker
@@ -159,7 +161,8 @@ func query(t *testing.T, db *sql.DB, q string) string {
 	return strings.Join(lines, "\n")
 }
 
-// TestSQLite3: Debian's sqlite3 reads the ledger, beside a worker that writes to it and when there is none.
+// TestSQLite3: Debian's sqlite3 reads the ledger, beside a worker that writes to it and
+// when there is none.
 func TestSQLite3(t *testing.T) {
 	sqlite3, err := exec.LookPath("sqlite3")
 	if err != nil {

@@ -16,15 +16,16 @@ import (
 
 // writer applies batches. It is used by the queue's goroutine alone.
 //
-// It talks to the driver's connection below database/sql, always from within sql.Conn.Raw: a clean row is
-// some eighty values, and what database/sql adds to each of them would be a tenth of the whole.
+// It talks to the driver's connection below database/sql, always from within
+// sql.Conn.Raw: a clean row is some eighty values, and what database/sql adds to each of
+// them would be a tenth of the whole.
 type writer struct {
 	conn     *sql.Conn
 	s        statements
 	prepared []driver.Stmt // all of s, to be closed
 
-	// What the database holds, kept at hand. A failed batch may leave it wrong, but nothing is written
-	// after a failure.
+	// What the database holds, kept at hand. A failed batch may leave it wrong, but
+	// nothing is written after a failure.
 	scopes  map[ledger.Scope]int64
 	numbers map[string]int64 // file id → number
 }
@@ -96,7 +97,8 @@ func (w *writer) prepare(c any) (err error) {
 		putBill: prepareBulk("INSERT INTO bills", billColumns,
 			" ON CONFLICT (reference, scope) DO UPDATE SET "+strings.Join(replaced, ", ")),
 		putOutcome: prepareBulk("REPLACE INTO outcomes", outcomeColumns, ""),
-		// What is known of an account's customer stays known when a later record of the account does not name it.
+		// What is known of an account's customer stays known when a later record of the
+		// account does not name it.
 		putParty: prepareBulk("INSERT INTO parties", partyColumns, ` ON CONFLICT DO UPDATE SET id = excluded.id,
 			customer_id = iif(excluded.customer_id <> '' OR excluded.id <> id, excluded.customer_id, customer_id),
 			since = iif(excluded.id <> id, excluded.since, coalesce(since, excluded.since))`),
@@ -111,7 +113,8 @@ func (w *writer) prepare(c any) (err error) {
 	return err
 }
 
-// close frees the statements and gives the connection back. The queue's goroutine has ended.
+// close frees the statements and gives the connection back. The queue's goroutine has
+// ended.
 func (w *writer) close() error {
 	var errs []error
 	for _, s := range w.prepared {
@@ -120,8 +123,9 @@ func (w *writer) close() error {
 	return errors.Join(append(errs, w.conn.Close())...)
 }
 
-// commit applies ops in one transaction and makes that durable. On error nothing of it is applied, as far as
-// the engine can tell, and no other batch must follow.
+// commit applies ops in one transaction and makes that durable. After an error none of
+// them is applied, unless the disk did more than it reported, and no other batch may
+// follow.
 func (w *writer) commit(ops []op) error {
 	err := w.conn.Raw(func(any) error {
 		if err := w.s.begin.exec(); err != nil {
@@ -138,15 +142,16 @@ func (w *writer) commit(ops []op) error {
 		return w.s.commit.exec()
 	})
 	if err != nil {
-		// SQLite may have rolled back by itself (it does on a full disk). Then this fails, and adds nothing.
+		// SQLite may have rolled back by itself (it does on a full disk). Then this
+		// fails, and adds nothing.
 		_, _ = w.conn.ExecContext(context.Background(), "ROLLBACK")
 		return fmt.Errorf("write ledger: %w", unusable(err))
 	}
 	return nil
 }
 
-// flush writes the rows that the batch has gathered so far. Outcomes are sorted by file and row, because
-// rows that are appended to a table fill its pages.
+// flush writes the rows that the batch has gathered so far. Outcomes are sorted by file
+// and row, because rows that are appended to a table fill its pages.
 func (w *writer) flush() error {
 	slices.SortStableFunc(w.s.putOutcome.rows, func(a, b []any) int {
 		return cmp.Or(cmp.Compare(a[0].(int64), b[0].(int64)), cmp.Compare(a[1].(int), b[1].(int)))
@@ -164,12 +169,14 @@ func (w *writer) scope(s ledger.Scope) (int64, error) {
 	return numberOf(w.scopes, s, w.s.addScope, w.s.findScope, s.Merchant, s.Mode)
 }
 
-// number returns the number of a file id, which is added where it is new. The file need not be recorded.
+// number returns the number of a file id, which is added where it is new. The file need
+// not be recorded.
 func (w *writer) number(file string) (int64, error) {
 	return numberOf(w.numbers, file, w.s.addNumber, w.s.findNumber, file)
 }
 
-// numberOf returns the number of key: from known, or else from the database, after adding it where it is new.
+// numberOf returns the number of key: from known, or else from the database, after adding
+// it where it is new.
 func numberOf[K comparable](known map[K]int64, key K, add, find *statement, columns ...any) (int64, error) {
 	if n, ok := known[key]; ok {
 		return n, nil
@@ -184,11 +191,12 @@ func numberOf[K comparable](known map[K]int64, key K, add, find *statement, colu
 	return n, err
 }
 
-// bulkRows is how many rows a bulk statement takes at once, which saves a seventh of what single ones cost.
-// 64 save no more.
+// bulkRows is how many rows a bulk statement takes at once, which saves a seventh of what
+// single ones cost. 64 save no more.
 const bulkRows = 16
 
-// bulk gathers the rows of a batch for one table. They are written in order, many with one statement.
+// bulk gathers the rows of a batch for one table. They are written in order, many with
+// one statement.
 type bulk struct {
 	one, many *statement
 	rows      [][]any
@@ -217,7 +225,8 @@ func (b *bulk) flush() error {
 	return nil
 }
 
-// statement is a prepared statement of the writing connection. Its arguments may be what a driver takes, and ints.
+// statement is a prepared statement of the writing connection. Its arguments may be what
+// a driver takes, and ints.
 type statement struct {
 	execer  driver.StmtExecContext
 	queryer driver.StmtQueryContext
@@ -251,7 +260,8 @@ func (s *statement) changed(args ...any) (int, error) {
 	return int(n), err
 }
 
-// one returns the integer of a statement that returns one at most, and whether there was one.
+// one returns the integer of a statement that returns one at most, and whether there was
+// one.
 func (s *statement) one(args ...any) (n int64, found bool, err error) {
 	rows, err := s.queryer.QueryContext(context.Background(), s.bind(args))
 	if err != nil {
