@@ -1,36 +1,15 @@
 package billfile
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
-	"maps"
 	"slices"
 	"strings"
 	"testing"
-	"unicode/utf16"
 
 	"go.uber.org/goleak"
 )
-
-const head = "bill_reference,amount_due,customer_reference\n"
-
-// wide is text in UTF-16, with a byte order mark if mark is set.
-func wide(text string, big, mark bool) string {
-	if mark {
-		text = "\ufeff" + text
-	}
-	var b []byte
-	for _, u := range utf16.Encode([]rune(text)) {
-		if big {
-			b = append(b, byte(u>>8), byte(u))
-		} else {
-			b = append(b, byte(u), byte(u>>8))
-		}
-	}
-	return string(b)
-}
 
 func TestFileCodes(t *testing.T) {
 	utf16Feed, western, eightFeed, semicolon, noCurrency, small, lax := zar, zar, zar, zar, zar, zar, zar
@@ -157,110 +136,6 @@ func TestLayouts(t *testing.T) {
 	}
 }
 
-// roundTrip puts a file together from its header and records, and holds it to the original, blank lines left out.
-func roundTrip(t testing.TB, s *Survey, all []Record, text string) {
-	t.Helper()
-	var out bytes.Buffer
-	w := s.Layout.Encoder(&out)
-	write := func(b []byte) {
-		for len(b) > 0 { // in small pieces, which cut characters
-			n := min(len(b), 3)
-			if _, err := w.Write(b[:n]); err != nil {
-				t.Fatal(err)
-			}
-			b = b[n:]
-		}
-	}
-	write(s.Layout.Header)
-	for _, r := range all {
-		if r.Size != int64(len(r.Raw)) {
-			return // beyond the limit: its bytes are not held
-		}
-		write(r.Raw)
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if s.Lines.Blank == 0 && out.String() != text {
-		t.Errorf("got back %.200q, want %.200q", out.String(), text)
-	}
-	if s.Lines.Blank > 0 && out.Len() >= len(text) {
-		t.Errorf("got back %d bytes, want fewer than %d", out.Len(), len(text))
-	}
-}
-
-func TestMappedNames(t *testing.T) {
-	f := zar
-	f.Columns = map[string]string{"Region": "metadata.Region", "Invoice No": "bill_reference"}
-	_, all := records(t, "invoice no,amount_due,customer_reference,REGION,metadata.Kind\nA B,1,C1,North,x\n", f)
-	if got := all[0].Bill.Metadata; !slices.Equal(got, []Pair{{"Region", "North"}, {"Kind", "x"}}) {
-		t.Errorf("got metadata %v", got)
-	}
-	if got := codes(all[0]); got != "invoice no:invalid_reference" {
-		t.Errorf("got %q", got)
-	}
-}
-
-func TestFormatValidate(t *testing.T) {
-	bad := Format{Currency: "R", Currencies: []string{"zar"}, Delimiter: '#', Encoding: "latin1", DateFormat: "2006-01", PhoneRegion: "XX",
-		Columns: map[string]string{"a": "bill", "A ": "amount_due"}, MaxAmountDue: -1, MaxFileSize: -1}
-	err := bad.Validate()
-	if err == nil {
-		t.Fatal("a format of mistakes is valid")
-	}
-	for _, key := range []string{"amounts:", "currency:", "currencies:", "delimiter:", "encoding:", "date_format:", "phone_region:", "columns:", "max_amount_due:", "max_file_size:"} {
-		if !strings.Contains(err.Error(), key) {
-			t.Errorf("nothing is said about %s", key)
-		}
-	}
-	for _, layout := range []string{"2006-01-02", "02/01/2006", "2 Jan 2006", "20060102", "1/2/06"} {
-		if err := checkDateFormat(layout); err != nil {
-			t.Error(err)
-		}
-	}
-}
-
-// A stray quotation mark takes lines with it; they are named, and the lines behind are read as if nothing had been.
-func TestSwallowedLines(t *testing.T) {
-	text := head + "A,1,C1\nB,1,\"C2\nC,1,C3\nD,1,C4\",\nE,1,C5\nF,1,\"C6\nG,1,C7\"x\nH,1,C8\n"
-	s, all := records(t, text, zar)
-	var got []string
-	for _, r := range all {
-		got = append(got, codes(r))
-	}
-	want := []string{"", ":wrong_field_count", "", "customer_reference:bare_quote", ""}
-	if !slices.Equal(got, want) {
-		t.Fatalf("got %q, want %q", got, want)
-	}
-	if d := all[1].Problems[0].Detail; !strings.Contains(d, "lines 4 to 5") {
-		t.Errorf("detail %q does not name lines 4 to 5", d)
-	}
-	if d := all[3].Problems[0].Detail; !strings.Contains(d, "line 8") || all[3].Line != 7 || all[3].Span != 2 {
-		t.Errorf("line %d, span %d, detail %q does not name line 8", all[3].Line, all[3].Span, d)
-	}
-	if s.Lines != (Lines{Total: 9, Header: 1, Data: 8}) {
-		t.Errorf("got %+v", s.Lines)
-	}
-	roundTrip(t, s, all, text)
-}
-
-// No record that spans lines ever becomes a bill, in whatever column the break is.
-func TestLineBreaksAreNeverBills(t *testing.T) {
-	f := zar
-	f.IgnoreColumns = []string{"remark"}
-	for _, cell := range []string{"\"a\nb\"", "\"\n\"", "\"a\r\nb\"", "\"\r\n \"", "\"\t\n\""} {
-		for _, column := range []string{"bill_reference", "amount_due", "customer_reference", "customer_name", "remark"} {
-			cells := map[string]string{"bill_reference": "A", "amount_due": "1", "customer_reference": "C1", "customer_name": "x", "remark": "x", column: cell}
-			text := "bill_reference,amount_due,customer_reference,customer_name,remark\n" +
-				cells["bill_reference"] + "," + cells["amount_due"] + "," + cells["customer_reference"] + "," + cells["customer_name"] + "," + cells["remark"] + "\n"
-			_, all := records(t, text, f)
-			if len(all) != 1 || all[0].Span != 2 || !slices.ContainsFunc(all[0].Problems, func(p Problem) bool { return p.Code == CodeControlCharacter }) {
-				t.Errorf("%q in %s: %+v", cell, column, all)
-			}
-		}
-	}
-}
-
 // Every prefix of a good file is refused, or says nothing that the whole file does not say.
 func TestPrefixes(t *testing.T) {
 	western := zar
@@ -330,49 +205,5 @@ func TestSurveyEnds(t *testing.T) {
 	}
 	if _, err = TakeSurvey(t.Context(), func() (io.ReadCloser, error) { return nil, broken }, zar, nil); !errors.Is(err, broken) {
 		t.Errorf("got %v, want the opener's error", err)
-	}
-}
-
-type readerFunc func([]byte) (int, error)
-
-func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
-
-// Another file than the one surveyed is not decoded to its end as if it were.
-func TestDecodeOfAnotherFile(t *testing.T) {
-	s := survey(t, head+"A,1,C1\nB,1,C2\n", zar)
-	for _, text := range []string{head + "A,1,C1\n", head + "A,1,C1\nB,1,C2\n\n", head + "A,1,C1\nB,12,C2\n", "amount_due,bill_reference,customer_reference\n1,A,C1\n1,B,C2\n"} {
-		d, err := s.Decode(strings.NewReader(text))
-		for err == nil {
-			_, err = d.Next()
-		}
-		if !errors.Is(err, ErrChanged) {
-			t.Errorf("%q: got %v, want ErrChanged", text, err)
-		}
-	}
-}
-
-// Of a stray quotation mark's row, taken from a rejects file and mended, every row goes through: also those that it had swallowed, which
-// lack the two cells that the rejects file added behind the last of them. A row that lacks cells of its own does not.
-func TestMendedRows(t *testing.T) {
-	const text = "bill_reference,amount_due,customer_reference,error_code,error_detail\n" +
-		"A,1,C1\n" + // swallowed: mended
-		"B,2,C2,bare_quote,\"customer_reference …\"\n" +
-		"C,3,wrong_field_count,\"the row has …\"\n" + // lacks a cell of its own
-		"D,4,C4,\n" // lacks one of the two
-	rows := map[string]string{}
-	survey, err := TakeSurvey(t.Context(), func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(text)), nil },
-		Format{Amounts: Minor, Currency: "ZAR"}, func(r *Record) error {
-			rows[r.Bill.Reference] = ""
-			if len(r.Problems) > 0 {
-				rows[r.Bill.Reference] = r.Problems[0].Code
-			}
-			return nil
-		})
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := map[string]string{"A": "", "B": "", "C": CodeWrongFieldCount, "D": CodeWrongFieldCount}
-	if !maps.Equal(rows, want) || survey.Rows != 4 {
-		t.Errorf("rows: %v, want %v", rows, want)
 	}
 }

@@ -10,6 +10,20 @@ import (
 	"billdrop/fixtures"
 )
 
+// Another file than the one surveyed is not decoded to its end as if it were.
+func TestDecodeOfAnotherFile(t *testing.T) {
+	s := survey(t, head+"A,1,C1\nB,1,C2\n", zar)
+	for _, text := range []string{head + "A,1,C1\n", head + "A,1,C1\nB,1,C2\n\n", head + "A,1,C1\nB,12,C2\n", "amount_due,bill_reference,customer_reference\n1,A,C1\n1,B,C2\n"} {
+		d, err := s.Decode(strings.NewReader(text))
+		for err == nil {
+			_, err = d.Next()
+		}
+		if !errors.Is(err, ErrChanged) {
+			t.Errorf("%q: got %v, want ErrChanged", text, err)
+		}
+	}
+}
+
 // FuzzDecode holds reading to its promises, whatever the bytes: it ends, accounts for every line and every byte, gives
 // the file's own bytes back, and never makes a bill of what the rules refuse.
 func FuzzDecode(f *testing.F) {

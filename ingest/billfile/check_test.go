@@ -5,29 +5,6 @@ import (
 	"testing"
 )
 
-// A row is written as its cells in the order of this header.
-const rowHeader = "bill_reference,amount_due,currency,bill_date,due_date,account_reference,account_id,customer_reference,customer_id,account_name,customer_name,customer_email,customer_phone,metadata.note\n"
-
-// row is a good row with some cells replaced.
-func row(cells map[string]string) string {
-	names := strings.Split(strings.TrimSpace(rowHeader), ",")
-	values := make([]string, len(names))
-	for i, name := range names {
-		switch name {
-		case "bill_reference":
-			values[i] = "INV-1"
-		case "amount_due":
-			values[i] = "2000"
-		case "customer_reference":
-			values[i] = "C1"
-		}
-		if v, ok := cells[name]; ok {
-			values[i] = v
-		}
-	}
-	return strings.Join(values, ",") + "\n"
-}
-
 func TestRowCodes(t *testing.T) {
 	major := zar
 	major.Amounts = Major
