@@ -90,6 +90,9 @@ const (
 	CodeFileTooLarge    = "file_too_large"
 )
 
+// otherCodes are the codes and statuses that a rejects file has in error_code for rows that are not invalid.
+var otherCodes = [...]string{"conflict", "rejected", "failed", "unknown", "not_sent", "unknown_account", "attempts_exhausted", "no_answer"}
+
 // RowCodes are all row codes.
 func RowCodes() []string { return slices.Clone(rowCodes[:]) }
 

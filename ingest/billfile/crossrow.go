@@ -114,8 +114,8 @@ func (f *findings) parties() int { return len(f.customers.hashes) + len(f.accoun
 
 func (f *findings) any() bool { return len(f.references.hashes)+f.parties() > 0 }
 
-// membership finds the groups of a row, which is sound if it has no problems of its own. Until the second pass is over, it may take a row for a member that is none: only a
-// part of a hash is known of a group whose first row was not seen.
+// membership finds the groups of a row, which is sound if it has no problems of its own. Until the second pass is over, a row
+// may be taken for a member that is none: only the first bits of a group's hash are known then.
 func (f *findings) membership(it *item, h hasher, sound bool) membership {
 	var m membership
 	m.reference, m.referenceRest = f.references.find(it.id.reference)
@@ -149,7 +149,7 @@ type round struct {
 	sides    []dispute // of disputed[from:], limited
 }
 
-// maxDisputes is how many parties one round looks at. A dispute takes 36 bytes.
+// maxDisputes is how many parties a round looks at. A dispute takes 36 bytes.
 const maxDisputes = 1 << 20
 
 // dispute is what the rows of a party say.
@@ -159,8 +159,9 @@ type dispute struct {
 	others [3]uint32 // of the first row that says otherwise; 0 = none does
 }
 
-func newRound(f *findings, from int) *round {
-	return &round{findings: f, from: from, sides: make([]dispute, min(f.parties()-from, maxDisputes))}
+// newRound begins with the suspect at from, and takes most of them at most.
+func newRound(f *findings, from, most int) *round {
+	return &round{findings: f, from: from, sides: make([]dispute, min(f.parties()-from, most))}
 }
 
 // observe takes a row into its groups.

@@ -2,6 +2,7 @@ package billfile
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -73,6 +74,56 @@ func TestPasses(t *testing.T) {
 			t.Errorf("%q: opened %d times, want %d (%v)", text, opened, want, err)
 		}
 	}
+}
+
+// What the second pass finds does not depend on how many parties it looks at in one round.
+func TestRounds(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		some := func(name string, most int) string {
+			if n := rapid.IntRange(0, most).Draw(t, name); n > 0 {
+				return fmt.Sprint(name, n)
+			}
+			return ""
+		}
+		h := newHasher()
+		items := make([]item, rapid.IntRange(1, 40).Draw(t, "rows"))
+		var seen sightings
+		for i := range items {
+			it := &items[i]
+			it.Line = i + 2
+			it.Bill = Bill{
+				Reference: some("bill", 20), CustomerReference: some("customer", 8), CustomerName: some("name", 2), CustomerPhone: some("phone", 2),
+				AccountReference: some("account", 8), AccountName: some("title", 2),
+			}
+			it.reference, it.customer, it.account = it.Bill.Reference != "", it.Bill.CustomerReference != "", it.Bill.AccountReference != ""
+			it.id = h.identity(it)
+			seen.add(&it.id)
+		}
+		found := seen.suspects()
+		for most := 1; most <= found.parties(); most++ {
+			f := *found
+			f.repeated, f.disputed = slices.Clone(found.repeated), slices.Clone(found.disputed)
+			rounds := 0
+			for from := 0; !f.complete; rounds++ {
+				r := newRound(&f, from, most)
+				for i := range items {
+					items[i].member = f.membership(&items[i], h, true)
+					r.observe(&items[i])
+				}
+				from = r.settle()
+			}
+			all := *found
+			all.repeated, all.disputed = slices.Clone(found.repeated), slices.Clone(found.disputed)
+			r := newRound(&all, 0, maxDisputes)
+			for i := range items {
+				r.observe(&items[i])
+			}
+			r.settle()
+			if want := (f.parties() + most - 1) / most; rounds != want || !slices.Equal(f.repeated, all.repeated) || !slices.Equal(f.disputed, all.disputed) {
+				t.Fatalf("%d rounds of %d parties (want %d) found %v %v, one round %v %v", rounds, most, want, f.repeated, f.disputed, all.repeated, all.disputed)
+			}
+		}
+	})
 }
 
 // The compact tables find what plain maps find.

@@ -142,9 +142,6 @@ func (p *parser) bareQuote(e *extent, cell int, bad *csv.ParseError) {
 		": put quotation marks around the whole field and double those inside, or remove it"+swallowedLines(e))
 }
 
-// otherCodes are what stands in a rejects file's error_code for rows that are not invalid.
-var otherCodes = [...]string{"conflict", "rejected", "failed", "unknown", "not_sent", "unknown_account", "attempts_exhausted", "no_answer"}
-
 func (p *parser) wrongCount(e *extent, n int) {
 	fields := " fields"
 	if n == 1 {

@@ -1,74 +1,34 @@
 package billfile
 
 import (
-	"bytes"
-	"encoding/csv"
-	"errors"
 	"io"
-	"slices"
+	"maps"
 	"strings"
 	"testing"
 )
 
-// FuzzQuoting holds the splitter's idea of where a record ends, how many cells it has and whether it can be read to that
-// of encoding/csv.
-func FuzzQuoting(f *testing.F) {
-	for _, record := range []string{
-		"A,1,,x,C1,2026\n", "A,1,,x,C1,2026\r\n", "A,1,,x,C1,2026", "A,1,,x,C1,2026\r", "A,1,,x,C1,a\rb\n", ",,,,,\n", " A , 1,\t, x,C\u00a01,\ufeff\r\r\n",
-		"A,1\n", "A,1,2,3,4,5,6\n", "A;1;2,3;4;5;6;7\n", "A\t1|2\n", "A,1,,x,C1,\xff\xfe\x00\n", "\r", "\n", " \n", "x",
-		"\"A\",\"1\",\"\",\"x,y\",\"C1\",\"2026\"\n", "A,1,\"a, b\",x,C,\"\"\r\n", "A,1,\"a \"\"b\"\"\",x,C,\"\"\"\"\n", "A,1,\"a\" ,x,C,\n", "A,1,a\"b,x,C,\n", "A,1,x,x,x,\"a\"b\n",
-		"A,1, \"a\",x,C,\n", "A,1,\"\"a,x,C,\n", "\"A\",\"1\",\"\",\"x\",\"C1\",\"2026\"\r", "\"A\",1,2,3,4\n", "A,1,2,3,4,5,\"6\"\n", "\"\"\n", "\"a\nb\",1,\"c\n\nd\",x,C,\"\n\"\n",
-		"\"a\nb\"x,1\n", "\"a\nb\",1,c\"d\n", "\"a\n\"\rb\n", "\r,\"a\"b\n", "A,\"1\n",
-	} {
-		for _, delim := range []byte(",;\t|") {
-			f.Add(record, delim)
-		}
+// Of a stray quotation mark's row, taken from a rejects file and mended, every row goes through: also those that it had swallowed, which
+// lack the two cells that the rejects file added behind the last of them. A row that lacks cells of its own does not.
+func TestMendedRows(t *testing.T) {
+	const text = "bill_reference,amount_due,customer_reference,error_code,error_detail\n" +
+		"A,1,C1\n" + // swallowed: mended
+		"B,2,C2,bare_quote,\"customer_reference …\"\n" +
+		"C,3,wrong_field_count,\"the row has …\"\n" + // lacks a cell of its own
+		"D,4,C4,\n" // lacks one of the two
+	rows := map[string]string{}
+	survey, err := TakeSurvey(t.Context(), func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(text)), nil },
+		Format{Amounts: Minor, Currency: "ZAR"}, func(r *Record) error {
+			rows[r.Bill.Reference] = ""
+			if len(r.Problems) > 0 {
+				rows[r.Bill.Reference] = r.Problems[0].Code
+			}
+			return nil
+		})
+	if err != nil {
+		t.Fatal(err)
 	}
-	f.Fuzz(func(t *testing.T, record string, delim byte) {
-		if strings.Trim(record, "\r\n") == "" || !slices.Contains(delimiters[:], rune(delim)) {
-			return // a blank line, or no layout
-		}
-		if end := strings.IndexByte(record, '\n'); strings.Trim(record[:end+1], "\r\n") == "" && end >= 0 {
-			return // a blank line first
-		}
-		text := feed{}
-		text.set([]byte(record))
-		library := csv.NewReader(&text)
-		library.Comma, library.FieldsPerRecord = rune(delim), -1
-		want, err := library.Read()
-		var q quoting
-		end := 0
-		for line := range bytes.Lines([]byte(record)) {
-			q.follow(line, delim, 1)
-			if end += len(line); !q.open() {
-				break
-			}
-		}
-		if q.open() {
-			if !errors.Is(err, csv.ErrQuote) {
-				t.Fatalf("%q: the record is open, the library says %v", record, err)
-			}
-			return
-		}
-		record = record[:end]
-		var bad *csv.ParseError
-		if errors.As(err, &bad) != (q.state == broken) || bad == nil && err != nil {
-			t.Fatalf("%q: state %d, the library says %v", record, q.state, err)
-		}
-		switch {
-		case bad != nil && q.delims != len(want):
-			t.Fatalf("%q: broken behind %d cells, the library says %d", record, q.delims, len(want))
-		case bad == nil && q.delims+1 != len(want):
-			t.Fatalf("%q: %d cells, the library has %d", record, q.delims+1, len(want))
-		}
-		text.set([]byte(record))
-		library = csv.NewReader(&text)
-		library.Comma, library.FieldsPerRecord = rune(delim), -1
-		if again, err := library.Read(); bad == nil && (err != nil || !slices.Equal(again, want)) {
-			t.Fatalf("%q: read alone, it is %q, %v, not %q", record, again, err, want)
-		}
-		if _, err := library.Read(); bad == nil && !errors.Is(err, io.EOF) {
-			t.Fatalf("%q: something is left behind the record", record)
-		}
-	})
+	want := map[string]string{"A": "", "B": "", "C": CodeWrongFieldCount, "D": CodeWrongFieldCount}
+	if !maps.Equal(rows, want) || survey.Rows != 4 {
+		t.Errorf("rows: %v, want %v", rows, want)
+	}
 }

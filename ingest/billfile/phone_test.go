@@ -2,6 +2,7 @@ package billfile
 
 import (
 	"math/rand/v2"
+	"regexp"
 	"strconv"
 	"testing"
 )
@@ -61,5 +62,31 @@ func TestPlainNumbersAgreeWithLibrary(t *testing.T) {
 		if got := za.plain.parse(s); got != "" {
 			t.Errorf("%q: got %s", s, got)
 		}
+	}
+}
+
+// A set of digits holds what the pattern matches as a whole.
+func TestDigitSet(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	for pattern, length := range map[string]int{
+		`8[1-4]\d{3,7}`: 9, `1(?:3492[0-25]|4495[0235])\d{3}|4[34]492[01]\d{3}`: 9, `[1-79]\d{8}|8\d{4,9}`: 5, `(?:1|22)*3?`: 4, `7`: 2, ``: 3,
+	} {
+		set, err := newDigitSet(pattern, length)
+		if err != nil {
+			t.Fatal(err)
+		}
+		re := regexp.MustCompile("^(?:" + pattern + ")$")
+		for range 20_000 {
+			number := make([]byte, length)
+			for i := range number {
+				number[i] = "1234849205"[random.IntN(10)]
+			}
+			if got := set.has(number); got != re.Match(number) {
+				t.Fatalf("%s: %s is in the set: %v", pattern, number, got)
+			}
+		}
+	}
+	if _, err := newDigitSet(`^1`, 1); err == nil {
+		t.Error("an anchor is taken for a digit")
 	}
 }

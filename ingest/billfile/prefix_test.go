@@ -13,16 +13,6 @@ import (
 // that ends a line, and every prefixStep-th. It is a prime, so that it meets all places of a row.
 const prefixStep = 499
 
-// formatOf is a fixture's format in this package's terms.
-func formatOf(f fixtures.Format) Format {
-	return Format{
-		Preset: f.Preset, BillReference: f.BillReference,
-		Amounts:  map[string]Amounts{"minor": Minor, "major": Major}[f.Amounts],
-		Currency: f.Currency, Currencies: f.Currencies, Encoding: f.Encoding, DateFormat: f.DateFormat, PhoneRegion: "ZA",
-		Columns: f.Columns, IgnoreColumns: f.IgnoreColumns, MaxFileSize: f.MaxFileSize,
-	}
-}
-
 // An upload that breaks off, at whatever byte, is refused, or the rows read from it are those of the whole file.
 func TestPrefixesOfFixtures(t *testing.T) {
 	files, prefixes, read := 0, 0, 0
@@ -114,16 +104,4 @@ func (r *prefixReader) rows(text []byte) ([]Record, error) {
 			rows = append(rows, it.Record)
 		}
 	}
-}
-
-// sliceReader reads a slice without copying it first.
-type sliceReader struct{ rest []byte }
-
-func (r *sliceReader) Read(p []byte) (int, error) {
-	if len(r.rest) == 0 {
-		return 0, io.EOF
-	}
-	n := copy(p, r.rest)
-	r.rest = r.rest[n:]
-	return n, nil
 }

@@ -93,7 +93,7 @@ func (s *Survey) counting(visit func(*Record) error, note func(*item)) func(*ite
 // compare is the second pass, which finds out what the suspects did, and the third, which counts again with what was found.
 func (s *Survey) compare(ctx context.Context, open Opener, visit func(*Record) error) error {
 	for from := 0; !s.found.complete; {
-		r := newRound(s.found, from)
+		r := newRound(s.found, from, maxDisputes)
 		if err := s.again().pass(ctx, open, s, func(it *item) error { r.observe(it); return nil }); err != nil {
 			return err
 		}

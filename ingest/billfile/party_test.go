@@ -1,0 +1,29 @@
+package billfile
+
+import (
+	"net/mail"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+// isAddress and net/mail are of one mind on addresses without quoted parts and with a dotted domain.
+func FuzzIsAddress(f *testing.F) {
+	for _, s := range []string{
+		"a@b.c", "a.b+c%d_e-f@g-h.i.j", "-a@b.c", "a@-b.c", "a@1.2", ".a@b.c", "a.@b.c", "a@b..c", "@b.c", "a@b.c@d.e", "o'neil@b.c", "zoë@b.c", "a@bücher.de", "a@b", "a@[1.2]",
+		"\"a\"@b.c", "a@ b.c", " a@b.c", "a@b.c ", "a b@c.d", "A <a@b.c>", "<a@b.c>", "a@b.c (x)", "(x)a@b.c", "a@b.c,d@e.f", "g:a@b.c;", "=?utf-8?q?a?=@b.c", "a@b.c\x7f", "a@b\u00a0.c", "",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if !utf8.ValidString(s) {
+			return // no cell of a file that was read
+		}
+		addr, err := mail.ParseAddress(s)
+		_, domain, _ := strings.Cut(s, "@")
+		want := err == nil && addr.Address == s && addr.Name == "" && strings.Contains(domain, ".") && domain[0] != '['
+		if got := isAddress(s); got != want {
+			t.Errorf("%q: got %v, the library says %v, %v", s, got, addr, err)
+		}
+	})
+}
