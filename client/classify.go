@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +18,8 @@ import (
 var (
 	errNotObject  = errors.New("answer is not the JSON object it should be")
 	errIncomplete = errors.New("answer lacks an id or an external reference")
+	errBadID      = errors.New("answer has an id that is not 1 to 64 letters, digits, hyphens and underscores")
+	errNoAmount   = errors.New("answer about a bill has no amount")
 	errNoProof    = errors.New("answer has a success status that proves nothing for this request")
 	errOther      = errors.New("answer is about another reference")
 	errOddStatus  = errors.New("answer has a status below 200")
@@ -30,6 +31,7 @@ type result struct {
 	method string
 	object object
 	asked  string // external reference, or for a GET perhaps an id
+	clean  cleaner
 
 	// What arrived; status is 0 when no answer did.
 	status  int
@@ -104,7 +106,7 @@ func classifySuccess(r result, a *Answer) {
 		a.Err = r.fail(errNoProof)
 		return
 	}
-	found, set, err := readObject(r.object, r.body)
+	found, set, err := readObject(r)
 	if err != nil {
 		a.Err = r.fail(err)
 		return
@@ -118,41 +120,9 @@ func classifySuccess(r result, a *Answer) {
 	set(a)
 }
 
-// identity is what every object of the API has.
-type identity struct{ ID, Reference string }
-
-// readObject reads body as an object of the kind. It returns the object's identity, and a
-// function that puts the object into an Answer.
-func readObject(o object, body []byte) (identity, func(*Answer), error) {
-	var id identity
-	var set func(*Answer)
-	var err error
-	switch o {
-	case bills:
-		v := new(Bill)
-		err = json.Unmarshal(body, v)
-		id, set = identity{v.ID, v.ExternalReference}, func(a *Answer) { a.Bill = v }
-	case customers:
-		v := new(Customer)
-		err = json.Unmarshal(body, v)
-		id, set = identity{v.ID, v.ExternalReference}, func(a *Answer) { a.Customer = v }
-	case accounts:
-		v := new(Account)
-		err = json.Unmarshal(body, v)
-		id, set = identity{v.ID, v.ExternalReference}, func(a *Answer) { a.Account = v }
-	}
-	switch {
-	case err != nil:
-		return identity{}, nil, errNotObject // a decoder's own error may quote what it read
-	case id.ID == "" || id.Reference == "":
-		return identity{}, nil, errIncomplete
-	}
-	return id, set, nil
-}
-
 // classifyProblem classifies a 4xx or 5xx.
 func classifyProblem(r result, a *Answer) {
-	p, text := readProblem(r.status, r.body)
+	p, text := readProblem(r.status, r.body, r.clean)
 	a.Problem = p
 	post := r.method == http.MethodPost
 	switch {
@@ -260,11 +230,11 @@ func describe(err error) error {
 	case errors.Is(err, context.DeadlineExceeded):
 		return &failure{"timed out", err}
 	case untrusted(err):
-		return &failure{"certificate refused: " + clean(err.Error(), maxDetail), err}
+		return &failure{"certificate refused: " + cleanText(err.Error(), maxDetail), err}
 	case errors.As(err, &op):
-		return &failure{clean(op.Error(), maxDetail), err}
+		return &failure{cleanText(op.Error(), maxDetail), err}
 	case errors.As(err, &dns):
-		return &failure{clean(dns.Error(), maxDetail), err}
+		return &failure{cleanText(dns.Error(), maxDetail), err}
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return &failure{"timed out", err}
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
@@ -272,7 +242,7 @@ func describe(err error) error {
 	case errors.As(err, &record) && string(record.RecordHeader[:]) == "HTTP/":
 		return &failure{"server answers plain HTTP to https", err}
 	case strings.HasPrefix(err.Error(), "tls: "):
-		return &failure{clean(err.Error(), maxDetail), err}
+		return &failure{cleanText(err.Error(), maxDetail), err}
 	case strings.Contains(err.Error(), "response headers exceeded"):
 		return &failure{"answer has a header larger than 64 KiB", err}
 	case strings.Contains(err.Error(), "malformed"):

@@ -52,7 +52,9 @@ func TestClassifyAnswers(t *testing.T) {
 		{"bill found by id", get, bills, "bill_1", 200, goodBill, nil, Found, "200"},
 		{"customer found by id", get, customers, "bcus_1", 200, goodCustomer, nil, Found, "200"},
 		{"account found by id", get, accounts, "bacc_1", 200, goodAccount, nil, Found, "200"},
-		{"reference that looks like an id", get, bills, "bill_x", 200, `{"id":"bill_1","external_reference":"bill_x"}`, nil, Found, "200"},
+		{"reference that looks like an id", get, bills, "bill_x", 200, `{"id":"bill_1","external_reference":"bill_x","amount_due":1}`, nil, Found, "200"},
+		{"bill created, without an amount", post, bills, "B-1", 201, `{"id":"bill_1","external_reference":"B-1"}`, nil, Created, "201"},
+		{"id as long as may be", post, bills, "B-1", 201, `{"id":"` + strings.Repeat("b", 64) + `","external_reference":"B-1"}`, nil, Created, "201"},
 		// Absent
 		{"bill absent", get, bills, "B-1", 404, problemBody("Not found", ""), nil, Absent, "404"},
 		{"absent, without a body", get, bills, "B-1", 404, "", nil, Absent, "404"},
@@ -75,6 +77,14 @@ func TestClassifyAnswers(t *testing.T) {
 		{"created, list", post, bills, "B-1", 201, "[" + goodBill + "]", nil, Unreadable, "201 unreadable"},
 		{"created, no id", post, bills, "B-1", 201, `{"external_reference":"B-1"}`, nil, Unreadable, "201 unreadable"},
 		{"created, no reference", post, bills, "B-1", 201, `{"id":"bill_1"}`, nil, Unreadable, "201 unreadable"},
+		{"found, no amount", get, bills, "B-1", 200, `{"id":"bill_1","external_reference":"B-1"}`, nil, Unreadable, "200 unreadable"},
+		{"found, amount zero", get, bills, "B-1", 200, `{"id":"bill_1","external_reference":"B-1","amount_due":0}`, nil, Unreadable, "200 unreadable"},
+		{"created, id too long", post, bills, "B-1", 201, `{"id":"` + strings.Repeat("b", 65) + `","external_reference":"B-1"}`, nil, Unreadable, "201 unreadable"},
+		{"created, id with a slash", post, bills, "B-1", 201, `{"id":"bill_1/void","external_reference":"B-1"}`, nil, Unreadable, "201 unreadable"},
+		{"created, customer's id with a line end", post, bills, "B-1", 201, `{"id":"bill_1","external_reference":"B-1","customer_id":"a\nb"}`, nil, Unreadable, "201 unreadable"},
+		{"created, account's id with a zero-width space", post, bills, "B-1", 201, `{"id":"bill_1","external_reference":"B-1","account_id":"a\u200b"}`, nil, Unreadable, "201 unreadable"},
+		{"customer found, id a formula", get, customers, "C-1", 200, `{"id":"=1+1","external_reference":"C-1"}`, nil, Unreadable, "200 unreadable"},
+		{"account found, owner's id with a space", get, accounts, "A-1", 200, `{"id":"bacc_1","external_reference":"A-1","customer_id":"bcus 1"}`, nil, Unreadable, "200 unreadable"},
 		{"created, amount a fraction", post, bills, "B-1", 201, `{"id":"bill_1","external_reference":"B-1","amount_due":20.5}`, nil, Unreadable, "201 unreadable"},
 		{"created, reading broke off", post, bills, "B-1", 201, goodBill, broken, Unreadable, "201 unreadable"},
 		{"found, reading broke off", get, bills, "B-1", 200, goodBill, broken, Unreadable, "200 unreadable"},
@@ -142,7 +152,7 @@ func TestClassifyAnswers(t *testing.T) {
 		{"101", post, bills, "B-1", 101, "", nil, Lost, "connection lost"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			r := result{method: tc.method, object: tc.object, asked: tc.asked, status: tc.status, header: http.Header{}, body: []byte(tc.body), bodyErr: tc.bodyErr, maybeSent: true}
+			r := result{method: tc.method, object: tc.object, asked: tc.asked, clean: newCleaner(secret), status: tc.status, header: http.Header{}, body: []byte(tc.body), bodyErr: tc.bodyErr, maybeSent: true}
 			a := classify(r)
 			if a.Kind != tc.kind || a.Label() != tc.label || a.Status != tc.status || a.Replayed {
 				t.Errorf("got %v, label %q, status %d, replayed %v (%v); want %v, label %q", a.Kind, a.Label(), a.Status, a.Replayed, a.Err, tc.kind, tc.label)
@@ -153,6 +163,15 @@ func TestClassifyAnswers(t *testing.T) {
 				t.Errorf("replayed: got %v, label %q", b.Kind, b.Label())
 			}
 		})
+	}
+}
+
+// TestTextsOfABill: what the API says of a bill in words is cut and cleaned.
+func TestTextsOfABill(t *testing.T) {
+	a := classify(result{method: http.MethodPost, object: bills, asked: "B-1", clean: newCleaner(secret), status: 201, header: http.Header{},
+		body: []byte(`{"id":"b","external_reference":"B-1","status":"un\u001b[31mpaid","currency":"Z\u200bAR","bill_date":"` + strings.Repeat("9 ", 99) + `","due_date":"\u202e2026-12-31"}`)})
+	if b := a.Bill; b == nil || b.Status != "un[31mpaid" || b.Currency != "ZAR" || len(b.BillDate) > maxWord || b.DueDate != "2026-12-31" {
+		t.Errorf("%+v", b)
 	}
 }
 
@@ -181,7 +200,7 @@ func TestClassifyFailures(t *testing.T) {
 		{"quotes an answer", errors.New(`net/http: malformed HTTP status code "CANARY"`), true, Lost, "connection lost"},
 		{"quotes something", errors.New("CANARY"), true, Lost, "connection lost"},
 	} {
-		a := classify(result{method: http.MethodPost, object: bills, asked: "B-1", failure: tc.err, maybeSent: tc.maybeSent})
+		a := classify(result{method: http.MethodPost, object: bills, asked: "B-1", clean: newCleaner(secret), failure: tc.err, maybeSent: tc.maybeSent})
 		if a.Kind != tc.kind || a.Label() != tc.label || a.Status != 0 {
 			t.Errorf("%s: got %v, label %q; want %v, %q", tc.name, a.Kind, a.Label(), tc.kind, tc.label)
 		}
@@ -269,7 +288,7 @@ func FuzzClassify(f *testing.F) {
 	}
 	now := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 	f.Fuzz(func(t *testing.T, isPost bool, kind uint8, status int, body, retry string, cut bool) {
-		r := result{method: http.MethodGet, object: bills + object(kind%3), asked: "B-1", body: []byte(body), now: now, maybeSent: true,
+		r := result{method: http.MethodGet, object: bills + object(kind%3), asked: "B-1", clean: newCleaner(secret), body: []byte(body), now: now, maybeSent: true,
 			status: 100 + (status%900+900)%900, header: http.Header{"Retry-After": {retry}}}
 		if isPost {
 			r.method = http.MethodPost

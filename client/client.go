@@ -44,8 +44,10 @@ type Client struct {
 	transport   *http.Transport
 	timeout     time.Duration
 	collections [accounts + 1]*url.URL
-	header      func(idempotencyKey string) http.Header // a closure, so that printing a Client cannot show the API key
-	buffers     sync.Pool                               // of *bytes.Buffer: what answers are read into
+	// header and clean are closures, so that printing a Client cannot show the API key.
+	header  func(idempotencyKey string) http.Header
+	clean   cleaner
+	buffers sync.Pool // of *bytes.Buffer: what answers are read into
 }
 
 // New checks cfg and makes a client. It sends nothing and makes no connection. The error
@@ -72,6 +74,7 @@ func New(cfg Config) (*Client, error) {
 		timeout:     cmp.Or(cfg.Timeout, defaultTimeout),
 		collections: collectionURLs(base),
 		header:      headers(key, cmp.Or(cfg.UserAgent, defaultUserAgent)),
+		clean:       newCleaner(key),
 	}, nil
 }
 
