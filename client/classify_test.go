@@ -107,6 +107,12 @@ func TestClassifyAnswers(t *testing.T) {
 		// KeyRefused
 		{"401", post, bills, "B-1", 401, problemBody("Unauthorized", ""), nil, KeyRefused, "401"},
 		{"403 on a GET", get, bills, "B-1", 403, "", broken, KeyRefused, "403"},
+		{"403 problem", post, bills, "B-1", 403, problemBody("Forbidden", ""), nil, KeyRefused, "403"},
+		{"403 in words", post, bills, "B-1", 403, "Forbidden", nil, KeyRefused, "403"},
+		{"401 page", post, bills, "B-1", 401, "<html>", nil, KeyRefused, "401"},
+		// Blocked
+		{"403 page", post, bills, "B-1", 403, "<html><title>403 Forbidden</title>", nil, Blocked, "403 page"},
+		{"403 page on a GET", get, bills, "B-1", 403, " <!DOCTYPE html>", nil, Blocked, "403 page"},
 		// InFlight
 		{"409 in the draft's words", post, bills, "B-1", 409, problemBody("A request is outstanding for this Idempotency-Key",
 			"A request with the same Idempotency-Key for the same operation is being processed or is outstanding."), nil, InFlight, "409 in flight"},
@@ -185,17 +191,21 @@ func TestClassifyFailures(t *testing.T) {
 		kind      Kind
 		label     string
 	}{
-		{"connection refused", refused, false, NotSent, "not sent"},
-		{"unknown host", &net.DNSError{Err: "no such host", Name: "api.example"}, false, NotSent, "not sent"},
-		{"handshake", errors.New("tls: handshake failure"), false, NotSent, "not sent"},
-		{"interrupted before", context.Canceled, false, NotSent, "not sent"},
-		{"timed out before", context.DeadlineExceeded, false, NotSent, "not sent"},
+		{"connection refused", refused, false, NotSent, "not sent: connection refused"},
+		{"unknown host", &net.DNSError{Err: "no such host", Name: "api.example", IsNotFound: true}, false, NotSent, "not sent: no such host"},
+		{"handshake", errors.New("tls: handshake failure"), false, NotSent, "not sent: no TLS"},
+		{"interrupted before", context.Canceled, false, NotSent, "not sent: interrupted"},
+		{"timed out before", context.DeadlineExceeded, false, NotSent, "not sent: timeout"},
 		{"interrupted after", context.Canceled, true, Lost, "interrupted"},
 		{"timed out after", context.DeadlineExceeded, true, Lost, "timeout"},
 		{"reset", &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}, true, Lost, "connection lost"},
 		{"closed", io.EOF, true, Lost, "connection lost"},
 		{"refused, but in doubt", refused, true, Lost, "connection lost"},
 		{"certificate", &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}, false, Untrusted, "certificate refused"},
+		{"no network", &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ENETUNREACH}, false, NotSent, "not sent: no route to host"},
+		{"refused by the proxy", &proxyError{407}, false, ProxyRefused, "proxy refused"},
+		{"proxy without a way on", &proxyError{504}, false, NotSent, "not sent: no connection"},
+		{"wants a certificate", &net.OpError{Op: "remote error", Err: errors.New("tls: certificate required")}, false, NotSent, "not sent: certificate required"},
 		{"wrong host name", fmt.Errorf("x: %w", x509.HostnameError{Certificate: &x509.Certificate{}, Host: "h"}), false, Untrusted, "certificate refused"},
 		{"quotes an answer", errors.New(`net/http: malformed HTTP status code "CANARY"`), true, Lost, "connection lost"},
 		{"quotes something", errors.New("CANARY"), true, Lost, "connection lost"},
@@ -220,7 +230,7 @@ func TestKindNames(t *testing.T) {
 		}
 		seen[k.String()] = k
 	}
-	if got := Kind(Lost + 1).String(); got != "kind 17" {
+	if got := Kind(Lost + 1).String(); got != "kind 19" {
 		t.Errorf("a kind too many is %q", got)
 	}
 	if got := (Answer{}).Label(); got != "unknown" {
@@ -228,7 +238,7 @@ func TestKindNames(t *testing.T) {
 	}
 }
 
-var labelPattern = regexp.MustCompile(`^(\d{3}( (other reference|unreadable|in flight|key reused|taken))?|not sent|certificate refused|timeout|interrupted|connection lost)( replayed)?$`)
+var labelPattern = regexp.MustCompile(`^(\d{3}( (page|other reference|unreadable|in flight|key reused|taken))?|not sent(: [a-zA-Z ]+)?|certificate refused|proxy refused|timeout|interrupted|connection lost)( replayed)?$`)
 
 // checkAnswer holds for every answer, whatever was received.
 func checkAnswer(t *testing.T, r result, a Answer) {
@@ -267,6 +277,11 @@ func checkAnswer(t *testing.T, r result, a Answer) {
 	}{{a.Problem.Type, maxTitle}, {a.Problem.Title, maxTitle}, {a.Problem.Detail, maxDetail}} {
 		if len(s.text) > s.limit || !utf8.ValidString(s.text) || strings.ContainsFunc(s.text, unicode.IsControl) {
 			t.Errorf("problem text %q", s.text)
+		}
+	}
+	for text, limit := range map[string]int{a.Page: maxPageTitle, a.Server: maxServer, a.Reason(): maxDetail + 100} {
+		if len(text) > limit || !utf8.ValidString(text) || strings.ContainsFunc(text, unicode.IsControl) {
+			t.Errorf("text %q", text)
 		}
 	}
 	if a.RetryAfter != 0 && (a.RetryAfter < time.Second || a.RetryAfter > 15*time.Minute) {

@@ -33,6 +33,14 @@ type Config struct {
 	Timeout   time.Duration // of one request, connecting and reading the answer included; 0 = 30 s
 	MaxConns  int           // connections at most; 0 = 32. Further requests wait, within Timeout
 	UserAgent string        // "" = billdrop
+	// Proxy carries the requests to an https API, inside TLS: http://[user@]host[:port], or
+	// "environment" for what HTTPS_PROXY and NO_PROXY say. "" = none. An http API, which is
+	// on this machine, is always reached directly. See CheckProxy.
+	Proxy         string
+	ProxyPassword Secret // of the user in Proxy
+	CA            []byte // roots to trust beside the machine's own, PEM
+	ClientCert    []byte // certificate for a server that asks for one, PEM; with ClientKey
+	ClientKey     Secret // its key, PEM, without a passphrase
 	// Dial makes the connections; nil = a net.Dialer. It is given 10 s. TLS is added
 	// above it.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
@@ -69,8 +77,19 @@ func New(cfg Config) (*Client, error) {
 	case strings.ContainsFunc(cfg.UserAgent, func(r rune) bool { return r < ' ' || r > '~' }):
 		return nil, &Error{"user agent", "has a character outside printable ASCII", "use ASCII letters"}
 	}
+	transport := newTransport(cmp.Or(cfg.MaxConns, defaultMaxConns), cfg.Dial)
+	if transport.TLSClientConfig, err = cfg.tlsConfig(); err != nil {
+		return nil, err
+	}
+	proxy, err := cfg.proxyFor(base)
+	if err != nil {
+		return nil, err
+	}
+	transport.Proxy = http.ProxyURL(proxy) // nil: none
+	transport.ProxyConnectHeader = http.Header{"User-Agent": {cmp.Or(cfg.UserAgent, defaultUserAgent)}}
+	transport.OnProxyConnectResponse = checkConnect
 	return &Client{
-		transport:   newTransport(cmp.Or(cfg.MaxConns, defaultMaxConns), cfg.Dial),
+		transport:   transport,
 		timeout:     cmp.Or(cfg.Timeout, defaultTimeout),
 		collections: collectionURLs(base),
 		header:      headers(key, cmp.Or(cfg.UserAgent, defaultUserAgent)),
