@@ -55,6 +55,7 @@ type Client struct {
 	// header and clean are closures, so that printing a Client cannot show the API key.
 	header  func(idempotencyKey string) http.Header
 	clean   cleaner
+	wrong   *Client   // this client with another key; see GetBillWithWrongKey
 	buffers sync.Pool // of *bytes.Buffer: what answers are read into
 }
 
@@ -88,13 +89,18 @@ func New(cfg Config) (*Client, error) {
 	transport.Proxy = http.ProxyURL(proxy) // nil: none
 	transport.ProxyConnectHeader = http.Header{"User-Agent": {cmp.Or(cfg.UserAgent, defaultUserAgent)}}
 	transport.OnProxyConnectResponse = checkConnect
-	return &Client{
-		transport:   transport,
-		timeout:     cmp.Or(cfg.Timeout, defaultTimeout),
-		collections: collectionURLs(base),
-		header:      headers(key, cmp.Or(cfg.UserAgent, defaultUserAgent)),
-		clean:       newCleaner(key),
-	}, nil
+	withKey := func(key Key) *Client {
+		return &Client{
+			transport:   transport,
+			timeout:     cmp.Or(cfg.Timeout, defaultTimeout),
+			collections: collectionURLs(base),
+			header:      headers(key, cmp.Or(cfg.UserAgent, defaultUserAgent)),
+			clean:       newCleaner(key),
+		}
+	}
+	c := withKey(key)
+	c.wrong = withKey(key.changed())
+	return c, nil
 }
 
 // headers returns a function that makes the header of a request: with an idempotency key
@@ -149,6 +155,13 @@ func (c *Client) CreateAccount(ctx context.Context, key string, account Account)
 // GetBill fetches a bill by its external reference or by its id.
 func (c *Client) GetBill(ctx context.Context, reference string) Answer {
 	return c.get(ctx, bills, reference)
+}
+
+// GetBillWithWrongKey is GetBill with the last characters of the key changed, so that it is
+// a key of nobody's. The API refuses it. Where the answer is the same as GetBill's, what
+// answers does not look at the key: the path of the base URL is not the API's.
+func (c *Client) GetBillWithWrongKey(ctx context.Context, reference string) Answer {
+	return c.wrong.GetBill(ctx, reference)
 }
 
 // GetCustomer fetches a customer by its external reference or by its id.

@@ -57,6 +57,15 @@ func (k Key) Mode() string {
 	return "live"
 }
 
+// changed returns the key with its last characters, at most four, replaced by ones that no
+// key of the API's has.
+func (k Key) changed() Key {
+	const tail = 4
+	secret := strings.TrimPrefix(strings.TrimPrefix(string(k), testPrefix), secretPrefix)
+	kept := string(k)[:len(k)-min(tail, len(secret))]
+	return Key(kept + strings.Repeat("~", len(k)-len(kept)))
+}
+
 // String returns the placeholder.
 func (k Key) String() string {
 	if k.Mode() == "test" {
