@@ -28,8 +28,12 @@ const (
 	// Refused: the API refuses this request for good: 400, 402, 404 on a POST, 422, any
 	// other 4xx.
 	Refused
-	// KeyRefused: 401 or 403.
+	// KeyRefused: 401, or 403 that is not a page. A gateway may answer 403 to one request
+	// alone; that the key is at fault shows when every request gets it.
 	KeyRefused
+	// Blocked: 403 as an HTML page. A gateway refuses this request, and the API most likely
+	// did not see it.
+	Blocked
 	// InFlight: 409, because the first request with this idempotency key is still
 	// running.
 	InFlight
@@ -52,6 +56,9 @@ const (
 	NotSent
 	// Untrusted: the server's certificate was refused. Nothing was sent; the run stops.
 	Untrusted
+	// ProxyRefused: the configured proxy refuses to connect to the API (407, 403). Nothing
+	// was sent; the run stops.
+	ProxyRefused
 	// Lost: the connection broke or timed out after a byte of the request may have been
 	// sent. A 409 or 422 whose body broke off counts here too, because only the body says
 	// what it means; Answer.Status is set then.
@@ -66,6 +73,8 @@ type Answer struct {
 	Replayed   bool          // the answer had Idempotent-Replayed: true
 	RetryAfter time.Duration // clamped to 1 s…15 min; 0 when the API gave none
 	Problem    Problem       // of a 4xx or 5xx
+	Server     string        // name of the software that answered a 4xx or 5xx, such as nginx; "" = not known
+	Page       string        // title of a 4xx or 5xx that is an HTML page
 	Bill       *Bill         // of Created by CreateBill, or Found by GetBill
 	Customer   *Customer     // of Created by CreateCustomer, or Found by GetCustomer
 	Account    *Account      // of Created by CreateAccount, or Found by GetAccount

@@ -2,14 +2,8 @@ package client
 
 import (
 	"bytes"
-	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -19,6 +13,8 @@ import (
 var (
 	errNotObject  = errors.New("answer is not the JSON object it should be")
 	errIncomplete = errors.New("answer lacks an id or an external reference")
+	errBadID      = errors.New("answer has an id that is not 1 to 64 letters, digits, hyphens and underscores")
+	errNoAmount   = errors.New("answer about a bill has no amount")
 	errNoProof    = errors.New("answer has a success status that proves nothing for this request")
 	errOther      = errors.New("answer is about another reference")
 	errOddStatus  = errors.New("answer has a status below 200")
@@ -30,6 +26,7 @@ type result struct {
 	method string
 	object object
 	asked  string // external reference, or for a GET perhaps an id
+	clean  cleaner
 
 	// What arrived; status is 0 when no answer did.
 	status  int
@@ -77,9 +74,12 @@ func classify(r result) Answer {
 // classifyFailure classifies a request without an answer.
 func classifyFailure(r result) Answer {
 	a := Answer{Err: r.fail(describe(r.failure))}
+	var proxy *proxyError
 	switch {
 	case untrusted(r.failure):
 		a.Kind = Untrusted
+	case errors.As(r.failure, &proxy) && proxy.final():
+		a.Kind = ProxyRefused
 	case r.maybeSent:
 		a.Kind = Lost
 	default:
@@ -104,7 +104,7 @@ func classifySuccess(r result, a *Answer) {
 		a.Err = r.fail(errNoProof)
 		return
 	}
-	found, set, err := readObject(r.object, r.body)
+	found, set, err := readObject(r)
 	if err != nil {
 		a.Err = r.fail(err)
 		return
@@ -118,47 +118,21 @@ func classifySuccess(r result, a *Answer) {
 	set(a)
 }
 
-// identity is what every object of the API has.
-type identity struct{ ID, Reference string }
-
-// readObject reads body as an object of the kind. It returns the object's identity, and a
-// function that puts the object into an Answer.
-func readObject(o object, body []byte) (identity, func(*Answer), error) {
-	var id identity
-	var set func(*Answer)
-	var err error
-	switch o {
-	case bills:
-		v := new(Bill)
-		err = json.Unmarshal(body, v)
-		id, set = identity{v.ID, v.ExternalReference}, func(a *Answer) { a.Bill = v }
-	case customers:
-		v := new(Customer)
-		err = json.Unmarshal(body, v)
-		id, set = identity{v.ID, v.ExternalReference}, func(a *Answer) { a.Customer = v }
-	case accounts:
-		v := new(Account)
-		err = json.Unmarshal(body, v)
-		id, set = identity{v.ID, v.ExternalReference}, func(a *Answer) { a.Account = v }
-	}
-	switch {
-	case err != nil:
-		return identity{}, nil, errNotObject // a decoder's own error may quote what it read
-	case id.ID == "" || id.Reference == "":
-		return identity{}, nil, errIncomplete
-	}
-	return id, set, nil
-}
-
 // classifyProblem classifies a 4xx or 5xx.
 func classifyProblem(r result, a *Answer) {
-	p, text := readProblem(r.status, r.body)
-	a.Problem = p
+	p, text := readProblem(r.status, r.body, r.clean)
+	a.Problem, a.Server = p, readServer(r)
+	page := isPage(r)
+	if page {
+		a.Page = readPage(r)
+	}
 	post := r.method == http.MethodPost
 	switch {
 	case r.status >= 500, r.status == http.StatusRequestTimeout, r.status == http.StatusTooEarly, r.status == http.StatusLocked:
 		a.Kind = ServerFault
-	case isPage(r) && !slices.Contains(plainStatuses[:], r.status):
+	case page && r.status == http.StatusForbidden:
+		a.Kind = Blocked
+	case page && !slices.Contains(plainStatuses[:], r.status):
 		a.Kind = ServerFault // from a gateway, not the API
 	case r.status == http.StatusUnauthorized, r.status == http.StatusForbidden:
 		a.Kind = KeyRefused
@@ -180,12 +154,7 @@ func classifyProblem(r result, a *Answer) {
 }
 
 // plainStatuses are the statuses that mean the same whether the body is a page or not.
-var plainStatuses = [...]int{http.StatusUnauthorized, http.StatusForbidden, http.StatusConflict, http.StatusUnprocessableEntity, http.StatusTooManyRequests}
-
-// isPage reports whether the body is HTML.
-func isPage(r result) bool {
-	return strings.Contains(strings.ToLower(r.header.Get("Content-Type")), "html") || bytes.HasPrefix(bytes.TrimSpace(r.body), []byte("<"))
-}
+var plainStatuses = [...]int{http.StatusUnauthorized, http.StatusConflict, http.StatusUnprocessableEntity, http.StatusTooManyRequests}
 
 // classifyConflict tells apart the two meanings of a 409 (RFC 9110, section 15.5.10): a
 // key in flight, and a reference that is taken. The text of the answer is in lower case.
@@ -224,59 +193,4 @@ func containsAny(text string, words ...string) bool {
 		}
 	}
 	return false
-}
-
-// untrusted reports whether err means that this side refused the server's certificate.
-func untrusted(err error) bool {
-	var verify *tls.CertificateVerificationError
-	var authority x509.UnknownAuthorityError
-	var host x509.HostnameError
-	var invalid x509.CertificateInvalidError
-	return errors.As(err, &verify) || errors.As(err, &authority) || errors.As(err, &host) || errors.As(err, &invalid)
-}
-
-// failure gives a transport's error a text that quotes nothing.
-type failure struct {
-	text  string
-	cause error
-}
-
-func (f *failure) Error() string { return f.text }
-func (f *failure) Unwrap() error { return f.cause }
-
-// describe returns err under a text that is safe to log. Errors of net, tls and x509 keep
-// their texts, which name addresses and reasons. Others of net/http may quote a malformed
-// answer, and an answer may repeat a request, with people's data in it.
-func describe(err error) error {
-	var op *net.OpError
-	var dns *net.DNSError
-	var timeout net.Error
-	var record tls.RecordHeaderError
-	switch {
-	case errors.Is(err, errTooLarge):
-		return err
-	case errors.Is(err, context.Canceled):
-		return &failure{"interrupted", err}
-	case errors.Is(err, context.DeadlineExceeded):
-		return &failure{"timed out", err}
-	case untrusted(err):
-		return &failure{"certificate refused: " + clean(err.Error(), maxDetail), err}
-	case errors.As(err, &op):
-		return &failure{clean(op.Error(), maxDetail), err}
-	case errors.As(err, &dns):
-		return &failure{clean(dns.Error(), maxDetail), err}
-	case errors.As(err, &timeout) && timeout.Timeout():
-		return &failure{"timed out", err}
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return &failure{"connection closed before the answer was complete", err}
-	case errors.As(err, &record) && string(record.RecordHeader[:]) == "HTTP/":
-		return &failure{"server answers plain HTTP to https", err}
-	case strings.HasPrefix(err.Error(), "tls: "):
-		return &failure{clean(err.Error(), maxDetail), err}
-	case strings.Contains(err.Error(), "response headers exceeded"):
-		return &failure{"answer has a header larger than 64 KiB", err}
-	case strings.Contains(err.Error(), "malformed"):
-		return &failure{"answer is not HTTP", err}
-	}
-	return &failure{"connection failed", err}
 }

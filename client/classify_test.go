@@ -52,7 +52,9 @@ func TestClassifyAnswers(t *testing.T) {
 		{"bill found by id", get, bills, "bill_1", 200, goodBill, nil, Found, "200"},
 		{"customer found by id", get, customers, "bcus_1", 200, goodCustomer, nil, Found, "200"},
 		{"account found by id", get, accounts, "bacc_1", 200, goodAccount, nil, Found, "200"},
-		{"reference that looks like an id", get, bills, "bill_x", 200, `{"id":"bill_1","external_reference":"bill_x"}`, nil, Found, "200"},
+		{"reference that looks like an id", get, bills, "bill_x", 200, `{"id":"bill_1","external_reference":"bill_x","amount_due":1}`, nil, Found, "200"},
+		{"bill created, without an amount", post, bills, "B-1", 201, `{"id":"bill_1","external_reference":"B-1"}`, nil, Created, "201"},
+		{"id as long as may be", post, bills, "B-1", 201, `{"id":"` + strings.Repeat("b", 64) + `","external_reference":"B-1"}`, nil, Created, "201"},
 		// Absent
 		{"bill absent", get, bills, "B-1", 404, problemBody("Not found", ""), nil, Absent, "404"},
 		{"absent, without a body", get, bills, "B-1", 404, "", nil, Absent, "404"},
@@ -75,6 +77,14 @@ func TestClassifyAnswers(t *testing.T) {
 		{"created, list", post, bills, "B-1", 201, "[" + goodBill + "]", nil, Unreadable, "201 unreadable"},
 		{"created, no id", post, bills, "B-1", 201, `{"external_reference":"B-1"}`, nil, Unreadable, "201 unreadable"},
 		{"created, no reference", post, bills, "B-1", 201, `{"id":"bill_1"}`, nil, Unreadable, "201 unreadable"},
+		{"found, no amount", get, bills, "B-1", 200, `{"id":"bill_1","external_reference":"B-1"}`, nil, Unreadable, "200 unreadable"},
+		{"found, amount zero", get, bills, "B-1", 200, `{"id":"bill_1","external_reference":"B-1","amount_due":0}`, nil, Unreadable, "200 unreadable"},
+		{"created, id too long", post, bills, "B-1", 201, `{"id":"` + strings.Repeat("b", 65) + `","external_reference":"B-1"}`, nil, Unreadable, "201 unreadable"},
+		{"created, id with a slash", post, bills, "B-1", 201, `{"id":"bill_1/void","external_reference":"B-1"}`, nil, Unreadable, "201 unreadable"},
+		{"created, customer's id with a line end", post, bills, "B-1", 201, `{"id":"bill_1","external_reference":"B-1","customer_id":"a\nb"}`, nil, Unreadable, "201 unreadable"},
+		{"created, account's id with a zero-width space", post, bills, "B-1", 201, `{"id":"bill_1","external_reference":"B-1","account_id":"a\u200b"}`, nil, Unreadable, "201 unreadable"},
+		{"customer found, id a formula", get, customers, "C-1", 200, `{"id":"=1+1","external_reference":"C-1"}`, nil, Unreadable, "200 unreadable"},
+		{"account found, owner's id with a space", get, accounts, "A-1", 200, `{"id":"bacc_1","external_reference":"A-1","customer_id":"bcus 1"}`, nil, Unreadable, "200 unreadable"},
 		{"created, amount a fraction", post, bills, "B-1", 201, `{"id":"bill_1","external_reference":"B-1","amount_due":20.5}`, nil, Unreadable, "201 unreadable"},
 		{"created, reading broke off", post, bills, "B-1", 201, goodBill, broken, Unreadable, "201 unreadable"},
 		{"found, reading broke off", get, bills, "B-1", 200, goodBill, broken, Unreadable, "200 unreadable"},
@@ -97,6 +107,12 @@ func TestClassifyAnswers(t *testing.T) {
 		// KeyRefused
 		{"401", post, bills, "B-1", 401, problemBody("Unauthorized", ""), nil, KeyRefused, "401"},
 		{"403 on a GET", get, bills, "B-1", 403, "", broken, KeyRefused, "403"},
+		{"403 problem", post, bills, "B-1", 403, problemBody("Forbidden", ""), nil, KeyRefused, "403"},
+		{"403 in words", post, bills, "B-1", 403, "Forbidden", nil, KeyRefused, "403"},
+		{"401 page", post, bills, "B-1", 401, "<html>", nil, KeyRefused, "401"},
+		// Blocked
+		{"403 page", post, bills, "B-1", 403, "<html><title>403 Forbidden</title>", nil, Blocked, "403 page"},
+		{"403 page on a GET", get, bills, "B-1", 403, " <!DOCTYPE html>", nil, Blocked, "403 page"},
 		// InFlight
 		{"409 in the draft's words", post, bills, "B-1", 409, problemBody("A request is outstanding for this Idempotency-Key",
 			"A request with the same Idempotency-Key for the same operation is being processed or is outstanding."), nil, InFlight, "409 in flight"},
@@ -142,7 +158,7 @@ func TestClassifyAnswers(t *testing.T) {
 		{"101", post, bills, "B-1", 101, "", nil, Lost, "connection lost"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			r := result{method: tc.method, object: tc.object, asked: tc.asked, status: tc.status, header: http.Header{}, body: []byte(tc.body), bodyErr: tc.bodyErr, maybeSent: true}
+			r := result{method: tc.method, object: tc.object, asked: tc.asked, clean: newCleaner(secret), status: tc.status, header: http.Header{}, body: []byte(tc.body), bodyErr: tc.bodyErr, maybeSent: true}
 			a := classify(r)
 			if a.Kind != tc.kind || a.Label() != tc.label || a.Status != tc.status || a.Replayed {
 				t.Errorf("got %v, label %q, status %d, replayed %v (%v); want %v, label %q", a.Kind, a.Label(), a.Status, a.Replayed, a.Err, tc.kind, tc.label)
@@ -156,6 +172,15 @@ func TestClassifyAnswers(t *testing.T) {
 	}
 }
 
+// TestTextsOfABill: what the API says of a bill in words is cut and cleaned.
+func TestTextsOfABill(t *testing.T) {
+	a := classify(result{method: http.MethodPost, object: bills, asked: "B-1", clean: newCleaner(secret), status: 201, header: http.Header{},
+		body: []byte(`{"id":"b","external_reference":"B-1","status":"un\u001b[31mpaid","currency":"Z\u200bAR","bill_date":"` + strings.Repeat("9 ", 99) + `","due_date":"\u202e2026-12-31"}`)})
+	if b := a.Bill; b == nil || b.Status != "un[31mpaid" || b.Currency != "ZAR" || len(b.BillDate) > maxWord || b.DueDate != "2026-12-31" {
+		t.Errorf("%+v", b)
+	}
+}
+
 // TestClassifyFailures: what became of requests without an answer.
 func TestClassifyFailures(t *testing.T) {
 	refused := &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
@@ -166,22 +191,26 @@ func TestClassifyFailures(t *testing.T) {
 		kind      Kind
 		label     string
 	}{
-		{"connection refused", refused, false, NotSent, "not sent"},
-		{"unknown host", &net.DNSError{Err: "no such host", Name: "api.example"}, false, NotSent, "not sent"},
-		{"handshake", errors.New("tls: handshake failure"), false, NotSent, "not sent"},
-		{"interrupted before", context.Canceled, false, NotSent, "not sent"},
-		{"timed out before", context.DeadlineExceeded, false, NotSent, "not sent"},
+		{"connection refused", refused, false, NotSent, "not sent: connection refused"},
+		{"unknown host", &net.DNSError{Err: "no such host", Name: "api.example", IsNotFound: true}, false, NotSent, "not sent: no such host"},
+		{"handshake", errors.New("tls: handshake failure"), false, NotSent, "not sent: no TLS"},
+		{"interrupted before", context.Canceled, false, NotSent, "not sent: interrupted"},
+		{"timed out before", context.DeadlineExceeded, false, NotSent, "not sent: timeout"},
 		{"interrupted after", context.Canceled, true, Lost, "interrupted"},
 		{"timed out after", context.DeadlineExceeded, true, Lost, "timeout"},
 		{"reset", &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}, true, Lost, "connection lost"},
 		{"closed", io.EOF, true, Lost, "connection lost"},
 		{"refused, but in doubt", refused, true, Lost, "connection lost"},
 		{"certificate", &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}, false, Untrusted, "certificate refused"},
+		{"no network", &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ENETUNREACH}, false, NotSent, "not sent: no route to host"},
+		{"refused by the proxy", &proxyError{407}, false, ProxyRefused, "proxy refused"},
+		{"proxy without a way on", &proxyError{504}, false, NotSent, "not sent: no connection"},
+		{"wants a certificate", &net.OpError{Op: "remote error", Err: errors.New("tls: certificate required")}, false, NotSent, "not sent: certificate required"},
 		{"wrong host name", fmt.Errorf("x: %w", x509.HostnameError{Certificate: &x509.Certificate{}, Host: "h"}), false, Untrusted, "certificate refused"},
 		{"quotes an answer", errors.New(`net/http: malformed HTTP status code "CANARY"`), true, Lost, "connection lost"},
 		{"quotes something", errors.New("CANARY"), true, Lost, "connection lost"},
 	} {
-		a := classify(result{method: http.MethodPost, object: bills, asked: "B-1", failure: tc.err, maybeSent: tc.maybeSent})
+		a := classify(result{method: http.MethodPost, object: bills, asked: "B-1", clean: newCleaner(secret), failure: tc.err, maybeSent: tc.maybeSent})
 		if a.Kind != tc.kind || a.Label() != tc.label || a.Status != 0 {
 			t.Errorf("%s: got %v, label %q; want %v, %q", tc.name, a.Kind, a.Label(), tc.kind, tc.label)
 		}
@@ -201,7 +230,7 @@ func TestKindNames(t *testing.T) {
 		}
 		seen[k.String()] = k
 	}
-	if got := Kind(Lost + 1).String(); got != "kind 17" {
+	if got := Kind(Lost + 1).String(); got != "kind 19" {
 		t.Errorf("a kind too many is %q", got)
 	}
 	if got := (Answer{}).Label(); got != "unknown" {
@@ -209,7 +238,7 @@ func TestKindNames(t *testing.T) {
 	}
 }
 
-var labelPattern = regexp.MustCompile(`^(\d{3}( (other reference|unreadable|in flight|key reused|taken))?|not sent|certificate refused|timeout|interrupted|connection lost)( replayed)?$`)
+var labelPattern = regexp.MustCompile(`^(\d{3}( (page|other reference|unreadable|in flight|key reused|taken))?|not sent(: [a-zA-Z ]+)?|certificate refused|proxy refused|timeout|interrupted|connection lost)( replayed)?$`)
 
 // checkAnswer holds for every answer, whatever was received.
 func checkAnswer(t *testing.T, r result, a Answer) {
@@ -250,6 +279,11 @@ func checkAnswer(t *testing.T, r result, a Answer) {
 			t.Errorf("problem text %q", s.text)
 		}
 	}
+	for text, limit := range map[string]int{a.Page: maxPageTitle, a.Server: maxServer, a.Reason(): maxDetail + 100} {
+		if len(text) > limit || !utf8.ValidString(text) || strings.ContainsFunc(text, unicode.IsControl) {
+			t.Errorf("text %q", text)
+		}
+	}
 	if a.RetryAfter != 0 && (a.RetryAfter < time.Second || a.RetryAfter > 15*time.Minute) {
 		t.Errorf("retry after %v", a.RetryAfter)
 	}
@@ -269,7 +303,7 @@ func FuzzClassify(f *testing.F) {
 	}
 	now := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 	f.Fuzz(func(t *testing.T, isPost bool, kind uint8, status int, body, retry string, cut bool) {
-		r := result{method: http.MethodGet, object: bills + object(kind%3), asked: "B-1", body: []byte(body), now: now, maybeSent: true,
+		r := result{method: http.MethodGet, object: bills + object(kind%3), asked: "B-1", clean: newCleaner(secret), body: []byte(body), now: now, maybeSent: true,
 			status: 100 + (status%900+900)%900, header: http.Header{"Retry-After": {retry}}}
 		if isPost {
 			r.method = http.MethodPost

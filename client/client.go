@@ -33,6 +33,14 @@ type Config struct {
 	Timeout   time.Duration // of one request, connecting and reading the answer included; 0 = 30 s
 	MaxConns  int           // connections at most; 0 = 32. Further requests wait, within Timeout
 	UserAgent string        // "" = billdrop
+	// Proxy carries the requests to an https API, inside TLS: http://[user@]host[:port], or
+	// "environment" for what HTTPS_PROXY and NO_PROXY say. "" = none. An http API, which is
+	// on this machine, is always reached directly. See CheckProxy.
+	Proxy         string
+	ProxyPassword Secret // of the user in Proxy
+	CA            []byte // roots to trust beside the machine's own, PEM
+	ClientCert    []byte // certificate for a server that asks for one, PEM; with ClientKey
+	ClientKey     Secret // its key, PEM, without a passphrase
 	// Dial makes the connections; nil = a net.Dialer. It is given 10 s. TLS is added
 	// above it.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
@@ -44,8 +52,11 @@ type Client struct {
 	transport   *http.Transport
 	timeout     time.Duration
 	collections [accounts + 1]*url.URL
-	header      func(idempotencyKey string) http.Header // a closure, so that printing a Client cannot show the API key
-	buffers     sync.Pool                               // of *bytes.Buffer: what answers are read into
+	// header and clean are closures, so that printing a Client cannot show the API key.
+	header  func(idempotencyKey string) http.Header
+	clean   cleaner
+	wrong   *Client   // this client with another key; see GetBillWithWrongKey
+	buffers sync.Pool // of *bytes.Buffer: what answers are read into
 }
 
 // New checks cfg and makes a client. It sends nothing and makes no connection. The error
@@ -67,12 +78,29 @@ func New(cfg Config) (*Client, error) {
 	case strings.ContainsFunc(cfg.UserAgent, func(r rune) bool { return r < ' ' || r > '~' }):
 		return nil, &Error{"user agent", "has a character outside printable ASCII", "use ASCII letters"}
 	}
-	return &Client{
-		transport:   newTransport(cmp.Or(cfg.MaxConns, defaultMaxConns), cfg.Dial),
-		timeout:     cmp.Or(cfg.Timeout, defaultTimeout),
-		collections: collectionURLs(base),
-		header:      headers(key, cmp.Or(cfg.UserAgent, defaultUserAgent)),
-	}, nil
+	transport := newTransport(cmp.Or(cfg.MaxConns, defaultMaxConns), cfg.Dial)
+	if transport.TLSClientConfig, err = cfg.tlsConfig(); err != nil {
+		return nil, err
+	}
+	proxy, err := cfg.proxyFor(base)
+	if err != nil {
+		return nil, err
+	}
+	transport.Proxy = http.ProxyURL(proxy) // nil: none
+	transport.ProxyConnectHeader = http.Header{"User-Agent": {cmp.Or(cfg.UserAgent, defaultUserAgent)}}
+	transport.OnProxyConnectResponse = checkConnect
+	withKey := func(key Key) *Client {
+		return &Client{
+			transport:   transport,
+			timeout:     cmp.Or(cfg.Timeout, defaultTimeout),
+			collections: collectionURLs(base),
+			header:      headers(key, cmp.Or(cfg.UserAgent, defaultUserAgent)),
+			clean:       newCleaner(key),
+		}
+	}
+	c := withKey(key)
+	c.wrong = withKey(key.changed())
+	return c, nil
 }
 
 // headers returns a function that makes the header of a request: with an idempotency key
@@ -127,6 +155,13 @@ func (c *Client) CreateAccount(ctx context.Context, key string, account Account)
 // GetBill fetches a bill by its external reference or by its id.
 func (c *Client) GetBill(ctx context.Context, reference string) Answer {
 	return c.get(ctx, bills, reference)
+}
+
+// GetBillWithWrongKey is GetBill with the last characters of the key changed, so that it is
+// a key of nobody's. The API refuses it. Where the answer is the same as GetBill's, what
+// answers does not look at the key: the path of the base URL is not the API's.
+func (c *Client) GetBillWithWrongKey(ctx context.Context, reference string) Answer {
+	return c.wrong.GetBill(ctx, reference)
 }
 
 // GetCustomer fetches a customer by its external reference or by its id.

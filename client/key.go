@@ -57,6 +57,15 @@ func (k Key) Mode() string {
 	return "live"
 }
 
+// changed returns the key with its last characters, at most four, replaced by ones that no
+// key of the API's has.
+func (k Key) changed() Key {
+	const tail = 4
+	secret := strings.TrimPrefix(strings.TrimPrefix(string(k), testPrefix), secretPrefix)
+	kept := string(k)[:len(k)-min(tail, len(secret))]
+	return Key(kept + strings.Repeat("~", len(k)-len(kept)))
+}
+
 // String returns the placeholder.
 func (k Key) String() string {
 	if k.Mode() == "test" {
@@ -77,3 +86,22 @@ func (k Key) LogValue() slog.Value { return slog.StringValue(k.String()) }
 
 // MarshalText returns the placeholder; encoders of JSON and YAML use it.
 func (k Key) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+// Secret is another secret, such as a password. Printing one writes a placeholder, as for a
+// Key.
+type Secret string
+
+// String returns the placeholder.
+func (s Secret) String() string { return "[redacted]" }
+
+// GoString returns the placeholder.
+func (s Secret) GoString() string { return s.String() }
+
+// Format writes the placeholder for every verb.
+func (s Secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(s.String())) }
+
+// LogValue returns the placeholder.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+// MarshalText returns the placeholder.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -46,6 +48,34 @@ func TestParseKey(t *testing.T) {
 			t.Errorf("ParseKey(%q): %v", tc.in, err)
 		case k.Mode() != tc.mode || string(k) != strings.TrimSpace(tc.in):
 			t.Errorf("ParseKey(%q): mode %s", tc.in, k.Mode())
+		}
+	}
+}
+
+// TestWrongKey: the second request of a check has a key that is nobody's, and all else the
+// same. What answers both alike does not look at the key.
+func TestWrongKey(t *testing.T) {
+	var keys []string
+	looks := true
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		keys = append(keys, r.Header.Get("Authorization"))
+		status := 404
+		if looks && keys[len(keys)-1] != "Bearer "+secret {
+			status = 401
+		}
+		w.WriteHeader(status)
+	})
+	c := newClient(t, Config{BaseURL: s.URL})
+	want(t, c.GetBill(t.Context(), "B-1"), Absent, "404")
+	want(t, c.GetBillWithWrongKey(t.Context(), "B-1"), KeyRefused, "401")
+	looks = false
+	want(t, c.GetBillWithWrongKey(t.Context(), "B-1"), Absent, "404")
+	if !slices.Equal(keys, []string{"Bearer " + secret, "Bearer sk_test_CANARY012345~~~~", "Bearer sk_test_CANARY012345~~~~"}) {
+		t.Errorf("sent %q", keys)
+	}
+	for in, changed := range map[Key]string{"sk_test_abc": "sk_test_~~~", "sk_a": "sk_~", "sk_live_abcdef": "sk_live_ab~~~~"} {
+		if got := string(in.changed()); got != changed {
+			t.Errorf("%q, want %q", got, changed)
 		}
 	}
 }

@@ -10,7 +10,8 @@ import (
 )
 
 // Label returns the answer in a few fixed words, for the ledger and for logs: "201", "409
-// taken", "500 replayed", "timeout". It never contains text of the API or of a request.
+// taken", "500 replayed", "timeout", "not sent: connection refused". It never contains text
+// of the API or of a request.
 func (a Answer) Label() string {
 	label := a.label()
 	if a.Replayed {
@@ -32,10 +33,17 @@ func (a Answer) label() string {
 		return status + " key reused"
 	case Taken:
 		return status + " taken"
+	case Blocked:
+		return status + " page"
 	case NotSent:
-		return "not sent"
+		if a.Err == nil {
+			return "not sent"
+		}
+		return "not sent: " + causeOf(a.Err)
 	case Untrusted:
 		return "certificate refused"
+	case ProxyRefused:
+		return "proxy refused"
 	case Lost:
 		return lostLabel(a.Err)
 	case Unknown:
@@ -57,7 +65,7 @@ func lostLabel(err error) string {
 }
 
 var kindNames = [...]string{"unknown", "created", "found", "absent", "mismatched", "unreadable", "redirected", "refused",
-	"key refused", "in flight", "key reused", "taken", "throttled", "server fault", "not sent", "untrusted", "lost"}
+	"key refused", "blocked", "in flight", "key reused", "taken", "throttled", "server fault", "not sent", "untrusted", "proxy refused", "lost"}
 
 // String returns the verdict's name.
 func (k Kind) String() string {

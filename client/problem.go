@@ -6,13 +6,10 @@ import (
 	"maps"
 	"math"
 	"net/http"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 )
 
 const (
@@ -36,13 +33,13 @@ var textMembers = [...]string{"type", "title", "detail", "code", "error", "error
 // of another type are ignored (RFC 9457, section 3.1), and Status is that of HTTP. The
 // text is everything that the body says, in lower case. It is for classification only: it
 // is not cleaned, and must not be shown.
-func readProblem(status int, body []byte) (p Problem, text string) {
+func readProblem(status int, body []byte, clean cleaner) (p Problem, text string) {
 	p.Status = status
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(body, &members); err == nil {
-		p.Type = clean(withoutKeys(textOf(members["type"])), maxTitle)
-		p.Title = clean(withoutKeys(textOf(members["title"])), maxTitle)
-		p.Detail = clean(withoutKeys(textOf(members["detail"])), maxDetail)
+		p.Type = clean(textOf(members["type"]), maxTitle)
+		p.Title = clean(textOf(members["title"]), maxTitle)
+		p.Detail = clean(textOf(members["detail"]), maxDetail)
 		var b strings.Builder
 		for _, name := range textMembers {
 			collect(&b, members[name], maxNesting)
@@ -59,20 +56,6 @@ func readProblem(status int, body []byte) (p Problem, text string) {
 	}
 	return p, strings.ToLower(text)
 }
-
-var (
-	// keyPattern matches what looks like a key of the API: after its prefix, all that
-	// ParseKey accepts.
-	keyPattern = regexp.MustCompile(`\b[sp]k_[!-~]+`)
-	// lastWord matches the end of a text that was cut off: the last word, of which part
-	// may be missing, and the parts of a number before it, because people write phone
-	// numbers with spaces.
-	lastWord = regexp.MustCompile(`(?:^| )(?:[+0-9()./-]+ +)*[^ ]*$`)
-)
-
-// withoutKeys removes keys from a text. An API may quote the key that it refuses, and
-// problems are shown.
-func withoutKeys(s string) string { return keyPattern.ReplaceAllLiteralString(s, "[key]") }
 
 // textOf returns the string that raw holds, or "" if it is not a string.
 func textOf(raw json.RawMessage) string {
@@ -114,27 +97,6 @@ func collect(b *strings.Builder, raw json.RawMessage, depth int) {
 			}
 		}
 	}
-}
-
-// clean returns s as one line of valid UTF-8 of at most limit bytes. It cuts between
-// words, because code that redacts names could not find half of one. It drops control and
-// format characters (bidirectional overrides, zero-width), because the text is shown on
-// terminals and in reports.
-func clean(s string, limit int) string {
-	var b strings.Builder
-	for _, r := range strings.ToValidUTF8(s, "\uFFFD") {
-		switch {
-		case unicode.IsSpace(r):
-			r = ' '
-		case unicode.In(r, unicode.Cc, unicode.Cf, unicode.Co, unicode.Zl, unicode.Zp):
-			continue
-		}
-		if b.Len()+utf8.RuneLen(r) > limit {
-			return strings.TrimSpace(lastWord.ReplaceAllLiteralString(b.String(), ""))
-		}
-		b.WriteRune(r)
-	}
-	return strings.TrimSpace(b.String())
 }
 
 // retryAfter reads Retry-After (RFC 9110, section 10.2.3), in seconds or as a date, and

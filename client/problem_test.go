@@ -34,10 +34,23 @@ func TestReadProblem(t *testing.T) {
 		{"as long as may be", 400, `{"title":"` + words[:195] + `abcde"}`, Problem{"", words[:195] + "abcde", 400, ""}},
 		{"one word, and too long", 400, `{"title":"` + long + `","detail":"` + long + `"}`, Problem{"", "Bad Request", 400, ""}},
 		{"keys", 401, `{"title":"sk_test_a","detail":"no: sk_live-A.b/c+d=e~; \"pk_1\" at risk_a"}`, Problem{"", "[key]", 401, `no: [key] "[key] at risk_a`}},
+		{"keys that are broken up", 401, `{"title":"sk_te\u200bst_\ufeff\u00ada\u2060b\ufe0fc\u034fd","detail":"s\u202ek_x p\u0000k_y"}`, Problem{"", "[key]", 401, "[key] [key]"}},
+		{"the own key, whole", 401, `{"title":"key sk_live_0Canary0 refused"}`, Problem{"", "key [key] refused", 401, ""}},
+		{"the own key, without its prefix", 401, `{"title":"key=live_0Canary0, refused","detail":"LIVE_0CANARY0/live_0\u200bCana\u200dry0"}`,
+			Problem{"", "key=[key], refused", 401, "[key]/[key]"}},
+		{"a key at the end of a text that is cut", 401, `{"title":"` + words[:195] + `sk_live_0Canary0"}`, Problem{"", words[:194], 401, ""}},
 	} {
-		if got, _ := readProblem(tc.status, []byte(tc.body)); got != tc.want {
+		if got, _ := readProblem(tc.status, []byte(tc.body), newCleaner("sk_live_0Canary0")); got != tc.want {
 			t.Errorf("%s:\n got %+v\nwant %+v", tc.name, got, tc.want)
 		}
+	}
+}
+
+// TestShortKeysAreLeftAlone: what stands behind the prefix of a very short key is in too
+// many words to be looked for.
+func TestShortKeysAreLeftAlone(t *testing.T) {
+	if got := newCleaner("sk_test_an")("an answer about an account", maxTitle); got != "an answer about an account" {
+		t.Errorf("got %q", got)
 	}
 }
 

@@ -82,7 +82,7 @@ func (c *Client) exchange(ctx context.Context, req *request, o object, asked str
 		buf = new(bytes.Buffer)
 	}
 	defer c.keep(buf)
-	r := result{method: req.method, object: o, asked: asked, buf: buf}
+	r := result{method: req.method, object: o, asked: asked, clean: c.clean, buf: buf}
 	if err := ctx.Err(); err != nil {
 		r.failure = err
 		return classify(r)

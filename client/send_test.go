@@ -170,16 +170,16 @@ func TestUnsendable(t *testing.T) {
 	c := newClient(t, Config{BaseURL: s.URL})
 	ctx := t.Context()
 	for _, key := range []string{"", "a b", "a\r\nb", "ä", strings.Repeat("k", 256)} {
-		want(t, c.CreateBill(ctx, key, "B-1", nil), NotSent, "not sent")
+		want(t, c.CreateBill(ctx, key, "B-1", nil), NotSent, "not sent: not a request")
 	}
-	want(t, c.CreateBill(ctx, "k", "", nil), NotSent, "not sent")
+	want(t, c.CreateBill(ctx, "k", "", nil), NotSent, "not sent: not a request")
 	for _, reference := range []string{"", ".", ".."} {
-		want(t, c.GetBill(ctx, reference), NotSent, "not sent")
+		want(t, c.GetBill(ctx, reference), NotSent, "not sent: not a request")
 	}
 	gone, cancel := context.WithCancel(ctx)
 	cancel()
 	a := c.CreateBill(gone, "k", "B-1", []byte("{}"))
-	want(t, a, NotSent, "not sent")
+	want(t, a, NotSent, "not sent: interrupted")
 	if !errors.Is(a.Err, context.Canceled) {
 		t.Errorf("error %v", a.Err)
 	}
@@ -275,7 +275,9 @@ func TestNoProxyOfTheEnvironment(t *testing.T) {
 	}
 	// An address for documentation (RFC 5737): only a proxy could answer for it.
 	c := newClient(t, Config{BaseURL: "https://192.0.2.1", Timeout: 50 * time.Millisecond})
-	want(t, c.CreateBill(t.Context(), "k", "B-1", []byte("{}")), NotSent, "not sent")
+	if a := c.CreateBill(t.Context(), "k", "B-1", []byte("{}")); a.Kind != NotSent {
+		t.Errorf("%v (%v)", a.Kind, a.Err)
+	}
 }
 
 // TestTLS: what is refused, and that nothing was sent then.
@@ -309,7 +311,7 @@ func TestTLS(t *testing.T) {
 	old := start(func(s *httptest.Server) {
 		s.TLS = &tls.Config{MaxVersion: tls.VersionTLS11, MinVersion: tls.VersionTLS10}
 	})
-	want(t, send(trust(newClient(t, Config{BaseURL: old.URL}), old)), NotSent, "not sent")
+	want(t, send(trust(newClient(t, Config{BaseURL: old.URL}), old)), NotSent, "not sent: no TLS")
 
 	wrongName := trust(newClient(t, Config{BaseURL: strings.Replace(s.URL, "127.0.0.1", "localhost", 1)}), s)
 	want(t, send(wrongName), Untrusted, "certificate refused")
@@ -317,7 +319,7 @@ func TestTLS(t *testing.T) {
 	plain := serve(t, func(http.ResponseWriter, *http.Request) { t.Error("something arrived") })
 	plain.Config.ErrorLog = log.New(io.Discard, "", 0)
 	a = send(newClient(t, Config{BaseURL: strings.Replace(plain.URL, "http:", "https:", 1)}))
-	want(t, a, NotSent, "not sent")
+	want(t, a, NotSent, "not sent: no TLS")
 	if !strings.Contains(a.Err.Error(), "plain HTTP") {
 		t.Errorf("error %q", a.Err)
 	}
@@ -328,7 +330,7 @@ func TestNothingListens(t *testing.T) {
 	s := httptest.NewServer(nil)
 	s.Close()
 	c := newClient(t, Config{BaseURL: s.URL})
-	want(t, c.CreateBill(t.Context(), "k", "B-1", []byte("{}")), NotSent, "not sent")
+	want(t, c.CreateBill(t.Context(), "k", "B-1", []byte("{}")), NotSent, "not sent: connection refused")
 }
 
 // TestTimeouts: a request is bounded as a whole, and what is known of it then depends on
@@ -367,7 +369,7 @@ func TestTimeouts(t *testing.T) {
 	<-arrived
 	brief, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	want(t, c.CreateBill(brief, "waiting", "B-1", []byte("{}")), NotSent, "not sent")
+	want(t, c.CreateBill(brief, "waiting", "B-1", []byte("{}")), NotSent, "not sent: timeout")
 	interrupt()
 	want(t, <-answer, Lost, "interrupted")
 	select {

@@ -26,8 +26,8 @@ const (
 type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
 
 // newTransport returns the transport that all requests of a client use: HTTP/1.1 over at
-// most conns kept-alive connections. It asks no proxy and decompresses nothing. RoundTrip
-// follows no redirect.
+// most conns kept-alive connections. It asks no proxy until it is given one, and decompresses
+// nothing. RoundTrip follows no redirect.
 func newTransport(conns int, dial dialFunc) *http.Transport {
 	if dial == nil {
 		dial = (&net.Dialer{KeepAlive: 15 * time.Second}).DialContext
@@ -46,7 +46,6 @@ func newTransport(conns int, dial dialFunc) *http.Transport {
 			return newConn(raw), nil
 		},
 		Protocols:              http1,
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}},
 		TLSHandshakeTimeout:    connectTimeout,
 		DisableCompression:     true,
 		MaxIdleConns:           conns,

@@ -132,12 +132,22 @@ func TestFirstAnswersHoldForTheRun(t *testing.T) {
 // Rows that keep failing while the API answers others end as failed, however many they are;
 // they are no outage.
 func TestStubbornRows(t *testing.T) {
-	for _, rows := range []int{1, 3, 40} {
-		t.Run(fmt.Sprint(rows, " rows"), func(t *testing.T) {
+	type stubborn struct {
+		rows, most int
+		fault      emulator.Fault
+	}
+	// A 503 that comes among good answers uses up no attempt, nine times at most.
+	for _, s := range []stubborn{
+		{1, 6, emulator.Fault{Status: 500}}, {3, 6, emulator.Fault{Status: 500}}, {40, 6, emulator.Fault{Status: 500}},
+		{1, 15, emulator.Fault{Status: 503}}, {3, 15, emulator.Fault{Status: 503}}, {40, 15, emulator.Fault{Status: 503}},
+		{40, 15, emulator.Fault{Status: 502, RetryAfter: "2"}},
+	} {
+		rows := s.rows
+		t.Run(fmt.Sprint(rows, " rows, ", s.fault.Status), func(t *testing.T) {
 			bad := min(rows, 7)
 			script := func(c emulator.Call) emulator.Fault {
 				if c.Method == "POST" && len(c.Reference) == 5 && c.Reference < fmt.Sprint("ROW-", bad) {
-					return emulator.Fault{Status: 500}
+					return s.fault
 				}
 				return emulator.Fault{}
 			}
@@ -151,7 +161,7 @@ func TestStubbornRows(t *testing.T) {
 					t.Errorf("rows: %v", by)
 				}
 				for ref, n := range w.api.State().PostsByReference {
-					if n > 6 {
+					if n > s.most {
 						t.Errorf("%s was sent %d times", ref, n)
 					}
 				}
@@ -163,7 +173,7 @@ func TestStubbornRows(t *testing.T) {
 // An API that fails for everybody stops the run, however few rows there are, and none is
 // blamed.
 func TestDownForGood(t *testing.T) {
-	for _, fault := range []emulator.Fault{{Status: 503}, {Drop: true}, {}, {Status: 404, Body: "<html>gone</html>"}} {
+	for _, fault := range []emulator.Fault{{Status: 503}, {Status: 503, RetryAfter: "30"}, {Status: 429}, {Drop: true}, {}, {Status: 404, Body: "<html>gone</html>"}} {
 		for _, rows := range []int{1, 40} {
 			bubble(t, customerRows(rows), func(emulator.Call) emulator.Fault { return fault }, func(t *testing.T, w *world) {
 				if fault == (emulator.Fault{}) {

@@ -290,7 +290,7 @@ func (w *world) worker(t testing.TB, p *process) *Worker {
 }
 
 // row is what a results file says of one row, as far as it is the same in every run.
-type row struct{ line, reference, status, code, amount string }
+type row struct{ line, reference, status, code, amount, detail string }
 
 // results reads a published results file.
 func (w *world) results(name string) ([]row, error) {
@@ -304,7 +304,7 @@ func (w *world) results(name string) ([]row, error) {
 	}
 	var rows []row
 	for _, r := range records[1:] {
-		rows = append(rows, row{r[0], r[1], r[2], r[3], r[9]})
+		rows = append(rows, row{r[0], r[1], r[2], r[3], r[9], r[4]})
 	}
 	return rows, nil
 }

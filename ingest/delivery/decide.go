@@ -48,6 +48,7 @@ const (
 	causeLate            // called taken, but not to be seen yet: looked up again after a wait
 	causeRefused         // a 422, which may mean "taken" in unfamiliar words
 	causeExhausted       // attempts used up
+	causeForbidden       // attempts used up on a gateway that refuses the request
 	causeInFlight        // attempts used up while the first request was still running
 )
 
@@ -68,6 +69,8 @@ type decision struct {
 type history struct {
 	Charged     int // sends of this run that counted against the row, without this one
 	MaxAttempts int
+	Spared      bool // the answer asks for fewer requests, and uses up no attempt; see sparing
+	KeyGood     bool // the API accepts the key from other rows
 }
 
 // afterAnswer is the table of answers: what to do after one answer to a create-bill request.
@@ -82,8 +85,15 @@ func afterAnswer(a client.Answer, h history) decision {
 		return decision{Do: stepLookUp, Cause: causeUnclear, Inconclusive: true}
 	case client.Mismatched:
 		return decision{Do: stepStop, Inconclusive: true} // after a last look
-	case client.Redirected, client.KeyRefused, client.Untrusted:
+	case client.Redirected, client.Untrusted, client.ProxyRefused:
 		return decision{Do: stepStop}
+	case client.KeyRefused:
+		if !forbidden(a) || !h.KeyGood {
+			return decision{Do: stepStop}
+		}
+		return again(h, decision{Do: stepResend, Charged: true}, causeForbidden)
+	case client.Blocked:
+		return again(h, decision{Do: stepResend, Charged: true}, causeForbidden)
 	case client.Refused:
 		if a.Status == 422 {
 			return decision{Do: stepLookUp, Cause: causeRefused}
@@ -98,6 +108,9 @@ func afterAnswer(a client.Answer, h history) decision {
 	case client.InFlight:
 		return again(h, decision{Do: stepResend, Charged: true}, causeInFlight)
 	case client.ServerFault, client.Lost:
+		if h.Spared {
+			return decision{Do: stepResend, Inconclusive: true}
+		}
 		return again(h, decision{Do: stepResend, Charged: true, Inconclusive: true}, causeExhausted)
 	}
 	// Any other kind proves nothing.
@@ -137,6 +150,7 @@ const (
 	foundSame                     // the bill is there and is the row's
 	foundDifferent                // the bill is there with other content, or voided
 	foundAbsent                   // there is no such bill, and none can come of what was sent
+	foundForbidden                // a gateway refuses the look-up as it refused the sends
 )
 
 // afterLookUp is the second half of the table: what a look-up means, by why it was made.
@@ -155,6 +169,10 @@ func afterLookUp(f finding, c cause, ours bool, generations int) decision {
 		return decision{Do: stepFinish, Status: ledger.Conflict}
 	case foundAbsent:
 		return whenAbsent(c, generations)
+	case foundForbidden:
+		if c == causeForbidden {
+			return decision{Do: stepRefuse}
+		}
 	}
 	return decision{Do: stepFinish, Status: ledger.Unknown}
 }
@@ -172,6 +190,8 @@ func whenAbsent(c cause, generations int) decision {
 		return decision{Do: stepParties} // may be "taken" in unfamiliar words
 	case causeExhausted:
 		return decision{Do: stepFinish, Status: ledger.Failed}
+	case causeForbidden:
+		return decision{Do: stepRefuse}
 	case causeInFlight:
 		// The first request is still running, so the bill may yet come: the key is sent again.
 		if generations >= maxGenerations {

@@ -17,17 +17,23 @@ import (
 type gate struct {
 	policy  Policy
 	limiter *rate.Limiter // the lane's; nil: no limit of ours
+	pace    *pace         // the lane's
+	warn    func(reason string)
 
 	mu        sync.Mutex
 	limit     int // requests in flight allowed now, 1…policy.Concurrency
 	inFlight  int
 	grown     int // good answers since the limit last changed
 	waiters   []*waiter
-	paused    time.Time // 429: nothing passes before
-	throttles int       // 429s since the last good answer
-	cuts      int       // how often the limit was cut for a 429
+	paused    time.Time // nothing passes before
+	throttles int       // pauses since the last good answer
+	cuts      int       // how often the limit was cut
+	busyAt    uint64    // answered+1 at the last busy answer; 0 = none yet
 	streak    streak
 	answered  uint64           // good answers so far
+	keyGood   bool             // an answer showed that the API accepts the key
+	issued    uint64           // tickets so far
+	passed    uint64           // the latest of them that brought a good answer
 	faulted   map[string]fault // by reference: when it first failed for the server's fault
 	outages   int              // outages survived
 	waking    bool             // a wake-up for the limiter's next leave is set
@@ -37,7 +43,7 @@ type gate struct {
 }
 
 func newGate(p Policy, limiter *rate.Limiter) *gate {
-	return &gate{policy: p, limiter: limiter, limit: p.Concurrency, faulted: make(map[string]fault), closed: make(chan struct{})}
+	return &gate{policy: p, limiter: limiter, pace: new(pace), warn: func(string) {}, limit: p.Concurrency, faulted: make(map[string]fault), closed: make(chan struct{})}
 }
 
 // newLimiter returns a limiter that paces requests one by one, or nil without a limit. It is a
@@ -53,8 +59,10 @@ func newLimiter(p Policy) *rate.Limiter {
 
 // ticket is permission to send one request.
 type ticket struct {
-	cuts  int  // of the gate, when it was given
-	probe bool // it goes alone, to see whether the API is back
+	number   uint64 // counts up from 1
+	cuts     int    // of the gate, when it was given
+	answered uint64 // likewise
+	probe    bool   // it goes alone, to see whether the API is back
 }
 
 // waiter is a request that waits for a ticket, which is set before turn is closed.
@@ -135,22 +143,26 @@ func (g *gate) free(now time.Time) bool {
 // issue issues one ticket. g.mu is held.
 func (g *gate) issue() ticket {
 	g.inFlight++
+	g.issued++
 	g.streak.probing = g.streak.probing || g.streak.outage
-	return ticket{cuts: g.cuts, probe: g.streak.outage}
+	return ticket{number: g.issued, cuts: g.cuts, answered: g.answered, probe: g.streak.outage}
 }
 
-// rateAllows takes one request from the limiter, or sets a timer for when there will be one. It
-// is checked last, so that a pause or a stop that began meanwhile still holds. g.mu is held.
+// rateAllows takes one request from the pace and the limiter, or sets a timer for when there will
+// be one. It is checked last, so that a pause or a stop that began meanwhile still holds. g.mu is
+// held.
 func (g *gate) rateAllows(now time.Time) bool {
-	if g.limiter == nil {
-		return true
+	wait := g.pace.wait(now)
+	if wait <= 0 && g.limiter != nil {
+		r := g.limiter.ReserveN(now, 1)
+		if wait = r.DelayFrom(now); wait > 0 {
+			r.CancelAt(now)
+		}
 	}
-	r := g.limiter.ReserveN(now, 1)
-	wait := r.DelayFrom(now)
 	if wait <= 0 {
+		g.pace.leave(now)
 		return true
 	}
-	r.CancelAt(now)
 	if !g.waking { // one for all: each that fires early would set the next
 		g.waking = true
 		time.AfterFunc(wait, func() {
@@ -161,6 +173,32 @@ func (g *gate) rateAllows(now time.Time) bool {
 		})
 	}
 	return false
+}
+
+// awaitProof waits until it is known whether the key is good, after a 403 that could be the key's
+// or a gateway's: until silence, which quiesce returned, or at once if silence is nil. It returns
+// true if an answer to any request has shown that the API accepts the key.
+func (g *gate) awaitProof(ctx context.Context, silence <-chan struct{}) (bool, error) {
+	if silence != nil {
+		select {
+		case <-silence:
+		case <-g.closed:
+		case <-ctx.Done():
+			return false, context.Cause(ctx)
+		}
+	}
+	good := g.keyProven()
+	if good && silence != nil {
+		g.resume()
+	}
+	return good, nil
+}
+
+// keyProven reports whether an answer has shown that the API accepts the key.
+func (g *gate) keyProven() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.keyGood
 }
 
 // quiesce holds all requests back until resume. It returns a channel that is closed once no
@@ -214,25 +252,66 @@ func (g *gate) cancel(t ticket) {
 // done gives a ticket back with the answer that its request for reference got.
 func (g *gate) done(t ticket, reference string, a client.Answer) {
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	g.inFlight--
-	switch a.Kind {
-	case client.Throttled:
-		g.throttled(t, a.RetryAfter)
-	case client.NotSent, client.Lost, client.Unknown:
-		g.failed(t, reference, a)
-	case client.ServerFault:
-		if !a.Replayed { // a stored failure says nothing about today
-			g.failed(t, reference, a)
-		}
-	default:
-		g.good()
-	}
+	g.observe(t, reference, a)
 	if t.probe {
 		g.streak.probing = false
 	}
 	g.signalIdle()
 	g.admit()
+	warning := g.warning()
+	g.mu.Unlock()
+	if warning != "" {
+		g.warn(warning)
+	}
+}
+
+// observe draws the conclusions from an answer. g.mu is held.
+func (g *gate) observe(t ticket, reference string, a client.Answer) {
+	now := time.Now()
+	switch a.Kind {
+	case client.Throttled:
+		g.pause(now, a)
+		g.cut(t, now)
+		g.giveUp(now)
+	case client.ServerFault:
+		if a.Replayed { // a stored failure says nothing about today
+			return
+		}
+		if busy(a) {
+			g.busy(now, t, a)
+		}
+		g.failed(now, t, reference, a)
+	case client.NotSent, client.Lost, client.Unknown, client.Blocked:
+		g.failed(now, t, reference, a)
+	case client.KeyRefused:
+		g.firstFault(reference, a)
+		if !forbidden(a) || !g.keyGood {
+			return
+		}
+		if g.failed(now, t, reference, a); g.streak.outage { // the key is refused whatever is sent
+			g.closeLocked(stopReason(a))
+		}
+	case client.Redirected, client.Untrusted, client.ProxyRefused, client.Mismatched: // the run stops
+	default:
+		g.good(now)
+		g.passed = max(g.passed, t.number)
+		g.keyGood = g.keyGood || provesKey(a)
+	}
+}
+
+// passedSince reports whether a request that left after the first 403 of reference got a good answer.
+func (g *gate) passedSince(reference string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.passed > g.faulted[reference].forbidden
+}
+
+// goodAnswers returns how many good answers there were so far.
+func (g *gate) goodAnswers() uint64 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.answered
 }
 
 // close closes the gate for good: every later acquire returns err.

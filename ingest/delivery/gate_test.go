@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -147,15 +148,15 @@ func TestGateGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGate(testPolicy(), nil)
 		begun := time.Now()
-		for {
+		for n := 0; ; n++ {
 			tk, err := g.acquire(t.Context())
 			if err != nil {
-				if !errors.Is(err, ErrStopped) {
+				if !errors.Is(err, ErrStopped) || !strings.HasSuffix(err.Error(), ": 413 from nginx: Request Entity Too Large") {
 					t.Errorf("err = %v", err)
 				}
 				break
 			}
-			g.done(tk, "INV-1", client.Answer{Kind: client.NotSent})
+			g.done(tk, fmt.Sprint("INV-", n), client.Answer{Kind: client.ServerFault, Status: 413, Server: "nginx", Page: "Request Entity Too Large"})
 		}
 		if took := time.Since(begun); took < 15*time.Minute || took > 17*time.Minute {
 			t.Errorf("gave up after %v", took)

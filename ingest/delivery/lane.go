@@ -85,6 +85,10 @@ type Policy struct {
 // the same merchant and API share one lane, so no reference and no party is worked on twice at
 // a time. It may be used concurrently.
 type Lane struct {
+	// Warn, if set before the first delivery, is called when the lane has to wait for the API,
+	// once for each such time, with the reason. It must not block for long.
+	Warn func(reason string)
+
 	scope  ledger.Scope
 	api    API
 	policy Policy
@@ -94,6 +98,7 @@ type Lane struct {
 	bills   billIDs
 
 	limiter *rate.Limiter
+	pace    *pace
 	setup   *setupCheck
 
 	mu    sync.Mutex
@@ -104,7 +109,7 @@ type Lane struct {
 // NewLane returns the lane of one merchant account.
 func NewLane(scope ledger.Scope, api API, p Policy) *Lane {
 	return &Lane{scope: scope, api: api, policy: p, parties: newParties(), refs: newReferences(),
-		limiter: newLimiter(p), setup: newSetupCheck()}
+		limiter: newLimiter(p), pace: new(pace), setup: newSetupCheck()}
 }
 
 // Scope returns the scope in which this lane's bill references are unique.
@@ -134,6 +139,10 @@ func (l *Lane) join() *gate {
 	if l.users == 0 {
 		l.gate = newGate(l.policy, l.limiter)
 		l.parties.newRun()
+		l.gate.pace = l.pace
+		if l.Warn != nil {
+			l.gate.warn = l.Warn
+		}
 	}
 	l.users++
 	l.setup.feeding(1)

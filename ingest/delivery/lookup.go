@@ -75,6 +75,11 @@ func (d *delivery) find(ctx context.Context) (finding, error) {
 			if settled {
 				return foundAbsent, nil
 			}
+		case client.Blocked, client.KeyRefused:
+			if d.rec.Doubt { // a send that no gateway refused may have made the bill
+				return foundNothing, nil
+			}
+			return foundForbidden, nil
 		default:
 			return foundNothing, nil
 		}
@@ -243,7 +248,12 @@ type getter func(ctx context.Context, name string) client.Answer
 // ask sends one GET, as gate.ask does, and counts it for the file.
 func (d *delivery) ask(ctx context.Context, get getter, reference string) (client.Answer, error) {
 	d.park()
-	return d.gate.ask(ctx, get, reference, func(a client.Answer) error {
+	redacted := func(ctx context.Context, reference string) client.Answer {
+		a := get(ctx, reference)
+		a.Page = redact(a.Page, &d.bill)
+		return a
+	}
+	return d.gate.ask(ctx, redacted, reference, func(a client.Answer) error {
 		e := ledger.Entry{File: d.file.ID, Gets: 1}
 		if a.Kind == client.Throttled {
 			e.Throttled = 1
@@ -259,6 +269,7 @@ func (d *delivery) ask(ctx context.Context, get getter, reference string) (clien
 // answer. Found, Absent and Refused are answers; any other kind means that the API gave none.
 // An error means that the run stops.
 func (g *gate) ask(ctx context.Context, get getter, reference string, onAnswer func(client.Answer) error) (client.Answer, error) {
+	var spare sparing
 	for tries := 0; ; {
 		tk, err := g.acquire(ctx)
 		if err != nil {
@@ -269,7 +280,7 @@ func (g *gate) ask(ctx context.Context, get getter, reference string, onAnswer f
 		if err := onAnswer(a); err != nil {
 			return client.Answer{}, err
 		}
-		if stopsAll(a) {
+		if stopsAll(a) && (!forbidden(a) || !g.keyProven()) {
 			g.close(stopReason(a))
 			return a, g.err()
 		}
@@ -280,14 +291,22 @@ func (g *gate) ask(ctx context.Context, get getter, reference string, onAnswer f
 			continue
 		case client.NotSent:
 		default:
-			outage, _ := g.state()
-			if tries++; outage {
+			spared := spare.spares(g, tk, a)
+			if outage, _ := g.state(); outage {
 				tries = 0
-			} else if tries >= g.policy.MaxAttempts && !g.suspect() {
-				return a, nil
+			} else if !spared {
+				tries++
 			}
+			if tries < g.policy.MaxAttempts || g.suspect() {
+				break
+			}
+			if forbidden(a) && !g.passedSince(reference) { // nothing passes: the key was withdrawn
+				g.close(stopReason(a))
+				return a, g.err()
+			}
+			return a, nil
 		}
-		if err := g.sleep(ctx, g.policy.backoff(reference, max(1, tries))); err != nil {
+		if err := g.sleep(ctx, g.policy.backoff(reference, max(1, tries, spare.count))); err != nil {
 			return client.Answer{}, err
 		}
 	}

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"fmt"
 	"time"
 
 	"billdrop/client"
@@ -14,10 +15,24 @@ const outageRows = 5
 // even if fewer than outageRows rows are under way.
 const outageRefusals = 3
 
+// outageBlocked different rows must be refused by a gateway, as outageRows must fail: a gateway
+// does refuse single rows, for a word in them that it does not like.
+const outageBlocked = 50
+
+// longPause is a pause that is worth a warning.
+const longPause = 10 * time.Second
+
+// busyWithin good answers must contain two busy ones for the rate to be the reason.
+const busyWithin = 20
+
 // streak is a sequence of failures of the server's without a good answer in between.
 type streak struct {
 	since    time.Time
+	reason   client.Answer       // the last of them
+	failures int                 // how many there are
+	warned   bool                // the operator was told of them
 	rows     map[string]struct{} // the first outageRows different references that failed
+	blocked  map[string]struct{} // the first outageBlocked that a gateway refused
 	refusals int                 // connections that could not be made
 	outage   bool
 	probing  bool      // one request is out to see whether the API is back
@@ -27,13 +42,14 @@ type streak struct {
 
 // fault records when a row first failed, as the numbers of good answers and of outages so far.
 type fault struct {
-	answered uint64
-	outages  int
+	answered  uint64
+	outages   int
+	forbidden uint64 // tickets issued when it first got a 403; 0 = it did not
 }
 
 // good records a good answer. It ends the streak. The limit grows by one after as many good
 // answers as the limit allows in flight. g.mu is held.
-func (g *gate) good() {
+func (g *gate) good(now time.Time) {
 	if g.streak.outage {
 		g.outages++
 		g.limit = max(1, g.limit/2)
@@ -41,6 +57,7 @@ func (g *gate) good() {
 	g.streak = streak{}
 	g.answered++
 	g.throttles = 0
+	g.pace.good(now)
 	g.grown++
 	if g.grown >= g.limit && g.limit < g.policy.Concurrency {
 		g.limit++
@@ -48,15 +65,15 @@ func (g *gate) good() {
 	}
 }
 
-// throttled pauses all senders after a 429. It halves the limit, but only once for all requests
-// that were in flight together. g.mu is held.
-func (g *gate) throttled(t ticket, retryAfter time.Duration) {
-	now := time.Now()
+// pause holds all senders back after an answer that asks for it: for as long as it says, or else
+// longer each time. g.mu is held.
+func (g *gate) pause(now time.Time, a client.Answer) {
 	g.throttles++
-	if g.throttles == 1 {
+	if g.streak.since.IsZero() {
 		g.streak.since = now
 	}
-	pause := retryAfter
+	g.streak.reason = a
+	pause := a.RetryAfter
 	if pause == 0 {
 		pause = g.policy.backoff("", g.throttles)
 	}
@@ -64,40 +81,60 @@ func (g *gate) throttled(t ticket, retryAfter time.Duration) {
 		g.paused = until
 		g.wake(pause)
 	}
-	if t.cuts == g.cuts {
-		g.limit = max(1, g.limit/2)
-		g.cuts++
-		g.grown = 0
+}
+
+// busy slows down after an answer that asks for fewer requests. One among many good answers is
+// about its row, not about the rate. In an outage nothing passes, at whatever rate. g.mu is held.
+func (g *gate) busy(now time.Time, t ticket, a client.Answer) {
+	again := g.busyAt > 0 && g.answered+1-g.busyAt < busyWithin
+	g.busyAt = g.answered + 1
+	if again && !g.streak.outage {
+		g.cut(t, now)
 	}
-	g.giveUp(now, "the API answers 429 to everything")
+	if a.RetryAfter > 0 {
+		g.pause(now, a)
+	}
+}
+
+// cut halves the limit and slows the pace down, but only once for all requests that were in
+// flight together. g.mu is held.
+func (g *gate) cut(t ticket, now time.Time) {
+	if t.cuts != g.cuts {
+		return
+	}
+	g.cuts++
+	g.limit = max(1, g.limit/2)
+	g.grown = 0
+	g.pace.cut(now)
 }
 
 // failed counts a failure of the server's, and declares an outage if nothing else explains the
 // streak. g.mu is held.
-func (g *gate) failed(t ticket, reference string, a client.Answer) {
-	now := time.Now()
+func (g *gate) failed(now time.Time, t ticket, reference string, a client.Answer) {
 	s := &g.streak
 	if s.since.IsZero() {
 		s.since = now
 	}
 	if s.rows == nil {
-		s.rows = make(map[string]struct{}, outageRows)
+		s.rows, s.blocked = make(map[string]struct{}, outageRows), make(map[string]struct{})
 	}
-	first, again := g.faulted[reference]
-	if !again {
-		first = fault{g.answered, g.outages}
-		g.faulted[reference] = first
+	s.reason = a
+	s.failures++
+	first := g.firstFault(reference, a)
+	rows, enough := s.rows, outageRows
+	if a.Kind == client.Blocked {
+		rows, enough = s.blocked, outageBlocked
 	}
 	// A row that keeps failing while the API answers other rows is itself to blame. After an outage,
 	// a few good answers do not yet make that of every row that the outage caught.
 	since := g.answered - first.answered
-	if (since == 0 || first.outages != g.outages && since < outageRows) && len(s.rows) < outageRows {
-		s.rows[reference] = struct{}{}
+	if (since == 0 || first.outages != g.outages && since < outageRows) && len(rows) < enough {
+		rows[reference] = struct{}{}
 	}
 	if a.Kind == client.NotSent {
 		s.refusals++
 	}
-	if len(s.rows) >= outageRows || s.refusals >= outageRefusals {
+	if len(rows) >= enough || s.refusals >= outageRefusals {
 		g.declareOutage(now)
 	}
 	if s.outage && (t.probe || s.probes == 0) {
@@ -107,8 +144,33 @@ func (g *gate) failed(t ticket, reference string, a client.Answer) {
 		g.wake(pause)
 	}
 	if s.outage || g.answered == 0 {
-		g.giveUp(now, "the API does not answer ("+a.Label()+")")
+		g.giveUp(now)
 	}
+}
+
+// firstFault returns what is recorded of a row's first failures, with this one. g.mu is held.
+func (g *gate) firstFault(reference string, a client.Answer) fault {
+	f, again := g.faulted[reference]
+	if !again {
+		f = fault{answered: g.answered, outages: g.outages}
+	}
+	if f.forbidden == 0 && (a.Kind == client.Blocked || forbidden(a)) {
+		f.forbidden = g.issued
+	}
+	g.faulted[reference] = f
+	return f
+}
+
+// warning returns why the run waits for the API, once for each streak that makes it wait; "" means
+// that there is nothing to tell. g.mu is held.
+func (g *gate) warning() string {
+	s := &g.streak
+	waits := s.outage || g.answered == 0 && s.failures > 1 || s.reason.RetryAfter >= longPause || g.throttles >= outageRows
+	if s.warned || !waits {
+		return ""
+	}
+	s.warned = true
+	return s.reason.Reason()
 }
 
 // forget drops what is kept about a row that has its outcome.
@@ -131,20 +193,21 @@ func (g *gate) declareOutage(now time.Time) {
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		if g.streak.outage {
-			g.giveUp(time.Now(), "the API does not answer")
+			g.giveUp(time.Now())
 		}
 	})
 }
 
-// suspect declares an outage after a look-up has used up its attempts, provided that nothing in
-// this run was ever answered: then the row is not to blame. It reports whether an outage is on.
+// suspect declares an outage after a look-up has used up its attempts, if the row is not to blame:
+// nothing in this run was ever answered, or a gateway refuses several rows and lets nothing pass.
+// It reports whether an outage is on.
 func (g *gate) suspect() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.streak.outage {
+	switch {
+	case g.streak.outage:
 		return true
-	}
-	if g.answered > 0 || g.streak.since.IsZero() {
+	case g.streak.since.IsZero(), g.answered > 0 && len(g.streak.blocked) < outageRows:
 		return false
 	}
 	g.declareOutage(time.Now())
@@ -152,11 +215,15 @@ func (g *gate) suspect() bool {
 }
 
 // giveUp stops the run if the streak has lasted for Policy.GiveUpAfter. g.mu is held.
-func (g *gate) giveUp(now time.Time, what string) {
-	if down := now.Sub(g.streak.since); !g.streak.since.IsZero() && down >= g.policy.GiveUpAfter {
-		g.closeLocked(&Stop{Reason: what + " since " + g.streak.since.UTC().Format(time.RFC3339),
-			Hint: "wait until it is back; nothing is lost"})
+func (g *gate) giveUp(now time.Time) {
+	since := g.streak.since
+	if since.IsZero() || now.Sub(since) < g.policy.GiveUpAfter {
+		return
 	}
+	g.closeLocked(&Stop{
+		Reason: fmt.Sprintf("no usable answer from the API since %s: %s", since.UTC().Format(time.RFC3339), g.streak.reason.Reason()),
+		Hint:   outageHint(g.streak.reason),
+	})
 }
 
 // state returns whether an outage is on, and how many outages have ended. A row's attempts are

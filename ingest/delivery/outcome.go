@@ -79,7 +79,17 @@ func (d *delivery) refuse(ctx context.Context) error {
 	if detail := d.last.Problem.Detail; detail != "" {
 		o.Detail += ": " + detail
 	}
+	if d.last.Kind == client.Blocked {
+		o.Detail = d.last.Reason()
+	}
 	o.Detail = redact(o.Detail, &d.bill)
+	switch d.last.Kind {
+	case client.KeyRefused: // of this row alone; see gate.awaitProof
+		o.Detail = "403: " + o.Detail
+		fallthrough
+	case client.Blocked:
+		o.Detail = "a gateway refuses it (" + o.Detail + "); ask those who run it to let this row through, then deliver it again"
+	}
 	return d.close(ctx, o)
 }
 

@@ -24,7 +24,9 @@ type delivery struct {
 	rec         *ledger.Bill // the ledger's record of the reference; nil = none
 	body        []byte       // of rec.Send's generation; nil until built
 	last        client.Answer
-	charged     int    // sends of this run that count against the row
+	silence     <-chan struct{} // set while last is a 403 of which it is not known whose it is
+	charged     int             // sends of this run that count against the row
+	sparing     sparing
 	outages     int    // of the gate, when charged was last set to 0
 	generations int    // keys used up in this run
 	customers   int    // created by sends of this row, runs before a retry included
@@ -202,7 +204,7 @@ func (d *delivery) sendAgain(ctx context.Context) (decision, error) {
 	case client.Throttled: // the gate keeps everybody waiting
 	default:
 		d.park()
-		if err := d.gate.sleep(ctx, d.lane.policy.backoff(d.bill.Reference, max(1, d.charged))); err != nil {
+		if err := d.gate.sleep(ctx, d.lane.policy.backoff(d.bill.Reference, max(1, d.charged, d.sparing.count))); err != nil {
 			return decision{}, err
 		}
 	}
@@ -245,29 +247,37 @@ func (d *delivery) send(ctx context.Context) (decision, error) {
 	}
 	d.lane.parties.nesting(d.lease, s.Form)
 	d.last = d.lane.api.CreateBill(d.recordCtx, s.Key, d.bill.Reference, d.body)
+	d.last.Page = redact(d.last.Page, &d.bill)
 	d.setup.observe(d.last)
-	if stopsAll(d.last) { // before the gate lets the next one through
+	d.silence = nil
+	switch { // before the gate lets the next one through
+	case forbidden(d.last):
+		if !d.gate.keyProven() {
+			d.silence = d.gate.quiesce()
+		}
+	case stopsAll(d.last):
 		d.gate.close(stopReason(d.last))
 	}
 	d.gate.done(tk, d.bill.Reference, d.last)
-	return d.judge(ctx)
+	return d.judge(ctx, d.sparing.spares(d.gate, tk, d.last))
 }
 
-// judge decides by the last answer, and records it.
-func (d *delivery) judge(ctx context.Context) (decision, error) {
+// judge decides by the last answer, and records it. spared: the answer uses up no attempt.
+func (d *delivery) judge(ctx context.Context, spared bool) (decision, error) {
 	a, s := d.last, &d.rec.Send
+	keyGood, ended := d.gate.awaitProof(ctx, d.silence)
 	outage, outages := d.gate.state()
 	if outage || outages != d.outages { // an outage does not use rows up
-		d.charged, d.outages = 0, outages
+		d.charged, d.sparing, d.outages = 0, sparing{}, outages
 	}
-	todo := afterAnswer(a, history{Charged: d.charged, MaxAttempts: d.lane.policy.MaxAttempts})
+	todo := afterAnswer(a, history{Charged: d.charged, MaxAttempts: d.lane.policy.MaxAttempts, Spared: spared, KeyGood: keyGood})
 	if todo.Charged && !outage {
 		d.charged++
 	}
 	s.Answer = a.Label()
 	s.Unanswered = s.Unanswered || todo.Inconclusive
 	d.rec.Doubt = d.rec.Doubt || todo.Inconclusive || todo.Doubtful
-	if a.Kind == client.NotSent || a.Kind == client.Untrusted {
+	if a.Kind == client.NotSent || a.Kind == client.Untrusted || a.Kind == client.ProxyRefused {
 		s.Count--
 	}
 	if todo.Do == stepRefuse && d.rec.Doubt {
@@ -278,6 +288,9 @@ func (d *delivery) judge(ctx context.Context) (decision, error) {
 	}
 	if err := d.note(ctx); err != nil {
 		return decision{}, err
+	}
+	if ended != nil {
+		return decision{}, ended
 	}
 	if a.Kind == client.Mismatched {
 		return d.lastLook(ctx)

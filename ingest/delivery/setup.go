@@ -106,6 +106,22 @@ func suspicious(a client.Answer) bool {
 	return a.Kind == client.Refused && !a.Replayed && a.Status != 402 && a.Status != 422
 }
 
+// forbidden reports whether an answer is a 403 that may be the key's fault, or that of a gateway
+// which refuses one request.
+func forbidden(a client.Answer) bool { return a.Kind == client.KeyRefused && a.Status == 403 }
+
+// provesKey reports whether an answer shows that the API accepts the key. A 400 does not: the API
+// may give it to a key that is not valid.
+func provesKey(a client.Answer) bool {
+	switch a.Kind {
+	case client.Created, client.Found, client.Absent, client.Taken, client.InFlight, client.KeyReused:
+		return true
+	case client.Refused:
+		return a.Status == 402 || a.Status == 422
+	}
+	return false
+}
+
 // hold waits until it is known whether the set-up is at fault for a suspicious refusal that was
 // observed. It returns true if it is, or if g closes. byID: the refused body names something by
 // its id, which may be what the API did not find.

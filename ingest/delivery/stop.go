@@ -3,6 +3,7 @@ package delivery
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"billdrop/client"
 )
@@ -41,17 +42,18 @@ func (s *Stop) Unwrap() error { return s.Err }
 var stopSameID = &Stop{Setup: true, Reason: "the API answers with the same bill id for two references",
 	Hint: "check what stands between this machine and api.base_url, then ask Moment"}
 
-// stopsAll reports whether an answer shows that nothing more may be sent to this API.
+// stopsAll reports whether an answer shows that nothing more may be sent to this API. A 403 does
+// only if no answer has shown that the key is good; see gate.awaitProof.
 func stopsAll(a client.Answer) bool {
 	switch a.Kind {
-	case client.Mismatched, client.Redirected, client.KeyRefused, client.Untrusted:
+	case client.Mismatched, client.Redirected, client.KeyRefused, client.Untrusted, client.ProxyRefused:
 		return true
 	}
 	return false
 }
 
-// stopReason returns the Stop for an answer that ends the run. It quotes nothing from the answer,
-// which may contain a row's data.
+// stopReason returns the Stop for an answer that ends the run. It quotes no text of the API, which
+// may contain a row's data.
 func stopReason(a client.Answer) error {
 	status := fmt.Sprintf("%d %s", a.Status, client.StatusText(a.Status))
 	switch a.Kind {
@@ -62,8 +64,11 @@ func stopReason(a client.Answer) error {
 		return &Stop{Setup: true, Reason: fmt.Sprintf("the API answers with a redirect (%d), which is never followed", a.Status),
 			Hint: "correct api.base_url"}
 	case client.Untrusted:
-		return &Stop{Setup: true, Reason: fmt.Sprintf("the API's certificate is not trusted (%v)", a.Err),
-			Hint: "check api.base_url and the machine's certificates"}
+		return &Stop{Setup: true, Reason: fmt.Sprintf("the API's certificate is not trusted (%s)", a.Reason()),
+			Hint: "check api.base_url and the machine's certificates; a private authority's goes into api.ca_file"}
+	case client.ProxyRefused:
+		return &Stop{Setup: true, Reason: "the proxy refuses the connection to the API (" + a.Reason() + ")",
+			Hint: "check api.proxy, its user and api.proxy_password_file, and that the proxy may connect to the host of api.base_url"}
 	case client.Mismatched:
 		return &Stop{Setup: true, Reason: "the API answered about another bill than was asked for",
 			Hint: "check what stands between here and api.base_url"}
@@ -72,4 +77,17 @@ func stopReason(a client.Answer) error {
 			Hint: "check api.base_url and that the merchant may bill"}
 	}
 	return &Stop{Reason: "the API answered " + a.Label()}
+}
+
+// outageHint returns what to do about an outage in which a was the last answer.
+func outageHint(a client.Answer) string {
+	switch {
+	case a.Kind == client.Blocked:
+		return "ask those who run the gateway to let these requests through; nothing is lost"
+	case strings.Contains(a.Reason(), "certificate required"):
+		return "name a certificate that the server accepts in api.client_cert_file and api.client_key_file; nothing is lost"
+	case a.Kind == client.NotSent:
+		return "check the network, api.base_url and api.proxy, or wait until it is back; nothing is lost"
+	}
+	return "wait until it is back; nothing is lost"
 }

@@ -11,7 +11,7 @@ import (
 // Every reason to stop is one, says what to do, and is the set-up's where waiting does not help.
 func TestStopReason(t *testing.T) {
 	for kind, setup := range map[client.Kind]bool{
-		client.KeyRefused: true, client.Redirected: true, client.Untrusted: true, client.Mismatched: true, client.Refused: true,
+		client.KeyRefused: true, client.Redirected: true, client.Untrusted: true, client.Mismatched: true, client.Refused: true, client.ProxyRefused: true,
 		client.ServerFault: false,
 	} {
 		err := fmt.Errorf("file x: %w", stopReason(client.Answer{Kind: kind, Status: 400}))

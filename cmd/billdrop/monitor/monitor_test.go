@@ -140,7 +140,7 @@ func TestAnswerLabel(t *testing.T) {
 	}
 	for want, a := range map[string]client.Answer{
 		"201": {Kind: client.Created, Status: 201}, "409 taken": {Kind: client.Taken, Status: 409}, "7xx": {Kind: client.Refused, Status: 777},
-		"timeout": {Kind: client.Lost, Err: context.DeadlineExceeded}, "not sent": {Kind: client.NotSent},
+		"timeout": {Kind: client.Lost, Err: context.DeadlineExceeded}, "not sent": {Kind: client.NotSent, Err: context.DeadlineExceeded},
 	} {
 		if got := answerLabel(a); got != want {
 			t.Errorf("%s, want %s", got, want)

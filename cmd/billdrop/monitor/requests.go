@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -92,5 +93,6 @@ func answerLabel(a client.Answer) string {
 	if a.Status != 0 && http.StatusText(a.Status) == "" {
 		return strconv.Itoa(a.Status/100) + "xx"
 	}
-	return a.Label()
+	label, _, _ := strings.Cut(a.Label(), ": ") // why nothing was sent is in the log
+	return label
 }
