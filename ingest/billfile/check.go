@@ -34,6 +34,7 @@ type checker struct {
 	phones    *phoneReader
 	found     []placed // of the record at hand
 	detail    []byte   // scratch space
+	pairs     []Pair   // space for the metadata of the next record; nil = make some
 	swallowed string   // of a record that spans lines: which lines a stray quotation mark may have swallowed
 }
 
@@ -106,7 +107,10 @@ func (c *checker) record(record []string, swallowed string, it *item) {
 	b := &it.Bill
 	decimals := c.currency(c.text(record, fieldCurrency), b)
 	if c.metas > 0 {
-		b.Metadata = make([]Pair, 0, c.metas)
+		if b.Metadata = c.pairs[:0]; cap(b.Metadata) < c.metas {
+			b.Metadata = make([]Pair, 0, c.metas)
+		}
+		c.pairs = nil
 	}
 	for i := range c.columns {
 		col := &c.columns[i]

@@ -3,7 +3,6 @@ package billfile
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -26,11 +25,21 @@ func checkDateFormat(layout string) error {
 	return nil
 }
 
-// dateFormat is how a feed writes dates.
-type dateFormat struct{ layout, example string }
+// dateFormat is how a feed writes dates, and what is said of cells that are written otherwise.
+type dateFormat struct {
+	layout string
+	want   string
+	noDay  string
+	other  string // of a cell that has another format
+}
 
 func newDateFormat(layout string) dateFormat {
-	return dateFormat{layout, time.Date(2026, 1, 31, 0, 0, 0, 0, time.UTC).Format(layout)}
+	want := ": write it as " + time.Date(2026, 1, 31, 0, 0, 0, 0, time.UTC).Format(layout)
+	noDay := " is no day of the calendar in this feed's date format"
+	return dateFormat{
+		layout: layout, want: want, noDay: noDay + want,
+		other: noDay + " (it looks like another date format, perhaps with day and month the other way round; none is guessed)" + want,
+	}
 }
 
 // parse reads a date strictly and returns it as YYYY-MM-DD.
@@ -74,22 +83,20 @@ func daysIn(year, month int) int {
 
 // bad names what is wrong with text that is no date by the format.
 func (d dateFormat) bad(s string) finding {
-	want := ": write it as " + d.example
 	switch {
 	case spreadsheetError(s):
 		return finding{CodeSpreadsheetDamage, "", " holds a spreadsheet's error " + quote(s) + ": correct the sheet"}
 	case scientific(s, false):
-		return finding{CodeSpreadsheetDamage, s, " was shortened by a spreadsheet" + want}
+		return finding{CodeSpreadsheetDamage, s, " was shortened by a spreadsheet" + d.want}
 	case len(s) == 5 && isDigits(s) && s >= "20000" && s < "80000":
-		return finding{CodeInvalidDate, s, " looks like a spreadsheet's serial number of a day: format the column as a date" + want}
+		return finding{CodeInvalidDate, s, " looks like a spreadsheet's serial number of a day: format the column as a date" + d.want}
 	case len(s) > 10 && isISO(s[:10]) && (s[10] == 'T' || s[10] == ' '):
-		return finding{CodeInvalidDate, s, " has a time behind the date" + want}
+		return finding{CodeInvalidDate, s, " has a time behind the date" + d.want}
 	}
-	hint := ""
 	if d.otherFormat(s) {
-		hint = " (it looks like another date format, perhaps with day and month the other way round; none is guessed)"
+		return finding{CodeInvalidDate, s, d.other}
 	}
-	return finding{CodeInvalidDate, s, " is no day of the calendar in this feed's date format" + hint + want}
+	return finding{CodeInvalidDate, s, d.noDay}
 }
 
 // usualDates are layouts that dates are often written in, by what stands between their parts.
@@ -104,13 +111,14 @@ var usualDates = map[string][]string{
 
 // otherFormat reports whether s is a date in a usual format that is not the feed's.
 func (d dateFormat) otherFormat(s string) bool {
-	between := strings.Map(func(r rune) rune {
-		if '0' <= r && r <= '9' || 'a' <= r|0x20 && r|0x20 <= 'z' {
-			return -1
+	var space [8]byte
+	between := space[:0]
+	for i := range len(s) {
+		if !isDigit(s[i]) && !isLetter(s[i]) {
+			between = append(between, s[i])
 		}
-		return r
-	}, s)
-	return slices.ContainsFunc(usualDates[between], func(layout string) bool {
+	}
+	return slices.ContainsFunc(usualDates[string(between)], func(layout string) bool {
 		_, err := time.Parse(layout, s)
 		return err == nil && layout != d.layout
 	})

@@ -36,6 +36,9 @@ func (p *parts[E]) add(hash uint64, e E) {
 		*p = make(parts[E], 1<<partBits)
 	}
 	part := &(*p)[hash>>(64-partBits)]
+	if n := len(*part); n == cap(*part) { // grows by less than append would: there are millions of entries
+		*part = append(make([]E, 0, n+n/8+8), *part...)
+	}
 	*part = append(*part, e)
 }
 

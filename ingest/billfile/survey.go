@@ -232,6 +232,7 @@ func (p *parser) batch(b *batch, h hasher, f *findings) error {
 	b.items = slices.Grow(b.items[:0], len(b.records))[:len(b.records)]
 	for i := range b.records {
 		it, e := &b.items[i], &b.records[i]
+		p.check.pairs = it.Bill.Metadata // of a record that was visited long ago
 		if err := p.parse(e.of(b.buf), e, b.row+i, it, h, f); err != nil {
 			return err
 		}
