@@ -31,6 +31,7 @@ type Config struct {
 	PasswordFile   string        // one line; without either file, the SSH agent at SSH_AUTH_SOCK logs in
 	KnownHostsFile string        // in OpenSSH's format: hashed names, ports, @cert-authority
 	Timeout        time.Duration // a call without progress for this long fails; 0 = 60 s
+	Connections    int           // of a Pool, at most; 0 = 1
 }
 
 // Account is a logged-in SFTP account. It owns one connection and the goroutines that watch it.
@@ -93,7 +94,10 @@ func Dial(ctx context.Context, cfg Config) (*Account, error) {
 		if ctx.Err() != nil {
 			return nil, interrupted(ctx, op)
 		}
-		return nil, &Error{Op: op, Kind: ErrUnreachable, Err: err, Hint: "check sftp.address, the network, and that the server is up"}
+		return nil, &Error{
+			Op: op, Kind: ErrUnreachable, Err: err, Hint: "check sftp.address, the network, and that the server is up",
+			brokenOff: wasBrokenOff(err),
+		}
 	}
 	a.conn = &wire{Conn: conn, stall: &a.stall}
 	release := context.AfterFunc(ctx, func() { conn.Close() })
@@ -163,7 +167,10 @@ func (a *Account) handshakeError(op string, err error, keys *hostKeys, login *lo
 		// The library has no type for these. Message 51 refuses a login (RFC 4252, section 5.1).
 		return &Error{Op: op, Kind: ErrLogin, Err: fmt.Errorf("user %q with %s", a.cfg.User, login.shown), Hint: login.hint}
 	default:
-		return &Error{Op: op, Kind: ErrUnreachable, Err: err, Hint: "check that sftp.address is an SSH server that admits this machine"}
+		return &Error{
+			Op: op, Kind: ErrUnreachable, Err: err, Hint: "check that sftp.address is an SSH server that admits this machine",
+			brokenOff: wasBrokenOff(err),
+		}
 	}
 }
 

@@ -90,16 +90,25 @@ func (a *Account) lstat(op, name string) (Entry, error) {
 // On a server whose own rename overwrites (OpenSSH's does not), a file that appears at to
 // between the check and the rename is lost.
 func (a *Account) Rename(ctx context.Context, from, to string) error {
-	return a.call(ctx, func(op string) error {
+	_, err := a.rename(ctx, from, to)
+	return err
+}
+
+// rename is Rename. requested reports whether the server was asked to rename the file, so that
+// it may have done so whatever the error is.
+func (a *Account) rename(ctx context.Context, from, to string) (requested bool, err error) {
+	err = a.call(ctx, func(op string) error {
 		if _, err := a.lstat(op, to); !errors.Is(err, ErrNotExist) {
 			return a.taken(op, from, err)
 		}
+		requested = true
 		err := a.sftp.Rename(from, to)
 		if err == nil {
 			return nil
 		}
 		return a.whyNot(op, from, to, err)
 	}, "rename %q to %q", from, to)
+	return requested, err
 }
 
 // taken returns the error of a rename whose target exists (err is nil) or could not be checked.
