@@ -148,6 +148,8 @@ func stored(err error) error {
 	return ErrFull
 }
 
+const unreachableHint = "check the network and the server, then run again"
+
 // hint returns what to do about a failure of this kind, for calls that have nothing better to say.
 func (a *Account) hint(kind error) string {
 	switch kind {
@@ -160,7 +162,7 @@ func (a *Account) hint(kind error) string {
 	case ErrRefused:
 		return "look for the reason in the server's log"
 	case ErrUnreachable:
-		return "check the network and the server, then run again"
+		return unreachableHint
 	case ErrChanged, ErrMismatch:
 		return "run again; if it happens again, find out who else writes there"
 	default:

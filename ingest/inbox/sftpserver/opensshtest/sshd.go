@@ -45,6 +45,8 @@ type Config struct {
 	Deny      []string // requests that are refused, by their names in sftp-server(8), e.g. posix-rename
 	FileLimit int      // bytes, rounded up to 512; no file can grow beyond it, as on a full disk; 0 = none
 	Lines     []string // of sshd_config(5); they override the usual ones
+
+	AuthorizedKeys []ssh.PublicKey // beside the server's own key
 }
 
 // Server is a running sshd. The account sees the whole file system; tests use Root alone.
@@ -94,7 +96,11 @@ func StartConfig(t testing.TB, dir string, cfg Config) *Server {
 		KnownHostsFile: filepath.Join(keys, "known_hosts"),
 	}
 	public := writeKey(t, s.PrivateKeyFile, edKey)
-	write(t, filepath.Join(keys, "authorized_keys"), ssh.MarshalAuthorizedKey(public))
+	var authorized []byte
+	for _, key := range append([]ssh.PublicKey{public}, cfg.AuthorizedKeys...) {
+		authorized = append(authorized, ssh.MarshalAuthorizedKey(key)...)
+	}
+	write(t, filepath.Join(keys, "authorized_keys"), authorized)
 	hostKeys := []ssh.PublicKey{
 		writeKey(t, filepath.Join(keys, "host_ed25519"), edKey),
 		writeKey(t, filepath.Join(keys, "host_ecdsa"), ecKey),
