@@ -32,8 +32,10 @@ type Account struct {
 	ssh   *ssh.Client
 	sftp  *sftp.Client
 	stall stall
-	done  chan struct{}  // closed by end
-	wg    sync.WaitGroup // the goroutines that watch the connection
+	// bastion is what conn passes through; nil if it is direct. It ends with conn.
+	bastion *ssh.Client
+	done    chan struct{}  // closed by end
+	wg      sync.WaitGroup // the goroutines that watch the connection
 
 	mu    sync.Mutex
 	cause error // why the connection ended; nil while it lives
@@ -105,8 +107,19 @@ func (a *Account) Close() error {
 	a.end(errClosed)
 	a.wg.Wait()
 	_ = a.sftp.Close() // the connection is closed already: nothing is left to fail
-	_ = a.ssh.Wait()
+	a.join()
 	return nil
+}
+
+// join returns when the goroutines of a connection that is closed have ended.
+func (a *Account) join() {
+	if a.ssh != nil {
+		_ = a.ssh.Wait()
+	}
+	if a.bastion != nil {
+		_ = a.bastion.Wait()
+	}
+	a.wg.Wait()
 }
 
 // call runs f, bounded by ctx and by the timeout. op and args name the call in errors.

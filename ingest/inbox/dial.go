@@ -27,6 +27,7 @@ type Config struct {
 	CertificateFile string        // an SSH user certificate for the private key; "" = none
 	PasswordFile    string        // one line; beside a key, for servers that demand both; without either, the SSH agent at SSH_AUTH_SOCK logs in
 	KnownHostsFile  string        // in OpenSSH's format: hashed names, ports, @cert-authority
+	ProxyJump       string        // user@bastion[:port], or socks5://host:port; "" = a direct connection
 	Timeout         time.Duration // a call without progress for this long fails; 0 = 60 s
 	Connections     int           // of a Pool, at most; 0 = 1
 
@@ -78,36 +79,41 @@ func (d *dialing) dial() (*Account, error) {
 	}
 	defer d.login.done()
 
-	conn, err := d.connect("sftp.address", d.address)
+	conn, bastion, err := d.reach()
 	if err != nil {
 		return nil, err
 	}
-	a := &Account{cfg: d.cfg, where: d.address, done: make(chan struct{})}
+	a := &Account{cfg: d.cfg, where: d.address, bastion: bastion, done: make(chan struct{})}
 	a.conn = &wire{Conn: conn, stall: &a.stall}
-	if a.ssh, err = d.handshake(a.conn, d.op, d.address, true); err != nil {
-		conn.Close()
-		return nil, err
+	a.ssh, err = d.handshake(a.conn, d.op, d.address, d.login.begin(d.cfg.User, true))
+	if err == nil {
+		err = d.startSFTP(a)
 	}
-	release := context.AfterFunc(d.ctx, func() { conn.Close() })
-	err = a.startSFTP()
-	alive := err != nil && a.alive()
-	release()
 	if err != nil {
 		conn.Close()
-		_ = a.ssh.Wait() // its goroutines end with the connection
-		a.wg.Wait()
-		return nil, d.startError(err, alive)
+		a.join()
+		return nil, err
 	}
 	a.watch()
 	return a, nil
 }
 
+// startSFTP starts SFTP on an account that has logged in.
+func (d *dialing) startSFTP(a *Account) error {
+	release := context.AfterFunc(d.ctx, func() { a.conn.Close() })
+	defer release()
+	if err := a.startSFTP(); err != nil {
+		return d.startError(err, a.alive())
+	}
+	return nil
+}
+
 // connect makes a TCP connection. key is the configuration's key of the address.
-func (d *dialing) connect(key, address string) (net.Conn, error) {
+func (d *dialing) connect(op, key, address string) (net.Conn, error) {
 	conn, err := new(net.Dialer).DialContext(d.ctx, "tcp", address)
 	if err != nil {
 		return nil, &Error{
-			Op: d.op, Kind: ErrUnreachable, Err: err, Hint: fmt.Sprintf("check %s, the network, and that the server is up", key),
+			Op: op, Kind: ErrUnreachable, Err: err, Hint: fmt.Sprintf("check %s, the network, and that the server is up", key),
 			brokenOff: wasBrokenOff(err),
 		}
 	}
@@ -115,11 +121,10 @@ func (d *dialing) connect(key, address string) (net.Conn, error) {
 }
 
 // handshake checks the host key of the SSH server at the other end of conn and logs in, before
-// the deadline. The caller closes conn. Connections through a bastion have no deadlines, so
+// the deadline. address is the server's own, whatever conn passes through. The caller closes conn. Connections through a bastion have no deadlines, so
 // closing conn is what ends a handshake that takes too long.
-func (d *dialing) handshake(conn net.Conn, op, address string, password bool) (*ssh.Client, error) {
+func (d *dialing) handshake(conn net.Conn, op, address string, auth *auth) (*ssh.Client, error) {
 	keys := d.hosts.of(address)
-	auth := d.login.begin(password)
 	release := context.AfterFunc(d.ctx, func() { conn.Close() })
 	c, channels, requests, err := ssh.NewClientConn(conn, address, &ssh.ClientConfig{
 		Config:            algorithms(d.cfg.LegacyAlgorithms),
@@ -183,7 +188,7 @@ func (d *dialing) handshakeError(op string, err error, keys *hostKeys, auth *aut
 		return auth.refusal(op)
 	default:
 		return &Error{
-			Op: op, Kind: ErrUnreachable, Err: err, Hint: "check that sftp.address is an SSH server that admits this machine",
+			Op: op, Kind: ErrUnreachable, Err: err, Hint: fmt.Sprintf("check that %s is an SSH server that admits this machine", keys.address),
 			brokenOff: wasBrokenOff(err),
 		}
 	}

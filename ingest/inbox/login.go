@@ -22,20 +22,19 @@ const maxSecretFile = 64 << 10
 
 // login is what the user authenticates with.
 type login struct {
-	user     string
-	keys     []ssh.Signer // in the order in which they are tried
-	keyText  string       // for error texts: which key; never the secret itself
-	keyHint  string       // what to do when the key is refused
-	password string       // "" = none
-	passFile string       // where it comes from
-	done     func()       // releases the agent
+	keys     []ssh.Signer             // in the order in which they are tried
+	keyText  string                   // for error texts: which key; never the secret itself
+	keyHint  func(user string) string // what to do when the key is refused
+	password string                   // "" = none
+	passFile string                   // where it comes from
+	done     func()                   // releases the agent
 }
 
 // readLogin prepares the login of cfg: its key, its password, both if both are given, and
 // otherwise the SSH agent. Its errors wrap ErrConfig. The agent has to answer before the
 // deadline.
 func readLogin(ctx context.Context, op string, cfg Config, deadline time.Time) (*login, error) {
-	l := &login{user: cfg.User, done: func() {}}
+	l := &login{done: func() {}}
 	if cfg.PrivateKeyFile == "" && cfg.PasswordFile == "" {
 		return l, l.useAgent(ctx, op, deadline)
 	}
@@ -60,7 +59,9 @@ func (l *login) useKey(op string, cfg Config) error {
 		return err
 	}
 	l.keyText = fmt.Sprintf("key %s (%s)", cfg.PrivateKeyFile, ssh.FingerprintSHA256(signer.PublicKey()))
-	l.keyHint = fmt.Sprintf("add the public half of the key to the authorized keys of %q on the server", cfg.User)
+	l.keyHint = func(user string) string {
+		return fmt.Sprintf("add the public half of the key to the authorized keys of %q on the server", user)
+	}
 	if cfg.CertificateFile != "" {
 		certified, err := readCertificate(op, cfg.CertificateFile, signer)
 		if err != nil {
@@ -69,8 +70,10 @@ func (l *login) useKey(op string, cfg Config) error {
 		cert := certified.PublicKey().(*ssh.Certificate)
 		l.keys = inTurn(certified, cfg.LegacyAlgorithms)
 		l.keyText += " with certificate " + cfg.CertificateFile
-		l.keyHint = fmt.Sprintf("ask the server's operator whether it trusts the certificate's authority (%s) for %q%s",
-			ssh.FingerprintSHA256(cert.SignatureKey), cfg.User, validity(cert))
+		l.keyHint = func(user string) string {
+			return fmt.Sprintf("ask the server's operator whether it trusts the certificate's authority (%s) for %q%s",
+				ssh.FingerprintSHA256(cert.SignatureKey), user, validity(cert))
+		}
 	}
 	l.keys = append(l.keys, inTurn(signer, cfg.LegacyAlgorithms)...)
 	return nil
@@ -217,7 +220,9 @@ func (l *login) useAgent(ctx context.Context, op string, deadline time.Time) err
 		l.keys = append(l.keys, inTurn(signer, false)...)
 	}
 	l.keyText = fmt.Sprintf("the %d keys of the SSH agent", len(signers))
-	l.keyHint = fmt.Sprintf("add the public half of one of them to the authorized keys of %q on the server", l.user)
+	l.keyHint = func(user string) string {
+		return fmt.Sprintf("add the public half of one of them to the authorized keys of %q on the server", user)
+	}
 	return nil
 }
 
@@ -276,6 +281,7 @@ func plainText(text []byte) []byte {
 // A server that refused a password counts it, and locks the account after a few.
 type auth struct {
 	*login
+	user        string
 	mayPassword bool // a bastion never gets the password
 	triedKeys   bool
 	triedPass   bool
@@ -285,7 +291,9 @@ type auth struct {
 	ended       bool     // there was nothing left to try
 }
 
-func (l *login) begin(password bool) *auth { return &auth{login: l, mayPassword: password} }
+func (l *login) begin(user string, password bool) *auth {
+	return &auth{login: l, user: user, mayPassword: password}
+}
 
 // next is an ssh.ClientAuthCallback.
 func (a *auth) next(c *ssh.ClientAuthContext) (ssh.AuthMethod, error) {
@@ -340,7 +348,7 @@ func (a *auth) decided(err error) bool {
 func (a *auth) refusal(op string) error {
 	var tried, hints []string
 	if a.triedKeys {
-		tried, hints = append(tried, a.keyText), append(hints, a.keyHint)
+		tried, hints = append(tried, a.keyText), append(hints, a.keyHint(a.user))
 	}
 	if a.triedPass {
 		tried = append(tried, "password of "+a.passFile)
@@ -361,6 +369,9 @@ func (a *auth) refusal(op string) error {
 	case a.passTaken:
 		e.Err = fmt.Errorf("user %q: the server accepted the password of %s, and demands more (%s)", a.user, a.passFile, demands)
 		e.Hint = "name a key in sftp.private_key_file, beside password_file"
+	case len(tried) == 0 && !a.mayPassword && a.password != "":
+		e.Err = fmt.Errorf("user %q: the bastion admits only %s, and never gets the password", a.user, demands)
+		e.Hint = "name a key in sftp.private_key_file that the bastion admits"
 	case len(tried) == 0:
 		e.Err = fmt.Errorf("user %q: the server admits only %s", a.user, demands)
 		e.Hint = "set sftp.private_key_file or sftp.password_file, whichever it admits"
