@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pkg/sftp"
@@ -32,6 +33,8 @@ type Account struct {
 	ssh   *ssh.Client
 	sftp  *sftp.Client
 	stall stall
+
+	noFstat atomic.Bool // the server has no FSTAT
 	// bastion is what conn passes through; nil if it is direct. It ends with conn.
 	bastion *ssh.Client
 	done    chan struct{}  // closed by end

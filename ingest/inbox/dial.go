@@ -30,6 +30,7 @@ type Config struct {
 	ProxyJump       string        // user@bastion[:port], or socks5://host:port; "" = a direct connection
 	Timeout         time.Duration // a call without progress for this long fails; 0 = 60 s
 	Connections     int           // of a Pool, at most; 0 = 1
+	Temporary       string        // name of a file while it is written, with {name} for its final one; "" = DefaultTemporaryName
 
 	// LegacyAlgorithms also offers what is known to be weak: SHA-1 signatures, CBC ciphers and the
 	// key exchange group1.
@@ -47,6 +48,9 @@ func Dial(ctx context.Context, cfg Config) (*Account, error) {
 	d.op = "connect to sftp server " + d.address
 	if cfg.Address == "" || cfg.User == "" {
 		return nil, &Error{Op: "connect to sftp server", Kind: ErrConfig, Err: errors.New("the address or the user is missing"), Hint: "set sftp.address and sftp.user"}
+	}
+	if err := cfg.checkTemporary(d.op); err != nil {
+		return nil, err
 	}
 	var cancel context.CancelFunc
 	d.ctx, cancel = context.WithDeadline(ctx, d.deadline)

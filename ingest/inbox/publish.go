@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path"
 	"strings"
 )
@@ -36,7 +35,7 @@ type digest struct {
 // on at once and remove it.
 //
 // After an error, or a crash at any point, call it again: it removes what was left behind
-// (".NAME.part"). Two accounts must not publish the same name at the same time. content is
+// under the temporary name. Two accounts must not publish the same name at the same time. content is
 // read twice from its start. Errors wrap ErrFull, ErrPermission, ErrNoDirectory, ErrExists (the
 // name is not a regular file), ErrMismatch and ErrUnreachable among others.
 func (a *Account) Publish(ctx context.Context, dir, name string, content io.ReadSeeker) error {
@@ -50,7 +49,7 @@ func (a *Account) Publish(ctx context.Context, dir, name string, content io.Read
 
 // publish is Publish within a call. Its steps stand in the order in which they become durable.
 func (a *Account) publish(op, dir, name string, content io.ReadSeeker) error {
-	final, part := path.Join(dir, name), path.Join(dir, "."+name+".part")
+	final, part := path.Join(dir, name), path.Join(dir, a.cfg.TemporaryName(name))
 
 	want, err := digestOf(content)
 	if err != nil {
@@ -83,8 +82,7 @@ func (a *Account) publish(op, dir, name string, content io.ReadSeeker) error {
 	// From here on, the next call finds the file in place, or writes it again if it was collected.
 	there, err = a.holds(op, final, want)
 	switch {
-	case errors.Is(err, ErrNotExist): // collected while it was read
-		return nil
+	case errors.Is(err, ErrNotExist), errors.Is(err, ErrChanged): // perhaps collected while it was read
 	case err != nil:
 		return err
 	case there:
@@ -139,7 +137,7 @@ func (a *Account) upload(op, part string, size int64, content io.ReadSeeker) (er
 	if _, err := content.Seek(0, io.SeekStart); err != nil {
 		return &local{fmt.Errorf("read content: %w", err)}
 	}
-	f, err := a.sftp.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_EXCL)
+	f, err := a.create(op, part)
 	if err != nil {
 		return a.failure(op, missingDir(kind(err)), err)
 	}

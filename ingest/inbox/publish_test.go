@@ -66,6 +66,15 @@ func TestPublishWithoutExtensions(t *testing.T) {
 	t.Run("not announced", func(t *testing.T) {
 		testPublish(t, startInProcess(t, sftpserver.Hooks{NoPosixRename: true, NoFsync: true}))
 	})
+	for name, hooks := range map[string]sftpserver.Hooks{
+		"no fstat":      {NoFstat: true},
+		"no O_EXCL":     {NoExcl: true},
+		"no kinds":      {NoTypes: true},
+		"vague":         {VagueMissing: true},
+		"none of these": {NoPosixRename: true, NoFsync: true, NoFstat: true, NoExcl: true, NoTypes: true, VagueMissing: true},
+	} {
+		t.Run(name, func(t *testing.T) { testPublish(t, startInProcess(t, hooks)) })
+	}
 	t.Run("announced but refused", func(t *testing.T) {
 		testPublish(t, startOpenSSH(t, opensshtest.Config{Deny: []string{"posix-rename", "fsync"}}))
 	})
