@@ -47,6 +47,7 @@ type machine struct {
 	progress *console.Progress
 	notifier *notify.Notifier // nil if no feed has on_finish
 	feeds    []*ingest.Feed   // in the order of the configuration
+	server   *inbox.Pool      // the SFTP account, which all feeds share; nil if the command needs none
 }
 
 // assemble builds the worker that the configuration describes. It checks the whole set-up
@@ -59,11 +60,15 @@ func assemble(ctx context.Context, s *session, c *config.Config, remote bool) (*
 	if err != nil {
 		return nil, usageError{err}
 	}
+	var server *inbox.Pool
+	if remote {
+		server = inbox.NewPool(account(&c.SFTP))
+	}
 	feeds := make([]*ingest.Feed, len(c.Feeds))
 	for i := range c.Feeds {
 		feeds[i] = buildFeed(&c.Feeds[i], lanes[i])
 		if remote {
-			feeds[i].Connect = dialer(c.SFTP)
+			feeds[i].Connect = func(ctx context.Context) (transfer.Remote, error) { return server.Open(ctx) }
 		}
 	}
 	// The directory of orders too: another user who left the first order would own it.
@@ -76,6 +81,7 @@ func assemble(ctx context.Context, s *session, c *config.Config, remote bool) (*
 	}
 	m := &machine{
 		ledger: l, progress: console.NewProgress(s.screen, s.log, !s.NoProgress), notifier: notify.New(s.log, c), feeds: feeds,
+		server: server,
 	}
 	progress, err := s.monitor.Progress(ctx, l, feeds, m.progress)
 	if err != nil {
@@ -91,10 +97,14 @@ func assemble(ctx context.Context, s *session, c *config.Config, remote bool) (*
 	return m, nil
 }
 
-// close takes the progress bar off the screen and releases the ledger. It then waits for
-// the commands of on_finish, which may use the ledger through another billdrop.
+// close takes the progress bar off the screen, ends the connection to the SFTP server and
+// releases the ledger. It then waits for the commands of on_finish, which may use the ledger
+// through another billdrop.
 func (m *machine) close() error {
 	m.progress.Close()
+	if m.server != nil {
+		_ = m.server.Close() // returns nil
+	}
 	err := m.ledger.Close()
 	m.notifier.Close()
 	if err != nil {
@@ -197,22 +207,17 @@ func readKey(s *session, c *config.Config, f *config.Feed) (key client.Key, from
 	return key, from, nil
 }
 
-// dialer logs in to the SFTP server each time it is called.
-func dialer(c config.SFTP) func(context.Context) (transfer.Remote, error) {
-	return func(ctx context.Context) (transfer.Remote, error) {
-		account, err := dial(ctx, &c)
-		if err != nil {
-			return nil, err // a nil *Account in the interface would not be nil
-		}
-		return account, nil
-	}
+// dial logs in to the SFTP server.
+func dial(ctx context.Context, c *config.SFTP) (*inbox.Account, error) {
+	return inbox.Dial(ctx, account(c))
 }
 
-func dial(ctx context.Context, c *config.SFTP) (*inbox.Account, error) {
-	return inbox.Dial(ctx, inbox.Config{
+// account returns where the SFTP account is and how to log in.
+func account(c *config.SFTP) inbox.Config {
+	return inbox.Config{
 		Address: c.Address, User: c.User, PrivateKeyFile: c.PrivateKeyFile, PasswordFile: c.PasswordFile,
 		KnownHostsFile: c.KnownHostsFile, Timeout: c.Timeout,
-	})
+	}
 }
 
 func buildFeed(f *config.Feed, lane *delivery.Lane) *ingest.Feed {

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"strings"
+	"syscall"
 
 	"github.com/pkg/sftp"
 )
@@ -49,6 +52,10 @@ type Error struct {
 	Kind error  // one of the sentinels
 	Err  error  // what was reported; may be nil
 	Hint string // what to do about it; "" where Kind says all
+
+	// brokenOff: the server refused the connection, or ended it before the login was decided.
+	// A moment later it may admit another one.
+	brokenOff bool
 }
 
 func (e *Error) Error() string {
@@ -68,6 +75,16 @@ func (e *Error) Unwrap() []error {
 		return []error{e.Kind}
 	}
 	return []error{e.Kind, e.Err}
+}
+
+// wasBrokenOff reports whether the other end refused or ended a connection that was being made.
+func wasBrokenOff(err error) bool {
+	for _, sign := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.EPIPE} {
+		if errors.Is(err, sign) {
+			return true
+		}
+	}
+	return strings.Contains(err.Error(), "ssh: disconnect") // the library has no type for it
 }
 
 // local marks an error of the caller's own writer or reader. The server is not to blame for it.
@@ -131,6 +148,8 @@ func stored(err error) error {
 	return ErrFull
 }
 
+const unreachableHint = "check the network and the server, then run again"
+
 // hint returns what to do about a failure of this kind, for calls that have nothing better to say.
 func (a *Account) hint(kind error) string {
 	switch kind {
@@ -143,7 +162,7 @@ func (a *Account) hint(kind error) string {
 	case ErrRefused:
 		return "look for the reason in the server's log"
 	case ErrUnreachable:
-		return "check the network and the server, then run again"
+		return unreachableHint
 	case ErrChanged, ErrMismatch:
 		return "run again; if it happens again, find out who else writes there"
 	default:

@@ -43,7 +43,7 @@ func (a *Account) fetch(op, name string, w io.Writer) (n int64, err error) {
 		return 0, err // replaced since lstat, perhaps by a link
 	}
 	sink := &sink{w: w, stall: &a.stall, left: before.Size}
-	if _, err := f.WriteTo(sink); err != nil {
+	if err := a.copyFrom(f, sink); err != nil {
 		if sink.over {
 			return sink.n, a.failure(op, ErrChanged, fmt.Errorf("it grew beyond %d bytes", before.Size))
 		}
@@ -57,11 +57,13 @@ func (a *Account) fetch(op, name string, w io.Writer) (n int64, err error) {
 
 // unchanged compares an open file with its entry from before it was opened.
 func (a *Account) unchanged(op string, f *sftp.File, before Entry) error {
-	info, err := f.Stat()
-	if err != nil {
-		return a.failure(op, kind(err), err)
+	now, byHandle, err := a.stat(op, f)
+	if errors.Is(err, ErrNotExist) && !byHandle {
+		return a.failure(op, ErrChanged, errors.New("it was removed"))
 	}
-	now := entry(info)
+	if err != nil {
+		return err
+	}
 	if !now.Regular || now.Size != before.Size || !now.ModTime.Equal(before.ModTime) {
 		return a.failure(op, ErrChanged, fmt.Errorf("from %d to %d bytes", before.Size, now.Size))
 	}

@@ -9,7 +9,6 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -50,7 +49,7 @@ func (a *Account) List(ctx context.Context, dir string) ([]Entry, error) {
 		}
 		entries = make([]Entry, len(infos))
 		for i, info := range infos {
-			entries[i] = entry(info)
+			entries[i] = a.entryOf(path.Join(dir, info.Name()), info)
 		}
 		slices.SortFunc(entries, oldestFirst)
 		return nil
@@ -75,9 +74,13 @@ func (a *Account) Lstat(ctx context.Context, name string) (Entry, error) {
 func (a *Account) lstat(op, name string) (Entry, error) {
 	info, err := a.sftp.Lstat(name)
 	if err != nil {
-		return Entry{}, a.failure(op, kind(err), err)
+		k := kind(err)
+		if k == ErrRefused && a.absent(name) {
+			k = ErrNotExist
+		}
+		return Entry{}, a.failure(op, k, err)
 	}
-	e := entry(info)
+	e := a.entryOf(name, info)
 	e.Name = path.Base(name)
 	return e, nil
 }
@@ -90,16 +93,25 @@ func (a *Account) lstat(op, name string) (Entry, error) {
 // On a server whose own rename overwrites (OpenSSH's does not), a file that appears at to
 // between the check and the rename is lost.
 func (a *Account) Rename(ctx context.Context, from, to string) error {
-	return a.call(ctx, func(op string) error {
+	_, err := a.rename(ctx, from, to)
+	return err
+}
+
+// rename is Rename. requested reports whether the server was asked to rename the file, so that
+// it may have done so whatever the error is.
+func (a *Account) rename(ctx context.Context, from, to string) (requested bool, err error) {
+	err = a.call(ctx, func(op string) error {
 		if _, err := a.lstat(op, to); !errors.Is(err, ErrNotExist) {
 			return a.taken(op, from, err)
 		}
+		requested = true
 		err := a.sftp.Rename(from, to)
 		if err == nil {
 			return nil
 		}
 		return a.whyNot(op, from, to, err)
 	}, "rename %q to %q", from, to)
+	return requested, err
 }
 
 // taken returns the error of a rename whose target exists (err is nil) or could not be checked.
@@ -162,16 +174,32 @@ func (a *Account) remove(op, name string) error {
 // Mkdir creates a directory and its parents. An existing directory is not an error; another
 // thing of that name is ErrExists.
 func (a *Account) Mkdir(ctx context.Context, dir string) error {
-	return a.call(ctx, func(op string) error {
-		if err := a.sftp.MkdirAll(dir); err != nil {
-			// The library itself returns ENOTDIR; the server's answer has no reason.
-			if _, statErr := a.lstat(op, dir); statErr == nil || errors.Is(err, syscall.ENOTDIR) {
-				return a.failure(op, ErrExists, err)
-			}
-			return a.failure(op, kind(err), err)
-		}
+	return a.call(ctx, func(op string) error { return a.mkdir(op, path.Clean(dir)) }, "create directory %q", dir)
+}
+
+// mkdir is Mkdir within a call.
+func (a *Account) mkdir(op, dir string) error {
+	e, err := a.lstat(op, dir)
+	switch {
+	case err == nil && (e.Dir || e.Link):
 		return nil
-	}, "create directory %q", dir)
+	case err == nil:
+		return a.failure(op, ErrExists, fmt.Errorf("%q is not a directory", dir))
+	case !errors.Is(err, ErrNotExist):
+		return err
+	}
+	if parent := path.Dir(dir); parent != dir {
+		if err := a.mkdir(op, parent); err != nil {
+			return err
+		}
+	}
+	if err := a.sftp.Mkdir(dir); err != nil {
+		if e, statErr := a.lstat(op, dir); statErr == nil && e.Dir {
+			return nil // another program was faster
+		}
+		return a.failure(op, kind(err), err)
+	}
+	return nil
 }
 
 // missingDir turns ErrNotExist of a call on a directory into ErrNoDirectory.

@@ -1,11 +1,15 @@
 package inbox
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/skeema/knownhosts"
@@ -13,48 +17,134 @@ import (
 	xknownhosts "golang.org/x/crypto/ssh/knownhosts"
 )
 
-// hostKeys checks a server's host key against a known_hosts file. It keeps the reason of a
-// refusal.
-type hostKeys struct {
-	file    string
-	address string // host:port, as it is dialled
-	known   *knownhosts.HostKeyDB
-	refusal *Error // set by check, on the goroutine of the handshake
-	trusted bool   // a key was accepted: a later failure has another reason
+// knownHosts is a known_hosts file, read as OpenSSH reads it: names without regard to letter
+// case, and lines that cannot be read passed over.
+type knownHosts struct {
+	file string
+	db   *knownhosts.HostKeyDB
 }
 
-// readHostKeys reads the known_hosts file. Its errors wrap ErrConfig.
-func readHostKeys(op, file, address string) (*hostKeys, error) {
+// readKnownHosts reads the file. Its errors wrap ErrConfig.
+func readKnownHosts(op, file string) (*knownHosts, error) {
 	const how = "write the server's host key into a file (ssh-keyscan prints the key; verify its fingerprint with the server's operator), and name the file in sftp.known_hosts_file"
 	if file == "" {
 		return nil, &Error{Op: op, Kind: ErrConfig, Err: errors.New("no known_hosts file is configured"), Hint: how}
 	}
-	known, err := knownhosts.NewDB(file)
+	text, err := os.ReadFile(file)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		return nil, &Error{Op: op, Kind: ErrConfig, Err: fmt.Errorf("known_hosts file %s is missing", file), Hint: how}
 	case err != nil:
-		return nil, &Error{Op: op, Kind: ErrConfig, Err: fmt.Errorf("read known_hosts: %w", err), Hint: "correct or replace " + file}
+		return nil, &Error{Op: op, Kind: ErrConfig, Err: fmt.Errorf("read known_hosts: %w", err), Hint: "let billdrop's user read " + file}
 	}
-	return &hostKeys{file: file, address: address, known: known}, nil
+	lines, kept, dropped := readableLines(plainText(text))
+	if kept == 0 && dropped > 0 {
+		return nil, &Error{Op: op, Kind: ErrConfig, Err: fmt.Errorf("known_hosts file %s has no line that can be read", file), Hint: "correct or replace " + file}
+	}
+	db, err := parseKnownHosts(lines)
+	if err != nil {
+		return nil, &Error{Op: op, Kind: ErrConfig, Err: fmt.Errorf("read known_hosts file %s: %w", file, err), Hint: "correct or replace " + file}
+	}
+	return &knownHosts{file: file, db: db}, nil
+}
+
+// readableLines returns the lines of a known_hosts file with names in lower case and without
+// those that cannot be read, which OpenSSH passes over. Lines keep their numbers.
+func readableLines(text []byte) (lines [][]byte, kept, dropped int) {
+	for line := range bytes.Lines(text) {
+		line = bytes.TrimSpace(line)
+		if len(line) > 0 && line[0] != '#' {
+			if _, _, _, _, _, err := ssh.ParseKnownHosts(line); err != nil {
+				line = nil
+				dropped++
+			} else {
+				line = lowerNames(line)
+				kept++
+			}
+		}
+		lines = append(lines, line)
+	}
+	return lines, kept, dropped
+}
+
+// lowerNames writes the host names of a line in lower case. A hashed name is the hash of the
+// name in lower case.
+func lowerNames(line []byte) []byte {
+	names := 0 // where they begin
+	if line[0] == '@' {
+		names = bytes.IndexAny(line, " \t")
+		names += len(line[names:]) - len(bytes.TrimLeft(line[names:], " \t"))
+	}
+	end := names + bytes.IndexAny(line[names:], " \t")
+	if line[names] == '|' {
+		return line
+	}
+	return slices.Concat(line[:names], bytes.ToLower(line[names:end]), line[end:])
+}
+
+// lineOf finds the number of the line in an error of the library, which has no type for it.
+var lineOf = regexp.MustCompile(`known_hosts:([0-9]+): `)
+
+// parseKnownHosts parses lines. The library reads files alone, so they become one for a moment.
+// A line that it cannot read is dropped.
+func parseKnownHosts(lines [][]byte) (*knownhosts.HostKeyDB, error) {
+	dir, err := os.MkdirTemp("", "billdrop-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	file := filepath.Join(dir, "known_hosts")
+	for {
+		if err := os.WriteFile(file, bytes.Join(lines, []byte("\n")), 0o600); err != nil {
+			return nil, err
+		}
+		db, err := knownhosts.NewDB(file)
+		if err == nil {
+			return db, nil
+		}
+		found := lineOf.FindStringSubmatch(err.Error())
+		if found == nil {
+			return nil, err
+		}
+		n, err := strconv.Atoi(found[1])
+		if err != nil || n < 1 || n > len(lines) || lines[n-1] == nil {
+			return nil, fmt.Errorf("line %s cannot be read", found[1])
+		}
+		lines[n-1] = nil
+	}
+}
+
+// of returns the keys of one server. address is host:port, as it is dialled.
+func (k *knownHosts) of(address string) *hostKeys {
+	return &hostKeys{knownHosts: k, address: strings.ToLower(address)}
+}
+
+// hostKeys checks a server's host key against a known_hosts file. It keeps the reason of a
+// refusal.
+type hostKeys struct {
+	*knownHosts
+	address string
+	refusal *Error // set by check, on the goroutine of the handshake
+	trusted bool   // a key was accepted: a later failure has another reason
 }
 
 // algorithms returns the host key algorithms to ask for: first those of the keys that
 // known_hosts holds, because a server with several keys would otherwise show one that is not
 // among them. The others follow, so that a server without the known ones shows what it has.
-func (h *hostKeys) algorithms() []string {
-	algorithms := h.known.HostKeyAlgorithms(h.address)
-	for _, name := range ssh.SupportedAlgorithms().HostKeys {
-		if !slices.Contains(algorithms, name) {
-			algorithms = append(algorithms, name)
-		}
+func (h *hostKeys) algorithms(legacy bool) []string {
+	known := h.db.HostKeyAlgorithms(h.address)
+	insecure := ssh.InsecureAlgorithms().HostKeys
+	if legacy {
+		return union(union(known, ssh.SupportedAlgorithms().HostKeys), insecure)
 	}
-	return algorithms
+	known = slices.DeleteFunc(known, func(name string) bool { return slices.Contains(insecure, name) })
+	return union(known, ssh.SupportedAlgorithms().HostKeys)
 }
 
 // check is an ssh.HostKeyCallback. It runs on the goroutine of the handshake.
-func (h *hostKeys) check(address string, remote net.Addr, key ssh.PublicKey) error {
-	err := h.known.HostKeyCallback()(address, remote, key)
+func (h *hostKeys) check(_ string, _ net.Addr, key ssh.PublicKey) error {
+	// The name alone counts. Behind a bastion there is no address of the server.
+	err := h.db.HostKeyCallback()(h.address, &net.TCPAddr{IP: net.IPv4zero}, key)
 	if err == nil {
 		h.trusted = true
 		return nil

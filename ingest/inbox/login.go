@@ -7,22 +7,27 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
+	"golang.org/x/text/encoding/unicode"
+	"golang.org/x/text/transform"
 )
 
 // maxSecretFile bounds key and password files, in bytes. A larger file was named by mistake.
 const maxSecretFile = 64 << 10
 
-// login is how the user authenticates.
+// login is what the user authenticates with.
 type login struct {
-	methods []ssh.AuthMethod
-	shown   string // for error texts: which key or password, never the secret itself
-	hint    string // what to do when it is refused
-	done    func() // releases the agent
+	keys     []ssh.Signer             // in the order in which they are tried
+	keyText  string                   // for error texts: which key; never the secret itself
+	keyHint  func(user string) string // what to do when the key is refused
+	password string                   // "" = none
+	passFile string                   // where it comes from
+	done     func()                   // releases the agent
 }
 
 // readLogin prepares the login of cfg: its key, its password, both if both are given, and
@@ -31,7 +36,7 @@ type login struct {
 func readLogin(ctx context.Context, op string, cfg Config, deadline time.Time) (*login, error) {
 	l := &login{done: func() {}}
 	if cfg.PrivateKeyFile == "" && cfg.PasswordFile == "" {
-		return l, l.useAgent(ctx, op, cfg.User, deadline)
+		return l, l.useAgent(ctx, op, deadline)
 	}
 	if cfg.PrivateKeyFile != "" {
 		if err := l.useKey(op, cfg); err != nil {
@@ -39,83 +44,156 @@ func readLogin(ctx context.Context, op string, cfg Config, deadline time.Time) (
 		}
 	}
 	if cfg.PasswordFile != "" {
-		if err := l.usePassword(op, cfg); err != nil {
+		var err error
+		if l.password, err = readLine(op, "password", cfg.PasswordFile); err != nil {
 			return nil, err
 		}
+		l.passFile = cfg.PasswordFile
 	}
 	return l, nil
 }
 
-// describe adds to the texts about the login.
-func (l *login) describe(shown, hint string) {
-	if l.shown != "" {
-		shown, hint = l.shown+" and "+shown, l.hint+", or "+hint
-	}
-	l.shown, l.hint = shown, hint
-}
-
 func (l *login) useKey(op string, cfg Config) error {
-	file := cfg.PrivateKeyFile
-	text, err := readSecret(op, "private key", file)
+	signer, err := readKey(op, cfg.PrivateKeyFile, cfg.PassphraseFile)
 	if err != nil {
 		return err
+	}
+	l.keyText = fmt.Sprintf("key %s (%s)", cfg.PrivateKeyFile, ssh.FingerprintSHA256(signer.PublicKey()))
+	l.keyHint = func(user string) string {
+		return fmt.Sprintf("add the public half of the key to the authorized keys of %q on the server", user)
+	}
+	if cfg.CertificateFile != "" {
+		certified, err := readCertificate(op, cfg.CertificateFile, signer)
+		if err != nil {
+			return err
+		}
+		cert := certified.PublicKey().(*ssh.Certificate)
+		l.keys = inTurn(certified, cfg.LegacyAlgorithms)
+		l.keyText += " with certificate " + cfg.CertificateFile
+		l.keyHint = func(user string) string {
+			return fmt.Sprintf("ask the server's operator whether it trusts the certificate's authority (%s) for %q%s",
+				ssh.FingerprintSHA256(cert.SignatureKey), user, validity(cert))
+		}
+	}
+	l.keys = append(l.keys, inTurn(signer, cfg.LegacyAlgorithms)...)
+	return nil
+}
+
+// readKey reads a private key. Its errors wrap ErrConfig. They drop the parser's error, which may
+// quote what it read.
+func readKey(op, file, passphraseFile string) (ssh.Signer, error) {
+	fail := func(hint, format string, args ...any) (ssh.Signer, error) {
+		return nil, &Error{Op: op, Kind: ErrConfig, Err: fmt.Errorf("private key file %s "+format, append([]any{file}, args...)...), Hint: hint}
+	}
+	text, err := readSecret(op, "private key", file)
+	if err != nil {
+		return nil, err
 	}
 	signer, err := ssh.ParsePrivateKey(text)
 	var locked *ssh.PassphraseMissingError
 	switch {
+	case err == nil:
+		return signer, nil
+	case errors.As(err, &locked) && passphraseFile == "":
+		return fail("name a file with the passphrase in sftp.private_key_passphrase_file, give billdrop a key of its own without a passphrase, or use the SSH agent",
+			"is encrypted with a passphrase")
 	case errors.As(err, &locked):
-		return &Error{
-			Op: op, Kind: ErrConfig, Err: fmt.Errorf("private key file %s is encrypted with a passphrase", file),
-			Hint: "give billdrop a key of its own without a passphrase, remove the passphrase from a copy (ssh-keygen -p), or use the SSH agent",
+		passphrase, err := readLine(op, "passphrase", passphraseFile)
+		if err != nil {
+			return nil, err
 		}
-	case err != nil:
-		// The parser's error is dropped: it may quote what it read.
-		return &Error{
-			Op: op, Kind: ErrConfig, Err: fmt.Errorf("private key file %s does not hold a readable private key", file),
-			Hint: "make a key: ssh-keygen -t ed25519 -N '' -f FILE; the file without .pub is the private key",
+		if signer, err = ssh.ParsePrivateKeyWithPassphrase(text, []byte(passphrase)); err != nil {
+			return fail("correct the passphrase; ssh-keygen -y -f "+file+" asks for it and shows whether it is right",
+				"cannot be opened with the passphrase of %s", passphraseFile)
 		}
+		return signer, nil
+	case bytes.HasPrefix(text, []byte("PuTTY-User-Key-File")):
+		return fail(fmt.Sprintf("convert it: puttygen %s -O private-openssh -o %s", file, strings.TrimSuffix(file, ".ppk")+".openssh"),
+			"is a key of PuTTY, which has a format of its own")
+	case bytes.HasPrefix(text, []byte("ssh-")), bytes.HasPrefix(text, []byte("ecdsa-")), bytes.HasPrefix(text, []byte("---- BEGIN SSH2 PUBLIC")):
+		return fail("name the private half: the file of the same name without .pub", "holds a public key, not a readable private key")
+	default:
+		return fail("make a key: ssh-keygen -t ed25519 -N '' -f FILE; the file without .pub is the private key", "does not hold a readable private key")
 	}
-	l.methods = append(l.methods, ssh.PublicKeys(signer))
-	l.describe(fmt.Sprintf("key %s (%s)", file, ssh.FingerprintSHA256(signer.PublicKey())),
-		fmt.Sprintf("add the public half of the key to the authorized keys of %q on the server", cfg.User))
-	return nil
 }
 
-func (l *login) usePassword(op string, cfg Config) error {
-	file := cfg.PasswordFile
-	text, err := readSecret(op, "password", file)
+// readCertificate reads the user certificate of a key. Its errors wrap ErrConfig.
+func readCertificate(op, file string, key ssh.Signer) (ssh.Signer, error) {
+	fail := func(hint, format string, args ...any) (ssh.Signer, error) {
+		return nil, &Error{Op: op, Kind: ErrConfig, Err: fmt.Errorf("certificate file %s "+format, append([]any{file}, args...)...), Hint: hint}
+	}
+	text, err := os.ReadFile(file)
 	if err != nil {
-		return err
+		return nil, &Error{Op: op, Kind: ErrConfig, Err: fmt.Errorf("read the certificate: %w", err), Hint: "correct sftp.certificate_file, or let billdrop's user read it"}
 	}
-	password := string(bytes.TrimRight(text, "\r\n"))
-	if password == "" || strings.ContainsAny(password, "\r\n") {
-		return &Error{
-			Op: op, Kind: ErrConfig, Err: fmt.Errorf("password file %s does not hold exactly one line", file),
-			Hint: "write the password into it, and nothing else",
-		}
+	public, _, _, _, err := ssh.ParseAuthorizedKey(plainText(text))
+	cert, ok := public.(*ssh.Certificate)
+	if err != nil || !ok || cert.CertType != ssh.UserCert {
+		return fail("name the file that ssh-keygen -s wrote: it ends in -cert.pub", "does not hold an SSH user certificate")
 	}
-	l.methods = append(l.methods, ssh.Password(password), ssh.KeyboardInteractive(answer(password)))
-	l.describe("password of "+file, fmt.Sprintf("check the password of %q with the server's operator", cfg.User))
-	return nil
+	signer, err := ssh.NewCertSigner(cert, key)
+	if err != nil {
+		return fail("name the certificate of sftp.private_key_file", "is for another key (%s)", ssh.FingerprintSHA256(cert.Key))
+	}
+	return signer, nil
 }
 
-// answer returns the password to a server that asks for it by keyboard-interactive
-// authentication: once, and only if the question hides what is typed.
-func answer(password string) ssh.KeyboardInteractiveChallenge {
-	asked := false
-	return func(_, _ string, questions []string, echos []bool) ([]string, error) {
-		switch {
-		case len(questions) == 0:
-			return nil, nil
-		case len(questions) > 1 || echos[0] || asked:
-			return nil, errors.New("the server asks for more than a password")
-		}
-		asked = true
-		return []string{password}, nil
+// validity says until when a certificate is valid, for a hint.
+func validity(cert *ssh.Certificate) string {
+	if cert.ValidBefore == ssh.CertTimeInfinity {
+		return ""
 	}
+	return fmt.Sprintf("; it is valid until %s", time.Unix(int64(cert.ValidBefore), 0).UTC().Format(time.RFC3339))
 }
 
-func (l *login) useAgent(ctx context.Context, op, user string, deadline time.Time) error {
+// inTurn returns the signers with which a key is tried. An RSA key is tried with SHA-512 and with
+// SHA-256, because servers exist that accept one of them alone and do not say which.
+func inTurn(signer ssh.Signer, legacy bool) []ssh.Signer {
+	algorithm, ok := signer.(ssh.AlgorithmSigner)
+	certificate := signer.PublicKey().Type() == ssh.CertAlgoRSAv01
+	if !ok || !certificate && signer.PublicKey().Type() != ssh.KeyAlgoRSA {
+		return []ssh.Signer{signer}
+	}
+	turns := []ssh.Signer{
+		rsaSigner{algorithm, ssh.KeyAlgoRSASHA512, certificate},
+		rsaSigner{algorithm, ssh.KeyAlgoRSASHA256, certificate},
+	}
+	if legacy {
+		turns = append(turns, rsaSigner{algorithm, ssh.KeyAlgoRSA, certificate})
+	}
+	return turns
+}
+
+// rsaSigner is an RSA key that signs with one algorithm, whatever the server announces. Its
+// public key has the algorithm as its type: for the library, a key of the type ssh-rsa signs with
+// SHA-1 unless the server announces something better.
+type rsaSigner struct {
+	ssh.AlgorithmSigner
+	algorithm   string
+	certificate bool
+}
+
+func (s rsaSigner) Algorithms() []string { return []string{s.algorithm} }
+
+func (s rsaSigner) PublicKey() ssh.PublicKey {
+	algorithm := s.algorithm
+	if s.certificate {
+		algorithm = map[string]string{
+			ssh.KeyAlgoRSASHA512: ssh.CertAlgoRSASHA512v01, ssh.KeyAlgoRSASHA256: ssh.CertAlgoRSASHA256v01, ssh.KeyAlgoRSA: ssh.CertAlgoRSAv01,
+		}[algorithm]
+	}
+	return typedKey{s.AlgorithmSigner.PublicKey(), algorithm}
+}
+
+// typedKey is a public key under another type.
+type typedKey struct {
+	ssh.PublicKey
+	as string
+}
+
+func (k typedKey) Type() string { return k.as }
+
+func (l *login) useAgent(ctx context.Context, op string, deadline time.Time) error {
 	const how = "start one and add a key (ssh-add), or set sftp.private_key_file or sftp.password_file"
 	socket := os.Getenv("SSH_AUTH_SOCK")
 	if socket == "" {
@@ -130,10 +208,6 @@ func (l *login) useAgent(ctx context.Context, op, user string, deadline time.Tim
 	}
 	release := context.AfterFunc(ctx, func() { conn.Close() })
 	l.done = func() { release(); conn.Close() }
-	if err := conn.SetDeadline(deadline); err != nil {
-		l.done()
-		return &Error{Op: op, Kind: ErrConfig, Hint: how, Err: fmt.Errorf("reach the SSH agent: %w", err)}
-	}
 	signers, err := agent.NewClient(conn).Signers()
 	if err == nil && len(signers) == 0 {
 		err = errors.New("it holds no keys")
@@ -142,10 +216,30 @@ func (l *login) useAgent(ctx context.Context, op, user string, deadline time.Tim
 		l.done()
 		return &Error{Op: op, Kind: ErrConfig, Hint: how, Err: fmt.Errorf("ask the SSH agent for its keys: %w", err)}
 	}
-	l.methods = append(l.methods, ssh.PublicKeys(signers...))
-	l.describe(fmt.Sprintf("the %d keys of the SSH agent", len(signers)),
-		fmt.Sprintf("add the public half of one of them to the authorized keys of %q on the server", user))
+	for _, signer := range signers {
+		l.keys = append(l.keys, inTurn(signer, false)...)
+	}
+	l.keyText = fmt.Sprintf("the %d keys of the SSH agent", len(signers))
+	l.keyHint = func(user string) string {
+		return fmt.Sprintf("add the public half of one of them to the authorized keys of %q on the server", user)
+	}
 	return nil
+}
+
+// readLine reads a secret file of one line.
+func readLine(op, what, file string) (string, error) {
+	text, err := readSecret(op, what, file)
+	if err != nil {
+		return "", err
+	}
+	line := string(bytes.TrimRight(text, "\r\n"))
+	if line == "" || strings.ContainsAny(line, "\r\n") {
+		return "", &Error{
+			Op: op, Kind: ErrConfig, Err: fmt.Errorf("%s file %s does not hold exactly one line", what, file),
+			Hint: fmt.Sprintf("write the %s into it, and nothing else", what),
+		}
+	}
+	return line, nil
 }
 
 // readSecret reads a file that its owner alone may read. Its errors wrap ErrConfig.
@@ -170,5 +264,117 @@ func readSecret(op, what, file string) ([]byte, error) {
 	if err != nil {
 		return nil, fail(fmt.Errorf("%s file: %w", what, err), "let billdrop's user read it")
 	}
-	return text, nil
+	return plainText(text), nil
+}
+
+// plainText returns the text of a file that may come from an editor on Windows: without a byte
+// order mark, in UTF-8 if the mark says UTF-16, and with the line ends of this system.
+func plainText(text []byte) []byte {
+	decoded, _, err := transform.Bytes(unicode.BOMOverride(transform.Nop), text)
+	if err != nil {
+		decoded = text
+	}
+	return bytes.ReplaceAll(decoded, []byte("\r\n"), []byte("\n"))
+}
+
+// auth is one handshake's use of a login: the key first, then the password, each of them once.
+// A server that refused a password counts it, and locks the account after a few.
+type auth struct {
+	*login
+	user        string
+	mayPassword bool // a bastion never gets the password
+	triedKeys   bool
+	triedPass   bool
+	keyAccepted bool     // and the server demands more
+	passTaken   bool     // the same of the password
+	demands     []string // what the server demanded at last
+	ended       bool     // there was nothing left to try
+}
+
+func (l *login) begin(user string, password bool) *auth {
+	return &auth{login: l, user: user, mayPassword: password}
+}
+
+// next is an ssh.ClientAuthCallback.
+func (a *auth) next(c *ssh.ClientAuthContext) (ssh.AuthMethod, error) {
+	a.demands = c.AllowedMethods
+	a.keyAccepted = slices.Contains(c.PartialSuccessMethods, "publickey")
+	a.passTaken = slices.Contains(c.PartialSuccessMethods, "password") || slices.Contains(c.PartialSuccessMethods, "keyboard-interactive")
+	allowed := func(method string) bool { return slices.Contains(c.AllowedMethods, method) }
+	if len(a.keys) > 0 && !a.triedKeys && allowed("publickey") {
+		a.triedKeys = true
+		return ssh.PublicKeys(a.keys...), nil
+	}
+	if a.password != "" && a.mayPassword && !a.triedPass {
+		switch {
+		case allowed("password"):
+			a.triedPass = true
+			return ssh.Password(a.password), nil
+		case allowed("keyboard-interactive"):
+			a.triedPass = true
+			return ssh.KeyboardInteractive(answer(a.password)), nil
+		}
+	}
+	a.ended = true
+	return nil, errors.New("no login method is left")
+}
+
+// answer returns the password to a server that asks for it by keyboard-interactive
+// authentication: once, and only if the question hides what is typed.
+func answer(password string) ssh.KeyboardInteractiveChallenge {
+	asked := false
+	return func(_, _ string, questions []string, echos []bool) ([]string, error) {
+		switch {
+		case len(questions) == 0:
+			return nil, nil
+		case len(questions) > 1 || echos[0] || asked:
+			return nil, errors.New("the server asks for more than a password")
+		}
+		asked = true
+		return []string{password}, nil
+	}
+}
+
+// decided reports whether an error of the handshake is a refusal of the login. If the connection
+// ended after the password was sent, it counts as one: the server may have counted it.
+func (a *auth) decided(err error) bool {
+	text := err.Error() // the library has no types for these
+	return a.ended || a.triedPass || strings.Contains(text, "unable to authenticate") ||
+		strings.Contains(text, "unexpected message type 51") || // it refuses a login (RFC 4252, section 5.1)
+		a.triedKeys && strings.Contains(text, "ssh: disconnect, reason 2: Too many authentication failures")
+}
+
+// refusal is the error of a login that was refused.
+func (a *auth) refusal(op string) error {
+	var tried, hints []string
+	if a.triedKeys {
+		tried, hints = append(tried, a.keyText), append(hints, a.keyHint(a.user))
+	}
+	if a.triedPass {
+		tried = append(tried, "password of "+a.passFile)
+		hints = append(hints, fmt.Sprintf("check the password of %q with the server's operator", a.user))
+	}
+	demands := strings.Join(a.demands, ", ")
+	e := &Error{Op: op, Kind: ErrLogin, Err: fmt.Errorf("user %q with %s", a.user, strings.Join(tried, " and ")), Hint: strings.Join(hints, ", or ")}
+	switch {
+	case a.keyAccepted && a.triedPass:
+		e.Err = fmt.Errorf("user %q: the server accepted %s, and refused the password of %s", a.user, a.keyText, a.passFile)
+		e.Hint = hints[len(hints)-1]
+	case a.keyAccepted && a.password != "":
+		e.Err = fmt.Errorf("user %q: the server accepted %s, and demands more (%s)", a.user, a.keyText, demands)
+		e.Hint = "ask its operator for an account that needs a key alone"
+	case a.keyAccepted:
+		e.Err = fmt.Errorf("user %q: the server accepted %s, and demands a password too (%s)", a.user, a.keyText, demands)
+		e.Hint = "name a file with the password in sftp.password_file, beside private_key_file"
+	case a.passTaken:
+		e.Err = fmt.Errorf("user %q: the server accepted the password of %s, and demands more (%s)", a.user, a.passFile, demands)
+		e.Hint = "name a key in sftp.private_key_file, beside password_file"
+	case len(tried) == 0 && !a.mayPassword && a.password != "":
+		e.Err = fmt.Errorf("user %q: the bastion admits only %s, and never gets the password", a.user, demands)
+		e.Hint = "name a key in sftp.private_key_file that the bastion admits"
+	case len(tried) == 0:
+		e.Err = fmt.Errorf("user %q: the server admits only %s", a.user, demands)
+		e.Hint = "set sftp.private_key_file or sftp.password_file, whichever it admits"
+	}
+	return e
 }

@@ -25,6 +25,7 @@ import (
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
 	xknownhosts "golang.org/x/crypto/ssh/knownhosts"
+	"golang.org/x/text/encoding/unicode"
 )
 
 // newKey creates a key; kind is ed25519, ecdsa or rsa.
@@ -98,6 +99,24 @@ func TestLogin(t *testing.T) {
 		t.Fatal(err)
 	}
 	encrypted := writeFile(t, filepath.Join(dir, "encrypted"), string(text))
+	sesame := writeFile(t, filepath.Join(dir, "sesame"), "\xef\xbb\xbfsesame\r\n")
+	open := writeFile(t, filepath.Join(dir, "open"), "sesame\n")
+	if err := os.Chmod(open, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	plain, err := os.ReadFile(keyFile(t, edPrivate))
+	if err != nil {
+		t.Fatal(err)
+	}
+	windows := strings.ReplaceAll(string(plain), "\n", "\r\n")
+	marked := writeFile(t, filepath.Join(dir, "marked"), "\xef\xbb\xbf"+windows)
+	wideText, err := unicode.UTF16(unicode.LittleEndian, unicode.UseBOM).NewEncoder().String(windows)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wide := writeFile(t, filepath.Join(dir, "wide"), wideText)
+	markedPassword := writeFile(t, filepath.Join(dir, "markedPassword"), "\xef\xbb\xbf"+testPassword+"\r\n")
+	putty := writeFile(t, filepath.Join(dir, "id.ppk"), "PuTTY-User-Key-File-3: ssh-ed25519\r\nEncryption: none\r\n")
 	empty := writeFile(t, filepath.Join(dir, "empty"), "\n")
 	two := writeFile(t, filepath.Join(dir, "two"), testPassword+"\n"+testPassword+"\n")
 	large := writeFile(t, filepath.Join(dir, "large"), strings.Repeat("x", 100<<10))
@@ -118,17 +137,28 @@ func TestLogin(t *testing.T) {
 		"no user":                {func(c *inbox.Config) { c.PasswordFile, c.User = password, "" }, inbox.ErrConfig, []string{"sftp.user"}},
 		"no address":             {func(c *inbox.Config) { c.PasswordFile, c.Address = password, "" }, inbox.ErrConfig, []string{"sftp.address"}},
 		"missing key":            {func(c *inbox.Config) { c.PrivateKeyFile = dir + "/none" }, inbox.ErrConfig, []string{dir + "/none", "missing"}},
-		"encrypted key":          {func(c *inbox.Config) { c.PrivateKeyFile = encrypted }, inbox.ErrConfig, []string{"passphrase"}},
-		"public key":             {func(c *inbox.Config) { c.PrivateKeyFile = public }, inbox.ErrConfig, []string{public, "readable private key"}},
-		"key open to others":     {func(c *inbox.Config) { c.PrivateKeyFile = shared }, inbox.ErrConfig, []string{"0640", "chmod 600"}},
-		"key is a directory":     {func(c *inbox.Config) { c.PrivateKeyFile = dir }, inbox.ErrConfig, []string{"not a regular file"}},
-		"missing password":       {func(c *inbox.Config) { c.PasswordFile = dir + "/none" }, inbox.ErrConfig, []string{"missing"}},
-		"empty password":         {func(c *inbox.Config) { c.PasswordFile = empty }, inbox.ErrConfig, []string{"one line"}},
-		"two passwords":          {func(c *inbox.Config) { c.PasswordFile = two }, inbox.ErrConfig, []string{"one line"}},
-		"large password":         {func(c *inbox.Config) { c.PasswordFile = large }, inbox.ErrConfig, []string{"larger than 64 KiB"}},
-		"no known_hosts":         {func(c *inbox.Config) { c.PasswordFile, c.KnownHostsFile = password, "" }, inbox.ErrConfig, []string{"sftp.known_hosts_file"}},
-		"missing known_hosts":    {func(c *inbox.Config) { c.PasswordFile, c.KnownHostsFile = password, dir+"/none" }, inbox.ErrConfig, []string{dir + "/none", "ssh-keyscan"}},
-		"broken known_hosts":     {func(c *inbox.Config) { c.PasswordFile, c.KnownHostsFile = password, garbage }, inbox.ErrConfig, []string{garbage}},
+		"encrypted key":          {func(c *inbox.Config) { c.PrivateKeyFile = encrypted }, inbox.ErrConfig, []string{"sftp.private_key_passphrase_file"}},
+		"wrong passphrase":       {func(c *inbox.Config) { c.PrivateKeyFile, c.PassphraseFile = encrypted, wrong }, inbox.ErrConfig, []string{encrypted, wrong}},
+		"passphrase":             {func(c *inbox.Config) { c.PrivateKeyFile, c.PassphraseFile = encrypted, sesame }, inbox.ErrLogin, []string{encrypted}},
+		"missing passphrase":     {func(c *inbox.Config) { c.PrivateKeyFile, c.PassphraseFile = encrypted, dir+"/none" }, inbox.ErrConfig, []string{dir + "/none"}},
+		"open passphrase":        {func(c *inbox.Config) { c.PrivateKeyFile, c.PassphraseFile = encrypted, open }, inbox.ErrConfig, []string{"chmod 600 " + open}},
+		"passphrase of a plain key": {func(c *inbox.Config) {
+			c.PrivateKeyFile, c.PassphraseFile = keyFile(t, edPrivate), sesame
+		}, nil, nil},
+		"key from Windows":      {func(c *inbox.Config) { c.PrivateKeyFile = marked }, nil, nil},
+		"key in UTF-16":         {func(c *inbox.Config) { c.PrivateKeyFile = wide }, nil, nil},
+		"password from Windows": {func(c *inbox.Config) { c.PasswordFile = markedPassword }, nil, nil},
+		"PuTTY key":             {func(c *inbox.Config) { c.PrivateKeyFile = putty }, inbox.ErrConfig, []string{"puttygen " + putty + " -O private-openssh"}},
+		"public key":            {func(c *inbox.Config) { c.PrivateKeyFile = public }, inbox.ErrConfig, []string{public, "readable private key", "without .pub"}},
+		"key open to others":    {func(c *inbox.Config) { c.PrivateKeyFile = shared }, inbox.ErrConfig, []string{"0640", "chmod 600"}},
+		"key is a directory":    {func(c *inbox.Config) { c.PrivateKeyFile = dir }, inbox.ErrConfig, []string{"not a regular file"}},
+		"missing password":      {func(c *inbox.Config) { c.PasswordFile = dir + "/none" }, inbox.ErrConfig, []string{"missing"}},
+		"empty password":        {func(c *inbox.Config) { c.PasswordFile = empty }, inbox.ErrConfig, []string{"one line"}},
+		"two passwords":         {func(c *inbox.Config) { c.PasswordFile = two }, inbox.ErrConfig, []string{"one line"}},
+		"large password":        {func(c *inbox.Config) { c.PasswordFile = large }, inbox.ErrConfig, []string{"larger than 64 KiB"}},
+		"no known_hosts":        {func(c *inbox.Config) { c.PasswordFile, c.KnownHostsFile = password, "" }, inbox.ErrConfig, []string{"sftp.known_hosts_file"}},
+		"missing known_hosts":   {func(c *inbox.Config) { c.PasswordFile, c.KnownHostsFile = password, dir+"/none" }, inbox.ErrConfig, []string{dir + "/none", "ssh-keyscan"}},
+		"broken known_hosts":    {func(c *inbox.Config) { c.PasswordFile, c.KnownHostsFile = password, garbage }, inbox.ErrConfig, []string{garbage}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := inbox.Config{Address: server.Addr(), User: testUser, KnownHostsFile: known, Timeout: 30 * time.Second}
@@ -286,6 +316,13 @@ func TestHostKey(t *testing.T) {
 		return knownhosts.Line([]string{host}, key.PublicKey()) + "\n"
 	}
 	bare := func(key ssh.Signer) string { return string(ssh.MarshalAuthorizedKey(key.PublicKey())) }
+	// Each of these lines is one that ssh passes over.
+	foreign := "example.com 1024 35 1234567890\n" + // a key of SSH version 1
+		"example.com ssh-newest AAAA\n" +
+		"example.com ssh-ed25519 !!!!\n" +
+		"@unknown " + line("example.com:22", other) +
+		"[broken " + bare(ed) +
+		"not known to anybody\n"
 	hashed := xknownhosts.HashHostname(knownhosts.Normalize(address)) + " " + bare(ed)
 
 	for name, c := range map[string]struct {
@@ -298,6 +335,9 @@ func TestHostKey(t *testing.T) {
 		"ecdsa alone":       {line(address, ec), nil, nil},
 		"hashed name":       {hashed, nil, nil},
 		"wildcard":          {"* " + bare(ed), nil, nil},
+		"byte order mark":   {"\xef\xbb\xbf" + strings.ReplaceAll(line("example.com", other)+line(address, ed), "\n", "\r\n"), nil, nil},
+		"foreign lines":     {foreign + line(address, ed), nil, nil},
+		"foreign, changed":  {foreign + line(address, other), inbox.ErrHostKey, []string{"line 7"}},
 		"among others":      {line("example.com:22", other) + "# comment\n\n" + line(address, ec), nil, nil},
 		"unknown":           {line("example.com:22", ed), inbox.ErrHostKey, []string{"SHA256:", "known_hosts", "ssh-keyscan -p"}},
 		"empty file":        {"", inbox.ErrHostKey, []string{"SHA256:", "does not hold a key"}},
@@ -315,6 +355,25 @@ func TestHostKey(t *testing.T) {
 			})
 			check(t, err, c.want, c.texts...)
 		})
+	}
+}
+
+// TestHostNameInAnyCase: letter case counts neither in the address nor in known_hosts.
+func TestHostNameInAnyCase(t *testing.T) {
+	t.Parallel()
+	r := startInProcess(t, sftpserver.Hooks{})
+	_, port, _ := net.SplitHostPort(r.cfg.Address)
+	_, key, _ := strings.Cut(r.inProcess.KnownHostsLine(), " ")
+	key, _, _ = strings.Cut(key, "\n")
+	for _, name := range []string{"[LocalHost]:" + port, "[localhost]:" + port, xknownhosts.HashHostname("[localhost]:" + port)} {
+		for _, host := range []string{"localhost", "LOCALHOST"} {
+			cfg := r.cfg
+			cfg.Address = net.JoinHostPort(host, port)
+			cfg.KnownHostsFile = writeFile(t, filepath.Join(t.TempDir(), "known_hosts"), name+" "+key+"\n")
+			if err := dialOnce(t, cfg); err != nil {
+				t.Errorf("%s, known as %s: %v", host, name, err)
+			}
+		}
 	}
 }
 

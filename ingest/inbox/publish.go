@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path"
 	"strings"
 )
@@ -31,8 +30,12 @@ type digest struct {
 // the same, byte for byte, and it is on the server's disk if the server can sync. If the file
 // has these bytes already, nothing is written.
 //
+// The file is read back under its temporary name, before the rename. A file that is gone after
+// a rename that succeeded was collected, and that is success: some servers hand every new file
+// on at once and remove it.
+//
 // After an error, or a crash at any point, call it again: it removes what was left behind
-// (".NAME.part"). Two accounts must not publish the same name at the same time. content is
+// under the temporary name. Two accounts must not publish the same name at the same time. content is
 // read twice from its start. Errors wrap ErrFull, ErrPermission, ErrNoDirectory, ErrExists (the
 // name is not a regular file), ErrMismatch and ErrUnreachable among others.
 func (a *Account) Publish(ctx context.Context, dir, name string, content io.ReadSeeker) error {
@@ -46,7 +49,7 @@ func (a *Account) Publish(ctx context.Context, dir, name string, content io.Read
 
 // publish is Publish within a call. Its steps stand in the order in which they become durable.
 func (a *Account) publish(op, dir, name string, content io.ReadSeeker) error {
-	final, part := path.Join(dir, name), path.Join(dir, "."+name+".part")
+	final, part := path.Join(dir, name), path.Join(dir, a.cfg.TemporaryName(name))
 
 	want, err := digestOf(content)
 	if err != nil {
@@ -67,28 +70,45 @@ func (a *Account) publish(op, dir, name string, content io.ReadSeeker) error {
 		a.abandon(op, part)
 		return err
 	}
-	e, err := a.lstat(op, part)
-	if err != nil {
-		return err
-	}
-	if e.Size != want.size {
+	if err := a.arrived(op, part, want); err != nil {
 		a.abandon(op, part)
-		return a.failure(op, ErrFull, fmt.Errorf("%d of %d bytes arrived", e.Size, want.size))
+		return err
 	}
 
 	if err := a.replace(op, part, final); err != nil {
 		return err
 	}
 
-	// From here on, the next call finds the file in place. It is read back before Publish returns.
+	// From here on, the next call finds the file in place, or writes it again if it was collected.
 	there, err = a.holds(op, final, want)
+	switch {
+	case errors.Is(err, ErrNotExist), errors.Is(err, ErrChanged): // perhaps collected while it was read
+	case err != nil:
+		return err
+	case there:
+		return nil
+	}
+	if _, err := a.lstat(op, final); errors.Is(err, ErrNotExist) {
+		return nil
+	}
+	return a.failure(op, ErrMismatch, nil)
+}
+
+// arrived reads back a file that was just written. Its errors wrap ErrFull if bytes are
+// missing, and ErrMismatch if they differ.
+func (a *Account) arrived(op, part string, want digest) error {
+	e, err := a.lstat(op, part)
 	if err != nil {
 		return err
 	}
-	if !there {
-		return a.failure(op, ErrMismatch, nil)
+	if e.Size != want.size {
+		return a.failure(op, ErrFull, fmt.Errorf("%d of %d bytes arrived", e.Size, want.size))
 	}
-	return nil
+	same, err := a.holds(op, part, want)
+	if err == nil && !same {
+		err = a.failure(op, ErrMismatch, nil)
+	}
+	return err
 }
 
 // holds reports whether the remote file exists with the wanted bytes. A thing that is not a
@@ -117,7 +137,7 @@ func (a *Account) upload(op, part string, size int64, content io.ReadSeeker) (er
 	if _, err := content.Seek(0, io.SeekStart); err != nil {
 		return &local{fmt.Errorf("read content: %w", err)}
 	}
-	f, err := a.sftp.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_EXCL)
+	f, err := a.create(op, part)
 	if err != nil {
 		return a.failure(op, missingDir(kind(err)), err)
 	}

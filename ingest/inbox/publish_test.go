@@ -66,6 +66,15 @@ func TestPublishWithoutExtensions(t *testing.T) {
 	t.Run("not announced", func(t *testing.T) {
 		testPublish(t, startInProcess(t, sftpserver.Hooks{NoPosixRename: true, NoFsync: true}))
 	})
+	for name, hooks := range map[string]sftpserver.Hooks{
+		"no fstat":      {NoFstat: true},
+		"no O_EXCL":     {NoExcl: true},
+		"no kinds":      {NoTypes: true},
+		"vague":         {VagueMissing: true},
+		"none of these": {NoPosixRename: true, NoFsync: true, NoFstat: true, NoExcl: true, NoTypes: true, VagueMissing: true},
+	} {
+		t.Run(name, func(t *testing.T) { testPublish(t, startInProcess(t, hooks)) })
+	}
 	t.Run("announced but refused", func(t *testing.T) {
 		testPublish(t, startOpenSSH(t, opensshtest.Config{Deny: []string{"posix-rename", "fsync"}}))
 	})
@@ -168,20 +177,53 @@ func TestPublishFull(t *testing.T) {
 	t.Run("openssh", func(t *testing.T) { test(t, startOpenSSH(t, opensshtest.Config{FileLimit: 300_000})) })
 }
 
-// TestPublishMismatch: a server stores other bytes than it was sent.
+// TestPublishMismatch: a server stores other bytes than it was sent, before or at the rename.
 func TestPublishMismatch(t *testing.T) {
 	t.Parallel()
-	r := startInProcess(t, sftpserver.Hooks{})
-	r.mkdir(t, "results")
-	r.inProcess.SetHooks(sftpserver.Hooks{Before: before(func(op sftpserver.Op, path string) error {
-		if op == sftpserver.OpPosixRename {
-			return os.WriteFile(filepath.Join(r.local, path), []byte("kontent"), 0o600)
+	for _, at := range []sftpserver.Op{sftpserver.OpFsync, sftpserver.OpPosixRename} {
+		r := startInProcess(t, sftpserver.Hooks{})
+		r.mkdir(t, "results")
+		r.inProcess.SetHooks(sftpserver.Hooks{Before: before(func(op sftpserver.Op, path string) error {
+			if op == at {
+				return os.WriteFile(filepath.Join(r.local, path), []byte("kontent"), 0o600)
+			}
+			return nil
+		})})
+		err := r.dial(t).Publish(t.Context(), "/results", "r.csv", strings.NewReader("content"))
+		if !errors.Is(err, inbox.ErrMismatch) {
+			t.Errorf("at %s: got %v", at, err)
 		}
-		return nil
-	})})
-	err := r.dial(t).Publish(t.Context(), "/results", "r.csv", strings.NewReader("content"))
-	if !errors.Is(err, inbox.ErrMismatch) {
-		t.Errorf("got %v", err)
+		if _, err := os.Stat(filepath.Join(r.local, "results/r.csv")); at == sftpserver.OpFsync && err == nil {
+			t.Error("a damaged file was put in place")
+		}
+	}
+}
+
+// TestPublishIsCollected: another program takes every file away as soon as it appears under its
+// name, whichever request of billdrop's comes next.
+func TestPublishIsCollected(t *testing.T) {
+	t.Parallel()
+	for _, at := range []sftpserver.Op{sftpserver.OpLstat, sftpserver.OpRead} {
+		r := startInProcess(t, sftpserver.Hooks{})
+		r.mkdir(t, "results")
+		collected := ""
+		r.inProcess.SetHooks(sftpserver.Hooks{Before: before(func(op sftpserver.Op, path string) error {
+			if op == at && path == "/results/r.csv" {
+				final := filepath.Join(r.local, path)
+				if b, err := os.ReadFile(final); err == nil {
+					collected = string(b)
+					return os.Remove(final)
+				}
+			}
+			return nil
+		})})
+		publish(t, r.dial(t), "/results", "r.csv", "content")
+		if collected != "content" {
+			t.Errorf("at %s: collected %q", at, collected)
+		}
+		if left := r.names(t, "results"); len(left) != 0 {
+			t.Errorf("at %s: left behind %q", at, left)
+		}
 	}
 }
 

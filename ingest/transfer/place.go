@@ -40,8 +40,8 @@ type Place interface {
 	Companion(ctx context.Context, f File, suffix string) ([]byte, error)
 	// Reported reports whether a report of this name exists.
 	Reported(ctx context.Context, name string) (bool, error)
-	// Publish puts a report in place: written under a temporary name, renamed, read back,
-	// compared.
+	// Publish puts a report in place: written under a temporary name, read back, compared,
+	// renamed. A report that is gone after that was collected.
 	Publish(ctx context.Context, name string, content io.ReadSeeker) error
 	// Withdraw removes a report; nil if there is none.
 	Withdraw(ctx context.Context, name string) error

@@ -59,6 +59,9 @@ func (h *files) Filewrite(r *sftp.Request) (io.WriterAt, error) {
 	if asked.Creat {
 		flags |= os.O_CREATE
 	}
+	if asked.Excl && h.server.faults.Load().NoExcl {
+		return nil, sftp.ErrSSHFxOpUnsupported
+	}
 	if asked.Excl {
 		flags |= os.O_EXCL
 	}
@@ -204,7 +207,10 @@ func (h *files) Filelist(r *sftp.Request) (sftp.ListerAt, error) {
 		if err := h.before(OpLstat, r.Filepath, false); err != nil {
 			return nil, err
 		}
-		return one(h.server.root.Stat(inside(r.Filepath)))
+		if r.Method == "Stat" && h.server.faults.Load().NoFstat {
+			return nil, sftp.ErrSSHFxOpUnsupported
+		}
+		return h.one(h.server.root.Stat(inside(r.Filepath)))
 	}
 	if err := h.before(OpList, r.Filepath, false); err != nil {
 		return nil, err
@@ -226,7 +232,7 @@ func (h *files) Filelist(r *sftp.Request) (sftp.ListerAt, error) {
 		if err != nil {
 			return nil, plain(err)
 		}
-		list = append(list, info)
+		list = append(list, h.told(info))
 	}
 	return list, nil
 }
@@ -236,7 +242,7 @@ func (h *files) Lstat(r *sftp.Request) (sftp.ListerAt, error) {
 	if err := h.before(OpLstat, r.Filepath, false); err != nil {
 		return nil, err
 	}
-	return one(h.server.root.Lstat(inside(r.Filepath)))
+	return h.one(h.server.root.Lstat(inside(r.Filepath)))
 }
 
 // Readlink is refused: no client needs the targets of links.
@@ -285,12 +291,28 @@ func (l listing) ListAt(to []fs.FileInfo, from int64) (int, error) {
 	return n, nil
 }
 
-func one(info fs.FileInfo, err error) (sftp.ListerAt, error) {
+func (h *files) one(info fs.FileInfo, err error) (sftp.ListerAt, error) {
+	if errors.Is(err, fs.ErrNotExist) && h.server.faults.Load().VagueMissing {
+		return nil, sftp.ErrSSHFxFailure
+	}
 	if err != nil {
 		return nil, plain(err)
 	}
-	return listing{info}, nil
+	return listing{h.told(info)}, nil
 }
+
+// told is what a client is told of a file.
+func (h *files) told(info fs.FileInfo) fs.FileInfo {
+	if h.server.faults.Load().NoTypes {
+		return typeless{info}
+	}
+	return info
+}
+
+// typeless is a file of a kind that is not told.
+type typeless struct{ fs.FileInfo }
+
+func (t typeless) Mode() fs.FileMode { return t.FileInfo.Mode().Perm() | fs.ModeIrregular }
 
 // inside returns a client's path, which is absolute and clean, relative to the root.
 func inside(name string) string {

@@ -34,6 +34,10 @@ type Hooks struct {
 
 	NoPosixRename bool  // the extension is neither announced nor served
 	NoFsync       bool  // the same
+	NoFstat       bool  // fstat is not served
+	NoExcl        bool  // a file is not opened exclusively
+	NoTypes       bool  // attributes do not say what kind of file it is
+	VagueMissing  bool  // a missing file is answered by a bare failure
 	ReadOnly      bool  // every change is refused: permission denied
 	FullAfter     int64 // bytes that can still be written before the disk is full; 0 = no limit, negative = full now
 }

@@ -41,6 +41,9 @@ type Config struct {
 	AuthorizedKeys []ssh.PublicKey // of User
 	HostKeys       []ssh.Signer    // none = a new ed25519 and a new ECDSA key
 	Hooks          Hooks           // faults; zero = none
+	// Login changes how users log in, after Password and AuthorizedKeys were applied; nil = it does
+	// not. A login that it lets in has the one account.
+	Login func(*ssh.ServerConfig)
 }
 
 // Server is a running server. It owns its listener, its connections and their goroutines. Its
@@ -63,7 +66,7 @@ type Server struct {
 
 // Start serves cfg.Dir until Close is called or ctx is done. When it returns, clients can connect.
 func Start(ctx context.Context, cfg Config) (*Server, error) {
-	if cfg.User == "" || (cfg.Password == "" && len(cfg.AuthorizedKeys) == 0) {
+	if cfg.User == "" || (cfg.Password == "" && len(cfg.AuthorizedKeys) == 0 && cfg.Login == nil) {
 		return nil, errors.New("start sftp server: a user is required, and a password or an authorized key")
 	}
 	hostKeys := cfg.HostKeys
@@ -277,6 +280,9 @@ func serverConfig(cfg Config, hostKeys []ssh.Signer) *ssh.ServerConfig {
 	}
 	for _, key := range hostKeys {
 		c.AddHostKey(key)
+	}
+	if cfg.Login != nil {
+		cfg.Login(c)
 	}
 	return c
 }

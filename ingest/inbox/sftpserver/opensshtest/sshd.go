@@ -20,6 +20,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -43,6 +44,9 @@ type Config struct {
 	ReadOnly  bool     // internal-sftp -R
 	Deny      []string // requests that are refused, by their names in sftp-server(8), e.g. posix-rename
 	FileLimit int      // bytes, rounded up to 512; no file can grow beyond it, as on a full disk; 0 = none
+	Lines     []string // of sshd_config(5); they override the usual ones
+
+	AuthorizedKeys []ssh.PublicKey // beside the server's own key
 }
 
 // Server is a running sshd. The account sees the whole file system; tests use Root alone.
@@ -92,7 +96,11 @@ func StartConfig(t testing.TB, dir string, cfg Config) *Server {
 		KnownHostsFile: filepath.Join(keys, "known_hosts"),
 	}
 	public := writeKey(t, s.PrivateKeyFile, edKey)
-	write(t, filepath.Join(keys, "authorized_keys"), ssh.MarshalAuthorizedKey(public))
+	var authorized []byte
+	for _, key := range append([]ssh.PublicKey{public}, cfg.AuthorizedKeys...) {
+		authorized = append(authorized, ssh.MarshalAuthorizedKey(key)...)
+	}
+	write(t, filepath.Join(keys, "authorized_keys"), authorized)
 	hostKeys := []ssh.PublicKey{
 		writeKey(t, filepath.Join(keys, "host_ed25519"), edKey),
 		writeKey(t, filepath.Join(keys, "host_ecdsa"), ecKey),
@@ -159,12 +167,13 @@ func (s *Server) config(keys string, cfg Config) string {
 	if len(cfg.Deny) > 0 {
 		command += " -P " + strings.Join(cfg.Deny, ",")
 	}
-	return strings.Join([]string{
+	// Of several values of a keyword, sshd takes the first.
+	return strings.Join(append(slices.Clone(cfg.Lines),
 		"ListenAddress 127.0.0.1",
-		"Port " + strconv.Itoa(s.port),
-		"HostKey " + filepath.Join(keys, "host_ed25519"),
-		"HostKey " + filepath.Join(keys, "host_ecdsa"),
-		"AuthorizedKeysFile " + filepath.Join(keys, "authorized_keys"),
+		"Port "+strconv.Itoa(s.port),
+		"HostKey "+filepath.Join(keys, "host_ed25519"),
+		"HostKey "+filepath.Join(keys, "host_ecdsa"),
+		"AuthorizedKeysFile "+filepath.Join(keys, "authorized_keys"),
 		"PidFile none",
 		"StrictModes no",
 		"UsePAM no",
@@ -173,11 +182,17 @@ func (s *Server) config(keys string, cfg Config) string {
 		"KbdInteractiveAuthentication no",
 		"MaxStartups 100",
 		"MaxSessions 100",
-		"Subsystem sftp " + command,
-		"ForceCommand " + command,
+		"Subsystem sftp "+command,
+		"ForceCommand "+command,
 		"",
-	}, "\n")
+	), "\n")
 }
+
+// Log returns what sshd has logged so far.
+func (s *Server) Log() string { return s.log.String() }
+
+// Logins returns how many logins sshd has accepted.
+func (s *Server) Logins() int { return strings.Count(s.Log(), "Accepted ") }
 
 // Signal sends a signal to the listener and to every process that serves a connection. After
 // SIGSTOP all of them hang, until SIGCONT.
