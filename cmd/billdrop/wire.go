@@ -62,7 +62,10 @@ func assemble(ctx context.Context, s *session, c *config.Config, remote bool) (*
 	}
 	var server *inbox.Pool
 	if remote {
-		server = inbox.NewPool(account(&c.SFTP))
+		server = inbox.NewPool(c.SFTP.Account())
+		if c.SFTP.LegacyAlgorithms {
+			s.screen.Warnf("sftp.legacy_algorithms is true: the connection may use algorithms that can be broken; ask the server's operator for current ones")
+		}
 	}
 	feeds := make([]*ingest.Feed, len(c.Feeds))
 	for i := range c.Feeds {
@@ -209,15 +212,7 @@ func readKey(s *session, c *config.Config, f *config.Feed) (key client.Key, from
 
 // dial logs in to the SFTP server.
 func dial(ctx context.Context, c *config.SFTP) (*inbox.Account, error) {
-	return inbox.Dial(ctx, account(c))
-}
-
-// account returns where the SFTP account is and how to log in.
-func account(c *config.SFTP) inbox.Config {
-	return inbox.Config{
-		Address: c.Address, User: c.User, PrivateKeyFile: c.PrivateKeyFile, PasswordFile: c.PasswordFile,
-		KnownHostsFile: c.KnownHostsFile, Timeout: c.Timeout,
-	}
+	return inbox.Dial(ctx, c.Account())
 }
 
 func buildFeed(f *config.Feed, lane *delivery.Lane) *ingest.Feed {

@@ -53,6 +53,20 @@ func readLogin(ctx context.Context, op string, cfg Config, deadline time.Time) (
 	return l, nil
 }
 
+// CheckFiles reads the files that the configuration names, as Dial does, and connects to nothing.
+// Its errors wrap ErrConfig.
+func (c Config) CheckFiles() error {
+	const op = "prepare the sftp login"
+	if _, err := readKnownHosts(op, c.KnownHostsFile); err != nil {
+		return err
+	}
+	if c.PrivateKeyFile == "" && c.PasswordFile == "" {
+		return nil // the agent is asked when it is needed
+	}
+	_, err := readLogin(context.Background(), op, c, time.Time{})
+	return err
+}
+
 func (l *login) useKey(op string, cfg Config) error {
 	signer, err := readKey(op, cfg.PrivateKeyFile, cfg.PassphraseFile)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"billdrop/client"
+	"billdrop/ingest/inbox"
 )
 
 const (
@@ -115,8 +116,19 @@ func (k *checker) checkSFTP() {
 	}
 	k.required("sftp.user", s.User, "the user name to log in with")
 	k.required("sftp.known_hosts_file", s.KnownHostsFile, "the path of a file in the form of ssh's known_hosts, and "+hostKeyHint)
-	if s.PrivateKeyFile != "" && s.PasswordFile != "" {
-		k.problem("sftp.password_file", "stands beside private_key_file; keep one of the two")
+	for key, value := range map[string]string{"private_key_passphrase_file": s.PassphraseFile, "certificate_file": s.CertificateFile} {
+		if value != "" && s.PrivateKeyFile == "" {
+			k.problem(join("sftp", key), "needs private_key_file; name the key that it belongs to")
+		}
+	}
+	if err := inbox.CheckJump(s.ProxyJump); err != nil {
+		k.problem("sftp.proxy_jump", "%s", err)
+	} else if strings.Contains(s.ProxyJump, "@") && s.PrivateKeyFile == "" && s.PasswordFile != "" {
+		k.problem("sftp.proxy_jump", "needs private_key_file: the bastion never gets the password; name a key that it admits")
+	}
+	k.within("sftp.connections", int64(s.Connections), 1, 64)
+	if err := inbox.CheckTemporaryName(s.TemporaryName); err != nil || s.TemporaryName == "" {
+		k.problem("sftp.temporary_name", "is not valid; write {name} and something before or after it, such as .{name}.part or {name}.tmp")
 	}
 	k.between("sftp.timeout", s.Timeout, 100*time.Millisecond, maxWait)
 }

@@ -4,7 +4,11 @@
 // value may be a secret under the wrong key.
 package config
 
-import "time"
+import (
+	"time"
+
+	"billdrop/ingest/inbox"
+)
 
 // EnvAPIKey is the environment variable that may hold the API key in place of the top-level
 // api.key_file. If it is empty, it counts as not set. A feed's own key_file takes precedence.
@@ -41,12 +45,18 @@ type API struct {
 // SFTP is the account that has the feeds' directories. With neither key nor password file,
 // the SSH agent is asked.
 type SFTP struct {
-	Address        string        `yaml:"address"` // host:port
-	User           string        `yaml:"user"`
-	PrivateKeyFile string        `yaml:"private_key_file"`
-	PasswordFile   string        `yaml:"password_file"`
-	KnownHostsFile string        `yaml:"known_hosts_file"` // mandatory
-	Timeout        time.Duration `yaml:"timeout"`          // of a call without progress
+	Address          string        `yaml:"address"` // host:port
+	User             string        `yaml:"user"`
+	PrivateKeyFile   string        `yaml:"private_key_file"`
+	PassphraseFile   string        `yaml:"private_key_passphrase_file"`
+	CertificateFile  string        `yaml:"certificate_file"` // for the private key
+	PasswordFile     string        `yaml:"password_file"`
+	KnownHostsFile   string        `yaml:"known_hosts_file"` // mandatory
+	ProxyJump        string        `yaml:"proxy_jump"`       // user@bastion[:port] or socks5://host:port
+	Connections      int           `yaml:"connections"`      // at most, for all feeds together
+	TemporaryName    string        `yaml:"temporary_name"`   // {name} stands for the final name
+	LegacyAlgorithms bool          `yaml:"legacy_algorithms"`
+	Timeout          time.Duration `yaml:"timeout"` // of a call without progress
 }
 
 // Feed is one stream of bill files.
@@ -119,7 +129,7 @@ func Default() Config {
 			LookupSettle: 60 * time.Second,
 			GiveUpAfter:  15 * time.Minute,
 		},
-		SFTP:         SFTP{Timeout: 60 * time.Second},
+		SFTP:         SFTP{Timeout: 60 * time.Second, Connections: 1, TemporaryName: inbox.DefaultTemporaryName},
 		PollInterval: time.Minute,
 	}
 }

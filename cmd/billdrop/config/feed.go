@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"billdrop/ingest/billfile"
+	"billdrop/ingest/inbox"
 )
 
 // maxAmount is the Billing API's own limit for one bill, in minor units.
@@ -64,6 +65,12 @@ func (k *checker) checkWatch(at string, f *Feed) {
 		if globs[key] == "" || !isPattern(globs[key]) {
 			k.problem(join(at, key), "is not valid; write a pattern for file names such as \"*.csv\"%s", patternHelp)
 		}
+	}
+	// A file that `check` writes into the inbox has such a name for a moment.
+	temporary := k.config.SFTP.Account().TemporaryName("billdrop-check")
+	watch := inbox.Watch{Pattern: f.Pattern, Ignore: f.Ignore, Marker: f.Marker}
+	if inbox.NewSettler(watch).Takes(inbox.Entry{Name: temporary, Regular: true}) {
+		k.problem("sftp.temporary_name", "fits the pattern of %s, which would take such a file for a bill file; write another name, or list it under ignore", at)
 	}
 	k.between(join(at, "settle"), f.Settle, 0, 24*time.Hour)
 	if strings.ContainsAny(f.Marker, "/*?[") || strings.TrimSpace(f.Marker) != f.Marker {

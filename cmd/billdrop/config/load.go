@@ -198,6 +198,8 @@ func (c *Config) resolve(dir string) {
 	}
 	abs(&c.API.KeyFile)
 	abs(&c.SFTP.PrivateKeyFile)
+	abs(&c.SFTP.PassphraseFile)
+	abs(&c.SFTP.CertificateFile)
 	abs(&c.SFTP.PasswordFile)
 	abs(&c.SFTP.KnownHostsFile)
 	abs(&c.SpoolDir)

@@ -94,7 +94,15 @@ func TestProblems(t *testing.T) {
 		{"broken variable", replace("merchant: acme", "merchant: a${b"), []string{":1: merchant: has a `${` that names no environment variable"}},
 		{"ranges", replace("  key_file: api.key", "  key_file: api.key\n  concurrency: 0\n  backoff_min: 5s\n  backoff_max: 1s\n  max_attempts: -1"),
 			[]string{":4: api.concurrency: is out of range; write a number between 1 and 1024", ":6: api.backoff_max: is less than backoff_min (5s)", ":7: api.max_attempts: is out of range"}},
-		{"both logins", replace("  password_file: password", "  password_file: password\n  private_key_file: key"), []string{":7: sftp.password_file: stands beside private_key_file"}},
+		{"inline passphrase", replace("  user: acme", "  user: acme\n  passphrase: SECRET"), []string{":7: sftp.passphrase: is not a key: secrets never stand"}},
+		{"passphrase without a key", replace("  user: acme", "  user: acme\n  private_key_passphrase_file: x"), []string{":7: sftp.private_key_passphrase_file: needs private_key_file"}},
+		{"certificate without a key", replace("  user: acme", "  user: acme\n  certificate_file: x"), []string{":7: sftp.certificate_file: needs private_key_file"}},
+		{"bad jump", replace("  user: acme", "  user: acme\n  proxy_jump: http://proxy:3128"), []string{":7: sftp.proxy_jump: is not valid; write user@bastion"}},
+		{"jump with a password", replace("  user: acme", "  user: acme\n  proxy_jump: a@bastion"), []string{":7: sftp.proxy_jump: needs private_key_file"}},
+		{"no connections", replace("  user: acme", "  user: acme\n  connections: 0"), []string{":7: sftp.connections: is out of range"}},
+		{"bad temporary name", replace("  user: acme", "  user: acme\n  temporary_name: x.tmp"), []string{":7: sftp.temporary_name: is not valid"}},
+		{"temporary name of a bill file", replace("  user: acme", "  user: acme\n  temporary_name: '{name}.csv'"), []string{":7: sftp.temporary_name: fits the pattern of feeds[0]"}},
+		{"empty temporary name", replace("  user: acme", "  user: acme\n  temporary_name: ''"), []string{":7: sftp.temporary_name: is not valid"}},
 		{"same name", func(s string) string {
 			return s + "  - name: bills\n    inbox: /other\n    amounts: major\n"
 		}, []string{":14: feeds[1].name: is the name of feeds[0] too (line 12)"}},
@@ -249,6 +257,49 @@ func TestReadSecret(t *testing.T) {
 	}
 	if _, err := ReadSecret("k", filepath.Join(dir, "gone")); !errors.Is(err, ErrSecret) || !strings.Contains(err.Error(), "no such file") {
 		t.Errorf("no file: error %v", err)
+	}
+}
+
+// TestCheckFiles: a wrong passphrase, and any other file that is of no use for a login, is found
+// before anything is connected to.
+func TestCheckFiles(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		t.Helper()
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	encrypted, err := os.ReadFile("../../../ingest/inbox/testdata/encrypted_key") // with the passphrase sesame
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := SFTP{
+		Address: "sftp.example.com:22", User: "acme", KnownHostsFile: write("known_hosts", ""),
+		PrivateKeyFile: write("key", string(encrypted)), PassphraseFile: write("passphrase", "sesame\n"), PasswordFile: write("password", "x\n"),
+	}
+	for name, c := range map[string]struct {
+		change func(*SFTP)
+		want   string
+	}{
+		"all good":            {func(*SFTP) {}, ""},
+		"wrong passphrase":    {func(s *SFTP) { s.PassphraseFile = s.PasswordFile }, "cannot be opened with the passphrase"},
+		"no passphrase":       {func(s *SFTP) { s.PassphraseFile = "" }, "is encrypted with a passphrase"},
+		"missing passphrase":  {func(s *SFTP) { s.PassphraseFile = dir + "/none" }, "sftp.private_key_passphrase_file: cannot read"},
+		"missing certificate": {func(s *SFTP) { s.CertificateFile = dir + "/none" }, "read the certificate"},
+		"empty password":      {func(s *SFTP) { s.PasswordFile = write("empty", "\n") }, "exactly one line"},
+		"agent":               {func(s *SFTP) { s.PrivateKeyFile, s.PassphraseFile, s.PasswordFile = "", "", "" }, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := good
+			c.change(&s)
+			err := s.CheckFiles()
+			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
+		})
 	}
 }
 

@@ -44,11 +44,15 @@ func CheckSecret(key, path string) error {
 	return f.Close()
 }
 
-// CheckFiles checks the files that the SFTP login needs. It returns all errors at once.
+// CheckFiles checks the files that the SFTP login needs: first all of them for what others may
+// do with them, then what is in them.
 func (s *SFTP) CheckFiles() error {
 	var wrong []error
 	if s.PrivateKeyFile != "" {
 		wrong = append(wrong, CheckSecret("sftp.private_key_file", s.PrivateKeyFile))
+	}
+	if s.PassphraseFile != "" {
+		wrong = append(wrong, CheckSecret("sftp.private_key_passphrase_file", s.PassphraseFile))
 	}
 	if s.PasswordFile != "" {
 		wrong = append(wrong, CheckSecret("sftp.password_file", s.PasswordFile))
@@ -60,7 +64,20 @@ func (s *SFTP) CheckFiles() error {
 	if err != nil {
 		wrong = append(wrong, &Error{What: "sftp.known_hosts_file: " + err.Error(), Hint: hostKeyHint, kind: err})
 	}
-	return errors.Join(wrong...)
+	if err := errors.Join(wrong...); err != nil {
+		return err
+	}
+	return s.Account().CheckFiles()
+}
+
+// Account is where the SFTP account is and how to log in.
+func (s *SFTP) Account() inbox.Config {
+	return inbox.Config{
+		Address: s.Address, User: s.User, PrivateKeyFile: s.PrivateKeyFile, PassphraseFile: s.PassphraseFile,
+		CertificateFile: s.CertificateFile, PasswordFile: s.PasswordFile, KnownHostsFile: s.KnownHostsFile,
+		ProxyJump: s.ProxyJump, Connections: s.Connections, Temporary: s.TemporaryName,
+		LegacyAlgorithms: s.LegacyAlgorithms, Timeout: s.Timeout,
+	}
 }
 
 // hostKeyHint says where the line for known_hosts comes from.

@@ -74,6 +74,7 @@ func Run(ctx context.Context, o Options) Result {
 type examiner struct {
 	Options
 	Result
+	temporary func(name string) string // the name of a remote file while it is written
 }
 
 func (e *examiner) report(check, status, format string, args ...any) {

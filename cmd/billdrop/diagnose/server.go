@@ -10,6 +10,7 @@ import (
 	"billdrop/cmd/billdrop/config"
 	"billdrop/cmd/billdrop/describe"
 	"billdrop/ingest/inbox"
+	"billdrop/ingest/ledger/sqlite"
 )
 
 // server checks that the SFTP server answers, its host key, the login, and the directories
@@ -23,11 +24,12 @@ func (e *examiner) server(ctx context.Context, conf *config.Config) {
 		e.wrong("sftp", err)
 		return
 	}
-	account := e.login(ctx, &conf.SFTP)
+	account := e.login(ctx, &conf.SFTP, conf.LedgerPath())
 	if account == nil {
 		return
 	}
 	defer account.Close()
+	e.temporary = conf.SFTP.Account().TemporaryName
 	for i := range conf.Feeds {
 		if ctx.Err() != nil {
 			return
@@ -37,7 +39,7 @@ func (e *examiner) server(ctx context.Context, conf *config.Config) {
 }
 
 // login connects and reports each step. It returns nil if one failed.
-func (e *examiner) login(ctx context.Context, c *config.SFTP) *inbox.Account {
+func (e *examiner) login(ctx context.Context, c *config.SFTP, ledgerPath string) *inbox.Account {
 	const reach, key, login = "sftp server", "host key", "sftp login"
 	account, err := e.Dial(ctx, c)
 	reached := func() { e.report(reach, OK, "%s answers", c.Address) }
@@ -58,11 +60,22 @@ func (e *examiner) login(ctx context.Context, c *config.SFTP) *inbox.Account {
 	case errors.Is(err, inbox.ErrLogin), errors.Is(err, inbox.ErrRefused):
 		reached()
 		trusted()
-		e.failed(login, err)
+		e.failed(login, beside(err, ledgerPath))
 	default:
-		e.failed(reach, err)
+		e.failed(reach, beside(err, ledgerPath))
 	}
 	return account
+}
+
+// beside adds to a failure to log in that a billdrop that runs now has a connection: there are
+// servers that admit one connection a user.
+func beside(err error, ledgerPath string) error {
+	pid, seen, holderErr := sqlite.Holder(ledgerPath)
+	if holderErr != nil || !seen || pid == 0 {
+		return err
+	}
+	return describe.Advise(err, "%s; or the server admits one connection a user, and billdrop (process %d) has it: stop that, and check again",
+		strings.Join(describe.Advice(err), "; "), pid)
 }
 
 // directories checks that a feed's directories exist, and that billdrop may do in them and
@@ -85,7 +98,7 @@ func (e *examiner) directories(ctx context.Context, account *inbox.Account, f *c
 		return
 	}
 	for _, final := range []string{f.Archive, f.Rejected} {
-		if err := tryMoves(soft, account, f.Inbox, f.Processing, final); err != nil {
+		if err := e.tryMoves(soft, account, f.Inbox, f.Processing, final); err != nil {
 			e.fail(check, text(err), "all directories of the feed must be on one file system")
 			return
 		}
@@ -116,7 +129,7 @@ func (e *examiner) directory(ctx context.Context, account *inbox.Account, check,
 	}
 	entries, err := account.List(ctx, dir)
 	if err == nil {
-		err = tryRemote(ctx, account, dir)
+		err = e.tryRemote(ctx, account, dir)
 	}
 	if err != nil {
 		e.failed(check, err)
@@ -129,14 +142,15 @@ func (e *examiner) directory(ctx context.Context, account *inbox.Account, check,
 // probeText is the content of a probe, here and on the server.
 const probeText = "billdrop check\n"
 
-// probeName is a hidden file. No billdrop takes it for a bill file, whatever the pattern.
-func probeName() string { return ".billdrop-check-" + rand.Text() + ".tmp" }
+// probeName is the name of a probe. It is that of a file that is being written, which no billdrop
+// takes for a bill file.
+func (e *examiner) probeName() string { return e.temporary("billdrop-check-" + rand.Text()) }
 
 // tryRemote does in a directory what billdrop does: write a file, read it back, rename it,
 // remove it.
-func tryRemote(ctx context.Context, account *inbox.Account, dir string) error {
-	name := probeName()
-	at, to := path.Join(dir, name), path.Join(dir, probeName())
+func (e *examiner) tryRemote(ctx context.Context, account *inbox.Account, dir string) error {
+	name := e.probeName()
+	at, to := path.Join(dir, name), path.Join(dir, e.probeName())
 	err := account.Publish(ctx, dir, name, strings.NewReader(probeText))
 	if err == nil {
 		if err = account.Rename(ctx, at, to); err == nil {
@@ -147,8 +161,8 @@ func tryRemote(ctx context.Context, account *inbox.Account, dir string) error {
 }
 
 // tryMoves moves a file from directory to directory, as bill files go, and removes it.
-func tryMoves(ctx context.Context, account *inbox.Account, dirs ...string) error {
-	name := probeName()
+func (e *examiner) tryMoves(ctx context.Context, account *inbox.Account, dirs ...string) error {
+	name := e.probeName()
 	err := account.Publish(ctx, dirs[0], name, strings.NewReader(probeText))
 	at := dirs[0]
 	for _, to := range dirs[1:] {

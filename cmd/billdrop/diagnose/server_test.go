@@ -51,9 +51,7 @@ func options(box *sandbox.Sandbox, lines *[]Line) Options {
 			return goodLane{}, "api.key_file", nil
 		},
 		Dial: func(ctx context.Context, c *config.SFTP) (*inbox.Account, error) {
-			return inbox.Dial(ctx, inbox.Config{
-				Address: c.Address, User: c.User, PrivateKeyFile: c.PrivateKeyFile, KnownHostsFile: c.KnownHostsFile, Timeout: c.Timeout,
-			})
+			return inbox.Dial(ctx, c.Account())
 		},
 	}
 }
@@ -157,5 +155,34 @@ func TestText(t *testing.T) {
 		if got := text(c.err); got != c.want {
 			t.Errorf("%q, want %q", got, c.want)
 		}
+	}
+}
+
+// TestProbesHaveTemporaryNames: on servers that refuse names which begin with a dot, the probes
+// have other ones too.
+func TestProbesHaveTemporaryNames(t *testing.T) {
+	box := site(t)
+	conf, err := os.ReadFile(box.Path("config.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := strings.Replace(string(conf), "sftp:\n", "sftp:\n  temporary_name: \"{name}.tmp\"\n", 1)
+	if err := os.WriteFile(box.Path("config.yaml"), []byte(changed), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var probes atomic.Int64
+	box.SFTP.SetHooks(sftpserver.Hooks{Before: func(_ context.Context, o sftpserver.Op, path string) error {
+		name := path[strings.LastIndexByte(path, '/')+1:]
+		if o == sftpserver.OpWrite {
+			probes.Add(1)
+		}
+		if strings.HasPrefix(name, ".") {
+			return os.ErrPermission
+		}
+		return nil
+	}})
+	var lines []Line
+	if result := Run(t.Context(), options(box, &lines)); result.Failed() != 0 || probes.Load() == 0 {
+		t.Errorf("%+v after %d probes: %+v", result, probes.Load(), lines)
 	}
 }
