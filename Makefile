@@ -9,10 +9,10 @@ FUZZTIME ?= 20s
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint soak bench fuzz release reproduce vuln clean
+.PHONY: help build demo test test-servers lint soak bench fuzz release reproduce vuln clean
 
 help: ## List what make can do
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build bin/billdrop, a static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/billdrop ./cmd/billdrop
@@ -27,6 +27,10 @@ ifeq ($(CC_HERE),)
 else
 	CGO_ENABLED=1 $(GO) test -race ./...
 endif
+
+# A few minutes. Each server is started in the foreground, on loopback ports, under a configuration of its own.
+test-servers: ## Test through the real servers of other people's networks: nginx, HAProxy, squid
+	$(GO) test -tags servers -run '^TestServers' -count 1 -timeout 30m ./...
 
 lint: ## Check format, vet and staticcheck
 	@unformatted=$$(gofmt -l .); \

@@ -42,26 +42,29 @@ var rigDirs = transfer.Dirs{Inbox: "/inbox", Processing: "/processing", Archive:
 
 // onServers runs a test against the in-process SFTP server and against OpenSSH.
 func onServers(t *testing.T, test func(t *testing.T, r *rig)) {
-	t.Run("in process", func(t *testing.T) {
-		root := t.TempDir()
-		s, err := sftpserver.Start(t.Context(), sftpserver.Config{Dir: root, Addr: "127.0.0.1:0", User: "acme", Password: "secret"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { s.Close() })
-		home := t.TempDir()
-		write(t, filepath.Join(home, "password"), "secret")
-		write(t, filepath.Join(home, "known_hosts"), s.KnownHostsLine())
-		test(t, newRig(t, root, "", inbox.Config{
-			Address: s.Addr(), User: "acme", PasswordFile: filepath.Join(home, "password"), KnownHostsFile: filepath.Join(home, "known_hosts"),
-		}))
-	})
+	t.Run("in process", func(t *testing.T) { test(t, inProcess(t)) })
 	t.Run("OpenSSH", func(t *testing.T) {
 		root := t.TempDir()
 		s := opensshtest.Start(t, root)
 		test(t, newRig(t, s.Root, s.Root, inbox.Config{
 			Address: s.Address, User: s.User, PrivateKeyFile: s.PrivateKeyFile, KnownHostsFile: s.KnownHostsFile,
 		}))
+	})
+}
+
+// inProcess is a rig with the in-process SFTP server.
+func inProcess(t *testing.T) *rig {
+	root := t.TempDir()
+	s, err := sftpserver.Start(t.Context(), sftpserver.Config{Dir: root, Addr: "127.0.0.1:0", User: "acme", Password: "secret"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	home := t.TempDir()
+	write(t, filepath.Join(home, "password"), "secret")
+	write(t, filepath.Join(home, "known_hosts"), s.KnownHostsLine())
+	return newRig(t, root, "", inbox.Config{
+		Address: s.Addr(), User: "acme", PasswordFile: filepath.Join(home, "password"), KnownHostsFile: filepath.Join(home, "known_hosts"),
 	})
 }
 

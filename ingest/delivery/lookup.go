@@ -250,7 +250,7 @@ func (d *delivery) ask(ctx context.Context, get getter, reference string) (clien
 	d.park()
 	redacted := func(ctx context.Context, reference string) client.Answer {
 		a := get(ctx, reference)
-		a.Page = redact(a.Page, &d.bill)
+		d.redactPage(&a)
 		return a
 	}
 	return d.gate.ask(ctx, redacted, reference, func(a client.Answer) error {

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"unicode"
 
+	"billdrop/client"
 	"billdrop/ingest/billfile"
 )
 
@@ -46,6 +47,14 @@ func redact(text string, b *billfile.Bill) string {
 		}
 	}
 	return text
+}
+
+// redactPage takes out of the title of a gateway's page what the row says about people, before
+// the title becomes a reason that is logged.
+func (d *delivery) redactPage(a *client.Answer) {
+	if a.Page != "" {
+		a.Page = redact(a.Page, &d.bill)
+	}
 }
 
 // redactText takes a private text out, in any letter case, if it has at least so many

@@ -247,7 +247,7 @@ func (d *delivery) send(ctx context.Context) (decision, error) {
 	}
 	d.lane.parties.nesting(d.lease, s.Form)
 	d.last = d.lane.api.CreateBill(d.recordCtx, s.Key, d.bill.Reference, d.body)
-	d.last.Page = redact(d.last.Page, &d.bill)
+	d.redactPage(&d.last)
 	d.setup.observe(d.last)
 	d.silence = nil
 	switch { // before the gate lets the next one through
