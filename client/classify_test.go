@@ -89,6 +89,7 @@ func TestClassifyAnswers(t *testing.T) {
 		{"created, reading broke off", post, bills, "B-1", 201, goodBill, broken, Unreadable, "201 unreadable"},
 		{"found, reading broke off", get, bills, "B-1", 200, goodBill, broken, Unreadable, "200 unreadable"},
 		// Redirected
+		{"300", post, bills, "B-1", 300, goodBill, nil, Redirected, "300"},
 		{"307", post, bills, "B-1", 307, "", nil, Redirected, "307"},
 		{"304", get, bills, "B-1", 304, "", nil, Redirected, "304"},
 		// Refused

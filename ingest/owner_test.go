@@ -410,16 +410,15 @@ func TestAnswersThatCannotBe(t *testing.T) {
 		w.deliver(t, content)
 		w.loseLedger()
 		time.Sleep(25 * time.Hour) // the API forgets the key
-		w.cfg.Break = func(p *ledgerAndAPI) {
-			p.API = &lyingAPI{API: p.API, bill: func(a client.Answer) client.Answer {
-				if a.Bill != nil {
-					a.Bill.AmountDue = 0
-				}
-				return a
-			}}
+		w.script = func(c emulator.Call) emulator.Fault {
+			if c.Method == "GET" {
+				return emulator.Fault{Status: 200, Body: `{"id":"bill_1","external_reference":"A-1"}`, ContentType: "application/json"}
+			}
+			return emulator.Fault{}
 		}
 		rows, _, _ := w.deliver(t, content)
 		rows["A-1"].check(t, "no amount", "unknown", "no_answer")
+		w.script = nil
 
 		w.cfg.Break = func(p *ledgerAndAPI) {
 			p.API = &lyingAPI{API: p.API, create: func(real delivery.API, ctx context.Context, key, reference string, body []byte) client.Answer {

@@ -230,7 +230,7 @@ func (f *Forecast) judge(ctx context.Context, r *forecastRow) error {
 		r.observed = r.rec.Observed
 		return f.compare(ctx, r)
 	}
-	a, err := f.ask(ctx, f.lane.getBill, r.bill.Reference)
+	a, err := f.ask(ctx, f.lane.api.GetBill, r.bill.Reference)
 	switch {
 	case err != nil:
 		return err

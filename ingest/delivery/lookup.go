@@ -2,7 +2,6 @@ package delivery
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"billdrop/client"
@@ -41,7 +40,7 @@ func (d *delivery) lookUp(ctx context.Context, c cause) (decision, error) {
 // lastLook looks a bill up once more while the run stops, past the closed gate. If the bill is
 // there and the same, the row is settled; otherwise the next run continues with it.
 func (d *delivery) lastLook(ctx context.Context) (decision, error) {
-	a := d.lane.getBill(d.recordCtx, d.bill.Reference)
+	a := d.lane.api.GetBill(d.recordCtx, d.bill.Reference)
 	if err := d.record(ctx, ledger.Entry{File: d.file.ID, Gets: 1}); err != nil {
 		return decision{}, err
 	}
@@ -59,7 +58,7 @@ func (d *delivery) lastLook(ctx context.Context) (decision, error) {
 // proves nothing: it takes two, LookupSettle apart.
 func (d *delivery) find(ctx context.Context) (finding, error) {
 	for settled := !d.rec.Doubt; ; settled = true {
-		a, err := d.ask(ctx, d.lane.getBill, d.bill.Reference)
+		a, err := d.ask(ctx, d.lane.api.GetBill, d.bill.Reference)
 		if err != nil {
 			return foundNothing, err
 		}
@@ -100,18 +99,6 @@ func (d *delivery) compare(ctx context.Context) (decision, error) {
 	ours := s.File == d.file.ID && (s.Unanswered || (s.Count > 0 && s.Answer == ""))
 	return afterLookUp(found, causeNone, ours, 0), nil
 }
-
-// getBill asks for a bill. One without an amount proves nothing, so the answer counts as
-// unreadable.
-func (l *Lane) getBill(ctx context.Context, reference string) client.Answer {
-	a := l.api.GetBill(ctx, reference)
-	if a.Kind == client.Found && a.Bill.AmountDue <= 0 {
-		a = client.Answer{Kind: client.Unreadable, Status: a.Status, Err: errNoAmount}
-	}
-	return a
-}
-
-var errNoAmount = errors.New("the bill in the answer has no amount")
 
 // sameOrNot compares the row with the bill that exists. It asks the API for the row's parties if
 // their ids are not known yet and the bill says something to compare them with.
