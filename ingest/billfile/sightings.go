@@ -16,8 +16,9 @@ type sightings struct {
 	accounts   parts[partySighting]
 }
 
-// parts is a list of entries by the first partBits of their hash; nil is empty.
-type parts[E any] [][]E
+// parts is a list of entries by the first partBits of their hash, in chunks, so that nothing is copied when it grows; nil is
+// empty.
+type parts[E any] [][][]E
 
 const (
 	partBits     = 12
@@ -36,10 +37,12 @@ func (p *parts[E]) add(hash uint64, e E) {
 		*p = make(parts[E], 1<<partBits)
 	}
 	part := &(*p)[hash>>(64-partBits)]
-	if n := len(*part); n == cap(*part) { // grows by less than append would: there are millions of entries
-		*part = append(make([]E, 0, n+n/8+8), *part...)
+	last := len(*part) - 1
+	if last < 0 || len((*part)[last]) == cap((*part)[last]) {
+		last++
+		*part = append(*part, make([]E, 0, 8<<min(last, 5))) // 8, 16, … 256: small files cost little
 	}
-	*part = append(*part, e)
+	(*part)[last] = append((*part)[last], e)
 }
 
 func (s *sightings) add(id *identity) {
@@ -95,8 +98,10 @@ func repeatedReferences(p parts[[5]byte]) suspects {
 	var hashes []uint64
 	for i, part := range p {
 		hashes = hashes[:0]
-		for _, e := range part {
-			hashes = append(hashes, uint64(e[0])<<32|uint64(binary.BigEndian.Uint32(e[1:])))
+		for _, chunk := range part {
+			for _, e := range chunk {
+				hashes = append(hashes, uint64(e[0])<<32|uint64(binary.BigEndian.Uint32(e[1:])))
+			}
 		}
 		slices.Sort(hashes)
 		for j := 1; j < len(hashes); j++ {
@@ -111,10 +116,15 @@ func repeatedReferences(p parts[[5]byte]) suspects {
 
 func contradictedParties(p parts[partySighting]) suspects {
 	found := suspects{bits: sightedParty}
+	var all []partySighting
 	for i, part := range p {
-		slices.Sort(part)
-		for j := 1; j < len(part); j++ {
-			if a, b := part[j-1], part[j]; a != b && a>>detailBits == b>>detailBits {
+		all = all[:0]
+		for _, chunk := range part {
+			all = append(all, chunk...)
+		}
+		slices.Sort(all)
+		for j := 1; j < len(all); j++ {
+			if a, b := all[j-1], all[j]; a != b && a>>detailBits == b>>detailBits {
 				found.add(i, uint64(b>>detailBits))
 			}
 		}
