@@ -133,31 +133,23 @@ func (h *files) PosixRename(r *sftp.Request) error {
 	if err := h.before(OpPosixRename, r.Filepath, true); err != nil {
 		return err
 	}
+	h.server.renames.Lock()
+	defer h.server.renames.Unlock()
 	return plain(h.server.root.Rename(inside(r.Filepath), inside(r.Target)))
 }
 
-// rename never overwrites, even if several clients race. A regular file is renamed as OpenSSH
-// does it: link a second name, which fails if the name is taken, then remove the first name,
-// which only one client can do.
+// rename never overwrites, even if several clients race: they take turns. A hard link in place of
+// the rename would need no turns, but not every file system has them.
 func (h *files) rename(from, to string) error {
-	root := h.server.root
-	info, err := root.Lstat(from)
-	if err != nil {
+	h.server.renames.Lock()
+	defer h.server.renames.Unlock()
+	if _, err := h.server.root.Lstat(from); err != nil {
 		return err
 	}
-	if !info.Mode().IsRegular() {
-		if _, err := root.Lstat(to); !errors.Is(err, fs.ErrNotExist) {
-			return errors.Join(fs.ErrExist, err)
-		}
-		return root.Rename(from, to)
+	if _, err := h.server.root.Lstat(to); !errors.Is(err, fs.ErrNotExist) {
+		return errors.Join(fs.ErrExist, err)
 	}
-	if err := root.Link(from, to); err != nil {
-		return err
-	}
-	if err := root.Remove(from); err != nil {
-		return errors.Join(err, root.Remove(to)) // another client took the file: remove the second name
-	}
-	return nil
+	return h.server.root.Rename(from, to)
 }
 
 // fsync syncs a file to disk. Any handle of the file serves, not only the client's.

@@ -58,6 +58,7 @@ type Server struct {
 	cancel   context.CancelFunc
 	release  func() bool // stops watching Start's context
 	wg       sync.WaitGroup
+	renames  sync.Mutex // one rename at a time
 
 	mu     sync.Mutex
 	conns  map[net.Conn]struct{}
