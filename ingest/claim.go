@@ -129,6 +129,9 @@ func (j *job) fetch(ctx context.Context) error {
 		return j.advance(ctx, ledger.Dropped)
 	}
 	if err != nil {
+		if RejectedByHand(j.file) && !outOfReach(ctx, err) {
+			return j.dropRejected(ctx, err)
+		}
 		return err
 	}
 	j.file.SHA256, j.file.Size = sum, size

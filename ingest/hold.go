@@ -3,15 +3,12 @@ package ingest
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"slices"
 	"strings"
 
 	"billdrop/ingest/billfile"
-	"billdrop/ingest/inbox"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/report"
 	"billdrop/ingest/transfer"
@@ -110,64 +107,7 @@ func (j *job) rest(ctx context.Context) error {
 	return nil
 }
 
-// rejectedByHand reports whether a held file was rejected by the operator and is not
-// settled yet.
-func rejectedByHand(f *ledger.File) bool {
-	return f.State == ledger.Held && f.Outcome == ledger.FileRejected
-}
-
 // resting reports whether a file waits for the operator, so that nothing is done about it.
 func resting(f *ledger.File) bool {
-	return f.State == ledger.Held && !f.Approved && !rejectedByHand(f)
-}
-
-// rejectHeld makes durable that a held file is rejected. It cannot be approved after that,
-// because some of its rows may have their outcome.
-func (j *job) rejectHeld(ctx context.Context) error {
-	if rejectedByHand(j.file) {
-		return nil
-	}
-	f := *j.file
-	f.Outcome, f.Approved = ledger.FileRejected, false
-	f.Detail = strings.TrimSuffix(f.Detail, HoldAdvice(f.ID)) + "; it was rejected by hand: correct it and deliver it again, if it is still wanted"
-	f.Format = "" // none of its rows has an outcome yet, so today's format may read it
-	if err := j.Ledger.SaveFile(context.WithoutCancel(ctx), &f); err != nil {
-		return fmt.Errorf("reject %s: %w", f.Name, err)
-	}
-	j.file = &f
-	return nil
-}
-
-// settleRejected records the outcomes of the rows of a file that was rejected by hand, and
-// settles it. If the rows cannot be read any more, its reports do not list them; nothing
-// was sent in either case.
-func (j *job) settleRejected(ctx context.Context) error {
-	why := "both the file and its copy are gone"
-	var unreadable *billfile.FileError
-	err := j.takeSurvey(ctx)
-	if errors.As(err, &unreadable) {
-		why = "the feed's present format refuses the file: " + unreadable.Code
-	}
-	if unreadable != nil || errors.Is(err, fs.ErrNotExist) {
-		j.log.Warn("the rows of a rejected file cannot be read any more, so its reports do not list them", "why", why)
-		j.file.Rows, j.file.Lines, j.file.RowsRead = 0, ledger.Lines{}, false
-		return j.settle(ctx, ledger.FileRejected)
-	}
-	if err != nil {
-		return err
-	}
-	j.recordRead()
-	if err := j.advance(ctx, ledger.Held); err != nil { // so that no crash leaves outcomes by two formats
-		return err
-	}
-	if err := j.recordUnsent(ctx); err != nil {
-		return err
-	}
-	return j.settle(ctx, ledger.FileRejected)
-}
-
-// sourceGone reports whether a file could not be copied again because it is not there any
-// more.
-func sourceGone(err error) bool {
-	return errors.Is(err, inbox.ErrNotExist) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, transfer.ErrNoSource) || errors.Is(err, errOtherFile)
+	return f.State == ledger.Held && !f.Approved && !RejectedByHand(f)
 }

@@ -16,10 +16,7 @@ import (
 // judge validates the whole file and decides whether it is sent, held or refused. Nothing
 // is sent before.
 func (j *job) judge(ctx context.Context) error {
-	ack := report.Ack{
-		FileID: j.file.ID, File: j.file.Name, Size: j.file.Size, SHA256: j.file.SHA256, ReceivedAt: report.At(j.file.Received),
-	}
-	if err := j.place.Publish(ctx, report.NamesOf(j.file.Stem).Ack, bytes.NewReader(ack.Bytes())); err != nil {
+	if err := j.acknowledge(ctx); err != nil {
 		return err
 	}
 	refusal, err := j.refusal(ctx)
@@ -42,6 +39,14 @@ func (j *job) judge(ctx context.Context) error {
 		return j.hold(ctx, reason)
 	}
 	return j.advance(ctx, ledger.Sending)
+}
+
+// acknowledge publishes that the file has arrived.
+func (j *job) acknowledge(ctx context.Context) error {
+	ack := report.Ack{
+		FileID: j.file.ID, File: j.file.Name, Size: j.file.Size, SHA256: j.file.SHA256, ReceivedAt: report.At(j.file.Received),
+	}
+	return j.place.Publish(ctx, report.NamesOf(j.file.Stem).Ack, bytes.NewReader(ack.Bytes()))
 }
 
 // recordRead notes in the file's record what its survey found, and by which format.

@@ -42,51 +42,50 @@ func (w *Worker) newJob(feed *Feed, f *ledger.File, p transfer.Place) *job {
 // is always in the state of the last step that became durable, and every step may be
 // repeated.
 func (j *job) live(ctx context.Context) error {
-	if err := j.sameFormat(); err != nil {
+	rejected := givenUp(j.file) // it ends without what cannot be had any more
+	if err := j.sameFormat(); err != nil && !rejected {
 		return err
 	}
-	if err := j.ensureSpooled(ctx); err != nil && !(rejectedByHand(j.file) && sourceGone(err)) {
-		return err
+	if err := j.ensureSpooled(ctx); err != nil && (!rejected || outOfReach(ctx, err)) {
+		return j.cannotFetch(err)
 	}
 	for !j.file.State.Finished() {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
 		}
 		var err error
-		switch j.file.State {
-		case ledger.Claiming:
+		switch state := j.file.State; {
+		case RejectedByHand(j.file) && state != ledger.Claiming && state != ledger.Claimed:
+			// Stopped within: its rows get the same outcomes again.
+			err = j.settleRejected(ctx)
+		case state == ledger.Claiming:
 			// Stopped within: the file is on one side of the rename, and resolveClaim looks
 			// on which.
 			err = j.resolveClaim(ctx)
-		case ledger.Claimed:
+		case state == ledger.Claimed:
 			// Stopped within: companions are on either side of their rename, which is tried
 			// again; or a partial copy is in the spool, which the next fetch overwrites.
 			err = j.fetch(ctx)
-		case ledger.Spooled:
+		case state == ledger.Spooled:
 			// Nothing is sent in this step. Stopped within: an acknowledgement or a summary
 			// may be published already; the same is published again.
 			err = j.judge(ctx)
-		case ledger.Held:
-			switch {
-			case rejectedByHand(j.file):
-				// Stopped within: its rows get the same outcomes again.
-				err = j.settleRejected(ctx)
-			case resting(j.file):
+		case state == ledger.Held:
+			if resting(j.file) {
 				return j.rest(ctx)
-			default:
-				// Judged again, because the feed's format may have changed meanwhile.
-				j.file.Outcome, j.file.Code, j.file.Detail = "", "", ""
-				err = j.advance(ctx, ledger.Spooled)
 			}
-		case ledger.Sending:
+			// Judged again, because the feed's format may have changed meanwhile.
+			j.file.Outcome, j.file.Code, j.file.Detail = "", "", ""
+			err = j.advance(ctx, ledger.Spooled)
+		case state == ledger.Sending:
 			// Stopped within: rows with an outcome are skipped, the others continue from
 			// their records.
 			err = j.send(ctx)
-		case ledger.Settled:
+		case state == ledger.Settled:
 			// All that the reports say is fixed. Stopped within: they are written again,
 			// same bytes.
 			err = j.publish(ctx)
-		case ledger.Published:
+		case state == ledger.Published:
 			// Stopped within: Archive finds the file where it was moved to.
 			err = j.archive(ctx)
 		default:
@@ -121,9 +120,9 @@ var errFormat = errors.New("the feed's format was changed while this file was un
 // than before: a row that was sent could become an invalid one.
 func (j *job) sameFormat() error {
 	switch {
-	case j.file.State == ledger.Sending, j.file.State == ledger.Settled, rejectedByHand(j.file):
+	case j.file.State == ledger.Sending, j.file.State == ledger.Settled, RejectedByHand(j.file):
 		if j.file.Format != "" && j.file.Format != j.feed.Format.Fingerprint() {
-			return &Error{Err: errFormat, Hint: "put it back until the file is done, or retried, then change it"}
+			return &Error{Err: errFormat, Hint: "put it back until the file is done, or retried, then change it; or end the file: billdrop reject " + j.file.ID}
 		}
 	}
 	return nil
@@ -161,6 +160,17 @@ func (j *job) ensureSpooled(ctx context.Context) error {
 	return nil
 }
 
+// cannotFetch adds to the error of a file that cannot be copied again how to end it.
+func (j *job) cannotFetch(err error) error {
+	if !sourceGone(err) {
+		return err
+	}
+	return &Error{
+		Err:  fmt.Errorf("its copy in the spool is needed and gone: %w", err),
+		Hint: "put the file back as it was, or end it: billdrop reject " + j.file.ID,
+	}
+}
+
 // chooseStem chooses the stem of the reports, one that overwrites no earlier report, and
 // advances the file with it.
 func (j *job) chooseStem(ctx context.Context, s ledger.FileState) error {
@@ -192,17 +202,21 @@ func (j *job) send(ctx context.Context) error {
 	if err := j.reportStart(ctx); err != nil {
 		return err
 	}
-	var rowDone func(ledger.Status)
-	if j.Progress != nil {
-		rowDone = func(s ledger.Status) { j.Progress.RowDone(j.file.ID, s) }
-	}
 	err := j.decode(ctx, func(recs *billfile.Decoder) error {
-		return j.feed.Lane.Deliver(ctx, j.Ledger, j.file, recs, rowDone)
+		return j.feed.Lane.Deliver(ctx, j.Ledger, j.file, recs, j.rowDone())
 	})
 	if err != nil {
 		return err
 	}
 	return j.settle(ctx, "")
+}
+
+// rowDone returns what reports the rows of the file to Progress; nil if nothing does.
+func (j *job) rowDone() func(ledger.Status) {
+	if j.Progress == nil {
+		return nil
+	}
+	return func(s ledger.Status) { j.Progress.RowDone(j.file.ID, s) }
 }
 
 // reportStart reports the file to Progress, with the rows that earlier runs have done.
@@ -259,6 +273,11 @@ func (j *job) archive(ctx context.Context) error {
 		return err
 	}
 	j.file.Path = at
+	return j.finish(ctx)
+}
+
+// finish ends the file, and clears the spool.
+func (j *job) finish(ctx context.Context) error {
 	if err := j.advance(ctx, ledger.Done); err != nil {
 		return err
 	}

@@ -25,7 +25,7 @@ import (
 type Order string
 
 const (
-	OrderReject  Order = "reject"  // a held file is not to be sent
+	OrderReject  Order = "reject"  // nothing more of an unfinished file is to be sent
 	OrderApprove Order = "approve" // release a held file
 	OrderRetry   Order = "retry"   // send the failed and unknown rows of a finished file again
 )
@@ -94,10 +94,14 @@ func (o Order) check(ctx context.Context, led ledger.Ledger, f *ledger.File) err
 	switch {
 	case o == OrderRetry:
 		return checkRetry(ctx, led, f)
+	case o == OrderReject:
+		if f.State.Finished() {
+			return notApplicable("", "%s is finished already (%s)", f.ID, f.State)
+		}
+	case RejectedByHand(f):
+		return notApplicable("the next run reports it so", "%s was rejected by hand already", f.ID)
 	case f.State != ledger.Held:
 		return notApplicable("", "%s is not held (%s)", f.ID, f.State)
-	case o == OrderApprove && rejectedByHand(f):
-		return notApplicable("the next run reports it so", "%s was rejected by hand already", f.ID)
 	}
 	return nil
 }
@@ -106,7 +110,7 @@ func (o Order) check(ctx context.Context, led ledger.Ledger, f *ledger.File) err
 func (j *job) apply(ctx context.Context, o Order) error {
 	switch o {
 	case OrderReject:
-		return j.rejectHeld(ctx)
+		return j.reject(ctx)
 	case OrderApprove:
 		return approve(ctx, j.Ledger, j.file)
 	}

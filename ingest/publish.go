@@ -44,7 +44,7 @@ func (j *job) publishRows(ctx context.Context, names report.Names) (ledger.Total
 		return totals, err
 	}
 	if j.tally == nil { // an earlier run has settled the file
-		if err := j.compose(ctx); err != nil {
+		if err := j.composeAgain(ctx); err != nil {
 			return totals, err
 		}
 	}
@@ -59,7 +59,7 @@ func (j *job) publishRows(ctx context.Context, names report.Names) (ledger.Total
 	if err := j.place.Publish(ctx, names.Results, results); err != nil {
 		return totals, err
 	}
-	if j.tally.Attention == 0 {
+	if j.tally.Attention == 0 || fromLedger(j.file) { // rejects hold the bytes of the file
 		return totals, j.place.Withdraw(ctx, names.Rejects)
 	}
 	rejects, err := os.Open(j.spool.report(j.file.ID, "rejects"))
@@ -82,20 +82,43 @@ func (j *job) compose(ctx context.Context) error {
 		return fmt.Errorf("write rejects: %w", err)
 	}
 	defer rejects.Close()
+	ahead := outcomesAhead{fetch: func(from int) ([]ledger.Outcome, error) {
+		return j.Ledger.Outcomes(ctx, j.file.ID, from, outcomesPage)
+	}}
+	defer ahead.wait()
 	var tally report.Tally
-	err = j.decode(ctx, func(recs *billfile.Decoder) error {
-		ahead := outcomesAhead{fetch: func(from int) ([]ledger.Outcome, error) {
-			return j.Ledger.Outcomes(ctx, j.file.ID, from, outcomesPage)
-		}}
-		defer ahead.wait()
-		tally, err = report.Compose(report.Output{Results: results, Rejects: rejects, Layout: j.survey.Layout}, recs, report.Pages(ahead.page))
-		return err
-	})
+	if fromLedger(j.file) {
+		tally, err = report.ComposeOutcomes(results, report.Pages(ahead.page))
+	} else {
+		err = j.decode(ctx, func(recs *billfile.Decoder) error {
+			tally, err = report.Compose(report.Output{Results: results, Rejects: rejects, Layout: j.survey.Layout}, recs, report.Pages(ahead.page))
+			return err
+		})
+	}
 	if err = errors.Join(err, results.Close(), rejects.Close()); err != nil {
 		return fmt.Errorf("report of %s: %w", j.file.Name, err)
 	}
 	j.tally = &tally
 	return nil
+}
+
+// composeAgain composes the reports of a file that an earlier run has settled. Those of a
+// rejected file whose rows cannot be read any more list what the ledger holds.
+func (j *job) composeAgain(ctx context.Context) error {
+	if givenUp(j.file) && !fromLedger(j.file) {
+		why, err := j.unreadable(ctx)
+		if err != nil {
+			return err
+		}
+		if why != "" {
+			j.log.Warn("the rows of a rejected file cannot be read any more, so it gets no rejects", "why", why)
+			j.file.Lines = ledger.Lines{}
+			if err := j.advance(ctx, ledger.Settled); err != nil {
+				return err
+			}
+		}
+	}
+	return j.compose(ctx)
 }
 
 // outcomesPage is how many outcomes are read from the ledger at a time.

@@ -20,9 +20,9 @@ func (w *Worker) Retry(ctx context.Context, id string) (report.Summary, error) {
 	return w.carryOut(ctx, OrderRetry, id)
 }
 
-// Reject rejects a held file: nothing of it is sent, its reports say so under the same
-// names, and it moves to the rejected files. A rejection that is cut short is resumed like
-// any other file. Errors are as Retry's.
+// Reject ends an unfinished file: nothing more of it is sent, its reports say what became of
+// every row, and it moves to the rejected files. A rejection that is cut short is resumed
+// like any other file. Errors are as Retry's.
 func (w *Worker) Reject(ctx context.Context, id string) (report.Summary, error) {
 	return w.carryOut(ctx, OrderReject, id)
 }
@@ -47,6 +47,9 @@ func (w *Worker) carryOut(ctx context.Context, o Order, id string) (report.Summa
 	}
 	if err != nil {
 		return report.Summary{}, fmt.Errorf("%s %s (%s): %w", o, f.Name, f.ID, err)
+	}
+	if j.summary == nil { // dropped: it was never read
+		return report.Summarize(j.file, ledger.Totals{}), nil
 	}
 	return *j.summary, nil
 }

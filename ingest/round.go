@@ -23,7 +23,7 @@ type round struct {
 	feed      *Feed
 	once      bool // the only round of its process: it waits for files that have not settled yet
 	remote    transfer.Remote
-	summaries []report.Summary
+	jobs      []*job // of the files that were taken up
 	errs      []error
 	unclaimed []watch.Remark // complete files that cannot be claimed
 	nextLook  time.Duration  // when a file that has not settled yet may be complete; 0 = there is none
@@ -115,7 +115,7 @@ func (r *round) resume(ctx context.Context, origin ledger.Origin) {
 			continue
 		}
 		if !resting(f) {
-			r.Log.Info("resuming file", "feed", r.feed.Name, "file", f.Name, "file_id", f.ID, "state", string(f.State))
+			r.Log.Info("resuming file", "feed", r.feed.Name, "file", f.Name, "file_id", f.ID, "state", string(f.State), "reports", f.Results)
 		}
 		r.takeUp(ctx, r.newJob(r.feed, f, r.placeOf(f)))
 	}
@@ -126,9 +126,19 @@ func (r *round) takeUp(ctx context.Context, j *job) {
 	if err := j.live(ctx); err != nil {
 		r.fail(fmt.Errorf("file %s (%s): %w", j.file.Name, j.file.ID, err))
 	}
-	if j.summary != nil {
-		r.summaries = append(r.summaries, *j.summary)
+	j.survey, j.tally = nil, nil // a round may take up many files
+	r.jobs = append(r.jobs, j)
+}
+
+// summaries are those of the files that ended or are held.
+func (r *round) summaries() []report.Summary {
+	var summaries []report.Summary
+	for _, j := range r.jobs {
+		if j.summary != nil {
+			summaries = append(summaries, *j.summary)
+		}
 	}
+	return summaries
 }
 
 // placeOf is the place of a file that this round can reach.

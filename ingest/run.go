@@ -34,7 +34,7 @@ func (w *Worker) Poll(ctx context.Context) ([]report.Summary, error) {
 	var summaries []report.Summary
 	var errs []error
 	for i := range rounds {
-		summaries = append(summaries, rounds[i].summaries...)
+		summaries = append(summaries, rounds[i].summaries()...)
 		errs = append(errs, rounds[i].errs...)
 	}
 	if len(errs) > 0 {

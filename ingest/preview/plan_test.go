@@ -97,11 +97,11 @@ func (d *desk) carryOut(t *testing.T, path string) report.Summary {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := w.Import(t.Context(), d.feed, path, nil, t.TempDir())
+	done, err := w.Import(t.Context(), d.feed, []ingest.LocalFile{{Path: path, Out: t.TempDir()}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s
+	return done[0].Summary
 }
 
 func (d *desk) carryOutText(t *testing.T, content string) report.Summary {

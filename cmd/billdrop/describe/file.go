@@ -53,8 +53,9 @@ func (f File) NeedsAttention() bool {
 	return f.Code != "" || f.Outcome == ledger.FileHeld || f.Attention() > 0
 }
 
-// GivenUp reports whether a held file was rejected by hand. The next run finishes it.
-func (f File) GivenUp() bool { return f.State == ledger.Held && f.Outcome == ledger.FileRejected }
+// GivenUp reports whether the operator has rejected the file, and it is not settled yet. The
+// next run finishes it.
+func (f File) GivenUp() bool { return ingest.RejectedByHand(f.File) }
 
 // Why is why the file is held or was refused, without the advice that ends the detail
 // of a held file.
@@ -189,7 +190,7 @@ func (f File) Text(todo ToDo) string {
 	case ledger.Dropped:
 		fmt.Fprintf(&b, "%s: dropped: it vanished before it was read, or another worker took it\n", f.Name)
 	default:
-		fmt.Fprintf(&b, "%s: %s; not finished: the current run, or the next one, finishes it\n", f.Name, f.Words())
+		fmt.Fprintf(&b, "%s: %s; not finished: the current run, or the next one, finishes it; if that cannot be, end it: billdrop reject %s\n", f.Name, f.Words(), f.ID)
 		if s := f.settled(); s.Rows.Total > 0 {
 			fmt.Fprintln(&b, StatusTable(s))
 		}
@@ -203,7 +204,7 @@ func (f File) Text(todo ToDo) string {
 	case f.State == ledger.Held && f.Approved:
 		b.WriteString("\nApproved: the next run sends it.\n")
 	case f.GivenUp():
-		b.WriteString("\nRejected: none of it is sent, and the next run reports it so.\n")
+		b.WriteString("\nRejected: nothing more of it is sent, and the next run reports it so.\n")
 	case f.State == ledger.Held:
 		fmt.Fprintf(&b, "\nNothing is sent until it is approved: billdrop approve %s\nOr give it up: billdrop reject %s\n", f.ID, f.ID)
 	case f.Outcome == ledger.FileRejected && len(todo.Groups) == 0:
