@@ -1,7 +1,6 @@
 package ingest
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"maps"
@@ -80,7 +79,7 @@ func (j *job) hold(ctx context.Context, reason *holdReason) error {
 	j.file.Outcome, j.file.Code, j.file.Detail = ledger.FileHeld, reason.code, reason.detail
 	j.file.RunID, j.file.Version = j.runID, j.Version
 	s := j.heldSummary()
-	if err := j.place.Publish(ctx, report.NamesOf(j.file.Stem).Summary, bytes.NewReader(s.Bytes())); err != nil {
+	if err := j.put(ctx, inMemory(report.NamesOf(j.file.Stem).Summary, s.Bytes(), summaryField)); err != nil {
 		return err
 	}
 	j.log.Warn("file held", "code", reason.code, "detail", reason.detail)

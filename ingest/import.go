@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"billdrop/ingest/ledger"
@@ -30,7 +31,8 @@ type Imported struct {
 // Import takes local files through the same life as claimed ones, one after the other. The
 // files stay where they are. First it obeys the orders that wait, and goes on with every
 // unfinished import of the feed, wherever its reports were to go. A file whose import was
-// one of these, by name, content and place of its reports, is not imported once more.
+// one of these, by name, content and place of its reports, is not imported once more. A
+// report of billdrop's is passed over, and ErrNotApplicable if nothing else was named.
 //
 // The error joins what kept files from their end. An unfinished import that cannot go on
 // for a reason of its own does not keep the files from theirs.
@@ -59,6 +61,9 @@ func (w *Worker) Import(ctx context.Context, feed *Feed, files []LocalFile) ([]I
 			r.jobs = append(r.jobs, j)
 		}
 	}
+	if len(begun) > 0 && !slices.ContainsFunc(begun, func(i *importing) bool { return !i.own }) {
+		r.fail(notApplicable("name the bill files", "nothing was imported: every file that was named is a report of billdrop's"))
+	}
 	var done []Imported
 	for _, j := range r.jobs {
 		if j.summary != nil {
@@ -74,6 +79,7 @@ type importing struct {
 	feed  *Feed
 	file  *ledger.File
 	fetch func(context.Context, io.Writer) error
+	own   bool // it was passed over: a report of billdrop's
 }
 
 // beginImport checks that a file is there and that its reports can be written. It records
@@ -109,7 +115,7 @@ func (w *Worker) beginImport(feed *Feed, l LocalFile) (*importing, error) {
 	if err := checkWritable(f.Results); err != nil {
 		return nil, notApplicable("name another directory with --out", "its reports cannot be written to %s (%w)", f.Results, err)
 	}
-	return &importing{l.Path, feed, f, fetch}, nil
+	return &importing{given: l.Path, feed: feed, file: f, fetch: fetch}, nil
 }
 
 // importFile takes one file to its end. It returns nil without an error if one of the
@@ -122,6 +128,13 @@ func (w *Worker) importFile(ctx context.Context, i *importing, resumed []*job) (
 	var err error
 	if f.SHA256, f.Size, err = w.spool.take(ctx, f.ID, i.feed.Format.MaxFileSize, i.fetch); err != nil {
 		return nil, err
+	}
+	if own, err := w.newJob(i.feed, f, nil).ownReport(ctx); err != nil || own != nil {
+		if err == nil {
+			w.Log.Warn("file passed over: it is a report, not a bill file", "file", i.given, "why", own.Detail)
+			i.own = true
+		}
+		return nil, errors.Join(err, w.spool.remove(f.ID))
 	}
 	for _, j := range resumed {
 		if sameImport(f, j.file) { // one that was rejected meanwhile, too

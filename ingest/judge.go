@@ -1,7 +1,6 @@
 package ingest
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +15,7 @@ import (
 // judge validates the whole file and decides whether it is sent, held or refused. Nothing
 // is sent before.
 func (j *job) judge(ctx context.Context) error {
+	j.file.Outcome, j.file.Code, j.file.Detail = "", "", "" // of a judgement that was cut short
 	if err := j.acknowledge(ctx); err != nil {
 		return err
 	}
@@ -41,14 +41,6 @@ func (j *job) judge(ctx context.Context) error {
 	return j.advance(ctx, ledger.Sending)
 }
 
-// acknowledge publishes that the file has arrived.
-func (j *job) acknowledge(ctx context.Context) error {
-	ack := report.Ack{
-		FileID: j.file.ID, File: j.file.Name, Size: j.file.Size, SHA256: j.file.SHA256, ReceivedAt: report.At(j.file.Received),
-	}
-	return j.place.Publish(ctx, report.NamesOf(j.file.Stem).Ack, bytes.NewReader(ack.Bytes()))
-}
-
 // recordRead notes in the file's record what its survey found, and by which format.
 func (j *job) recordRead() {
 	j.file.Rows, j.file.Lines, j.file.RowsRead = j.survey.Rows, ledger.Lines(j.survey.Lines), true
@@ -68,6 +60,9 @@ func (j *job) refusal(ctx context.Context) (*billfile.FileError, error) {
 	if limit := j.feed.Format.MaxFileSize; limit > 0 && j.file.Size > limit {
 		return &billfile.FileError{Code: billfile.CodeFileTooLarge, Detail: fmt.Sprintf(
 			"the file has %d bytes, the limit is %d: split it, or raise max_file_size of the feed", j.file.Size, limit)}, nil
+	}
+	if own, err := j.ownRejects(ctx); own != nil || err != nil {
+		return own, err
 	}
 	var refusal *billfile.FileError
 	if err := j.takeSurvey(ctx); errors.As(err, &refusal) {

@@ -27,6 +27,8 @@ type job struct {
 	log     *slog.Logger
 	survey  *billfile.Survey // of the spooled copy; nil until taken
 	tally   *report.Tally    // of the reports that this job wrote into the spool
+	sums    ledger.Reports   // SHA-256 (hex) of these
+	newStem bool             // this job chose the stem, so no report of it existed
 	summary *report.Summary  // set once it is published, or the file rests
 }
 
@@ -188,7 +190,8 @@ func (j *job) chooseStem(ctx context.Context, s ledger.FileState) error {
 		if taken {
 			continue
 		}
-		j.file.Stem = stem
+		j.file.Stem, j.newStem = stem, true
+		j.announce(ackField, hexSum(j.ack()))
 		err := j.advance(ctx, s)
 		if errors.Is(err, ledger.ErrExists) {
 			continue
@@ -262,6 +265,8 @@ func (j *job) settle(ctx context.Context, outcome string) error {
 	j.file.Sums, j.file.Outcome = &sums, outcome
 	j.file.Finished = time.Now()
 	j.file.RunID, j.file.Version = j.runID, j.Version
+	j.announce(resultsField, j.sums.Results)
+	j.announce(rejectsField, j.sums.Rejects)
 	return j.advance(ctx, ledger.Settled)
 }
 

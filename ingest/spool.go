@@ -28,6 +28,11 @@ func (s spool) path(id string) string { return filepath.Join(s.dir, id+".csv") }
 // report is the path of a report that is not published yet.
 func (s spool) report(id, kind string) string { return filepath.Join(s.dir, id+"."+kind+".part") }
 
+// create makes or empties a report that is not published yet.
+func (s spool) create(id, kind string) (*os.File, error) {
+	return os.OpenFile(s.report(id, kind), os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
+}
+
 func (s spool) open(id string) (*os.File, error) { return os.Open(s.path(id)) }
 
 func (s spool) remove(id string) error {

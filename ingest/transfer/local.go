@@ -2,6 +2,8 @@ package transfer
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -75,6 +77,30 @@ func (l Local) Reported(_ context.Context, name string) (bool, error) {
 		return false, fmt.Errorf("look for report: %w", err)
 	}
 	return true, nil
+}
+
+// Digest implements Place.
+func (l Local) Digest(_ context.Context, name string) (string, error) {
+	name = filepath.Join(l.Results, name)
+	info, err := os.Lstat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", nil
+	case err != nil:
+		return "", fmt.Errorf("look for report: %w", err)
+	case !info.Mode().IsRegular():
+		return notRegular, nil
+	}
+	f, err := durable.OpenRegular(name)
+	if err != nil {
+		return "", fmt.Errorf("read report: %w", err)
+	}
+	defer f.Close()
+	sum := sha256.New()
+	if _, err := io.Copy(sum, f); err != nil {
+		return "", fmt.Errorf("read report: %w", err)
+	}
+	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
 // Publish implements Place.

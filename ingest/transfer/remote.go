@@ -3,6 +3,8 @@ package transfer
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -155,6 +157,22 @@ func (s *Server) Reported(ctx context.Context, name string) (bool, error) {
 		return false, nil
 	}
 	return err == nil, err
+}
+
+// Digest implements Place.
+func (s *Server) Digest(ctx context.Context, name string) (string, error) {
+	name = path.Join(s.Dirs.Results, name)
+	sum := sha256.New()
+	_, err := s.Remote.Fetch(ctx, name, sum)
+	switch {
+	case errors.Is(err, inbox.ErrNotExist):
+		return "", nil
+	case errors.Is(err, inbox.ErrNotRegular):
+		return notRegular, nil
+	case err != nil:
+		return "", err
+	}
+	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
 // Publish implements Place.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -112,10 +113,33 @@ func (f File) Sums() Sums {
 	return Sums{}
 }
 
-// Reports are the paths of the reports worth opening, the one that needs work first.
-func (f File) Reports() []string { return f.result().Reports() }
+// Reports are the paths of the reports worth opening, the one that needs work first. Reports
+// that were not published, or that are gone from this machine, are not among them.
+func (f File) Reports() []string {
+	names := report.NamesOf(f.Stem)
+	paths := []string{}
+	for _, r := range []struct{ sum, name string }{
+		{f.Published.Rejects, names.Rejects}, {f.Published.Results, names.Results}, {f.Published.Summary, names.Summary},
+	} {
+		if path := inDir(f.Results, r.name); r.sum != "" && f.there(path) {
+			paths = append(paths, path)
+		}
+	}
+	return paths
+}
 
-func (f File) result() Finished { return Finished{f.Summary, f.Results} }
+// there reports whether a published report exists still, where that can be seen.
+func (f File) there(path string) bool {
+	if f.Origin != ledger.FromLocal {
+		return true
+	}
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+func (f File) result() Finished {
+	return Finished{Summary: f.Summary, Dir: f.Results, Known: f.Reports()}
+}
 
 // Document is a file in the JSON of `billdrop status`. Keys may be added at any time.
 type Document struct {
