@@ -21,11 +21,14 @@ func HoldAdvice(id string) string {
 	return fmt.Sprintf("; check the file, then run: billdrop approve %s (it is sent), or billdrop reject %s (it is given up)", id, id)
 }
 
-// holdReason returns the limits that the file exceeds, or the control totals that it
-// misses; nil when it may be sent.
+// holdReason returns the limits that the file exceeds, what is wrong with its companions, or
+// the control totals that it misses; nil when it may be sent.
 func (j *job) holdReason(ctx context.Context) (*holdReason, error) {
 	if exceeded := j.feed.Hold.Exceeded(j.survey); len(exceeded) > 0 {
 		return &holdReason{ledger.CodeOverLimit, strings.Join(exceeded, "; ") + HoldAdvice(j.file.ID)}, nil
+	}
+	if j.noChecksum != nil {
+		return j.noChecksum, nil
 	}
 	return j.controlMismatch(ctx)
 }
@@ -49,13 +52,13 @@ func (limits Hold) Exceeded(s *billfile.Survey) []string {
 
 // controlMismatch compares the file with its control totals, if it has any.
 func (j *job) controlMismatch(ctx context.Context) (*holdReason, error) {
-	raw, err := j.place.Companion(ctx, placed(j.file), transfer.ControlSuffix)
+	raw, unusable, err := j.companion(ctx, transfer.ControlSuffix)
 	if raw == nil || err != nil {
-		return nil, err
+		return unusable, err
 	}
 	want, err := readControl(raw)
 	if err != nil {
-		return &holdReason{ledger.CodeControlTotalMismatch, `the control file cannot be read: it has to look like {"rows": 1000, "amounts": {"ZAR": 123456}}` + HoldAdvice(j.file.ID)}, nil
+		return &holdReason{ledger.CodeControlTotalMismatch, "the control file cannot be read: " + err.Error() + HoldAdvice(j.file.ID)}, nil
 	}
 	sums := make(map[string]int64)
 	err = j.eachRecord(ctx, func(rec *billfile.Record) error {

@@ -15,7 +15,7 @@ import (
 // judge validates the whole file and decides whether it is sent, held or refused. Nothing
 // is sent before.
 func (j *job) judge(ctx context.Context) error {
-	j.file.Outcome, j.file.Code, j.file.Detail = "", "", "" // of a judgement that was cut short
+	j.file.Outcome, j.file.Code, j.file.Detail, j.file.Line = "", "", "", 0 // of a judgement that was cut short
 	if err := j.acknowledge(ctx); err != nil {
 		return err
 	}
@@ -50,10 +50,14 @@ func (j *job) recordRead() {
 // refusal returns what is wrong with the file as a whole, and takes the survey; nil when it
 // can be read.
 func (j *job) refusal(ctx context.Context) (*billfile.FileError, error) {
-	companion, err := j.place.Companion(ctx, placed(j.file), transfer.ChecksumSuffix)
+	companion, unusable, err := j.companion(ctx, transfer.ChecksumSuffix)
 	if err != nil {
 		return nil, err
 	}
+	if _, err := readChecksum(j.file.Name, companion); companion != nil && err != nil {
+		unusable = j.unreadableCompanion(transfer.ChecksumSuffix, err)
+	}
+	j.noChecksum = unusable
 	if wrong := ChecksumMismatch(j.file.Name, j.file.SHA256, companion); wrong != nil {
 		return wrong, nil
 	}

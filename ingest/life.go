@@ -29,7 +29,9 @@ type job struct {
 	tally   *report.Tally    // of the reports that this job wrote into the spool
 	sums    ledger.Reports   // SHA-256 (hex) of these
 	newStem bool             // this job chose the stem, so no report of it existed
-	summary *report.Summary  // set once it is published, or the file rests
+	// noChecksum is why the file is held because of its checksum companion; nil if it is not.
+	noChecksum *holdReason
+	summary    *report.Summary // set once it is published, or the file rests
 }
 
 func (w *Worker) newJob(feed *Feed, f *ledger.File, p transfer.Place) *job {

@@ -35,7 +35,7 @@ func (Local) Fetch(_ context.Context, file File, w io.Writer) (time.Time, error)
 	if file.Path == "" {
 		return time.Time{}, ErrNoSource
 	}
-	f, err := os.Open(file.Path)
+	f, err := durable.OpenRegular(file.Path)
 	if err != nil {
 		return time.Time{}, fmt.Errorf("read file: %w", err)
 	}
@@ -43,9 +43,6 @@ func (Local) Fetch(_ context.Context, file File, w io.Writer) (time.Time, error)
 	info, err := f.Stat()
 	if err != nil {
 		return time.Time{}, fmt.Errorf("read file: %w", err)
-	}
-	if !info.Mode().IsRegular() {
-		return time.Time{}, fmt.Errorf("read file %s: it is not a regular file", file.Path)
 	}
 	_, err = io.Copy(w, f)
 	return info.ModTime(), err
@@ -56,15 +53,25 @@ func (Local) Companion(_ context.Context, file File, suffix string) ([]byte, err
 	if file.Path == "" {
 		return nil, nil
 	}
-	f, err := os.Open(file.Path + suffix)
-	if errors.Is(err, fs.ErrNotExist) {
+	f, err := durable.OpenRegular(file.Path + suffix)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil
-	}
-	if err != nil {
+	case errors.Is(err, durable.ErrNotRegular):
+		return nil, fmt.Errorf("%w: %w", err, ErrUnusableCompanion)
+	case err != nil:
 		return nil, fmt.Errorf("read companion: %w", err)
 	}
 	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, CompanionLimit))
+	b, err := io.ReadAll(io.LimitReader(f, CompanionLimit+1))
+	if len(b) > CompanionLimit {
+		info, err := f.Stat()
+		if err != nil {
+			return nil, fmt.Errorf("read companion: %w", err)
+		}
+		return nil, tooLarge(info.Size())
+	}
+	return b, err
 }
 
 // Reported implements Place.

@@ -36,7 +36,7 @@ type Place interface {
 	// may hold anything.
 	Fetch(ctx context.Context, f File, w io.Writer) (modTime time.Time, err error)
 	// Companion reads the companion NAME+suffix of the bill file; nil without error when
-	// there is none.
+	// there is none. ErrUnusableCompanion when it is not one.
 	Companion(ctx context.Context, f File, suffix string) ([]byte, error)
 	// Reported reports whether a report of this name exists.
 	Reported(ctx context.Context, name string) (bool, error)

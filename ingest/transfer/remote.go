@@ -127,7 +127,7 @@ func (s *Server) Fetch(ctx context.Context, f File, w io.Writer) (time.Time, err
 	return after.ModTime, nil
 }
 
-// Companion implements Place. A companion larger than CompanionLimit is an error.
+// Companion implements Place.
 func (s *Server) Companion(ctx context.Context, f File, suffix string) ([]byte, error) {
 	name := f.Path + suffix
 	e, err := s.Remote.Lstat(ctx, name)
@@ -138,10 +138,7 @@ func (s *Server) Companion(ctx context.Context, f File, suffix string) ([]byte, 
 		return nil, err
 	}
 	if e.Size > CompanionLimit {
-		return nil, &Error{
-			Err:  fmt.Errorf("read companion %q: it has %d bytes, and the limit is %d", name, e.Size, CompanionLimit),
-			Hint: "remove it: a checksum or a control file is smaller",
-		}
+		return nil, tooLarge(e.Size)
 	}
 	var b bytes.Buffer
 	if _, err := s.Remote.Fetch(ctx, name, &b); err != nil {
