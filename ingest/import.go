@@ -40,6 +40,9 @@ func (w *Worker) Import(ctx context.Context, feed *Feed, files []LocalFile) ([]I
 	if err := w.spool.sweep(ctx, w.Ledger); err != nil {
 		return nil, err
 	}
+	if err := w.checkBound(ctx, feed); err != nil {
+		return nil, err
+	}
 	begun := make([]*importing, len(files))
 	for i, file := range files { // before anything is sent
 		var err error
@@ -63,6 +66,9 @@ func (w *Worker) Import(ctx context.Context, feed *Feed, files []LocalFile) ([]I
 	}
 	if len(begun) > 0 && !slices.ContainsFunc(begun, func(i *importing) bool { return !i.own }) {
 		r.fail(notApplicable("name the bill files", "nothing was imported: every file that was named is a report of billdrop's"))
+	}
+	if err := w.checkFeeds(ctx, localFile); err != nil {
+		r.fail(err)
 	}
 	var done []Imported
 	for _, j := range r.jobs {

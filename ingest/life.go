@@ -204,6 +204,9 @@ func (j *job) chooseStem(ctx context.Context, s ledger.FileState) error {
 
 // send takes every row to its outcome.
 func (j *job) send(ctx context.Context) error {
+	if err := j.bind(ctx); err != nil {
+		return err
+	}
 	if err := j.reportStart(ctx); err != nil {
 		return err
 	}

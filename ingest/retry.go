@@ -124,9 +124,11 @@ func (w *Worker) fileOf(ctx context.Context, id string) (*ledger.File, *Feed, er
 	if i < 0 {
 		return nil, nil, notApplicable("put the feed back", "%s came from feed %q, which is no longer in the configuration", id, f.Feed)
 	}
-	if scope := w.Feeds[i].Lane.Scope(); scope != f.Scope {
-		return nil, nil, notApplicable("put merchant and key back", "%s was sent for merchant %s in %s mode, the feed is now for %s in %s mode",
-			id, f.Scope.Merchant, f.Scope.Mode, scope.Merchant, scope.Mode)
+	if err := w.checkScope(w.Feeds[i], f); err != nil {
+		return nil, nil, err
+	}
+	if err := w.checkAPI(ctx, w.Feeds[i]); err != nil {
+		return nil, nil, err
 	}
 	return f, w.Feeds[i], nil
 }

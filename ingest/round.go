@@ -41,6 +41,10 @@ func (r *round) run(ctx context.Context) error {
 
 // files takes up the files under way, then those in the inbox.
 func (r *round) files(ctx context.Context) {
+	if err := r.checkBound(ctx, r.feed); err != nil {
+		r.fail(fmt.Errorf("feed %s: %w", r.feed.Name, err))
+		return
+	}
 	// Imported files need no inbox, so an inbox out of reach does not hold them up.
 	r.applyOrders(ctx, ledger.FromLocal)
 	r.resume(ctx, ledger.FromLocal)
@@ -105,14 +109,6 @@ func (r *round) resume(ctx context.Context, origin ledger.Origin) {
 		}
 		if resting(f) && !r.once {
 			continue // only a single round reports it once more
-		}
-		if scope := r.feed.Lane.Scope(); f.Scope != scope {
-			r.fail(&Error{
-				Err: fmt.Errorf("file %s (%s) was begun for merchant %s in %s mode, and the feed is now for %s in %s mode",
-					f.Name, f.ID, f.Scope.Merchant, f.Scope.Mode, scope.Merchant, scope.Mode),
-				Hint: "finish it with the old key first",
-			})
-			continue
 		}
 		if !resting(f) {
 			r.Log.Info("resuming file", "feed", r.feed.Name, "file", f.Name, "file_id", f.ID, "state", string(f.State), "reports", f.Results)
