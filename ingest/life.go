@@ -57,6 +57,11 @@ func (j *job) live(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
 		}
+		// A rejection may have come at any time. Before the first send it is looked for once
+		// more after Sending has become durable: see LeaveOrder.
+		if err := j.obeyRejection(ctx); err != nil {
+			return err
+		}
 		var err error
 		switch state := j.file.State; {
 		case RejectedByHand(j.file) && state != ledger.Claiming && state != ledger.Claimed:
@@ -211,8 +216,13 @@ func (j *job) send(ctx context.Context) error {
 		return err
 	}
 	err := j.decode(ctx, func(recs *billfile.Decoder) error {
-		return j.feed.Lane.Deliver(ctx, j.Ledger, j.file, recs, j.rowDone())
+		watched, stop := j.untilRejected(ctx)
+		defer stop()
+		return j.feed.Lane.Deliver(watched, j.Ledger, j.file, recs, j.rowDone())
 	})
+	if errors.Is(err, errOrdered) {
+		return nil // live obeys it
+	}
 	if err != nil {
 		return err
 	}

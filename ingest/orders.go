@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"sync"
 	"time"
 
 	"billdrop/ingest/durable"
@@ -41,6 +43,11 @@ var orderName = regexp.MustCompile(`^(reject|approve|retry)-(` + idForm + `)$`)
 // LeaveOrder leaves an order for the worker that polls next with this ledger and spool. It
 // replaces earlier orders about the file. led is only read.
 //
+// It returns the file as it was when the order lay there already. If that was not Sending yet,
+// nothing of a rejected file is sent after LeaveOrder has returned: both sides write, then
+// read. A worker looks for a rejection once Sending is durable and before the first send, and
+// LeaveOrder reads the state once the order lies there. So one of them sees the other.
+//
 // Errors wrap ledger.ErrNotFound, ErrNotApplicable or ErrNothingToDo when the order does
 // not fit the state of the file. Any other error means that the order could not be left.
 func LeaveOrder(ctx context.Context, led ledger.Ledger, spoolDir string, o Order, id string) (*ledger.File, error) {
@@ -69,6 +76,12 @@ func LeaveOrder(ctx context.Context, led ledger.Ledger, spoolDir string, o Order
 	}
 	if err != nil {
 		return nil, fmt.Errorf("leave order: %w", err)
+	}
+	if f, err = led.File(ctx, id); err == nil {
+		err = o.check(ctx, led, f)
+	}
+	if err != nil { // meanwhile it has gone on
+		return nil, errors.Join(err, WithdrawOrders(spoolDir, id))
 	}
 	return f, nil
 }
@@ -208,4 +221,57 @@ func (r *round) removeOrder(o leftOrder, why error) {
 		return
 	}
 	log.Info("order taken", "feed", r.feed.Name)
+}
+
+// obeyRejection carries out a rejection that waits, of a file whose rows are not all done.
+func (j *job) obeyRejection(ctx context.Context) error {
+	switch j.file.State {
+	case ledger.Settled, ledger.Published:
+		return nil // too late: it is about to end
+	}
+	waits, err := j.spool.rejection(j.file.ID)
+	if err != nil || !waits {
+		return err
+	}
+	if err := j.reject(ctx); err != nil {
+		return err
+	}
+	j.log.Info("order taken", "order", string(OrderReject))
+	return WithdrawOrders(j.spool.dir, j.file.ID)
+}
+
+// rejection reports whether a rejection of a file waits.
+func (s spool) rejection(id string) (bool, error) {
+	info, err := os.Lstat(filepath.Join(s.dir, OrdersDir, string(OrderReject)+"-"+id))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("look for orders: %w", err)
+	}
+	return info.Mode().IsRegular(), nil
+}
+
+// orderPoll is how often a rejection is looked for while the rows of a file are sent.
+const orderPoll = time.Second
+
+// errOrdered stops the sending of a file because a rejection of it waits.
+var errOrdered = errors.New("a rejection of the file waits")
+
+// untilRejected returns a context that ends with errOrdered when a rejection of the file
+// waits. stop ends the watch, and must be called.
+func (j *job) untilRejected(ctx context.Context) (watched context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		for sleep(ctx, orderPoll) == nil {
+			if waits, err := j.spool.rejection(j.file.ID); waits || err != nil {
+				cancel(cmp.Or(err, errOrdered))
+			}
+		}
+	})
+	return ctx, func() {
+		cancel(nil)
+		watch.Wait()
+	}
 }
