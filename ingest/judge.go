@@ -82,7 +82,7 @@ func (j *job) takeSurvey(ctx context.Context) error {
 	if j.survey != nil {
 		return nil
 	}
-	open := func() (io.ReadCloser, error) { return j.spool.open(j.file.ID) }
+	open := func() (io.ReadCloser, error) { return j.spool.open(j.file) }
 	survey, err := billfile.TakeSurvey(ctx, open, j.feed.Format, nil)
 	if err != nil {
 		return fmt.Errorf("validate %s: %w", j.file.Name, err)
@@ -138,7 +138,7 @@ func (j *job) decode(ctx context.Context, use func(*billfile.Decoder) error) err
 	if err := j.takeSurvey(ctx); err != nil {
 		return err
 	}
-	f, err := j.spool.open(j.file.ID)
+	f, err := j.spool.open(j.file)
 	if err != nil {
 		return fmt.Errorf("read spooled %s: %w", j.file.Name, err)
 	}

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
-	"os"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -140,8 +140,8 @@ func (j *job) sameFormat() error {
 // errOtherFile: another file is where the claimed one was.
 var errOtherFile = errors.New("another file")
 
-// ensureSpooled fetches the copy again where it is needed and gone. The copy must have the
-// same hash as the first.
+// ensureSpooled fetches the copy again where it is needed and gone, or was changed. The copy
+// must have the same hash as the first.
 func (j *job) ensureSpooled(ctx context.Context) error {
 	switch j.file.State {
 	case ledger.Spooled, ledger.Held, ledger.Sending:
@@ -153,8 +153,20 @@ func (j *job) ensureSpooled(ctx context.Context) error {
 		return nil
 	}
 	limit := j.feed.Format.MaxFileSize
-	if _, err := os.Stat(j.spool.path(j.file.ID)); err == nil || (limit > 0 && j.file.Size > limit) {
+	if limit > 0 && j.file.Size > limit {
 		return nil
+	}
+	copied, err := j.spool.open(j.file)
+	switch {
+	case err == nil:
+		return copied.Close()
+	case errors.Is(err, errCopyDiffers):
+		j.log.Warn("the copy in the spool was changed, and is fetched again: find out who can write there", "path", j.spool.path(j.file.ID))
+		if err := j.spool.remove(j.file.ID); err != nil {
+			return err
+		}
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
 	}
 	sum, _, err := j.spool.take(ctx, j.file.ID, limit, fetching(j.place, j.file))
 	if err != nil {
@@ -175,7 +187,7 @@ func (j *job) cannotFetch(err error) error {
 		return err
 	}
 	return &Error{
-		Err:  fmt.Errorf("its copy in the spool is needed and gone: %w", err),
+		Err:  fmt.Errorf("its copy in the spool (%s) is gone or was changed, and it cannot be copied again: %w", j.spool.path(j.file.ID), err),
 		Hint: "put the file back as it was, or end it: billdrop reject " + j.file.ID,
 	}
 }
@@ -288,7 +300,7 @@ func (j *job) settle(ctx context.Context, outcome string) error {
 // archive moves the bill file to where it rests, and clears the spool last, because until
 // then its copy may be the only one.
 func (j *job) archive(ctx context.Context) error {
-	at, err := j.place.Archive(ctx, placed(j.file), func() (io.ReadSeekCloser, error) { return j.spool.open(j.file.ID) })
+	at, err := j.place.Archive(ctx, placed(j.file), func() (io.ReadSeekCloser, error) { return j.spool.open(j.file) })
 	if err != nil {
 		return err
 	}

@@ -27,7 +27,7 @@ func (j *job) ownReport(ctx context.Context) (*billfile.FileError, error) {
 	if own, err := j.ownRejects(ctx); own != nil || err != nil {
 		return own, err
 	}
-	f, err := j.spool.open(j.file.ID)
+	f, err := j.spool.open(j.file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil // larger than max_file_size, so not kept
 	}
