@@ -169,6 +169,11 @@ func (j *job) ensureSpooled(ctx context.Context) error {
 		return err
 	}
 	sum, _, err := j.spool.take(ctx, j.file.ID, limit, fetching(j.place, j.file))
+	if sourceGone(err) {
+		if found, e := j.takeArchived(ctx); found || e != nil {
+			return e
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -179,6 +184,30 @@ func (j *job) ensureSpooled(ctx context.Context) error {
 		}, j.spool.remove(j.file.ID))
 	}
 	return nil
+}
+
+// takeArchived copies the file from where it rests, known by its hash. A ledger that was
+// restored from a backup may have it under way still.
+func (j *job) takeArchived(ctx context.Context) (found bool, err error) {
+	for _, path := range j.place.Rests(placed(j.file)) {
+		f := *j.file
+		f.Path = path
+		sum, _, err := j.spool.take(ctx, f.ID, j.feed.Format.MaxFileSize, fetching(j.place, &f))
+		switch {
+		case err == nil && sum == f.SHA256:
+			j.log.Warn("the file was archived already, and is read again from there: was the ledger restored from a backup?", "path", path)
+			j.file.Path, j.file.ModTime = path, f.ModTime
+			return true, nil
+		case err == nil:
+			err = j.spool.remove(f.ID)
+		case sourceGone(err):
+			err = nil
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+	return false, nil
 }
 
 // cannotFetch adds to the error of a file that cannot be copied again how to end it.

@@ -441,6 +441,80 @@ func TestImportObeysOrders(t *testing.T) {
 	}
 }
 
+// A file can be ended by a rejection in every state, also where nothing else brings it to its
+// end, and nothing more of it is sent.
+func TestRejectInEveryState(t *testing.T) {
+	for _, c := range []struct {
+		state ledger.FileState
+		spoil func(w *world, f *ledger.File) // what keeps it from its end
+		end   ledger.FileState
+		left  string // what is in processing/ and the inbox then
+	}{
+		{ledger.Claiming, func(w *world, f *ledger.File) { // the rename did not take place
+			w.files.put("/inbox/a.csv", w.files.files[f.Path].content)
+			w.files.remove(f.Path)
+		}, ledger.Done, "[] []"},
+		{ledger.Claimed, func(*world, *ledger.File) {}, ledger.Done, "[] []"},
+		{ledger.Claimed, func(w *world, f *ledger.File) { w.files.remove(f.Path) }, ledger.Dropped, "[] []"},
+		{ledger.Spooled, func(w *world, f *ledger.File) { w.files.remove(f.Path) }, ledger.Done, "[] []"},
+		{ledger.Held, func(w *world, f *ledger.File) { w.files.remove(f.Path) }, ledger.Done, "[] []"},
+		{ledger.Sending, func(w *world, f *ledger.File) { w.files.remove(f.Path) }, ledger.Done, "[] []"},
+		{ledger.Settled, func(w *world, f *ledger.File) { w.files.remove(f.Path) }, ledger.Done, "[] []"},
+		{ledger.Published, func(w *world, f *ledger.File) {
+			for _, dir := range []string{"/rejected/", "/archive/"} {
+				w.files.put(dir+"a.csv", []byte("another"))
+				w.files.put(dir+f.Stem+".csv", []byte("one more"))
+			}
+		}, ledger.Done, "[a.csv] []"},
+	} {
+		t.Run(string(c.state), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w, id := heldWorld(t, 1)
+				w.files.remove("/inbox/b.csv")
+				f, err := w.ledger.File(t.Context(), id)
+				if err != nil {
+					t.Fatal(err)
+				}
+				switch f.State, f.Outcome = c.state, ""; c.state {
+				case ledger.Claiming, ledger.Claimed:
+					f.Stem, f.SHA256 = "", ""
+				case ledger.Held:
+					f.Outcome = ledger.FileHeld
+				case ledger.Settled, ledger.Published:
+					f.Outcome = ledger.Completed
+					for row := range f.Rows {
+						o := ledger.Outcome{Row: row + 1, Line: row + 2, Status: ledger.NotSent}
+						if err := w.ledger.Record(t.Context(), ledger.Entry{File: id, Outcome: &o}); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+				if err := w.ledger.SaveFile(t.Context(), f); err != nil {
+					t.Fatal(err)
+				}
+				c.spoil(w, f)
+				if err := os.Remove(spool{w.spool}.path(id)); err != nil {
+					t.Fatal(err)
+				}
+				posts := w.api.State().Posts
+				worker := w.worker(t, alive())
+				if _, err := worker.Reject(t.Context(), id); err != nil {
+					t.Fatal(err)
+				}
+				if f, err = w.ledger.File(t.Context(), id); err != nil || f.State != c.end {
+					t.Errorf("%+v, %v", f, err)
+				}
+				if _, err := worker.Poll(t.Context()); err != nil || w.api.State().Posts != posts {
+					t.Errorf("the next run: %v, %d requests", err, w.api.State().Posts-posts)
+				}
+				if left := fmt.Sprint(w.files.in("/processing"), w.files.in("/inbox")); left != c.left {
+					t.Errorf("left: %s", left)
+				}
+			})
+		})
+	}
+}
+
 // logged collects what is logged.
 type logged struct {
 	mu    sync.Mutex

@@ -48,6 +48,9 @@ func (Local) Fetch(_ context.Context, file File, w io.Writer) (time.Time, error)
 	return info.ModTime(), err
 }
 
+// Rests returns nothing: an imported file stays where it is.
+func (Local) Rests(File) []string { return nil }
+
 // Companion implements Place.
 func (Local) Companion(_ context.Context, file File, suffix string) ([]byte, error) {
 	if file.Path == "" {

@@ -35,6 +35,9 @@ type Place interface {
 	// Fetch copies the bill file into w and returns its modification time. After an error w
 	// may hold anything.
 	Fetch(ctx context.Context, f File, w io.Writer) (modTime time.Time, err error)
+	// Rests returns the paths under which the file may rest if it was archived, the likeliest
+	// first.
+	Rests(f File) []string
 	// Companion reads the companion NAME+suffix of the bill file; nil without error when
 	// there is none. ErrUnusableCompanion when it is not one.
 	Companion(ctx context.Context, f File, suffix string) ([]byte, error)

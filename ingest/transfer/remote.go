@@ -127,6 +127,21 @@ func (s *Server) Fetch(ctx context.Context, f File, w io.Writer) (time.Time, err
 	return after.ModTime, nil
 }
 
+// Rests implements Place.
+func (s *Server) Rests(f File) []string {
+	var paths []string
+	for _, dir := range []string{s.Dirs.Archive, s.Dirs.Rejected} {
+		named, stemmed := s.final(dir, f)
+		paths = append(paths, named, stemmed)
+	}
+	return paths
+}
+
+// final returns the names that a finished file may take in a directory.
+func (s *Server) final(dir string, f File) (named, stemmed string) {
+	return path.Join(dir, f.Name), path.Join(dir, f.Stem+path.Ext(f.Name))
+}
+
 // Companion implements Place.
 func (s *Server) Companion(ctx context.Context, f File, suffix string) ([]byte, error) {
 	name := f.Path + suffix
@@ -190,8 +205,7 @@ func (s *Server) Archive(ctx context.Context, f File, spooled func() (io.ReadSee
 	if path.Dir(f.Path) == dir { // a retry reads the file where it rests
 		return f.Path, nil
 	}
-	named := path.Join(dir, f.Name)
-	stemmed := path.Join(dir, f.Stem+path.Ext(f.Name))
+	named, stemmed := s.final(dir, f)
 	e, err := s.Remote.Lstat(ctx, f.Path)
 	switch {
 	case errors.Is(err, inbox.ErrNotExist):
