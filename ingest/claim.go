@@ -106,6 +106,9 @@ func (r *round) processingName(ctx context.Context, name string) (string, error)
 // resolveClaim finds out whether a claim that was cut short took place.
 func (j *job) resolveClaim(ctx context.Context) error {
 	claimed, err := j.place.Claimed(ctx, placed(j.file))
+	if server, ok := j.place.(*transfer.Server); ok && !claimed && err == nil && RejectedByHand(j.file) {
+		claimed, err = server.Claim(ctx, placed(j.file)) // left in the inbox, it would be claimed and sent
+	}
 	if err != nil {
 		return err
 	}
@@ -129,6 +132,9 @@ func (j *job) fetch(ctx context.Context) error {
 		return j.advance(ctx, ledger.Dropped)
 	}
 	if err != nil {
+		if RejectedByHand(j.file) && !outOfReach(ctx, err) {
+			return j.dropRejected(ctx, err)
+		}
 		return err
 	}
 	j.file.SHA256, j.file.Size = sum, size

@@ -1,17 +1,13 @@
 package ingest
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"slices"
 	"strings"
 
 	"billdrop/ingest/billfile"
-	"billdrop/ingest/inbox"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/report"
 	"billdrop/ingest/transfer"
@@ -25,11 +21,14 @@ func HoldAdvice(id string) string {
 	return fmt.Sprintf("; check the file, then run: billdrop approve %s (it is sent), or billdrop reject %s (it is given up)", id, id)
 }
 
-// holdReason returns the limits that the file exceeds, or the control totals that it
-// misses; nil when it may be sent.
+// holdReason returns the limits that the file exceeds, what is wrong with its companions, or
+// the control totals that it misses; nil when it may be sent.
 func (j *job) holdReason(ctx context.Context) (*holdReason, error) {
 	if exceeded := j.feed.Hold.Exceeded(j.survey); len(exceeded) > 0 {
 		return &holdReason{ledger.CodeOverLimit, strings.Join(exceeded, "; ") + HoldAdvice(j.file.ID)}, nil
+	}
+	if j.noChecksum != nil {
+		return j.noChecksum, nil
 	}
 	return j.controlMismatch(ctx)
 }
@@ -53,13 +52,13 @@ func (limits Hold) Exceeded(s *billfile.Survey) []string {
 
 // controlMismatch compares the file with its control totals, if it has any.
 func (j *job) controlMismatch(ctx context.Context) (*holdReason, error) {
-	raw, err := j.place.Companion(ctx, placed(j.file), transfer.ControlSuffix)
+	raw, unusable, err := j.companion(ctx, transfer.ControlSuffix)
 	if raw == nil || err != nil {
-		return nil, err
+		return unusable, err
 	}
 	want, err := readControl(raw)
 	if err != nil {
-		return &holdReason{ledger.CodeControlTotalMismatch, `the control file cannot be read: it has to look like {"rows": 1000, "amounts": {"ZAR": 123456}}` + HoldAdvice(j.file.ID)}, nil
+		return &holdReason{ledger.CodeControlTotalMismatch, "the control file cannot be read: " + err.Error() + HoldAdvice(j.file.ID)}, nil
 	}
 	sums := make(map[string]int64)
 	err = j.eachRecord(ctx, func(rec *billfile.Record) error {
@@ -83,7 +82,7 @@ func (j *job) hold(ctx context.Context, reason *holdReason) error {
 	j.file.Outcome, j.file.Code, j.file.Detail = ledger.FileHeld, reason.code, reason.detail
 	j.file.RunID, j.file.Version = j.runID, j.Version
 	s := j.heldSummary()
-	if err := j.place.Publish(ctx, report.NamesOf(j.file.Stem).Summary, bytes.NewReader(s.Bytes())); err != nil {
+	if err := j.put(ctx, inMemory(report.NamesOf(j.file.Stem).Summary, s.Bytes(), summaryField)); err != nil {
 		return err
 	}
 	j.log.Warn("file held", "code", reason.code, "detail", reason.detail)
@@ -110,64 +109,7 @@ func (j *job) rest(ctx context.Context) error {
 	return nil
 }
 
-// rejectedByHand reports whether a held file was rejected by the operator and is not
-// settled yet.
-func rejectedByHand(f *ledger.File) bool {
-	return f.State == ledger.Held && f.Outcome == ledger.FileRejected
-}
-
 // resting reports whether a file waits for the operator, so that nothing is done about it.
 func resting(f *ledger.File) bool {
-	return f.State == ledger.Held && !f.Approved && !rejectedByHand(f)
-}
-
-// rejectHeld makes durable that a held file is rejected. It cannot be approved after that,
-// because some of its rows may have their outcome.
-func (j *job) rejectHeld(ctx context.Context) error {
-	if rejectedByHand(j.file) {
-		return nil
-	}
-	f := *j.file
-	f.Outcome, f.Approved = ledger.FileRejected, false
-	f.Detail = strings.TrimSuffix(f.Detail, HoldAdvice(f.ID)) + "; it was rejected by hand: correct it and deliver it again, if it is still wanted"
-	f.Format = "" // none of its rows has an outcome yet, so today's format may read it
-	if err := j.Ledger.SaveFile(context.WithoutCancel(ctx), &f); err != nil {
-		return fmt.Errorf("reject %s: %w", f.Name, err)
-	}
-	j.file = &f
-	return nil
-}
-
-// settleRejected records the outcomes of the rows of a file that was rejected by hand, and
-// settles it. If the rows cannot be read any more, its reports do not list them; nothing
-// was sent in either case.
-func (j *job) settleRejected(ctx context.Context) error {
-	why := "both the file and its copy are gone"
-	var unreadable *billfile.FileError
-	err := j.takeSurvey(ctx)
-	if errors.As(err, &unreadable) {
-		why = "the feed's present format refuses the file: " + unreadable.Code
-	}
-	if unreadable != nil || errors.Is(err, fs.ErrNotExist) {
-		j.log.Warn("the rows of a rejected file cannot be read any more, so its reports do not list them", "why", why)
-		j.file.Rows, j.file.Lines, j.file.RowsRead = 0, ledger.Lines{}, false
-		return j.settle(ctx, ledger.FileRejected)
-	}
-	if err != nil {
-		return err
-	}
-	j.recordRead()
-	if err := j.advance(ctx, ledger.Held); err != nil { // so that no crash leaves outcomes by two formats
-		return err
-	}
-	if err := j.recordUnsent(ctx); err != nil {
-		return err
-	}
-	return j.settle(ctx, ledger.FileRejected)
-}
-
-// sourceGone reports whether a file could not be copied again because it is not there any
-// more.
-func sourceGone(err error) bool {
-	return errors.Is(err, inbox.ErrNotExist) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, transfer.ErrNoSource) || errors.Is(err, errOtherFile)
+	return f.State == ledger.Held && !f.Approved && !RejectedByHand(f)
 }

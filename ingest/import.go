@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"billdrop/ingest/ledger"
@@ -14,32 +15,98 @@ import (
 	"billdrop/ingest/transfer"
 )
 
-// Import takes one local file through the same life as a claimed one. If in is not nil, it
-// is read instead (standard input). The file stays where it is. Its reports go to the
-// directory out, or beside it.
+// LocalFile is a file to be imported.
+type LocalFile struct {
+	Path string
+	In   io.Reader // read instead, if not nil: standard input
+	Out  string    // directory of its reports; "" = beside it
+}
+
+// Imported is an import that came to its end, or is held.
+type Imported struct {
+	Summary report.Summary
+	Results string // directory of its reports
+}
+
+// Import takes local files through the same life as claimed ones, one after the other. The
+// files stay where they are. First it obeys the orders that wait, and goes on with every
+// unfinished import of the feed, wherever its reports were to go. A file whose import was
+// one of these, by name, content and place of its reports, is not imported once more. A
+// report of billdrop's is passed over, and ErrNotApplicable if nothing else was named.
 //
-// An unfinished import of the same file, with the same content and the same out, is
-// resumed. The summary is zero when the file did not come to its end.
-func (w *Worker) Import(ctx context.Context, feed *Feed, path string, in io.Reader, out string) (report.Summary, error) {
+// The error joins what kept files from their end. An unfinished import that cannot go on
+// for a reason of its own does not keep the files from theirs.
+func (w *Worker) Import(ctx context.Context, feed *Feed, files []LocalFile) ([]Imported, error) {
 	if err := w.spool.sweep(ctx, w.Ledger); err != nil {
-		return report.Summary{}, err
+		return nil, err
 	}
+	if err := w.checkBound(ctx, feed); err != nil {
+		return nil, err
+	}
+	begun := make([]*importing, len(files))
+	for i, file := range files { // before anything is sent
+		var err error
+		if begun[i], err = w.beginImport(feed, file); err != nil {
+			return nil, err
+		}
+	}
+	r := round{Worker: w, feed: feed}
+	r.applyOrders(ctx, ledger.FromLocal)
+	r.resume(ctx, ledger.FromLocal)
+	for _, f := range begun {
+		if r.fatal(ctx) {
+			break
+		}
+		if j, err := w.importFile(ctx, f, r.jobs); err != nil {
+			r.fail(fmt.Errorf("import %s: %w", f.given, err))
+			break
+		} else if j != nil {
+			r.jobs = append(r.jobs, j)
+		}
+	}
+	if len(begun) > 0 && !slices.ContainsFunc(begun, func(i *importing) bool { return !i.own }) {
+		r.fail(notApplicable("name the bill files", "nothing was imported: every file that was named is a report of billdrop's"))
+	}
+	if err := w.checkFeeds(ctx, localFile); err != nil {
+		r.fail(err)
+	}
+	var done []Imported
+	for _, j := range r.jobs {
+		if j.summary != nil {
+			done = append(done, Imported{*j.summary, j.file.Results})
+		}
+	}
+	return done, errors.Join(r.errs...)
+}
+
+// importing is a file that is about to be imported.
+type importing struct {
+	given string // as the operator named it
+	feed  *Feed
+	file  *ledger.File
+	fetch func(context.Context, io.Writer) error
+	own   bool // it was passed over: a report of billdrop's
+}
+
+// beginImport checks that a file is there and that its reports can be written. It records
+// nothing.
+func (w *Worker) beginImport(feed *Feed, l LocalFile) (*importing, error) {
 	f := &ledger.File{
-		ID: newID(time.Now()), Feed: feed.Name, Scope: feed.Lane.Scope(), Origin: ledger.FromLocal,
-		Name: "stdin", State: ledger.Spooled, Received: time.Now(), Started: time.Now(),
+		ID: newID(time.Now()), Feed: feed.Name, Scope: feed.Lane.Scope(), Origin: ledger.FromLocal, Name: "stdin", State: ledger.Claimed,
 	}
 	fetch := func(_ context.Context, dst io.Writer) error {
-		_, err := io.Copy(dst, in)
+		_, err := io.Copy(dst, l.In)
 		return err
 	}
-	if in == nil {
-		abs, err := filepath.Abs(path)
+	out := l.Out
+	if l.In == nil {
+		abs, err := filepath.Abs(l.Path)
 		if err != nil {
-			return report.Summary{}, fmt.Errorf("import %s: %w", path, err)
+			return nil, fmt.Errorf("import %s: %w", l.Path, err)
 		}
 		info, err := os.Stat(abs)
 		if err != nil {
-			return report.Summary{}, fmt.Errorf("import: %w", err)
+			return nil, fmt.Errorf("import: %w", err)
 		}
 		f.Name, f.Path, f.ModTime = filepath.Base(abs), abs, info.ModTime()
 		fetch = fetching(transfer.Local{}, f)
@@ -49,35 +116,62 @@ func (w *Worker) Import(ctx context.Context, feed *Feed, path string, in io.Read
 	}
 	var err error
 	if f.Results, err = filepath.Abs(out); err != nil {
-		return report.Summary{}, fmt.Errorf("import %s: %w", path, err)
+		return nil, fmt.Errorf("import %s: %w", l.Path, err)
 	}
 	if err := checkWritable(f.Results); err != nil {
-		return report.Summary{}, notApplicable("name another directory with --out", "its reports cannot be written to %s (%w)", f.Results, err)
+		return nil, notApplicable("name another directory with --out", "its reports cannot be written to %s (%w)", f.Results, err)
 	}
+	return &importing{given: l.Path, feed: feed, file: f, fetch: fetch}, nil
+}
+
+// importFile takes one file to its end. It returns nil without an error if one of the
+// resumed jobs was the import of this file.
+func (w *Worker) importFile(ctx context.Context, i *importing, resumed []*job) (*job, error) {
+	f := i.file
+	f.Received, f.Started = time.Now(), time.Now()
 	// The copy comes first, so that a file that cannot be read leaves nothing in the
 	// ledger.
-	if f.SHA256, f.Size, err = w.spool.take(ctx, f.ID, feed.Format.MaxFileSize, fetch); err != nil {
-		return report.Summary{}, fmt.Errorf("import %s: %w", path, err)
+	var err error
+	if f.SHA256, f.Size, err = w.spool.take(ctx, f.ID, i.feed.Format.MaxFileSize, i.fetch); err != nil {
+		return nil, err
 	}
-	j, err := w.findOrAdd(ctx, feed, f)
+	if own, err := w.newJob(i.feed, f, nil).ownReport(ctx); err != nil || own != nil {
+		if err == nil {
+			w.Log.Warn("file passed over: it is a report, not a bill file", "file", i.given, "why", own.Detail)
+			i.own = true
+		}
+		return nil, errors.Join(err, w.spool.remove(f.ID))
+	}
+	for _, j := range resumed {
+		if sameImport(f, j.file) { // one that was rejected meanwhile, too
+			return nil, w.spool.remove(f.ID)
+		}
+	}
+	j, err := w.findOrAdd(ctx, i.feed, f)
 	if err != nil {
-		return report.Summary{}, err
+		return nil, err
 	}
 	if err := j.live(ctx); err != nil {
-		return report.Summary{}, fmt.Errorf("import %s (%s): %w", j.file.Name, j.file.ID, err)
+		return j, fmt.Errorf("%s: %w", j.file.ID, err)
 	}
-	return *j.summary, nil
+	return j, nil
+}
+
+// sameImport reports whether two imports are of the same file, with the same content and
+// the same place of their reports.
+func sameImport(a, b *ledger.File) bool {
+	return a.Name == b.Name && a.Path == b.Path && a.SHA256 == b.SHA256 && a.Results == b.Results
 }
 
 // findOrAdd returns the job of the unfinished import that f repeats, or records f as a new
-// one.
+// one. It repeats a held file, which was not resumed.
 func (w *Worker) findOrAdd(ctx context.Context, feed *Feed, f *ledger.File) (*job, error) {
 	earlier, err := w.Ledger.Files(ctx, ledger.Query{Feed: feed.Name, SHA256: f.SHA256, Unfinished: true})
 	if err != nil {
 		return nil, err
 	}
 	for _, e := range earlier {
-		if e.Origin == ledger.FromLocal && e.Name == f.Name && e.Path == f.Path && e.Results == f.Results {
+		if e.Origin == ledger.FromLocal && sameImport(e, f) {
 			if err := w.spool.remove(f.ID); err != nil {
 				return nil, err
 			}
@@ -85,7 +179,6 @@ func (w *Worker) findOrAdd(ctx context.Context, feed *Feed, f *ledger.File) (*jo
 		}
 	}
 	j := w.newJob(feed, f, localPlace(f))
-	f.State = ledger.Claimed
 	if err := w.Ledger.AddFile(ctx, f); err != nil {
 		return nil, errors.Join(fmt.Errorf("record import of %s: %w", f.Name, err), w.spool.remove(f.ID))
 	}

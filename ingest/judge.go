@@ -1,7 +1,6 @@
 package ingest
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -16,10 +15,8 @@ import (
 // judge validates the whole file and decides whether it is sent, held or refused. Nothing
 // is sent before.
 func (j *job) judge(ctx context.Context) error {
-	ack := report.Ack{
-		FileID: j.file.ID, File: j.file.Name, Size: j.file.Size, SHA256: j.file.SHA256, ReceivedAt: report.At(j.file.Received),
-	}
-	if err := j.place.Publish(ctx, report.NamesOf(j.file.Stem).Ack, bytes.NewReader(ack.Bytes())); err != nil {
+	j.file.Outcome, j.file.Code, j.file.Detail, j.file.Line = "", "", "", 0 // of a judgement that was cut short
+	if err := j.acknowledge(ctx); err != nil {
 		return err
 	}
 	refusal, err := j.refusal(ctx)
@@ -53,16 +50,23 @@ func (j *job) recordRead() {
 // refusal returns what is wrong with the file as a whole, and takes the survey; nil when it
 // can be read.
 func (j *job) refusal(ctx context.Context) (*billfile.FileError, error) {
-	companion, err := j.place.Companion(ctx, placed(j.file), transfer.ChecksumSuffix)
+	companion, unusable, err := j.companion(ctx, transfer.ChecksumSuffix)
 	if err != nil {
 		return nil, err
 	}
+	if _, err := readChecksum(j.file.Name, companion); companion != nil && err != nil {
+		unusable = j.unreadableCompanion(transfer.ChecksumSuffix, err)
+	}
+	j.noChecksum = unusable
 	if wrong := ChecksumMismatch(j.file.Name, j.file.SHA256, companion); wrong != nil {
 		return wrong, nil
 	}
 	if limit := j.feed.Format.MaxFileSize; limit > 0 && j.file.Size > limit {
 		return &billfile.FileError{Code: billfile.CodeFileTooLarge, Detail: fmt.Sprintf(
 			"the file has %d bytes, the limit is %d: split it, or raise max_file_size of the feed", j.file.Size, limit)}, nil
+	}
+	if own, err := j.ownRejects(ctx); own != nil || err != nil {
+		return own, err
 	}
 	var refusal *billfile.FileError
 	if err := j.takeSurvey(ctx); errors.As(err, &refusal) {
@@ -78,7 +82,7 @@ func (j *job) takeSurvey(ctx context.Context) error {
 	if j.survey != nil {
 		return nil
 	}
-	open := func() (io.ReadCloser, error) { return j.spool.open(j.file.ID) }
+	open := func() (io.ReadCloser, error) { return j.spool.open(j.file) }
 	survey, err := billfile.TakeSurvey(ctx, open, j.feed.Format, nil)
 	if err != nil {
 		return fmt.Errorf("validate %s: %w", j.file.Name, err)
@@ -134,7 +138,7 @@ func (j *job) decode(ctx context.Context, use func(*billfile.Decoder) error) err
 	if err := j.takeSurvey(ctx); err != nil {
 		return err
 	}
-	f, err := j.spool.open(j.file.ID)
+	f, err := j.spool.open(j.file)
 	if err != nil {
 		return fmt.Errorf("read spooled %s: %w", j.file.Name, err)
 	}

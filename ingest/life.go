@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
-	"os"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -27,7 +27,11 @@ type job struct {
 	log     *slog.Logger
 	survey  *billfile.Survey // of the spooled copy; nil until taken
 	tally   *report.Tally    // of the reports that this job wrote into the spool
-	summary *report.Summary  // set once it is published, or the file rests
+	sums    ledger.Reports   // SHA-256 (hex) of these
+	newStem bool             // this job chose the stem, so no report of it existed
+	// noChecksum is why the file is held because of its checksum companion; nil if it is not.
+	noChecksum *holdReason
+	summary    *report.Summary // set once it is published, or the file rests
 }
 
 func (w *Worker) newJob(feed *Feed, f *ledger.File, p transfer.Place) *job {
@@ -42,51 +46,55 @@ func (w *Worker) newJob(feed *Feed, f *ledger.File, p transfer.Place) *job {
 // is always in the state of the last step that became durable, and every step may be
 // repeated.
 func (j *job) live(ctx context.Context) error {
-	if err := j.sameFormat(); err != nil {
+	rejected := givenUp(j.file) // it ends without what cannot be had any more
+	if err := j.sameFormat(); err != nil && !rejected {
 		return err
 	}
-	if err := j.ensureSpooled(ctx); err != nil && !(rejectedByHand(j.file) && sourceGone(err)) {
-		return err
+	if err := j.ensureSpooled(ctx); err != nil && (!rejected || outOfReach(ctx, err)) {
+		return j.cannotFetch(err)
 	}
 	for !j.file.State.Finished() {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
 		}
+		// A rejection may have come at any time. Before the first send it is looked for once
+		// more after Sending has become durable: see LeaveOrder.
+		if err := j.obeyRejection(ctx); err != nil {
+			return err
+		}
 		var err error
-		switch j.file.State {
-		case ledger.Claiming:
+		switch state := j.file.State; {
+		case RejectedByHand(j.file) && state != ledger.Claiming && state != ledger.Claimed:
+			// Stopped within: its rows get the same outcomes again.
+			err = j.settleRejected(ctx)
+		case state == ledger.Claiming:
 			// Stopped within: the file is on one side of the rename, and resolveClaim looks
 			// on which.
 			err = j.resolveClaim(ctx)
-		case ledger.Claimed:
+		case state == ledger.Claimed:
 			// Stopped within: companions are on either side of their rename, which is tried
 			// again; or a partial copy is in the spool, which the next fetch overwrites.
 			err = j.fetch(ctx)
-		case ledger.Spooled:
+		case state == ledger.Spooled:
 			// Nothing is sent in this step. Stopped within: an acknowledgement or a summary
 			// may be published already; the same is published again.
 			err = j.judge(ctx)
-		case ledger.Held:
-			switch {
-			case rejectedByHand(j.file):
-				// Stopped within: its rows get the same outcomes again.
-				err = j.settleRejected(ctx)
-			case resting(j.file):
+		case state == ledger.Held:
+			if resting(j.file) {
 				return j.rest(ctx)
-			default:
-				// Judged again, because the feed's format may have changed meanwhile.
-				j.file.Outcome, j.file.Code, j.file.Detail = "", "", ""
-				err = j.advance(ctx, ledger.Spooled)
 			}
-		case ledger.Sending:
+			// Judged again, because the feed's format may have changed meanwhile.
+			j.file.Outcome, j.file.Code, j.file.Detail = "", "", ""
+			err = j.advance(ctx, ledger.Spooled)
+		case state == ledger.Sending:
 			// Stopped within: rows with an outcome are skipped, the others continue from
 			// their records.
 			err = j.send(ctx)
-		case ledger.Settled:
+		case state == ledger.Settled:
 			// All that the reports say is fixed. Stopped within: they are written again,
 			// same bytes.
 			err = j.publish(ctx)
-		case ledger.Published:
+		case state == ledger.Published:
 			// Stopped within: Archive finds the file where it was moved to.
 			err = j.archive(ctx)
 		default:
@@ -121,9 +129,9 @@ var errFormat = errors.New("the feed's format was changed while this file was un
 // than before: a row that was sent could become an invalid one.
 func (j *job) sameFormat() error {
 	switch {
-	case j.file.State == ledger.Sending, j.file.State == ledger.Settled, rejectedByHand(j.file):
+	case j.file.State == ledger.Sending, j.file.State == ledger.Settled, RejectedByHand(j.file):
 		if j.file.Format != "" && j.file.Format != j.feed.Format.Fingerprint() {
-			return &Error{Err: errFormat, Hint: "put it back until the file is done, or retried, then change it"}
+			return &Error{Err: errFormat, Hint: "put it back until the file is done, or retried, then change it; or end the file: billdrop reject " + j.file.ID}
 		}
 	}
 	return nil
@@ -132,8 +140,8 @@ func (j *job) sameFormat() error {
 // errOtherFile: another file is where the claimed one was.
 var errOtherFile = errors.New("another file")
 
-// ensureSpooled fetches the copy again where it is needed and gone. The copy must have the
-// same hash as the first.
+// ensureSpooled fetches the copy again where it is needed and gone, or was changed. The copy
+// must have the same hash as the first.
 func (j *job) ensureSpooled(ctx context.Context) error {
 	switch j.file.State {
 	case ledger.Spooled, ledger.Held, ledger.Sending:
@@ -145,10 +153,27 @@ func (j *job) ensureSpooled(ctx context.Context) error {
 		return nil
 	}
 	limit := j.feed.Format.MaxFileSize
-	if _, err := os.Stat(j.spool.path(j.file.ID)); err == nil || (limit > 0 && j.file.Size > limit) {
+	if limit > 0 && j.file.Size > limit {
 		return nil
 	}
+	copied, err := j.spool.open(j.file)
+	switch {
+	case err == nil:
+		return copied.Close()
+	case errors.Is(err, errCopyDiffers):
+		j.log.Warn("the copy in the spool was changed, and is fetched again: find out who can write there", "path", j.spool.path(j.file.ID))
+		if err := j.spool.remove(j.file.ID); err != nil {
+			return err
+		}
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
 	sum, _, err := j.spool.take(ctx, j.file.ID, limit, fetching(j.place, j.file))
+	if sourceGone(err) {
+		if found, e := j.takeArchived(ctx); found || e != nil {
+			return e
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -159,6 +184,41 @@ func (j *job) ensureSpooled(ctx context.Context) error {
 		}, j.spool.remove(j.file.ID))
 	}
 	return nil
+}
+
+// takeArchived copies the file from where it rests, known by its hash. A ledger that was
+// restored from a backup may have it under way still.
+func (j *job) takeArchived(ctx context.Context) (found bool, err error) {
+	for _, path := range j.place.Rests(placed(j.file)) {
+		f := *j.file
+		f.Path = path
+		sum, _, err := j.spool.take(ctx, f.ID, j.feed.Format.MaxFileSize, fetching(j.place, &f))
+		switch {
+		case err == nil && sum == f.SHA256:
+			j.log.Warn("the file was archived already, and is read again from there: was the ledger restored from a backup?", "path", path)
+			j.file.Path, j.file.ModTime = path, f.ModTime
+			return true, nil
+		case err == nil:
+			err = j.spool.remove(f.ID)
+		case sourceGone(err):
+			err = nil
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+	return false, nil
+}
+
+// cannotFetch adds to the error of a file that cannot be copied again how to end it.
+func (j *job) cannotFetch(err error) error {
+	if !sourceGone(err) {
+		return err
+	}
+	return &Error{
+		Err:  fmt.Errorf("its copy in the spool (%s) is gone or was changed, and it cannot be copied again: %w", j.spool.path(j.file.ID), err),
+		Hint: "put the file back as it was, or end it: billdrop reject " + j.file.ID,
+	}
 }
 
 // chooseStem chooses the stem of the reports, one that overwrites no earlier report, and
@@ -178,7 +238,8 @@ func (j *job) chooseStem(ctx context.Context, s ledger.FileState) error {
 		if taken {
 			continue
 		}
-		j.file.Stem = stem
+		j.file.Stem, j.newStem = stem, true
+		j.announce(ackField, hexSum(j.ack()))
 		err := j.advance(ctx, s)
 		if errors.Is(err, ledger.ErrExists) {
 			continue
@@ -189,20 +250,32 @@ func (j *job) chooseStem(ctx context.Context, s ledger.FileState) error {
 
 // send takes every row to its outcome.
 func (j *job) send(ctx context.Context) error {
+	if err := j.bind(ctx); err != nil {
+		return err
+	}
 	if err := j.reportStart(ctx); err != nil {
 		return err
 	}
-	var rowDone func(ledger.Status)
-	if j.Progress != nil {
-		rowDone = func(s ledger.Status) { j.Progress.RowDone(j.file.ID, s) }
-	}
 	err := j.decode(ctx, func(recs *billfile.Decoder) error {
-		return j.feed.Lane.Deliver(ctx, j.Ledger, j.file, recs, rowDone)
+		watched, stop := j.untilRejected(ctx)
+		defer stop()
+		return j.feed.Lane.Deliver(watched, j.Ledger, j.file, recs, j.rowDone())
 	})
+	if errors.Is(err, errOrdered) {
+		return nil // live obeys it
+	}
 	if err != nil {
 		return err
 	}
 	return j.settle(ctx, "")
+}
+
+// rowDone returns what reports the rows of the file to Progress; nil if nothing does.
+func (j *job) rowDone() func(ledger.Status) {
+	if j.Progress == nil {
+		return nil
+	}
+	return func(s ledger.Status) { j.Progress.RowDone(j.file.ID, s) }
 }
 
 // reportStart reports the file to Progress, with the rows that earlier runs have done.
@@ -248,17 +321,24 @@ func (j *job) settle(ctx context.Context, outcome string) error {
 	j.file.Sums, j.file.Outcome = &sums, outcome
 	j.file.Finished = time.Now()
 	j.file.RunID, j.file.Version = j.runID, j.Version
+	j.announce(resultsField, j.sums.Results)
+	j.announce(rejectsField, j.sums.Rejects)
 	return j.advance(ctx, ledger.Settled)
 }
 
 // archive moves the bill file to where it rests, and clears the spool last, because until
 // then its copy may be the only one.
 func (j *job) archive(ctx context.Context) error {
-	at, err := j.place.Archive(ctx, placed(j.file), func() (io.ReadSeekCloser, error) { return j.spool.open(j.file.ID) })
+	at, err := j.place.Archive(ctx, placed(j.file), func() (io.ReadSeekCloser, error) { return j.spool.open(j.file) })
 	if err != nil {
 		return err
 	}
 	j.file.Path = at
+	return j.finish(ctx)
+}
+
+// finish ends the file, and clears the spool.
+func (j *job) finish(ctx context.Context) error {
 	if err := j.advance(ctx, ledger.Done); err != nil {
 		return err
 	}

@@ -246,3 +246,52 @@ func TestCleanRun(t *testing.T) {
 		}
 	})
 }
+
+// A ledger that was restored from a backup has a file under way that was archived meanwhile:
+// it is found there by its hash, under either name. What was published meanwhile is kept.
+func TestRestoredLedger(t *testing.T) {
+	for _, name := range []string{"a.csv", "STEM.csv"} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w, id := heldWorld(t, 1)
+				if _, err := Approve(t.Context(), w.ledger, id); err != nil {
+					t.Fatal(err)
+				}
+				backup, err := w.ledger.File(t.Context(), id)
+				if err != nil {
+					t.Fatal(err)
+				}
+				rests := "/archive/" + strings.Replace(name, "STEM", backup.Stem, 1)
+				if rests != "/archive/a.csv" {
+					w.files.put("/archive/a.csv", []byte("another file of this name\n"))
+				}
+				if err := w.run(t); err != nil {
+					t.Fatal(err)
+				}
+				if _, ok := w.files.files[rests]; !ok {
+					t.Fatalf("the archive has %v", w.files.in("/archive"))
+				}
+				want := w.files.files["/results/"+report.NamesOf(backup.Stem).Results].content
+				if err := w.ledger.SaveFile(t.Context(), backup); err != nil {
+					t.Fatal(err)
+				}
+				err = w.run(t)
+				if err == nil || !strings.Contains(err.Error(), backup.Stem+".summary.json exists in /results") {
+					t.Errorf("err = %v", err)
+				}
+				// The operator keeps the true summary elsewhere.
+				w.files.remove("/results/" + report.NamesOf(backup.Stem).Summary)
+				if err := w.run(t); err != nil {
+					t.Fatal(err)
+				}
+				f, err := w.ledger.File(t.Context(), id)
+				if err != nil || f.State != ledger.Done || f.Path != rests {
+					t.Errorf("%+v, %v", f, err)
+				}
+				if got := w.files.files["/results/"+report.NamesOf(backup.Stem).Results].content; !bytes.Equal(got, want) {
+					t.Errorf("the results say\n%s\nand before\n%s", got, want)
+				}
+			})
+		})
+	}
+}

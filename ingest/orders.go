@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"sync"
 	"time"
 
 	"billdrop/ingest/durable"
@@ -25,7 +27,7 @@ import (
 type Order string
 
 const (
-	OrderReject  Order = "reject"  // a held file is not to be sent
+	OrderReject  Order = "reject"  // nothing more of an unfinished file is to be sent
 	OrderApprove Order = "approve" // release a held file
 	OrderRetry   Order = "retry"   // send the failed and unknown rows of a finished file again
 )
@@ -40,6 +42,11 @@ var orderName = regexp.MustCompile(`^(reject|approve|retry)-(` + idForm + `)$`)
 
 // LeaveOrder leaves an order for the worker that polls next with this ledger and spool. It
 // replaces earlier orders about the file. led is only read.
+//
+// It returns the file as it was when the order lay there already. If that was not Sending yet,
+// nothing of a rejected file is sent after LeaveOrder has returned: both sides write, then
+// read. A worker looks for a rejection once Sending is durable and before the first send, and
+// LeaveOrder reads the state once the order lies there. So one of them sees the other.
 //
 // Errors wrap ledger.ErrNotFound, ErrNotApplicable or ErrNothingToDo when the order does
 // not fit the state of the file. Any other error means that the order could not be left.
@@ -70,6 +77,12 @@ func LeaveOrder(ctx context.Context, led ledger.Ledger, spoolDir string, o Order
 	if err != nil {
 		return nil, fmt.Errorf("leave order: %w", err)
 	}
+	if f, err = led.File(ctx, id); err == nil {
+		err = o.check(ctx, led, f)
+	}
+	if err != nil { // meanwhile it has gone on
+		return nil, errors.Join(err, WithdrawOrders(spoolDir, id))
+	}
 	return f, nil
 }
 
@@ -94,10 +107,14 @@ func (o Order) check(ctx context.Context, led ledger.Ledger, f *ledger.File) err
 	switch {
 	case o == OrderRetry:
 		return checkRetry(ctx, led, f)
+	case o == OrderReject:
+		if f.State.Finished() {
+			return notApplicable("", "%s is finished already (%s)", f.ID, f.State)
+		}
+	case RejectedByHand(f):
+		return notApplicable("the next run reports it so", "%s was rejected by hand already", f.ID)
 	case f.State != ledger.Held:
 		return notApplicable("", "%s is not held (%s)", f.ID, f.State)
-	case o == OrderApprove && rejectedByHand(f):
-		return notApplicable("the next run reports it so", "%s was rejected by hand already", f.ID)
 	}
 	return nil
 }
@@ -106,7 +123,7 @@ func (o Order) check(ctx context.Context, led ledger.Ledger, f *ledger.File) err
 func (j *job) apply(ctx context.Context, o Order) error {
 	switch o {
 	case OrderReject:
-		return j.rejectHeld(ctx)
+		return j.reject(ctx)
 	case OrderApprove:
 		return approve(ctx, j.Ledger, j.file)
 	}
@@ -204,4 +221,57 @@ func (r *round) removeOrder(o leftOrder, why error) {
 		return
 	}
 	log.Info("order taken", "feed", r.feed.Name)
+}
+
+// obeyRejection carries out a rejection that waits, of a file whose rows are not all done.
+func (j *job) obeyRejection(ctx context.Context) error {
+	switch j.file.State {
+	case ledger.Settled, ledger.Published:
+		return nil // too late: it is about to end
+	}
+	waits, err := j.spool.rejection(j.file.ID)
+	if err != nil || !waits {
+		return err
+	}
+	if err := j.reject(ctx); err != nil {
+		return err
+	}
+	j.log.Info("order taken", "order", string(OrderReject))
+	return WithdrawOrders(j.spool.dir, j.file.ID)
+}
+
+// rejection reports whether a rejection of a file waits.
+func (s spool) rejection(id string) (bool, error) {
+	info, err := os.Lstat(filepath.Join(s.dir, OrdersDir, string(OrderReject)+"-"+id))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("look for orders: %w", err)
+	}
+	return info.Mode().IsRegular(), nil
+}
+
+// orderPoll is how often a rejection is looked for while the rows of a file are sent.
+const orderPoll = time.Second
+
+// errOrdered stops the sending of a file because a rejection of it waits.
+var errOrdered = errors.New("a rejection of the file waits")
+
+// untilRejected returns a context that ends with errOrdered when a rejection of the file
+// waits. stop ends the watch, and must be called.
+func (j *job) untilRejected(ctx context.Context) (watched context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		for sleep(ctx, orderPoll) == nil {
+			if waits, err := j.spool.rejection(j.file.ID); waits || err != nil {
+				cancel(cmp.Or(err, errOrdered))
+			}
+		}
+	})
+	return ctx, func() {
+		cancel(nil)
+		watch.Wait()
+	}
 }

@@ -322,6 +322,199 @@ func TestLeaveOrder(t *testing.T) {
 	}
 }
 
+// watchedLedger calls a function around the SaveFile of a file that reaches a state.
+type watchedLedger struct {
+	ledger.Ledger
+	state         ledger.FileState
+	before, after func()
+	once          bool // it was reached
+}
+
+func (l *watchedLedger) SaveFile(ctx context.Context, f *ledger.File) error {
+	reached := f.State == l.state && f.Name == "a.csv" && !l.once
+	l.once = l.once || reached
+	if reached && l.before != nil {
+		l.before()
+	}
+	err := l.Ledger.SaveFile(ctx, f)
+	if reached && l.after != nil {
+		l.after()
+	}
+	return err
+}
+
+// An order to reject meets the worker that goes on with the file. Whenever it is left: if it
+// was accepted before anything of the file was sent, nothing is; if it comes in the middle,
+// no more is than was on its way, and the file ends as rejected.
+func TestRejectionMeetsSending(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		place func(l *watchedLedger, w *world, order func())
+		begun bool // rows may have been sent
+	}{
+		{"before it is judged", func(l *watchedLedger, _ *world, order func()) { l.state, l.before = ledger.Spooled, order }, false},
+		{"before Sending is durable", func(l *watchedLedger, _ *world, order func()) { l.state, l.before = ledger.Sending, order }, false},
+		{"after Sending is durable", func(l *watchedLedger, _ *world, order func()) { l.state, l.after = ledger.Sending, order }, true},
+		{"in the middle", func(_ *watchedLedger, w *world, order func()) {
+			var once sync.Once
+			w.script = func(c emulator.Call) emulator.Fault {
+				if c.Method == "POST" && c.Reference == "INV-1" {
+					once.Do(order)
+					return emulator.Fault{Delay: 5 * time.Second} // the other rows of its party wait
+				}
+				return emulator.Fault{}
+			}
+		}, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w, id := heldWorld(t, 1)
+				if _, err := Approve(t.Context(), w.ledger, id); err != nil {
+					t.Fatal(err)
+				}
+				worker := w.worker(t, alive())
+				watched := &watchedLedger{Ledger: w.ledger}
+				worker.Ledger = watched
+				ordered := 0
+				c.place(watched, w, func() {
+					f, err := LeaveOrder(t.Context(), w.ledger, w.spool, OrderReject, id)
+					if err != nil || (f.State == ledger.Sending) != c.begun {
+						t.Errorf("the order: %+v, %v", f, err)
+					}
+					ordered++
+				})
+				before := w.api.State().Posts
+				summaries, err := worker.Poll(t.Context())
+				if err != nil || ordered != 1 || len(summaries) != 1 || summaries[0].Outcome != ledger.FileRejected {
+					t.Fatalf("%d orders, %+v, %v", ordered, summaries, err)
+				}
+				if n := w.api.State().Posts - before; !c.begun && n > 0 {
+					t.Errorf("%d requests after the order was accepted", n)
+				}
+				statuses := statusOf(t, w, "a.csv", simBills)
+				if statuses["INV-2"] != "not_sent" || statuses["INV-3"] != "not_sent" || statuses["INV-7"] != "invalid" {
+					t.Errorf("%v", statuses)
+				}
+				for ref, status := range statuses {
+					if n := len(w.api.Bills(ref)); status == "created" && n != 1 || status == "not_sent" && n != 0 && ref != "INV-5" && ref != "INV-6" && !strings.HasPrefix(ref, "OLD") {
+						t.Errorf("%s is %s, and the API has %d", ref, status, n)
+					}
+				}
+				if orders, err := worker.spool.orders(); err != nil || len(orders) > 0 {
+					t.Errorf("left: %v, %v", orders, err)
+				}
+			})
+		})
+	}
+}
+
+// An import obeys the orders that wait, before it goes on with a file.
+func TestImportObeysOrders(t *testing.T) {
+	for _, o := range []Order{OrderReject, OrderApprove} {
+		t.Run(string(o), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, simConfig{Seed: 1})
+				file := filepath.Join(t.TempDir(), "a.csv")
+				write(t, file, simBills)
+				again := []LocalFile{{Path: file}}
+				worker := w.worker(t, alive())
+				worker.Feeds[0].Hold.MaxRows = 5
+				done, err := worker.Import(t.Context(), worker.Feeds[0], again)
+				if err != nil || len(done) != 1 || done[0].Summary.Outcome != ledger.FileHeld {
+					t.Fatalf("%+v, %v", done, err)
+				}
+				if _, err := LeaveOrder(t.Context(), w.ledger, w.spool, o, done[0].Summary.FileID); err != nil {
+					t.Fatal(err)
+				}
+				posts := w.api.State().Posts
+				outcome := map[Order]string{OrderReject: ledger.FileRejected, OrderApprove: ledger.CompletedWithErrors}[o]
+				id := done[0].Summary.FileID
+				done, err = worker.Import(t.Context(), worker.Feeds[0], again)
+				if err != nil || len(done) != 1 || done[0].Summary.FileID != id || done[0].Summary.Outcome != outcome {
+					t.Fatalf("%+v, %v", done, err)
+				}
+				if sent := w.api.State().Posts > posts; sent != (o == OrderApprove) {
+					t.Errorf("sent: %v", sent)
+				}
+			})
+		})
+	}
+}
+
+// A file can be ended by a rejection in every state, also where nothing else brings it to its
+// end, and nothing more of it is sent.
+func TestRejectInEveryState(t *testing.T) {
+	for _, c := range []struct {
+		state ledger.FileState
+		spoil func(w *world, f *ledger.File) // what keeps it from its end
+		end   ledger.FileState
+		left  string // what is in processing/ and the inbox then
+	}{
+		{ledger.Claiming, func(w *world, f *ledger.File) { // the rename did not take place
+			w.files.put("/inbox/a.csv", w.files.files[f.Path].content)
+			w.files.remove(f.Path)
+		}, ledger.Done, "[] []"},
+		{ledger.Claimed, func(*world, *ledger.File) {}, ledger.Done, "[] []"},
+		{ledger.Claimed, func(w *world, f *ledger.File) { w.files.remove(f.Path) }, ledger.Dropped, "[] []"},
+		{ledger.Spooled, func(w *world, f *ledger.File) { w.files.remove(f.Path) }, ledger.Done, "[] []"},
+		{ledger.Held, func(w *world, f *ledger.File) { w.files.remove(f.Path) }, ledger.Done, "[] []"},
+		{ledger.Sending, func(w *world, f *ledger.File) { w.files.remove(f.Path) }, ledger.Done, "[] []"},
+		{ledger.Settled, func(w *world, f *ledger.File) { w.files.remove(f.Path) }, ledger.Done, "[] []"},
+		{ledger.Published, func(w *world, f *ledger.File) {
+			for _, dir := range []string{"/rejected/", "/archive/"} {
+				w.files.put(dir+"a.csv", []byte("another"))
+				w.files.put(dir+f.Stem+".csv", []byte("one more"))
+			}
+		}, ledger.Done, "[a.csv] []"},
+	} {
+		t.Run(string(c.state), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w, id := heldWorld(t, 1)
+				w.files.remove("/inbox/b.csv")
+				f, err := w.ledger.File(t.Context(), id)
+				if err != nil {
+					t.Fatal(err)
+				}
+				switch f.State, f.Outcome = c.state, ""; c.state {
+				case ledger.Claiming, ledger.Claimed:
+					f.Stem, f.SHA256 = "", ""
+				case ledger.Held:
+					f.Outcome = ledger.FileHeld
+				case ledger.Settled, ledger.Published:
+					f.Outcome = ledger.Completed
+					for row := range f.Rows {
+						o := ledger.Outcome{Row: row + 1, Line: row + 2, Status: ledger.NotSent}
+						if err := w.ledger.Record(t.Context(), ledger.Entry{File: id, Outcome: &o}); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+				if err := w.ledger.SaveFile(t.Context(), f); err != nil {
+					t.Fatal(err)
+				}
+				c.spoil(w, f)
+				if err := os.Remove(spool{w.spool}.path(id)); err != nil {
+					t.Fatal(err)
+				}
+				posts := w.api.State().Posts
+				worker := w.worker(t, alive())
+				if _, err := worker.Reject(t.Context(), id); err != nil {
+					t.Fatal(err)
+				}
+				if f, err = w.ledger.File(t.Context(), id); err != nil || f.State != c.end {
+					t.Errorf("%+v, %v", f, err)
+				}
+				if _, err := worker.Poll(t.Context()); err != nil || w.api.State().Posts != posts {
+					t.Errorf("the next run: %v, %d requests", err, w.api.State().Posts-posts)
+				}
+				if left := fmt.Sprint(w.files.in("/processing"), w.files.in("/inbox")); left != c.left {
+					t.Errorf("left: %s", left)
+				}
+			})
+		})
+	}
+}
+
 // logged collects what is logged.
 type logged struct {
 	mu    sync.Mutex

@@ -1,10 +1,12 @@
 package ingest
 
 import (
-	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"sync"
 
@@ -13,7 +15,7 @@ import (
 	"billdrop/ingest/report"
 )
 
-// publish writes the reports and puts them in place, the summary last.
+// publish puts the reports in place, the summary last.
 func (j *job) publish(ctx context.Context) error {
 	// The ledger counts requests in its record of the file, not in this copy of it.
 	f, err := j.Ledger.File(ctx, j.file.ID)
@@ -23,79 +25,108 @@ func (j *job) publish(ctx context.Context) error {
 	j.file = f
 	names := report.NamesOf(f.Stem)
 	var totals ledger.Totals
+	var reports []outgoing
 	if f.RowsRead {
-		if totals, err = j.publishRows(ctx, names); err != nil {
+		if totals, err = j.balance(ctx); err != nil {
 			return err
+		}
+		for _, r := range []outgoing{
+			{kind: "results", name: names.Results, sum: j.sums.Results, field: resultsField},
+			{kind: "rejects", name: names.Rejects, sum: j.sums.Rejects, field: rejectsField},
+		} {
+			if r.sum != "" {
+				file, err := os.Open(j.spool.report(f.ID, r.kind))
+				if err != nil {
+					return fmt.Errorf("read report: %w", err)
+				}
+				defer file.Close()
+				r.content = file
+			}
+			reports = append(reports, r)
 		}
 	}
 	s := report.Summarize(f, totals)
-	if err := j.place.Publish(ctx, names.Summary, bytes.NewReader(s.Bytes())); err != nil {
+	if err := j.put(ctx, append(reports, inMemory(names.Summary, s.Bytes(), summaryField))...); err != nil {
 		return err
 	}
 	j.summary = &s
 	return j.advance(ctx, ledger.Published)
 }
 
-// publishRows publishes results and rejects. They must agree with the ledger's sums and
-// with the lines of the file.
-func (j *job) publishRows(ctx context.Context, names report.Names) (ledger.Totals, error) {
+// balance checks that results and rejects agree with the ledger's sums and with the lines of
+// the file, and returns the sums.
+func (j *job) balance(ctx context.Context) (ledger.Totals, error) {
 	totals, err := ledger.SumsOf(ctx, j.Ledger, j.file)
 	if err != nil {
 		return totals, err
 	}
 	if j.tally == nil { // an earlier run has settled the file
-		if err := j.compose(ctx); err != nil {
+		if err := j.composeAgain(ctx); err != nil {
 			return totals, err
 		}
 	}
 	if err := report.Balance(*j.tally, totals, j.file.Rows, j.file.Lines); err != nil {
 		return totals, fmt.Errorf("report of %s: %w", j.file.Name, err)
 	}
-	results, err := os.Open(j.spool.report(j.file.ID, "results"))
-	if err != nil {
-		return totals, fmt.Errorf("read results: %w", err)
-	}
-	defer results.Close()
-	if err := j.place.Publish(ctx, names.Results, results); err != nil {
-		return totals, err
-	}
-	if j.tally.Attention == 0 {
-		return totals, j.place.Withdraw(ctx, names.Rejects)
-	}
-	rejects, err := os.Open(j.spool.report(j.file.ID, "rejects"))
-	if err != nil {
-		return totals, fmt.Errorf("read rejects: %w", err)
-	}
-	defer rejects.Close()
-	return totals, j.place.Publish(ctx, names.Rejects, rejects)
+	return totals, nil
 }
 
 // compose writes results and rejects beside the spooled copy. All rows have their outcome.
 func (j *job) compose(ctx context.Context) error {
-	results, err := os.OpenFile(j.spool.report(j.file.ID, "results"), os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
+	results, err := j.spool.create(j.file.ID, "results")
 	if err != nil {
 		return fmt.Errorf("write results: %w", err)
 	}
 	defer results.Close()
-	rejects, err := os.OpenFile(j.spool.report(j.file.ID, "rejects"), os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
+	rejects, err := j.spool.create(j.file.ID, "rejects")
 	if err != nil {
 		return fmt.Errorf("write rejects: %w", err)
 	}
 	defer rejects.Close()
+	resultsSum, rejectsSum := sha256.New(), sha256.New()
+	out := report.Output{Results: io.MultiWriter(results, resultsSum), Rejects: io.MultiWriter(rejects, rejectsSum)}
+	ahead := outcomesAhead{fetch: func(from int) ([]ledger.Outcome, error) {
+		return j.Ledger.Outcomes(ctx, j.file.ID, from, outcomesPage)
+	}}
+	defer ahead.wait()
 	var tally report.Tally
-	err = j.decode(ctx, func(recs *billfile.Decoder) error {
-		ahead := outcomesAhead{fetch: func(from int) ([]ledger.Outcome, error) {
-			return j.Ledger.Outcomes(ctx, j.file.ID, from, outcomesPage)
-		}}
-		defer ahead.wait()
-		tally, err = report.Compose(report.Output{Results: results, Rejects: rejects, Layout: j.survey.Layout}, recs, report.Pages(ahead.page))
-		return err
-	})
+	if fromLedger(j.file) {
+		tally, err = report.ComposeOutcomes(out.Results, report.Pages(ahead.page))
+	} else {
+		err = j.decode(ctx, func(recs *billfile.Decoder) error {
+			out.Layout = j.survey.Layout
+			tally, err = report.Compose(out, recs, report.Pages(ahead.page))
+			return err
+		})
+	}
 	if err = errors.Join(err, results.Close(), rejects.Close()); err != nil {
 		return fmt.Errorf("report of %s: %w", j.file.Name, err)
 	}
 	j.tally = &tally
+	j.sums = ledger.Reports{Results: hex.EncodeToString(resultsSum.Sum(nil))}
+	if tally.Attention > 0 && !fromLedger(j.file) { // rejects hold the bytes of the file
+		j.sums.Rejects = hex.EncodeToString(rejectsSum.Sum(nil))
+	}
 	return nil
+}
+
+// composeAgain composes the reports of a file that an earlier run has settled. Those of a
+// rejected file whose rows cannot be read any more list what the ledger holds.
+func (j *job) composeAgain(ctx context.Context) error {
+	if givenUp(j.file) && !fromLedger(j.file) {
+		why, err := j.unreadable(ctx)
+		if err != nil {
+			return err
+		}
+		if why != "" {
+			j.log.Warn("the rows of a rejected file cannot be read any more, so it gets no rejects", "why", why)
+			j.file.Lines = ledger.Lines{}
+			if err := j.advance(ctx, ledger.Settled); err != nil {
+				return err
+			}
+		}
+	}
+	return j.compose(ctx)
 }
 
 // outcomesPage is how many outcomes are read from the ledger at a time.

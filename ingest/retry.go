@@ -20,9 +20,9 @@ func (w *Worker) Retry(ctx context.Context, id string) (report.Summary, error) {
 	return w.carryOut(ctx, OrderRetry, id)
 }
 
-// Reject rejects a held file: nothing of it is sent, its reports say so under the same
-// names, and it moves to the rejected files. A rejection that is cut short is resumed like
-// any other file. Errors are as Retry's.
+// Reject ends an unfinished file: nothing more of it is sent, its reports say what became of
+// every row, and it moves to the rejected files. A rejection that is cut short is resumed
+// like any other file. Errors are as Retry's.
 func (w *Worker) Reject(ctx context.Context, id string) (report.Summary, error) {
 	return w.carryOut(ctx, OrderReject, id)
 }
@@ -47,6 +47,9 @@ func (w *Worker) carryOut(ctx context.Context, o Order, id string) (report.Summa
 	}
 	if err != nil {
 		return report.Summary{}, fmt.Errorf("%s %s (%s): %w", o, f.Name, f.ID, err)
+	}
+	if j.summary == nil { // dropped: it was never read
+		return report.Summarize(j.file, ledger.Totals{}), nil
 	}
 	return *j.summary, nil
 }
@@ -121,9 +124,11 @@ func (w *Worker) fileOf(ctx context.Context, id string) (*ledger.File, *Feed, er
 	if i < 0 {
 		return nil, nil, notApplicable("put the feed back", "%s came from feed %q, which is no longer in the configuration", id, f.Feed)
 	}
-	if scope := w.Feeds[i].Lane.Scope(); scope != f.Scope {
-		return nil, nil, notApplicable("put merchant and key back", "%s was sent for merchant %s in %s mode, the feed is now for %s in %s mode",
-			id, f.Scope.Merchant, f.Scope.Mode, scope.Merchant, scope.Mode)
+	if err := w.checkScope(w.Feeds[i], f); err != nil {
+		return nil, nil, err
+	}
+	if err := w.checkAPI(ctx, w.Feeds[i]); err != nil {
+		return nil, nil, err
 	}
 	return f, w.Feeds[i], nil
 }

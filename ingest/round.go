@@ -23,7 +23,7 @@ type round struct {
 	feed      *Feed
 	once      bool // the only round of its process: it waits for files that have not settled yet
 	remote    transfer.Remote
-	summaries []report.Summary
+	jobs      []*job // of the files that were taken up
 	errs      []error
 	unclaimed []watch.Remark // complete files that cannot be claimed
 	nextLook  time.Duration  // when a file that has not settled yet may be complete; 0 = there is none
@@ -41,6 +41,10 @@ func (r *round) run(ctx context.Context) error {
 
 // files takes up the files under way, then those in the inbox.
 func (r *round) files(ctx context.Context) {
+	if err := r.checkBound(ctx, r.feed); err != nil {
+		r.fail(fmt.Errorf("feed %s: %w", r.feed.Name, err))
+		return
+	}
 	// Imported files need no inbox, so an inbox out of reach does not hold them up.
 	r.applyOrders(ctx, ledger.FromLocal)
 	r.resume(ctx, ledger.FromLocal)
@@ -106,16 +110,8 @@ func (r *round) resume(ctx context.Context, origin ledger.Origin) {
 		if resting(f) && !r.once {
 			continue // only a single round reports it once more
 		}
-		if scope := r.feed.Lane.Scope(); f.Scope != scope {
-			r.fail(&Error{
-				Err: fmt.Errorf("file %s (%s) was begun for merchant %s in %s mode, and the feed is now for %s in %s mode",
-					f.Name, f.ID, f.Scope.Merchant, f.Scope.Mode, scope.Merchant, scope.Mode),
-				Hint: "finish it with the old key first",
-			})
-			continue
-		}
 		if !resting(f) {
-			r.Log.Info("resuming file", "feed", r.feed.Name, "file", f.Name, "file_id", f.ID, "state", string(f.State))
+			r.Log.Info("resuming file", "feed", r.feed.Name, "file", f.Name, "file_id", f.ID, "state", string(f.State), "reports", f.Results)
 		}
 		r.takeUp(ctx, r.newJob(r.feed, f, r.placeOf(f)))
 	}
@@ -126,9 +122,19 @@ func (r *round) takeUp(ctx context.Context, j *job) {
 	if err := j.live(ctx); err != nil {
 		r.fail(fmt.Errorf("file %s (%s): %w", j.file.Name, j.file.ID, err))
 	}
-	if j.summary != nil {
-		r.summaries = append(r.summaries, *j.summary)
+	j.survey, j.tally = nil, nil // a round may take up many files
+	r.jobs = append(r.jobs, j)
+}
+
+// summaries are those of the files that ended or are held.
+func (r *round) summaries() []report.Summary {
+	var summaries []report.Summary
+	for _, j := range r.jobs {
+		if j.summary != nil {
+			summaries = append(summaries, *j.summary)
+		}
 	}
+	return summaries
 }
 
 // placeOf is the place of a file that this round can reach.

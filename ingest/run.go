@@ -33,8 +33,11 @@ func (w *Worker) Poll(ctx context.Context) ([]report.Summary, error) {
 	err := feeds.Wait()
 	var summaries []report.Summary
 	var errs []error
+	if e := w.checkFeeds(ctx, anyFile); e != nil && ctx.Err() == nil {
+		errs = append(errs, e)
+	}
 	for i := range rounds {
-		summaries = append(summaries, rounds[i].summaries...)
+		summaries = append(summaries, rounds[i].summaries()...)
 		errs = append(errs, rounds[i].errs...)
 	}
 	if len(errs) > 0 {
@@ -56,9 +59,12 @@ func distinct(errs []error) []error {
 // Run polls every interval until ctx is cancelled, and then returns its cause. Failures
 // that may pass, such as an API or an inbox out of reach, are logged and tried again. A
 // wrong set-up ends the feed that has it, and Run returns with the last feed. A broken
-// ledger ends all feeds.
+// ledger ends all feeds. Files under way of feeds that are not there are an error at once.
 func (w *Worker) Run(ctx context.Context, interval time.Duration) error {
 	if err := w.spool.sweep(ctx, w.Ledger); err != nil {
+		return err
+	}
+	if err := w.checkFeeds(ctx, anyFile); err != nil {
 		return err
 	}
 	ctx, stop := context.WithCancelCause(ctx)
@@ -87,7 +93,7 @@ func (w *Worker) runFeed(ctx context.Context, f *Feed, interval time.Duration) e
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case errors.Is(err, delivery.ErrSetup), errors.Is(err, ErrDirectories), errors.Is(err, ledger.ErrUnusable):
+		case errors.Is(err, delivery.ErrSetup), errors.Is(err, ErrNotApplicable), errors.Is(err, ErrDirectories), errors.Is(err, ledger.ErrUnusable):
 			return err
 		case err != nil:
 			w.Log.Error("feed stopped; trying again at the next poll", failure(f, err)...)

@@ -28,7 +28,37 @@ func (s spool) path(id string) string { return filepath.Join(s.dir, id+".csv") }
 // report is the path of a report that is not published yet.
 func (s spool) report(id, kind string) string { return filepath.Join(s.dir, id+"."+kind+".part") }
 
-func (s spool) open(id string) (*os.File, error) { return os.Open(s.path(id)) }
+// create makes or empties a report that is not published yet.
+func (s spool) create(id, kind string) (*os.File, error) {
+	return os.OpenFile(s.report(id, kind), os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
+}
+
+// errCopyDiffers: the copy in the spool is not what was fetched.
+var errCopyDiffers = errors.New("the copy in the spool was changed")
+
+// open opens the copy of a file, and checks that it still is what was fetched: every user who
+// may write to the spool could change what is sent. A copy that differs is errCopyDiffers.
+func (s spool) open(f *ledger.File) (*os.File, error) {
+	file, err := durable.OpenRegular(s.path(f.ID))
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.New()
+	_, err = io.Copy(sum, file)
+	if err == nil {
+		_, err = file.Seek(0, io.SeekStart)
+	}
+	if got := hex.EncodeToString(sum.Sum(nil)); err == nil && got != f.SHA256 {
+		err = &Error{
+			Err:  fmt.Errorf("%w: %s has the SHA-256 %s, and what was fetched had %s", errCopyDiffers, s.path(f.ID), got, f.SHA256),
+			Hint: "find out who can write to the spool; the next run fetches the file again",
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return file, nil
+}
 
 func (s spool) remove(id string) error {
 	for _, p := range []string{s.path(id), s.path(id) + ".part", s.report(id, "results"), s.report(id, "rejects")} {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"billdrop/ingest/delivery"
@@ -89,4 +90,74 @@ func TestSpoolSweep(t *testing.T) {
 	if got := strings.Join(names, " "); got != "fresh.csv notes.txt sending.csv" {
 		t.Errorf("left: %s", got)
 	}
+}
+
+// A copy that was changed in the spool is never sent: it is fetched again, or the file stops
+// with the copy's path.
+func TestChangedCopy(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		gone  bool // the source
+		again bool // it is changed once more while the file is worked on
+	}{
+		{"source there", false, false}, {"source gone", true, false}, {"changed once more", false, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w, id, file, _ := cutShort(t)
+				copied := spool{w.spool}.path(id)
+				change := func() {
+					if err := os.WriteFile(copied, []byte(strings.Replace(simBills, "INV-6,6000", "INV-6,1000", 1)), 0o600); err != nil {
+						t.Error(err)
+					}
+				}
+				change()
+				if c.gone {
+					if err := os.Remove(file); err != nil {
+						t.Fatal(err)
+					}
+				}
+				worker := w.worker(t, alive())
+				if c.again {
+					reads := 0
+					worker.Ledger = &readLedger{w.ledger, func() {
+						if reads++; reads == 1 {
+							change()
+						}
+					}}
+				}
+				before := w.api.State().Posts
+				r := round{Worker: worker, feed: worker.Feeds[0], once: true}
+				r.resume(t.Context(), ledger.FromLocal)
+				err := errors.Join(r.errs...)
+				if !c.gone && !c.again {
+					if err != nil || len(r.summaries()) != 1 {
+						t.Fatalf("%v, %+v", err, r.summaries())
+					}
+					if b := w.api.Bills("INV-6"); len(b) != 1 || b[0].AmountDue != 6000 {
+						t.Errorf("INV-6: %+v", b)
+					}
+					return
+				}
+				if err == nil || errors.Is(err, ErrNotApplicable) || !strings.Contains(err.Error(), copied) || adviceOn(err) == "" {
+					t.Errorf("err = %v", err)
+				}
+				if n := w.api.State().Posts - before; n != 0 {
+					t.Errorf("%d requests", n)
+				}
+			})
+		})
+	}
+}
+
+// readLedger calls a function when the API's address is looked up, which is right before the
+// rows are sent.
+type readLedger struct {
+	ledger.Ledger
+	read func()
+}
+
+func (l *readLedger) BaseURL(ctx context.Context, s ledger.Scope) (string, error) {
+	l.read()
+	return l.Ledger.BaseURL(ctx, s)
 }

@@ -35,6 +35,7 @@ type Hold struct {
 type Feed struct {
 	Name          string
 	Lane          *delivery.Lane
+	BaseURL       string                                         // of the lane's API, always in the same spelling
 	Connect       func(context.Context) (transfer.Remote, error) // nil: the feed only imports
 	Dirs          transfer.Dirs
 	Watch         inbox.Watch // pattern, ignore, settle, marker
@@ -82,6 +83,7 @@ type Worker struct {
 	settlers map[string]*inbox.Settler // by feed
 	claims   sync.Mutex                // held while a name in processing/ is chosen and recorded
 	inboxes  *watch.Board
+	bound    sync.Map // ledger.Scope → true: the address of its API is recorded
 }
 
 // New makes a Worker. It reads and writes nothing yet.

@@ -275,7 +275,7 @@ func (w *world) worker(t testing.TB, p *process) *Worker {
 		w.cfg.Break(parts)
 	}
 	feed := &Feed{
-		Name: "bills", Lane: delivery.NewLane(ledger.Scope{Merchant: "acme", Mode: "test"}, parts.API, policy),
+		Name: "bills", BaseURL: "https://api.example.com", Lane: delivery.NewLane(ledger.Scope{Merchant: "acme", Mode: "test"}, parts.API, policy),
 		Connect: func(context.Context) (transfer.Remote, error) { return &simRemote{w.files, p}, nil },
 		Dirs:    transfer.Dirs{Inbox: "/inbox", Processing: "/processing", Archive: "/archive", Rejected: "/rejected", Results: "/results"},
 		Watch:   inbox.Watch{Pattern: "*.csv"},

@@ -33,6 +33,7 @@ type cli struct {
 	Backup     backupCmd     `cmd:"" help:"Copy the ledger into a new file, also while a worker runs."`
 	Prune      pruneCmd      `cmd:"" help:"Remove old files from the ledger, and their local reports."`
 	Forget     forgetCmd     `cmd:"" help:"Remove one customer's references from the ledger."`
+	Ledger     ledgerCmd     `cmd:"" help:"Commands about the ledger as a whole."`
 	Check      checkCmd      `cmd:"" help:"Check the set-up: ok, or exactly what to do."`
 	Sandbox    sandboxCmd    `cmd:"" help:"Serve a local SFTP server and a local Billing API to try things out."`
 	Demo       demoCmd       `cmd:"" help:"See it work: sandbox, sample files and one run, in a temporary directory."`

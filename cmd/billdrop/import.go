@@ -11,6 +11,7 @@ import (
 
 	"billdrop/cmd/billdrop/config"
 	"billdrop/cmd/billdrop/describe"
+	"billdrop/ingest"
 )
 
 // stdinName stands for standard input among the files.
@@ -23,7 +24,7 @@ type importCmd struct {
 }
 
 func (importCmd) Help() string {
-	return `The files stay where they are; their reports go beside them, or to --out. No SFTP server is needed.
+	return `The files stay where they are; their reports go beside them, or to --out. No SFTP server is needed. Imports of the feed that were cut short are finished first, with their reports where they were to go.
 
 Example: billdrop import november.csv --feed bills --out reports/`
 }
@@ -46,20 +47,25 @@ func (c *importCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	var files []describe.Finished
-	for _, path := range c.Files {
+	files := make([]ingest.LocalFile, len(c.Files))
+	shown := make(map[string]string) // directory of reports as the operator named it
+	for n, path := range c.Files {
 		out := c.Out
 		if out == "" && path == stdinName {
 			out = "." // standard input has no directory
 		}
-		summary, ierr := m.worker.Import(ctx, m.feeds[i], path, s.input(path), out)
-		if ierr != nil {
-			err = fmt.Errorf("import %s: %w", path, ierr)
-			break
+		files[n] = ingest.LocalFile{Path: path, In: s.input(path), Out: out}
+		dir := cmp.Or(out, filepath.Dir(path))
+		if abs, err := filepath.Abs(dir); err == nil {
+			shown[abs] = dir
 		}
-		files = append(files, describe.Finished{Summary: summary, Dir: cmp.Or(out, filepath.Dir(path))})
 	}
-	return printFiles(s, files, errors.Join(err, m.close()))
+	imported, err := m.worker.Import(ctx, m.feeds[i], files)
+	finished := make([]describe.Finished, len(imported))
+	for n, f := range imported {
+		finished[n] = describe.Finished{Summary: f.Summary, Dir: cmp.Or(shown[f.Results], f.Results)}
+	}
+	return printFiles(s, finished, errors.Join(err, m.close()))
 }
 
 // input is standard input if path stands for it; nil for a file.

@@ -18,6 +18,7 @@ type ordered struct {
 	Order  ingest.Order `json:"order"`
 	FileID string       `json:"file_id"`
 	File   string       `json:"file"`
+	State  string       `json:"state"` // of the file, when the order lay there
 }
 
 // leaveOrder queues an order for the billdrop that holds the ledger. If the order cannot
@@ -37,16 +38,27 @@ func leaveOrder(ctx context.Context, conf *config.Config, o ingest.Order, id str
 	case err != nil:
 		return nil, locked(err)
 	}
-	return &ordered{Order: o, FileID: f.ID, File: f.Name}, nil
+	return &ordered{Order: o, FileID: f.ID, File: f.Name, State: string(f.State)}, nil
+}
+
+// begun reports whether rows of the file may have been sent.
+func (o *ordered) begun() bool {
+	switch ledger.FileState(o.State) {
+	case ledger.Claiming, ledger.Claimed, ledger.Spooled, ledger.Held:
+		return false
+	}
+	return true
 }
 
 // text says what was ordered, and when it is done.
 func (o *ordered) text(conf *config.Config) string {
 	is, does := "is approved", "sends it"
-	switch o.Order {
-	case ingest.OrderReject:
+	switch {
+	case o.Order == ingest.OrderReject && o.begun():
+		return fmt.Sprintf("%s (%s) is to be rejected; rows of it were sent, and the running worker stops sending it within seconds, or the next run does\n", o.File, o.FileID)
+	case o.Order == ingest.OrderReject:
 		is, does = "is rejected", "reports it so"
-	case ingest.OrderRetry:
+	case o.Order == ingest.OrderRetry:
 		is, does = "is to be retried", "sends its failed and unknown rows"
 	}
 	return fmt.Sprintf("%s (%s) %s; the running worker %s at its next poll (poll_interval %s); during an import or a run --once, the next run does\n",

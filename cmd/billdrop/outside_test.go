@@ -40,7 +40,7 @@ func newOutside(t *testing.T) *outside {
 // form.
 var formOf = map[string]string{
 	"run": "files", "import": "files", "retry": "files", "reject": "files", "validate": "validate", "plan": "plan", "status": "status", "why": "why",
-	"check": "check", "approve": "approve", "backup": "backup", "prune": "prune", "forget": "forget", "version": "version", "sandbox": "sandbox", "demo": "", "completion": "",
+	"check": "check", "approve": "approve", "backup": "backup", "prune": "prune", "forget": "forget", "ledger": "ledger", "version": "version", "sandbox": "sandbox", "demo": "", "completion": "",
 }
 
 // say runs the program, which must exit with code.

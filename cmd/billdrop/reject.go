@@ -8,11 +8,11 @@ import (
 )
 
 type rejectCmd struct {
-	FileID string `arg:"" name:"FILE_ID" help:"Id of the held file, as in its summary."`
+	FileID string `arg:"" name:"FILE_ID" help:"Id of the file, as in its summary or in billdrop status."`
 }
 
 func (rejectCmd) Help() string {
-	return `Gives up a held file: none of it is sent, it goes to the feed's rejected directory (an imported file stays where it is), and its reports say so. The rejects file holds all rows, so the corrected file completes the job. If a worker is running, it does this at its next poll.
+	return `Ends a file that is held, or that was begun and cannot go on. No further row of it is sent; rows that were sent are looked up. The file goes to the feed's rejected directory (an imported file stays where it is), and its reports say what became of every row. The rejects file holds the rows that were not sent, so the corrected file completes the job. If a worker is running, it does this at its next poll.
 
 Example: billdrop reject 20261123-053000-1f2e3d4c`
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -219,6 +220,7 @@ func buildFeed(f *config.Feed, lane *delivery.Lane) *ingest.Feed {
 	return &ingest.Feed{
 		Name:          f.Name,
 		Lane:          lane,
+		BaseURL:       spellURL(f.API.BaseURL),
 		Dirs:          transfer.Dirs{Inbox: f.Inbox, Processing: f.Processing, Archive: f.Archive, Rejected: f.Rejected, Results: f.Results},
 		Watch:         inbox.Watch{Pattern: f.Pattern, Ignore: f.Ignore, Settle: f.Settle, Marker: f.Marker},
 		Format:        buildFormat(f),
@@ -226,6 +228,21 @@ func buildFeed(f *config.Feed, lane *delivery.Lane) *ingest.Feed {
 		Hold:          ingest.Hold{MaxInvalidPercent: f.Hold.MaxInvalidPercent, MaxRows: f.Hold.MaxRows, MaxTotal: f.Hold.MaxTotal},
 		Expect:        buildExpect(f),
 	}
+}
+
+// spellURL spells an address of the API always in the same way, for comparison.
+func spellURL(s string) string {
+	u, err := url.Parse(s)
+	if err != nil {
+		return s
+	}
+	u.Scheme, u.Host, u.Path = strings.ToLower(u.Scheme), strings.ToLower(u.Host), strings.TrimRight(u.Path, "/")
+	for scheme, port := range map[string]string{"https": ":443", "http": ":80"} {
+		if u.Scheme == scheme {
+			u.Host = strings.TrimSuffix(u.Host, port)
+		}
+	}
+	return u.String()
 }
 
 // buildExpect returns the file that a feed expects; nil if it expects none. The

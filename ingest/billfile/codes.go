@@ -100,7 +100,7 @@ func RowCodes() []string { return slices.Clone(rowCodes[:]) }
 func FileCodes() []string {
 	return []string{
 		CodeEmptyFile, CodeNoHeader, CodeMissingColumn, CodeDuplicateColumn, CodeUnknownColumn, CodeUndecodable, CodeNotCSV,
-		CodeBadLineEnds, CodeUnbalancedQuote, CodeTruncated, CodeFileTooLarge,
+		CodeBadLineEnds, CodeUnbalancedQuote, CodeTruncated, CodeFileTooLarge, CodeOwnReport,
 	}
 }
 

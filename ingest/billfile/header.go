@@ -61,6 +61,9 @@ func readHeader(s *splitter, f Format) (Layout, error) {
 	for _, name := range best.names {
 		l.Columns = append(l.Columns, trimName(name))
 	}
+	if own := ownReport(l.Columns, l.HeaderLines); own != nil {
+		return l, own
+	}
 	if l.columns, err = mapColumns(best.names, l.HeaderLines, f); err != nil {
 		return l, err
 	}

@@ -45,6 +45,8 @@ type fanout struct {
 	admitted *semaphore.Weighted // of maxActive + maxWaiting
 	// resumed: outcomes of this file were recorded by an earlier run, or before a retry.
 	resumed bool
+	// settling: nothing is sent any more; see Settle.
+	settling bool
 	// recordCtx is the run's context without its end. Under it answers are recorded, and
 	// requests in flight awaited, whatever stops the run.
 	recordCtx context.Context
@@ -58,8 +60,19 @@ type fanout struct {
 // onStatus, if not nil, is called with the status of each row that gets its outcome. Calls are
 // concurrent and must not block.
 func (l *Lane) Deliver(ctx context.Context, led ledger.Ledger, f *ledger.File, recs *billfile.Decoder, onStatus func(ledger.Status)) error {
+	return l.deliver(ctx, led, f, recs, onStatus, false)
+}
+
+// Settle is Deliver for a file that the operator has rejected: it sends nothing. A row that was
+// sent for the file is looked up, and every other row without an outcome is not_sent.
+func (l *Lane) Settle(ctx context.Context, led ledger.Ledger, f *ledger.File, recs *billfile.Decoder, onStatus func(ledger.Status)) error {
+	return l.deliver(ctx, led, f, recs, onStatus, true)
+}
+
+func (l *Lane) deliver(ctx context.Context, led ledger.Ledger, f *ledger.File, recs *billfile.Decoder, onStatus func(ledger.Status), settling bool) error {
 	fan := &fanout{
-		lane: l, ledger: led, file: f, onStatus: onStatus, gate: l.join(), setup: l.setup,
+		settling: settling,
+		lane:     l, ledger: led, file: f, onStatus: onStatus, gate: l.join(), setup: l.setup,
 		recorded:  semaphore.NewWeighted(int64(max(minRecorded, 4*l.policy.Concurrency))),
 		active:    semaphore.NewWeighted(maxActive),
 		admitted:  semaphore.NewWeighted(maxActive + maxWaiting),
@@ -244,7 +257,7 @@ func (f *fanout) prepare(ctx context.Context, chunk []*delivery) error {
 		if d.turn != nil {
 			continue
 		}
-		if d.rec = known[d.bill.Reference]; d.rec == nil {
+		if d.rec = known[d.bill.Reference]; d.rec == nil && !f.settling {
 			d.partiesReady = f.lane.parties.acquire(d.lease) // in file order: the first row of a party leads
 		}
 	}

@@ -32,6 +32,9 @@ func partyMismatch(b *billfile.Bill, owner, customerID string) string {
 func (d *delivery) finish(ctx context.Context, status ledger.Status) error {
 	o := d.outcome(status)
 	retry := "run: billdrop retry " + d.file.ID
+	if d.settling && status == ledger.Failed {
+		retry = "the file was rejected: deliver the row again, if it is still wanted"
+	}
 	switch status {
 	case ledger.Conflict:
 		o.Detail = d.diff

@@ -59,6 +59,16 @@ func (d *delivery) run(ctx context.Context) error {
 		defer d.lane.refs.give(d.bill.Reference)
 	}
 	todo := d.start()
+	if d.settling {
+		sent, err := d.sentBefore(ctx)
+		if err != nil {
+			return d.broken(err)
+		}
+		if !sent {
+			return d.leaveUnsent()
+		}
+		todo = settleStep(d.rec)
+	}
 	for {
 		var err error
 		switch todo.Do {

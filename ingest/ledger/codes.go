@@ -24,4 +24,5 @@ const (
 	CodeChecksumMismatch     = "checksum_mismatch"      // rejected: the sidecar NAME.sha256 disagrees
 	CodeOverLimit            = "over_limit"             // held: over a limit of the feed
 	CodeControlTotalMismatch = "control_total_mismatch" // held: the sidecar NAME.control.json disagrees
+	CodeUnreadableCompanion  = "unreadable_companion"   // held: a sidecar cannot be used
 )

@@ -294,6 +294,12 @@ type Ledger interface {
 	// Flush returns once everything that was recorded before it is durable.
 	Flush(ctx context.Context) error
 
+	// BaseURL returns the address of the API that the bills of s were sent to; "" before
+	// SetBaseURL.
+	BaseURL(ctx context.Context, s Scope) (string, error)
+	// SetBaseURL records that address, and returns once that is durable.
+	SetBaseURL(ctx context.Context, s Scope, url string) error
+
 	// Prune removes a finished file: its record, its outcomes and the attempts that were
 	// made for it. Bills, with their latest send, and parties stay, because they keep
 	// bills unique. It returns, durable, how many outcomes are gone. ErrNotFound;
@@ -315,6 +321,7 @@ type Query struct {
 	Unfinished     bool   // neither Done nor Dropped
 	ExcludeDropped bool   // not Dropped
 	SHA256         string // hex
+	Rejects        string // hex: the SHA-256 of the rejects that were published last
 	StemPrefix     string // stems that are this prefix, or this prefix, "-" and a number, in Results
 	Results        string // with StemPrefix
 	Limit          int

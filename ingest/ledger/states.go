@@ -141,6 +141,17 @@ type File struct {
 	// nil before that. They are shared between copies of the File and must not be
 	// changed.
 	Sums *Totals
+	// Published are the reports that were published last. Publishing are those that are about to be: they are
+	// recorded before, so that after a crash, too, a report that exists is known to be this file's.
+	Published, Publishing Reports
+}
+
+// Reports are the SHA-256 (hex) of a file's reports; "" = no such report.
+type Reports struct {
+	Ack     string `json:"ack,omitempty"`
+	Results string `json:"results,omitempty"`
+	Rejects string `json:"rejects,omitempty"`
+	Summary string `json:"summary,omitempty"`
 }
 
 // SumsOf returns the sums of a file's outcomes: those that were fixed when it was

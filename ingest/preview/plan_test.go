@@ -17,6 +17,7 @@ import (
 	"billdrop/client/emulator"
 	"billdrop/fixtures"
 	"billdrop/ingest"
+	"billdrop/ingest/billfile"
 	"billdrop/ingest/delivery"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/ledger/ledgertest"
@@ -97,11 +98,11 @@ func (d *desk) carryOut(t *testing.T, path string) report.Summary {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := w.Import(t.Context(), d.feed, path, nil, t.TempDir())
+	done, err := w.Import(t.Context(), d.feed, []ingest.LocalFile{{Path: path, Out: t.TempDir()}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s
+	return done[0].Summary
 }
 
 func (d *desk) carryOutText(t *testing.T, content string) report.Summary {
@@ -159,12 +160,15 @@ func agree(t *testing.T, p preview.Planned, s report.Summary) {
 }
 
 // TestPlanIsWhatComesOut: for every sample file, an import then does what the plan
-// foretold. So it does when all of it is in the ledger, and when the ledger is empty and
+// foretold, but for a report of billdrop's, which is passed over. So it does when all of it is in the ledger, and when the ledger is empty and
 // the API has to be asked.
 func TestPlanIsWhatComesOut(t *testing.T) {
 	for _, f := range fixtures.All() {
 		if f.Name == "bad-amounts-major.csv" {
 			continue // its yens and dinars are refused by the API alone, which no look-up can tell
+		}
+		if f.Code == billfile.CodeOwnReport {
+			continue
 		}
 		t.Run(f.Name, func(t *testing.T) {
 			d := newDesk(t)

@@ -90,7 +90,7 @@ func (s *source) survey(ctx context.Context, c Check, v *Validation) (*billfile.
 	v.SHA256 = s.sum
 	if s.temp == "" {
 		companion, err := transfer.Local{}.Companion(ctx, transfer.File{Path: s.path}, transfer.ChecksumSuffix)
-		if err != nil {
+		if err != nil && !errors.Is(err, transfer.ErrUnusableCompanion) { // such a file would be held, not refused
 			return nil, nil, err
 		}
 		if wrong := ingest.ChecksumMismatch(s.name, s.sum, companion); wrong != nil {

@@ -33,7 +33,7 @@ func TestEveryCodeHasAFixtureAndALine(t *testing.T) {
 	}{
 		{"### Rows that are not sent", billfile.RowCodes(), rows},
 		{"### Files that are refused", slices.Concat(billfile.FileCodes(), otherFileCodes), files},
-		{"### Files that are held", []string{"over_limit", "control_total_mismatch"}, nil},
+		{"### Files that are held", []string{"over_limit", "control_total_mismatch", "unreadable_companion"}, nil},
 	} {
 		lines := tableUnder(t, string(page), table.heading)
 		for _, code := range table.codes {

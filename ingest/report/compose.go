@@ -83,6 +83,24 @@ func Compose(out Output, recs Records, outcomes iter.Seq2[ledger.Outcome, error]
 	return w.close()
 }
 
+// ComposeOutcomes writes results from outcomes alone, for a file whose records cannot be read
+// any more. The tally counts no lines.
+func ComposeOutcomes(to io.Writer, outcomes iter.Seq2[ledger.Outcome, error]) (Tally, error) {
+	w, err := newWalk(Output{Results: to})
+	if err != nil {
+		return Tally{}, err
+	}
+	for o, err := range outcomes {
+		if err != nil {
+			return Tally{}, fmt.Errorf("read outcomes: %w", err)
+		}
+		if err := w.row(&billfile.Record{}, &o); err != nil {
+			return Tally{}, err
+		}
+	}
+	return w.close()
+}
+
 // Validate writes the reports of an offline validation: every row is Valid or invalid. Memory
 // does not grow with the file.
 func Validate(out Output, recs Records) (Tally, error) {

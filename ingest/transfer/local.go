@@ -2,6 +2,8 @@ package transfer
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -33,7 +35,7 @@ func (Local) Fetch(_ context.Context, file File, w io.Writer) (time.Time, error)
 	if file.Path == "" {
 		return time.Time{}, ErrNoSource
 	}
-	f, err := os.Open(file.Path)
+	f, err := durable.OpenRegular(file.Path)
 	if err != nil {
 		return time.Time{}, fmt.Errorf("read file: %w", err)
 	}
@@ -42,27 +44,37 @@ func (Local) Fetch(_ context.Context, file File, w io.Writer) (time.Time, error)
 	if err != nil {
 		return time.Time{}, fmt.Errorf("read file: %w", err)
 	}
-	if !info.Mode().IsRegular() {
-		return time.Time{}, fmt.Errorf("read file %s: it is not a regular file", file.Path)
-	}
 	_, err = io.Copy(w, f)
 	return info.ModTime(), err
 }
+
+// Rests returns nothing: an imported file stays where it is.
+func (Local) Rests(File) []string { return nil }
 
 // Companion implements Place.
 func (Local) Companion(_ context.Context, file File, suffix string) ([]byte, error) {
 	if file.Path == "" {
 		return nil, nil
 	}
-	f, err := os.Open(file.Path + suffix)
-	if errors.Is(err, fs.ErrNotExist) {
+	f, err := durable.OpenRegular(file.Path + suffix)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil
-	}
-	if err != nil {
+	case errors.Is(err, durable.ErrNotRegular):
+		return nil, fmt.Errorf("%w: %w", err, ErrUnusableCompanion)
+	case err != nil:
 		return nil, fmt.Errorf("read companion: %w", err)
 	}
 	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, CompanionLimit))
+	b, err := io.ReadAll(io.LimitReader(f, CompanionLimit+1))
+	if len(b) > CompanionLimit {
+		info, err := f.Stat()
+		if err != nil {
+			return nil, fmt.Errorf("read companion: %w", err)
+		}
+		return nil, tooLarge(info.Size())
+	}
+	return b, err
 }
 
 // Reported implements Place.
@@ -75,6 +87,30 @@ func (l Local) Reported(_ context.Context, name string) (bool, error) {
 		return false, fmt.Errorf("look for report: %w", err)
 	}
 	return true, nil
+}
+
+// Digest implements Place.
+func (l Local) Digest(_ context.Context, name string) (string, error) {
+	name = filepath.Join(l.Results, name)
+	info, err := os.Lstat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", nil
+	case err != nil:
+		return "", fmt.Errorf("look for report: %w", err)
+	case !info.Mode().IsRegular():
+		return notRegular, nil
+	}
+	f, err := durable.OpenRegular(name)
+	if err != nil {
+		return "", fmt.Errorf("read report: %w", err)
+	}
+	defer f.Close()
+	sum := sha256.New()
+	if _, err := io.Copy(sum, f); err != nil {
+		return "", fmt.Errorf("read report: %w", err)
+	}
+	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
 // Publish implements Place.

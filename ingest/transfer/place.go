@@ -35,11 +35,17 @@ type Place interface {
 	// Fetch copies the bill file into w and returns its modification time. After an error w
 	// may hold anything.
 	Fetch(ctx context.Context, f File, w io.Writer) (modTime time.Time, err error)
+	// Rests returns the paths under which the file may rest if it was archived, the likeliest
+	// first.
+	Rests(f File) []string
 	// Companion reads the companion NAME+suffix of the bill file; nil without error when
-	// there is none.
+	// there is none. ErrUnusableCompanion when it is not one.
 	Companion(ctx context.Context, f File, suffix string) ([]byte, error)
 	// Reported reports whether a report of this name exists.
 	Reported(ctx context.Context, name string) (bool, error)
+	// Digest returns the SHA-256 (hex) of a report; "" without error when there is none. For
+	// anything but a regular file it returns what no report has.
+	Digest(ctx context.Context, name string) (string, error)
 	// Publish puts a report in place: written under a temporary name, read back, compared,
 	// renamed. A report that is gone after that was collected.
 	Publish(ctx context.Context, name string, content io.ReadSeeker) error
@@ -50,6 +56,9 @@ type Place interface {
 	// gone or has changed; fs.ErrNotExist from it means that there is no copy.
 	Archive(ctx context.Context, f File, spooled func() (io.ReadSeekCloser, error)) (string, error)
 }
+
+// notRegular is the Digest of anything but a regular file.
+const notRegular = "of something that is not a regular file"
 
 // ErrNoSource: the file was read from standard input, so it can be read again from the
 // spool alone.

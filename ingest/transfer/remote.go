@@ -3,6 +3,8 @@ package transfer
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -125,7 +127,22 @@ func (s *Server) Fetch(ctx context.Context, f File, w io.Writer) (time.Time, err
 	return after.ModTime, nil
 }
 
-// Companion implements Place. A companion larger than CompanionLimit is an error.
+// Rests implements Place.
+func (s *Server) Rests(f File) []string {
+	var paths []string
+	for _, dir := range []string{s.Dirs.Archive, s.Dirs.Rejected} {
+		named, stemmed := s.final(dir, f)
+		paths = append(paths, named, stemmed)
+	}
+	return paths
+}
+
+// final returns the names that a finished file may take in a directory.
+func (s *Server) final(dir string, f File) (named, stemmed string) {
+	return path.Join(dir, f.Name), path.Join(dir, f.Stem+path.Ext(f.Name))
+}
+
+// Companion implements Place.
 func (s *Server) Companion(ctx context.Context, f File, suffix string) ([]byte, error) {
 	name := f.Path + suffix
 	e, err := s.Remote.Lstat(ctx, name)
@@ -136,10 +153,7 @@ func (s *Server) Companion(ctx context.Context, f File, suffix string) ([]byte, 
 		return nil, err
 	}
 	if e.Size > CompanionLimit {
-		return nil, &Error{
-			Err:  fmt.Errorf("read companion %q: it has %d bytes, and the limit is %d", name, e.Size, CompanionLimit),
-			Hint: "remove it: a checksum or a control file is smaller",
-		}
+		return nil, tooLarge(e.Size)
 	}
 	var b bytes.Buffer
 	if _, err := s.Remote.Fetch(ctx, name, &b); err != nil {
@@ -155,6 +169,22 @@ func (s *Server) Reported(ctx context.Context, name string) (bool, error) {
 		return false, nil
 	}
 	return err == nil, err
+}
+
+// Digest implements Place.
+func (s *Server) Digest(ctx context.Context, name string) (string, error) {
+	name = path.Join(s.Dirs.Results, name)
+	sum := sha256.New()
+	_, err := s.Remote.Fetch(ctx, name, sum)
+	switch {
+	case errors.Is(err, inbox.ErrNotExist):
+		return "", nil
+	case errors.Is(err, inbox.ErrNotRegular):
+		return notRegular, nil
+	case err != nil:
+		return "", err
+	}
+	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
 // Publish implements Place.
@@ -175,8 +205,7 @@ func (s *Server) Archive(ctx context.Context, f File, spooled func() (io.ReadSee
 	if path.Dir(f.Path) == dir { // a retry reads the file where it rests
 		return f.Path, nil
 	}
-	named := path.Join(dir, f.Name)
-	stemmed := path.Join(dir, f.Stem+path.Ext(f.Name))
+	named, stemmed := s.final(dir, f)
 	e, err := s.Remote.Lstat(ctx, f.Path)
 	switch {
 	case errors.Is(err, inbox.ErrNotExist):

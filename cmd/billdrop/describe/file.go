@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -53,8 +54,9 @@ func (f File) NeedsAttention() bool {
 	return f.Code != "" || f.Outcome == ledger.FileHeld || f.Attention() > 0
 }
 
-// GivenUp reports whether a held file was rejected by hand. The next run finishes it.
-func (f File) GivenUp() bool { return f.State == ledger.Held && f.Outcome == ledger.FileRejected }
+// GivenUp reports whether the operator has rejected the file, and it is not settled yet. The
+// next run finishes it.
+func (f File) GivenUp() bool { return ingest.RejectedByHand(f.File) }
 
 // Why is why the file is held or was refused, without the advice that ends the detail
 // of a held file.
@@ -111,10 +113,33 @@ func (f File) Sums() Sums {
 	return Sums{}
 }
 
-// Reports are the paths of the reports worth opening, the one that needs work first.
-func (f File) Reports() []string { return f.result().Reports() }
+// Reports are the paths of the reports worth opening, the one that needs work first. Reports
+// that were not published, or that are gone from this machine, are not among them.
+func (f File) Reports() []string {
+	names := report.NamesOf(f.Stem)
+	paths := []string{}
+	for _, r := range []struct{ sum, name string }{
+		{f.Published.Rejects, names.Rejects}, {f.Published.Results, names.Results}, {f.Published.Summary, names.Summary},
+	} {
+		if path := inDir(f.Results, r.name); r.sum != "" && f.there(path) {
+			paths = append(paths, path)
+		}
+	}
+	return paths
+}
 
-func (f File) result() Finished { return Finished{f.Summary, f.Results} }
+// there reports whether a published report exists still, where that can be seen.
+func (f File) there(path string) bool {
+	if f.Origin != ledger.FromLocal {
+		return true
+	}
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+func (f File) result() Finished {
+	return Finished{Summary: f.Summary, Dir: f.Results, Known: f.Reports()}
+}
 
 // Document is a file in the JSON of `billdrop status`. Keys may be added at any time.
 type Document struct {
@@ -189,7 +214,7 @@ func (f File) Text(todo ToDo) string {
 	case ledger.Dropped:
 		fmt.Fprintf(&b, "%s: dropped: it vanished before it was read, or another worker took it\n", f.Name)
 	default:
-		fmt.Fprintf(&b, "%s: %s; not finished: the current run, or the next one, finishes it\n", f.Name, f.Words())
+		fmt.Fprintf(&b, "%s: %s; not finished: the current run, or the next one, finishes it; if that cannot be, end it: billdrop reject %s\n", f.Name, f.Words(), f.ID)
 		if s := f.settled(); s.Rows.Total > 0 {
 			fmt.Fprintln(&b, StatusTable(s))
 		}
@@ -203,7 +228,7 @@ func (f File) Text(todo ToDo) string {
 	case f.State == ledger.Held && f.Approved:
 		b.WriteString("\nApproved: the next run sends it.\n")
 	case f.GivenUp():
-		b.WriteString("\nRejected: none of it is sent, and the next run reports it so.\n")
+		b.WriteString("\nRejected: nothing more of it is sent, and the next run reports it so.\n")
 	case f.State == ledger.Held:
 		fmt.Fprintf(&b, "\nNothing is sent until it is approved: billdrop approve %s\nOr give it up: billdrop reject %s\n", f.ID, f.ID)
 	case f.Outcome == ledger.FileRejected && len(todo.Groups) == 0:

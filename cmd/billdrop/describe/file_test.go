@@ -1,10 +1,14 @@
 package describe
 
 import (
+	"os"
+	"path/filepath"
+	"slices"
 	"testing"
 
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/ledger/ledgertest"
+	"billdrop/ingest/report"
 )
 
 // TestFilesUnderWay: of a file under way, the rows so far are counted.
@@ -41,6 +45,36 @@ func TestFilesUnderWay(t *testing.T) {
 		}
 		if s.Words() != want.words || s.Total() != want.total || s.Open != want.open || s.NeedsAttention() != want.attention {
 			t.Errorf("%s: %s, %d rows, %d open, attention %v", id, s.Words(), s.Total(), s.Open, s.NeedsAttention())
+		}
+	}
+}
+
+// TestReportsThatAreThere: no report is named that was not published, or that is gone.
+func TestReportsThatAreThere(t *testing.T) {
+	dir := t.TempDir()
+	there := filepath.Join(dir, "bills-1.results.csv")
+	if err := os.WriteFile(there, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	published := ledger.Reports{Results: "1", Rejects: "2", Summary: "3"}
+	for _, c := range []struct {
+		name    string
+		file    ledger.File
+		reports []string
+		advice  string
+	}{
+		{"under way", ledger.File{Origin: ledger.FromLocal, State: ledger.Sending}, []string{}, "correct them in the bill file and import it again"},
+		{"on a server", ledger.File{State: ledger.Done, Published: published},
+			[]string{dir + "/bills-1.rejects.csv", there, dir + "/bills-1.summary.json"}, "correct them in " + dir + "/bills-1.rejects.csv and drop it into the inbox again"},
+		{"gone from this machine", ledger.File{Origin: ledger.FromLocal, State: ledger.Done, Published: published}, []string{there}, "correct them in the bill file and import it again"},
+	} {
+		c.file.Results, c.file.Stem = dir, "bills-1"
+		f := File{File: &c.file, Summary: report.Summary{Stem: "bills-1", Rows: report.Rows{Total: 1, By: map[ledger.Status]int{ledger.Invalid: 1}}}}
+		if got := f.Reports(); !slices.Equal(got, c.reports) {
+			t.Errorf("%s: reports %q", c.name, got)
+		}
+		if got := f.ToDo().Groups[0].Advice; got != c.advice {
+			t.Errorf("%s: advice %q", c.name, got)
 		}
 	}
 }

@@ -26,16 +26,18 @@ func Outcome(outcome, code string) string {
 type Finished struct {
 	report.Summary
 	Dir string // where its reports are, as a person finds it
+	// Known are the paths of the reports that exist, if that is known; nil: by the summary.
+	Known []string
 }
 
 // Reports are the paths of the reports worth opening, the one that needs work first.
 func (f Finished) Reports() []string {
-	if f.Stem == "" {
-		return nil
+	if f.Known != nil || f.Stem == "" {
+		return f.Known
 	}
 	names := report.NamesOf(f.Stem)
 	var paths []string
-	if f.Rows.Attention() > 0 {
+	if f.Rows.Attention() > 0 && f.Lines.Total > 0 { // without lines, its rows could not be read any more
 		paths = append(paths, names.Rejects)
 	}
 	if f.Rows.Total > 0 {
@@ -74,7 +76,7 @@ func (f Finished) Text() string {
 	switch {
 	case f.Outcome == ledger.FileHeld:
 		fmt.Fprintf(&b, "  nothing is sent until file %s is approved\n", f.FileID)
-	case f.Stem != "":
+	case len(f.Reports()) > 0:
 		fmt.Fprintf(&b, "  reports: %s\n", strings.Join(f.Reports(), " "))
 	}
 	return b.String()

@@ -14,7 +14,8 @@ func TestFinished(t *testing.T) {
 	start := time.Date(2026, 11, 5, 6, 0, 0, 0, time.UTC)
 	done := Finished{Dir: "/results", Summary: report.Summary{
 		File: "november.csv", Stem: "november-01234567", Outcome: ledger.CompletedWithErrors,
-		Rows: report.Rows{Total: 1250, By: map[ledger.Status]int{ledger.Created: 1200, ledger.Existing: 48, ledger.Invalid: 2}},
+		Lines: ledger.Lines{Total: 1251, Header: 1, Data: 1250},
+		Rows:  report.Rows{Total: 1250, By: map[ledger.Status]int{ledger.Created: 1200, ledger.Existing: 48, ledger.Invalid: 2}},
 		Amounts: report.Amounts{
 			"ZAR": {ledger.Created: 12345600, ledger.Existing: 4800, ledger.Invalid: 0}, "USD": {ledger.Created: 99},
 		},

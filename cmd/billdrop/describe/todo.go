@@ -45,15 +45,19 @@ func (f File) ToDo() ToDo {
 		drop = "import it"
 	}
 	rejects := inDir(f.Results, report.NamesOf(f.Stem).Rejects)
+	correct, resend := "correct them in "+rejects, rejects+" holds them too, and they are sent with the corrected ones"
+	if f.Published.Rejects == "" || !f.there(rejects) {
+		correct, resend = "correct them in the bill file", "they are sent with the bill file when it comes again"
+	}
 	todo := ToDo{Groups: []*Group{}}
 	for _, g := range []Group{
 		{
 			Do: "fix", Statuses: []ledger.Status{ledger.Invalid, ledger.Rejected},
-			Advice: fmt.Sprintf("correct them in %s and %s again", rejects, drop),
+			Advice: correct + " and " + drop + " again",
 		},
 		{
 			Do: "resend", Statuses: []ledger.Status{ledger.NotSent},
-			Advice: fmt.Sprintf("these rows are valid; %s holds them too, and they are sent with the corrected ones", rejects),
+			Advice: "these rows are valid; " + resend,
 		},
 		{
 			Do: "retry", Statuses: []ledger.Status{ledger.Failed, ledger.Unknown},

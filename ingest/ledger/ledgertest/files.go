@@ -21,6 +21,7 @@ func fullFile(id string) *ledger.File {
 		Received: epoch, Started: epoch.Add(time.Second), Finished: epoch.Add(time.Minute), Gets: 5, Throttled: 6,
 		Sums: &ledger.Totals{Rows: map[ledger.Status]int{ledger.Created: 3}, Amounts: map[string]map[ledger.Status]int64{"ZAR": {ledger.Created: 1 << 60}, "": {}},
 			Attempts: 1, Resends: 2, Customers: 3, Accounts: 4},
+		Published: ledger.Reports{Ack: "a", Results: "b", Rejects: "c", Summary: "d"}, Publishing: ledger.Reports{Ack: "e", Results: "f", Rejects: "g", Summary: "h"},
 	}
 }
 
@@ -71,6 +72,31 @@ func testFiles(t *testing.T, e Engine) {
 	saved.Gets, saved.Throttled = 5, 6
 	same(t, "file as saved", saved, read("a"))
 	testStems(t, l)
+	testBaseURL(t, l)
+}
+
+// testBaseURL: the address of the API is a merchant's in one mode.
+func testBaseURL(t *testing.T, l ledger.Ledger) {
+	live := ledger.Scope{Merchant: "acme", Mode: "live"}
+	for _, c := range []struct {
+		set  string
+		want [2]string // in test mode, in live mode
+	}{
+		{"", [2]string{"", ""}},
+		{"https://api.example.com", [2]string{"https://api.example.com", ""}},
+		{"https://api2.example.com", [2]string{"https://api2.example.com", ""}},
+	} {
+		if c.set != "" {
+			if err := l.SetBaseURL(t.Context(), scope, c.set); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i, s := range []ledger.Scope{scope, live} {
+			if got, err := l.BaseURL(t.Context(), s); err != nil || got != c.want[i] {
+				t.Errorf("BaseURL(%v) after %q: %q, %v; want %q", s, c.set, got, err, c.want[i])
+			}
+		}
+	}
 }
 
 // testStems: a report name belongs to one file in one place.
@@ -128,7 +154,8 @@ func testFilesQuery(t *testing.T, e Engine) {
 		{"l", "other", "55", "/r", "x*?%_-1", ledger.Done, 10},
 	} {
 		add(t, l, &ledger.File{ID: f.id, Feed: f.feed, SHA256: f.sha, Results: f.results, Stem: f.stem, State: f.state, Scope: scope,
-			Received: epoch.Add(-time.Duration(f.age) * time.Hour)})
+			Published: ledger.Reports{Rejects: "r" + f.sha},
+			Received:  epoch.Add(-time.Duration(f.age) * time.Hour)})
 	}
 	for _, c := range []struct {
 		query ledger.Query
@@ -148,6 +175,9 @@ func testFilesQuery(t *testing.T, e Engine) {
 		{ledger.Query{SHA256: "11"}, "dba"},
 		{ledger.Query{SHA256: "11", Unfinished: true}, "b"},
 		{ledger.Query{SHA256: "11", Feed: "bills", Limit: 1}, "b"},
+		{ledger.Query{Rejects: "r22"}, "c"},
+		{ledger.Query{Rejects: "r11", Limit: 2}, "db"},
+		{ledger.Query{Rejects: "22"}, ""},
 		{ledger.Query{Results: "/r", StemPrefix: "n-11"}, "cba"},
 		{ledger.Query{Results: "/r", StemPrefix: "n-11", Limit: 2}, "cb"},
 		{ledger.Query{Results: "/r", StemPrefix: "n-11", SHA256: "22"}, "c"},

@@ -23,6 +23,7 @@ type Memory struct {
 	attempts map[billKey][]ledger.Attempt
 	parties  map[partyKey]ledger.Party
 	outcomes map[string]map[int]ledger.Outcome
+	baseURLs map[ledger.Scope]string
 	volatile []func() // what takes back each Record that is not durable yet, oldest first
 	broken   error
 }
@@ -42,7 +43,7 @@ func NewMemory() *Memory {
 	return &Memory{
 		files: make(map[string]*ledger.File), bills: make(map[billKey]*ledger.Bill),
 		attempts: make(map[billKey][]ledger.Attempt), parties: make(map[partyKey]ledger.Party),
-		outcomes: make(map[string]map[int]ledger.Outcome),
+		outcomes: make(map[string]map[int]ledger.Outcome), baseURLs: make(map[ledger.Scope]string),
 	}
 }
 
@@ -155,6 +156,7 @@ func selects(q ledger.Query, f *ledger.File) bool {
 		(!q.Unfinished || !f.State.Finished()) &&
 		(!q.ExcludeDropped || f.State != ledger.Dropped) &&
 		(q.SHA256 == "" || f.SHA256 == q.SHA256) &&
+		(q.Rejects == "" || f.Published.Rejects == q.Rejects) &&
 		(q.StemPrefix == "" || f.Results == q.Results && hasStem(f.Stem, q.StemPrefix))
 }
 
@@ -349,6 +351,17 @@ func put[K comparable, V any](in map[K]V, k K, v V) func() {
 
 func (m *Memory) Flush(ctx context.Context) error {
 	return m.durably(ctx, func() error { return nil })
+}
+
+func (m *Memory) BaseURL(ctx context.Context, s ledger.Scope) (string, error) {
+	return locked(ctx, m, func() (string, error) { return m.baseURLs[s], nil })
+}
+
+func (m *Memory) SetBaseURL(ctx context.Context, s ledger.Scope, url string) error {
+	return m.durably(ctx, func() error {
+		m.baseURLs[s] = url
+		return nil
+	})
 }
 
 func (m *Memory) Prune(ctx context.Context, id string) (rows int, err error) {

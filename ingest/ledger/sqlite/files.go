@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -15,7 +16,7 @@ var fileColumns = []string{
 	"feed", "scope", "origin", "name", "path", "results", "stem", "size", "mod_time", "sha256", "state",
 	"outcome", "code", "detail", "line", "approved", "retried", "row_count",
 	"lines_total", "lines_header", "lines_blank", "lines_data", "format", "rows_read", "run_id", "version",
-	"received", "started", "finished", "sums",
+	"received", "started", "finished", "sums", "published", "publishing",
 }
 
 // putFile is Ledger.AddFile and Ledger.SaveFile. file is a copy.
@@ -68,11 +69,19 @@ func fileArgs(f *ledger.File, scope int64) ([]any, error) {
 			return nil, err
 		}
 	}
+	published, err := json.Marshal(f.Published)
+	if err != nil {
+		return nil, err
+	}
+	publishing, err := json.Marshal(f.Publishing)
+	if err != nil {
+		return nil, err
+	}
 	return []any{
 		f.Feed, scope, string(f.Origin), f.Name, f.Path, f.Results, f.Stem, f.Size, micros(f.ModTime), f.SHA256, string(f.State),
 		f.Outcome, f.Code, f.Detail, f.Line, f.Approved, f.Retried, f.Rows,
 		f.Lines.Total, f.Lines.Header, f.Lines.Blank, f.Lines.Data, f.Format, f.RowsRead, f.RunID, f.Version,
-		micros(f.Received), micros(f.Started), micros(f.Finished), string(sums),
+		micros(f.Received), micros(f.Started), micros(f.Finished), string(sums), string(published), string(publishing),
 	}, nil
 }
 
@@ -119,6 +128,9 @@ func filesQuery(q ledger.Query) (string, []any) {
 	}
 	if q.SHA256 != "" {
 		add("f.sha256 = ? AND f.sha256 <> ''", q.SHA256) // as in files_content
+	}
+	if q.Rejects != "" {
+		add("json_extract(f.published, '$.rejects') = ?", q.Rejects) // as in files_rejects
 	}
 	if q.StemPrefix != "" {
 		// Stems from prefix up to prefix and "." ("-" and one); of these, the prefix
@@ -172,8 +184,11 @@ func readFile(r *row) (*ledger.File, error) {
 	f.Lines = ledger.Lines{Total: r.int(), Header: r.int(), Blank: r.int(), Data: r.int()}
 	f.Format, f.RowsRead, f.RunID, f.Version = r.text(), r.flag(), r.text(), r.text()
 	f.Received, f.Started, f.Finished = r.time(), r.time(), r.time()
-	if sums := r.text(); sums != "" {
-		return f, json.Unmarshal([]byte(sums), &f.Sums)
+	sums, published, publishing := r.text(), r.text(), r.text()
+	if sums != "" {
+		if err := json.Unmarshal([]byte(sums), &f.Sums); err != nil {
+			return f, err
+		}
 	}
-	return f, nil
+	return f, errors.Join(json.Unmarshal([]byte(published), &f.Published), json.Unmarshal([]byte(publishing), &f.Publishing))
 }

@@ -27,6 +27,7 @@ func TestFilesPlan(t *testing.T) {
 		{ledger.Query{Feed: "bills", ExcludeDropped: true, Limit: 50}, "files_feed"},
 		{ledger.Query{Unfinished: true, Limit: 50}, "files_unfinished"},
 		{ledger.Query{SHA256: "00", Limit: 1}, "files_content"},
+		{ledger.Query{Rejects: "00", Limit: 1}, "files_rejects"},
 		{ledger.Query{Results: "/results", StemPrefix: "name-0123abcd"}, "files_stem"},
 	} {
 		query, args := filesQuery(c.query)

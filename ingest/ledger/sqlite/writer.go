@@ -33,6 +33,7 @@ type writer struct {
 type statements struct {
 	begin, commit              *statement
 	addScope, findScope        *statement
+	setBaseURL                 *statement
 	addNumber, findNumber      *statement
 	addFile, saveFile, hasFile *statement
 	countFile                  *statement
@@ -88,6 +89,7 @@ func (w *writer) prepare(c any) (err error) {
 		commit:     prepare("COMMIT"),
 		addScope:   prepare(insert("scopes", "merchant", "mode") + " ON CONFLICT DO NOTHING"),
 		findScope:  prepare("SELECT id FROM scopes WHERE merchant = ? AND mode = ?"),
+		setBaseURL: prepare("UPDATE scopes SET base_url = ? WHERE id = ?"),
 		addNumber:  prepare(insert("file_numbers", "id") + " ON CONFLICT DO NOTHING"),
 		findNumber: prepare("SELECT number FROM file_numbers WHERE id = ?"),
 		addFile:    prepare(insert("files", append([]string{"number", "id", "gets", "throttled"}, fileColumns...)...) + " ON CONFLICT DO NOTHING"),

@@ -10,6 +10,7 @@ CREATE TABLE scopes (
     id       INTEGER PRIMARY KEY,
     merchant TEXT NOT NULL,
     mode     TEXT NOT NULL,
+    base_url TEXT NOT NULL DEFAULT '', -- of the API that its bills were sent to; '' before the first
     UNIQUE (merchant, mode)
 ) STRICT;
 
@@ -53,6 +54,8 @@ CREATE TABLE files (
     started      INTEGER,
     finished     INTEGER,
     sums         TEXT NOT NULL,       -- ledger.Totals as JSON; '' before it was settled
+    published    TEXT NOT NULL,       -- ledger.Reports as JSON
+    publishing   TEXT NOT NULL,       -- likewise
     gets         INTEGER NOT NULL,
     throttled    INTEGER NOT NULL
 ) STRICT;
@@ -60,6 +63,7 @@ CREATE UNIQUE INDEX files_stem ON files (results, stem) WHERE stem <> '';
 CREATE INDEX files_newest ON files (received DESC, id DESC);
 CREATE INDEX files_feed ON files (feed, received DESC, id DESC);
 CREATE INDEX files_content ON files (sha256, received DESC, id DESC) WHERE sha256 <> '';
+CREATE INDEX files_rejects ON files (json_extract(published, '$.rejects'), received DESC, id DESC);
 CREATE INDEX files_unfinished ON files (received DESC, id DESC) WHERE state NOT IN ('done', 'dropped');
 
 -- One row a bill reference: what the API is known to hold, and the latest send. In a clean run it is

@@ -1,0 +1,4 @@
+package durable
+
+// nonBlocking: opening never waits on Windows.
+const nonBlocking = 0
