@@ -177,7 +177,7 @@ func TestMarker(t *testing.T) {
 }
 
 // A checksum that disagrees refuses the file, control totals that disagree hold it, and
-// both go where the file goes. An empty companion does not agree.
+// both go where the file goes. A checksum that cannot be read holds it.
 func TestSidecars(t *testing.T) {
 	content := manyBills(0, 3, 3)
 	for name, c := range map[string]struct {
@@ -185,7 +185,7 @@ func TestSidecars(t *testing.T) {
 	}{
 		"checksum agrees":       {".sha256", sha256Hex(content) + "  a.csv\n", ledger.Completed, ""},
 		"checksum disagrees":    {".sha256", sha256Hex("x"), ledger.FileRejected, "checksum_mismatch"},
-		"checksum empty":        {".sha256", "", ledger.FileRejected, "checksum_mismatch"},
+		"checksum empty":        {".sha256", "", ledger.FileHeld, "unreadable_companion"},
 		"totals agree":          {".control.json", `{"rows": 3, "amounts": {"ZAR": 303}}`, ledger.Completed, ""},
 		"sum disagrees":         {".control.json", `{"rows": 3, "amounts": {"ZAR": 304}}`, ledger.FileHeld, "control_total_mismatch"},
 		"rows disagree":         {".control.json", `{"rows": 4}`, ledger.FileHeld, "control_total_mismatch"},
