@@ -27,6 +27,7 @@ type checker struct {
 	columns []column
 	at      [fieldCount]int // columns of fields; -1 where the file has none
 	labels  []string        // of columns in details
+	skip    []bool          // columns that are not looked at
 	metas   int
 	// template makes the bill reference; none where the file has a column of it.
 	template  template
@@ -45,7 +46,7 @@ type placed struct {
 }
 
 func newChecker(l Layout, f Format, phones *phoneReader) *checker {
-	c := &checker{format: f, dates: newDateFormat(f.dateFormat()), most: maxAmount, amounts: f.amounts(), columns: l.columns, phones: phones}
+	c := &checker{format: f, dates: newDateFormat(f.dateFormat()), most: maxAmount, amounts: f.amounts(), columns: l.columns, skip: make([]bool, len(l.columns)), phones: phones}
 	for f := range c.at {
 		c.at[f] = slices.IndexFunc(l.columns, func(col column) bool { return col.field == field(f) })
 	}
@@ -114,6 +115,9 @@ func (c *checker) record(record []string, swallowed string, it *item) {
 	}
 	for i := range c.columns {
 		col := &c.columns[i]
+		if c.skip[i] {
+			continue
+		}
 		cell := record[i]
 		if col.field == ignored {
 			if c.swallowed != "" && strings.ContainsAny(cell, "\r\n") {

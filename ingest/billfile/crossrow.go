@@ -3,6 +3,7 @@ package billfile
 import (
 	"encoding/binary"
 	"hash/maphash"
+	"slices"
 )
 
 // What only the whole file shows: references that come twice, and parties with different details. All of it is found by
@@ -113,6 +114,16 @@ type membership struct {
 func (f *findings) parties() int { return len(f.customers.hashes) + len(f.accounts.hashes) }
 
 func (f *findings) any() bool { return len(f.references.hashes)+f.parties() > 0 }
+
+// spare has a checker pass over what the second pass does not compare: with no reference repeated, all but the parties.
+func (f *findings) spare(c *checker) {
+	if f.complete || len(f.references.hashes) > 0 {
+		return
+	}
+	for i, col := range c.columns {
+		c.skip[i] = col.to != fieldCustomerReference && col.to != fieldAccountReference && !slices.Contains(customerDetails[:], col.to) && !slices.Contains(accountDetails[:], col.to)
+	}
+}
 
 // membership finds the groups of a row, which is sound if it has no problems of its own. Until the second pass is over, a row
 // may be taken for a member that is none: only the first bits of a group's hash are known then.

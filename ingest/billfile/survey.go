@@ -133,6 +133,9 @@ func (s *Survey) pass(ctx context.Context, open Opener, before *Survey, visit fu
 	parsers := make([]*parser, workers)
 	for i := range parsers {
 		parsers[i] = newParser(s.Layout, s.format, s.phones)
+		if s.found != nil {
+			s.found.spare(parsers[i].check)
+		}
 	}
 	depth := 2*workers + 1
 	free, work, order := make(chan *batch, depth), make(chan *batch, depth), make(chan *batch, depth)
