@@ -75,7 +75,7 @@ func (h hasher) content(it *item, sound bool) uint64 {
 }
 
 // findings are the groups of rows that share a reference or a party of which the first pass became suspicious.
-type findings struct {
+type groups struct {
 	references, customers, accounts suspects
 	repeated                        []repeated // by references
 	disputed                        []disputed // by customers, then by accounts
@@ -111,12 +111,12 @@ type membership struct {
 }
 
 // parties is how many parties are suspects.
-func (f *findings) parties() int { return len(f.customers.hashes) + len(f.accounts.hashes) }
+func (f *groups) parties() int { return len(f.customers.hashes) + len(f.accounts.hashes) }
 
-func (f *findings) any() bool { return len(f.references.hashes)+f.parties() > 0 }
+func (f *groups) any() bool { return len(f.references.hashes)+f.parties() > 0 }
 
 // spare has a checker pass over what the second pass does not compare: with no reference repeated, all but the parties.
-func (f *findings) spare(c *checker) {
+func (f *groups) skipUncompared(c *checker) {
 	if f.complete || len(f.references.hashes) > 0 {
 		return
 	}
@@ -127,7 +127,7 @@ func (f *findings) spare(c *checker) {
 
 // membership finds the groups of a row, which is sound if it has no problems of its own. Until the second pass is over, a row
 // may be taken for a member that is none: only the first bits of a group's hash are known then.
-func (f *findings) membership(it *item, h hasher, sound bool) membership {
+func (f *groups) membership(it *item, h hasher, sound bool) membership {
 	var m membership
 	m.reference, m.referenceRest = f.references.find(it.id.reference)
 	m.customer, m.customerRest = f.customers.find(it.id.customer)
@@ -155,9 +155,9 @@ func (f *findings) membership(it *item, h hasher, sound bool) membership {
 // round is one reading of the second pass. It looks at a limited number of parties, so that memory stays bounded when all
 // parties of a large file are at odds.
 type round struct {
-	findings *findings
-	from     int       // of disputed
-	sides    []dispute // of disputed[from:], limited
+	groups *groups
+	from   int       // of disputed
+	sides  []dispute // of disputed[from:], limited
 }
 
 // maxDisputes is how many parties a round looks at. A dispute takes 36 bytes.
@@ -171,15 +171,15 @@ type dispute struct {
 }
 
 // newRound begins with the suspect at from, and takes most of them at most.
-func newRound(f *findings, from, most int) *round {
-	return &round{findings: f, from: from, sides: make([]dispute, min(f.parties()-from, most))}
+func newRound(f *groups, from, most int) *round {
+	return &round{groups: f, from: from, sides: make([]dispute, min(f.parties()-from, most))}
 }
 
 // observe takes a row into its groups.
 func (r *round) observe(it *item) {
 	m, line := &it.member, uint32(it.Line)
 	if m.reference != none && r.from == 0 {
-		switch g := &r.findings.repeated[m.reference]; {
+		switch g := &r.groups.repeated[m.reference]; {
 		case g.line == 0:
 			*g = repeated{content: m.content, line: line, rest: m.referenceRest}
 		case g.other == 0 && g.content != m.content && g.rest == m.referenceRest:
@@ -194,7 +194,7 @@ func (r *round) party(place int, rest uint16, says details, line uint32) {
 	if place < r.from || place >= r.from+len(r.sides) {
 		return
 	}
-	g, d := &r.findings.disputed[place], &r.sides[place-r.from]
+	g, d := &r.groups.disputed[place], &r.sides[place-r.from]
 	if !g.seen {
 		g.seen, g.rest = true, rest
 	}
@@ -218,21 +218,21 @@ func (r *round) settle() int {
 		d := &r.sides[i]
 		for which, other := range d.others {
 			if other != 0 {
-				g := &r.findings.disputed[r.from+i]
+				g := &r.groups.disputed[r.from+i]
 				g.detail, g.line, g.other, g.which = d.says[which], d.lines[which], other, uint8(which)
 				break
 			}
 		}
 	}
-	if next := r.from + len(r.sides); next < r.findings.parties() {
+	if next := r.from + len(r.sides); next < r.groups.parties() {
 		return next
 	}
-	r.findings.complete = true
+	r.groups.complete = true
 	return 0
 }
 
 // judge adds to a row the problems that only the whole file shows.
-func (f *findings) judge(it *item, c *checker) {
+func (f *groups) addProblems(it *item, c *checker) {
 	m := &it.member
 	if m.reference != none {
 		switch g := &f.repeated[m.reference]; {
@@ -248,12 +248,12 @@ func (f *findings) judge(it *item, c *checker) {
 	}
 	if m.customer != none {
 		if other, what := f.disputed[m.customer].against(it.id.ofCustomer); other != 0 {
-			c.say(int(it.customerCol), finding{CodeConflictingParty, "", " has another " + fieldNames[customerDetails[what]] + " on " + lineText(other) + ": give a customer the same details in all rows, or leave them blank in all but one"})
+			c.report(int(it.customerCol), finding{CodeConflictingParty, "", " has another " + fieldNames[customerDetails[what]] + " on " + lineText(other) + ": give a customer the same details in all rows, or leave them blank in all but one"})
 		}
 	}
 	if m.account != none {
 		if other, what := f.disputed[m.account].against(it.id.ofAccount); other != 0 {
-			c.say(c.column(fieldAccountReference), finding{CodeConflictingParty, "", " has another " + fieldNames[accountDetails[what]] + " on " + lineText(other) + ": give an account the same details in all rows, or leave them blank in all but one"})
+			c.report(c.column(fieldAccountReference), finding{CodeConflictingParty, "", " has another " + fieldNames[accountDetails[what]] + " on " + lineText(other) + ": give an account the same details in all rows, or leave them blank in all but one"})
 		}
 	}
 }
@@ -261,10 +261,10 @@ func (f *findings) judge(it *item, c *checker) {
 // ofReference adds a problem of a row's bill reference, which may be made from a template.
 func (c *checker) ofReference(it *item, code, detail string) {
 	if col := c.at[fieldReference]; col >= 0 {
-		c.say(col, finding{code, it.Bill.Reference, detail})
+		c.report(col, finding{code, it.Bill.Reference, detail})
 		return
 	}
-	c.whole(code, c.referenceName()+detail)
+	c.reportRecord(code, c.referenceName()+detail)
 }
 
 // against names a line that says otherwise than a row with these details, and in which of them; 0 where none does.

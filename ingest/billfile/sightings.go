@@ -74,8 +74,8 @@ func (d details) sum() uint64 {
 }
 
 // suspects finds the references that come twice, and the parties of which rows say different things. It empties s.
-func (s *sightings) suspects() *findings {
-	f := &findings{}
+func (s *sightings) suspects() *groups {
+	f := &groups{}
 	var group errgroup.Group
 	group.Go(func() error {
 		f.references = repeatedReferences(s.references)
