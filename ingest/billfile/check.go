@@ -27,15 +27,16 @@ type checker struct {
 	columns []column
 	at      [fieldCount]int // columns of fields; -1 where the file has none
 	labels  []string        // of columns in details
+	skip    []bool          // columns that are not looked at
 	metas   int
 	// template makes the bill reference; none where the file has a column of it.
-	template  template
-	makings   []making
-	phones    *phoneReader
-	found     []placed // of the record at hand
-	detail    []byte   // scratch space
-	pairs     []Pair   // space for the metadata of the next record; nil = make some
-	swallowed string   // of a record that spans lines: which lines a stray quotation mark may have swallowed
+	template    template
+	derivations []derivation
+	phones      *phoneReader
+	found       []placed // of the record at hand
+	detail      []byte   // scratch space
+	pairs       []Pair   // space for the metadata of the next record; nil = make some
+	swallowed   string   // of a record that spans lines: which lines a stray quotation mark may have swallowed
 }
 
 // placed is a problem with its place in column order.
@@ -45,7 +46,7 @@ type placed struct {
 }
 
 func newChecker(l Layout, f Format, phones *phoneReader) *checker {
-	c := &checker{format: f, dates: newDateFormat(f.dateFormat()), most: maxAmount, amounts: f.amounts(), columns: l.columns, phones: phones}
+	c := &checker{format: f, dates: newDateFormat(f.dateFormat()), most: maxAmount, amounts: f.amounts(), columns: l.columns, skip: make([]bool, len(l.columns)), phones: phones}
 	for f := range c.at {
 		c.at[f] = slices.IndexFunc(l.columns, func(col column) bool { return col.field == field(f) })
 	}
@@ -53,7 +54,7 @@ func newChecker(l Layout, f Format, phones *phoneReader) *checker {
 		c.template = f.template()
 	}
 	if p, ok := presetOf(f.Preset); ok {
-		c.makings = makings(p, l.columns)
+		c.derivations = derivations(p, l.columns)
 	}
 	if f.MaxAmountDue > 0 {
 		c.most = min(c.most, f.MaxAmountDue)
@@ -76,10 +77,10 @@ func (c *checker) add(col int, column, code, detail string) {
 }
 
 // whole adds a problem of the record as a whole.
-func (c *checker) whole(code, detail string) { c.add(-1, "", code, detail) }
+func (c *checker) reportRecord(code, detail string) { c.add(-1, "", code, detail) }
 
 // say adds a finding about a column, whose name goes before it.
-func (c *checker) say(col int, f finding) {
+func (c *checker) report(col int, f finding) {
 	if f.code == "" {
 		return
 	}
@@ -114,6 +115,9 @@ func (c *checker) record(record []string, swallowed string, it *item) {
 	}
 	for i := range c.columns {
 		col := &c.columns[i]
+		if c.skip[i] {
+			continue
+		}
 		cell := record[i]
 		if col.field == ignored {
 			if c.swallowed != "" && strings.ContainsAny(cell, "\r\n") {
@@ -124,7 +128,7 @@ func (c *checker) record(record []string, swallowed string, it *item) {
 		s := trim(cell)
 		if len(s) > maxField {
 			if col.field == fieldPart {
-				c.making(col).set(col, s, false)
+				c.derivation(col).set(col, s, false)
 			}
 			c.add(i, col.name, CodeRowTooLarge, c.labels[i]+" has "+strconv.Itoa(len(s))+" bytes, more than the "+strconv.Itoa(maxField)+" that a field may have: shorten it")
 			continue
@@ -138,7 +142,7 @@ func (c *checker) record(record []string, swallowed string, it *item) {
 			b.Reference = cutReference(s)
 		}
 	}
-	if len(c.makings) > 0 {
+	if len(c.derivations) > 0 {
 		c.derive(it)
 	}
 	c.parties(record, it)
@@ -147,10 +151,10 @@ func (c *checker) record(record []string, swallowed string, it *item) {
 	}
 	if b.BillDate != "" && b.DueDate != "" && b.DueDate < b.BillDate {
 		i := c.column(fieldDueDate)
-		c.say(i, finding{CodeDueBeforeBillDate, "", " " + b.DueDate + " is before the bill date " + b.BillDate + ": correct one of them"})
+		c.report(i, finding{CodeDueBeforeBillDate, "", " " + b.DueDate + " is before the bill date " + b.BillDate + ": correct one of them"})
 	}
 	if c.swallowed != "" && !slices.ContainsFunc(c.found, func(p placed) bool { return p.Code == CodeControlCharacter }) {
-		c.whole(CodeControlCharacter, "the row has a line break in a field: remove it"+c.swallowed)
+		c.reportRecord(CodeControlCharacter, "the row has a line break in a field: remove it"+c.swallowed)
 	}
 }
 
@@ -173,7 +177,7 @@ func (c *checker) visible(col int, s string) string {
 	if c.swallowed != "" && strings.ContainsRune(s, '\n') {
 		detail += c.swallowed
 	}
-	c.say(col, finding{CodeControlCharacter, "", detail})
+	c.report(col, finding{CodeControlCharacter, "", detail})
 	return trim(strings.Map(func(r rune) rune {
 		if invisibleName(r) != "" {
 			return -1
@@ -210,10 +214,10 @@ func (c *checker) cell(i int, col *column, s string, sound bool, decimals int, i
 	if s == "" {
 		switch col.field {
 		case fieldReference, fieldAmount:
-			c.say(i, finding{CodeMissingField, "", " is blank: fill it in"})
+			c.report(i, finding{CodeMissingField, "", " is blank: fill it in"})
 		case fieldCurrency:
 			if c.format.Currency == "" {
-				c.say(i, finding{CodeMissingField, "", " is blank, and this feed has no default: fill it in"})
+				c.report(i, finding{CodeMissingField, "", " is blank, and this feed has no default: fill it in"})
 			}
 		}
 		return false
@@ -258,7 +262,7 @@ func (c *checker) cell(i int, col *column, s string, sound bool, decimals int, i
 	case fieldMetadata:
 		f = c.metadata(col, s, b)
 	}
-	c.say(i, f)
+	c.report(i, f)
 	return f.code == "" && sound
 }
 
@@ -320,7 +324,7 @@ func (c *checker) parties(record []string, it *item) {
 	}
 	i := slices.IndexFunc(c.columns, column.isParty)
 	choice := fieldNames[fieldAccountReference : fieldCustomerID+1]
-	if len(c.makings) > 0 {
+	if len(c.derivations) > 0 {
 		choice = nil
 		for j, col := range c.columns {
 			if col.isParty() {
@@ -332,5 +336,5 @@ func (c *checker) parties(record []string, it *item) {
 }
 
 func (c *checker) ambiguous(i, j int) {
-	c.say(max(i, j), finding{CodeAmbiguousParty, "", " stands beside " + c.labels[min(i, j)] + ": give a reference or an id, not both"})
+	c.report(max(i, j), finding{CodeAmbiguousParty, "", " stands beside " + c.labels[min(i, j)] + ": give a reference or an id, not both"})
 }

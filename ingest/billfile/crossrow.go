@@ -3,6 +3,7 @@ package billfile
 import (
 	"encoding/binary"
 	"hash/maphash"
+	"slices"
 )
 
 // What only the whole file shows: references that come twice, and parties with different details. All of it is found by
@@ -64,8 +65,8 @@ func (h hasher) identity(it *item) identity {
 
 // content identifies what a row says, to tell the same row again from a contradiction. Of a row with problems of its own
 // it is what stands in the file.
-func (h hasher) content(it *item, sound bool) uint64 {
-	if sound {
+func (h hasher) content(it *item, valid bool) uint64 {
+	if valid {
 		digest := ContentDigest(&it.Bill)
 		return binary.BigEndian.Uint64(digest[:])
 	}
@@ -74,7 +75,7 @@ func (h hasher) content(it *item, sound bool) uint64 {
 }
 
 // findings are the groups of rows that share a reference or a party of which the first pass became suspicious.
-type findings struct {
+type groups struct {
 	references, customers, accounts suspects
 	repeated                        []repeated // by references
 	disputed                        []disputed // by customers, then by accounts
@@ -99,44 +100,55 @@ type disputed struct {
 	seen   bool
 }
 
-// none is the place of what is not among the suspects.
+// none is the number of no group.
 const none = -1
 
-// membership is which groups a row belongs to: places in repeated and disputed, or none.
+// member is a row's place in a group.
+type member struct {
+	group int    // in repeated or disputed; none = the row is in no group
+	rest  uint16 // of the hash of its reference
+}
+
+// membership is which groups a row belongs to.
 type membership struct {
-	reference, customer, account             int
-	referenceRest, customerRest, accountRest uint16 // of their hashes
-	content                                  uint64 // only where there is a reference
+	reference, customer, account member
+	content                      uint64 // only where it is in a group of references
 }
 
 // parties is how many parties are suspects.
-func (f *findings) parties() int { return len(f.customers.hashes) + len(f.accounts.hashes) }
+func (g *groups) parties() int { return len(g.customers.hashes) + len(g.accounts.hashes) }
 
-func (f *findings) any() bool { return len(f.references.hashes)+f.parties() > 0 }
+func (g *groups) any() bool { return len(g.references.hashes)+g.parties() > 0 }
+
+// spare has a checker pass over what the second pass does not compare: with no reference repeated, all but the parties.
+func (g *groups) skipUncompared(c *checker) {
+	if g.complete || len(g.references.hashes) > 0 {
+		return
+	}
+	for i, col := range c.columns {
+		c.skip[i] = col.to != fieldCustomerReference && col.to != fieldAccountReference && !slices.Contains(customerDetails[:], col.to) && !slices.Contains(accountDetails[:], col.to)
+	}
+}
 
 // membership finds the groups of a row, which is sound if it has no problems of its own. Until the second pass is over, a row
 // may be taken for a member that is none: only the first bits of a group's hash are known then.
-func (f *findings) membership(it *item, h hasher, sound bool) membership {
-	var m membership
-	m.reference, m.referenceRest = f.references.find(it.id.reference)
-	m.customer, m.customerRest = f.customers.find(it.id.customer)
-	m.account, m.accountRest = f.accounts.find(it.id.account)
-	if m.account != none {
-		m.account += len(f.customers.hashes)
+func (g *groups) membership(it *item, h hasher, valid bool) membership {
+	m := membership{reference: g.references.find(it.id.reference), customer: g.customers.find(it.id.customer), account: g.accounts.find(it.id.account)}
+	if m.account.group != none {
+		m.account.group += len(g.customers.hashes)
 	}
-	if f.complete {
-		if m.reference != none && f.repeated[m.reference].rest != m.referenceRest {
-			m.reference = none
+	if g.complete {
+		if r := &m.reference; r.group != none && g.repeated[r.group].rest != r.rest {
+			r.group = none
 		}
-		if m.customer != none && f.disputed[m.customer].rest != m.customerRest {
-			m.customer = none
-		}
-		if m.account != none && f.disputed[m.account].rest != m.accountRest {
-			m.account = none
+		for _, p := range [...]*member{&m.customer, &m.account} {
+			if p.group != none && g.disputed[p.group].rest != p.rest {
+				p.group = none
+			}
 		}
 	}
-	if m.reference != none {
-		m.content = h.content(it, sound)
+	if m.reference.group != none {
+		m.content = h.content(it, valid)
 	}
 	return m
 }
@@ -144,9 +156,9 @@ func (f *findings) membership(it *item, h hasher, sound bool) membership {
 // round is one reading of the second pass. It looks at a limited number of parties, so that memory stays bounded when all
 // parties of a large file are at odds.
 type round struct {
-	findings *findings
-	from     int       // of disputed
-	sides    []dispute // of disputed[from:], limited
+	groups *groups
+	from   int       // of disputed
+	sides  []dispute // of disputed[from:], limited
 }
 
 // maxDisputes is how many parties a round looks at. A dispute takes 36 bytes.
@@ -160,34 +172,34 @@ type dispute struct {
 }
 
 // newRound begins with the suspect at from, and takes most of them at most.
-func newRound(f *findings, from, most int) *round {
-	return &round{findings: f, from: from, sides: make([]dispute, min(f.parties()-from, most))}
+func newRound(f *groups, from, most int) *round {
+	return &round{groups: f, from: from, sides: make([]dispute, min(f.parties()-from, most))}
 }
 
 // observe takes a row into its groups.
 func (r *round) observe(it *item) {
 	m, line := &it.member, uint32(it.Line)
-	if m.reference != none && r.from == 0 {
-		switch g := &r.findings.repeated[m.reference]; {
+	if m.reference.group != none && r.from == 0 {
+		switch g := &r.groups.repeated[m.reference.group]; {
 		case g.line == 0:
-			*g = repeated{content: m.content, line: line, rest: m.referenceRest}
-		case g.other == 0 && g.content != m.content && g.rest == m.referenceRest:
+			*g = repeated{content: m.content, line: line, rest: m.reference.rest}
+		case g.other == 0 && g.content != m.content && g.rest == m.reference.rest:
 			g.other = line
 		}
 	}
-	r.party(m.customer, m.customerRest, it.id.ofCustomer, line)
-	r.party(m.account, m.accountRest, it.id.ofAccount, line)
+	r.party(m.customer, it.id.ofCustomer, line)
+	r.party(m.account, it.id.ofAccount, line)
 }
 
-func (r *round) party(place int, rest uint16, says details, line uint32) {
-	if place < r.from || place >= r.from+len(r.sides) {
+func (r *round) party(m member, says details, line uint32) {
+	if m.group < r.from || m.group >= r.from+len(r.sides) {
 		return
 	}
-	g, d := &r.findings.disputed[place], &r.sides[place-r.from]
+	g, d := &r.groups.disputed[m.group], &r.sides[m.group-r.from]
 	if !g.seen {
-		g.seen, g.rest = true, rest
+		g.seen, g.rest = true, m.rest
 	}
-	if g.rest != rest {
+	if g.rest != m.rest {
 		return
 	}
 	for i, v := range says {
@@ -207,42 +219,42 @@ func (r *round) settle() int {
 		d := &r.sides[i]
 		for which, other := range d.others {
 			if other != 0 {
-				g := &r.findings.disputed[r.from+i]
+				g := &r.groups.disputed[r.from+i]
 				g.detail, g.line, g.other, g.which = d.says[which], d.lines[which], other, uint8(which)
 				break
 			}
 		}
 	}
-	if next := r.from + len(r.sides); next < r.findings.parties() {
+	if next := r.from + len(r.sides); next < r.groups.parties() {
 		return next
 	}
-	r.findings.complete = true
+	r.groups.complete = true
 	return 0
 }
 
 // judge adds to a row the problems that only the whole file shows.
-func (f *findings) judge(it *item, c *checker) {
+func (g *groups) addProblems(it *item, c *checker) {
 	m := &it.member
-	if m.reference != none {
-		switch g := &f.repeated[m.reference]; {
-		case g.other != 0:
-			other := g.line
-			if m.content == g.content {
-				other = g.other
+	if m.reference.group != none {
+		switch r := &g.repeated[m.reference.group]; {
+		case r.other != 0:
+			other := r.line
+			if m.content == r.content {
+				other = r.other
 			}
 			c.ofReference(it, CodeContradictingReference, " stands on "+lineText(int(other))+" with other content, so no row with it is sent: give each bill a reference of its own")
-		case g.line != uint32(it.Line):
-			c.ofReference(it, CodeDuplicateReference, " stands on "+lineText(int(g.line))+" already, with the same content: remove one of them")
+		case r.line != uint32(it.Line):
+			c.ofReference(it, CodeDuplicateReference, " stands on "+lineText(int(r.line))+" already, with the same content: remove one of them")
 		}
 	}
-	if m.customer != none {
-		if other, what := f.disputed[m.customer].against(it.id.ofCustomer); other != 0 {
-			c.say(int(it.customerCol), finding{CodeConflictingParty, "", " has another " + fieldNames[customerDetails[what]] + " on " + lineText(other) + ": give a customer the same details in all rows, or leave them blank in all but one"})
+	if m.customer.group != none {
+		if other, what := g.disputed[m.customer.group].against(it.id.ofCustomer); other != 0 {
+			c.report(int(it.customerCol), finding{CodeConflictingParty, "", " has another " + fieldNames[customerDetails[what]] + " on " + lineText(other) + ": give a customer the same details in all rows, or leave them blank in all but one"})
 		}
 	}
-	if m.account != none {
-		if other, what := f.disputed[m.account].against(it.id.ofAccount); other != 0 {
-			c.say(c.column(fieldAccountReference), finding{CodeConflictingParty, "", " has another " + fieldNames[accountDetails[what]] + " on " + lineText(other) + ": give an account the same details in all rows, or leave them blank in all but one"})
+	if m.account.group != none {
+		if other, what := g.disputed[m.account.group].against(it.id.ofAccount); other != 0 {
+			c.report(c.column(fieldAccountReference), finding{CodeConflictingParty, "", " has another " + fieldNames[accountDetails[what]] + " on " + lineText(other) + ": give an account the same details in all rows, or leave them blank in all but one"})
 		}
 	}
 }
@@ -250,10 +262,10 @@ func (f *findings) judge(it *item, c *checker) {
 // ofReference adds a problem of a row's bill reference, which may be made from a template.
 func (c *checker) ofReference(it *item, code, detail string) {
 	if col := c.at[fieldReference]; col >= 0 {
-		c.say(col, finding{code, it.Bill.Reference, detail})
+		c.report(col, finding{code, it.Bill.Reference, detail})
 		return
 	}
-	c.whole(code, c.referenceName()+detail)
+	c.reportRecord(code, c.referenceName()+detail)
 }
 
 // against names a line that says otherwise than a row with these details, and in which of them; 0 where none does.

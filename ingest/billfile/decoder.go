@@ -22,7 +22,7 @@ type Decoder struct {
 // Decode begins a pass over r, which must be the very bytes that were surveyed: where they are not, it or Next
 // returns an error. Several passes may run at the same time. The caller closes what r may need closed.
 func (s *Survey) Decode(r io.Reader) (*Decoder, error) {
-	if s.found == nil {
+	if s.groups == nil {
 		return nil, errors.New("decode bill file: its survey did not succeed")
 	}
 	d := &Decoder{survey: s, seen: &Survey{format: s.format}}
@@ -64,7 +64,7 @@ func (d *Decoder) advance() error {
 		}
 	}
 	e := &d.batch.records[d.next]
-	if err := d.parser.parse(e.of(d.batch.buf), e, d.batch.row+d.next, &d.current, d.survey.hasher, d.survey.found); err != nil {
+	if err := d.parser.parse(e.of(d.batch.buf), e, d.batch.row+d.next, &d.current, d.survey.hasher, d.survey.groups); err != nil {
 		return err
 	}
 	d.next++

@@ -29,7 +29,7 @@ func readHeader(s *splitter, f Format) (Layout, error) {
 	if err != nil {
 		return l, err
 	}
-	if loneReturn(first) {
+	if hasLoneReturn(first) {
 		return l, badLineEnds(1)
 	}
 	candidates := delimiters[:]

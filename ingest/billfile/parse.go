@@ -61,7 +61,7 @@ func newParser(l Layout, f Format, phones *phoneReader) *parser {
 
 // parse fills in it from the bytes of a record, and compares it with other rows as far as f is known; nil = not at all. An
 // error means that the machinery failed; what is wrong with the record is among its problems.
-func (p *parser) parse(raw []byte, e *extent, row int, it *item, h hasher, f *findings) error {
+func (p *parser) parse(raw []byte, e *extent, row int, it *item, h hasher, f *groups) error {
 	if err := p.read(raw, e, row, it); err != nil {
 		return err
 	}
@@ -69,7 +69,7 @@ func (p *parser) parse(raw []byte, e *extent, row int, it *item, h hasher, f *fi
 	if f != nil && f.any() {
 		it.member = f.membership(it, h, len(p.check.found) == 0)
 		if f.complete {
-			f.judge(it, p.check)
+			f.addProblems(it, p.check)
 		}
 	}
 	p.check.finish(it)
@@ -80,7 +80,7 @@ func (p *parser) parse(raw []byte, e *extent, row int, it *item, h hasher, f *fi
 func (p *parser) read(raw []byte, e *extent, row int, it *item) error {
 	*it = item{Record: Record{Row: row, Line: e.line, Span: e.span, Raw: raw, Size: int64(e.size)}}
 	if e.large() {
-		p.check.whole(CodeRowTooLarge, "the row has "+strconv.Itoa(e.size)+" bytes, more than the "+strconv.Itoa(maxRow)+
+		p.check.reportRecord(CodeRowTooLarge, "the row has "+strconv.Itoa(e.size)+" bytes, more than the "+strconv.Itoa(maxRow)+
 			" that a row may have; a quotation mark too many or a missing line end may be the cause: correct it"+swallowedLines(e))
 		return nil
 	}
@@ -147,7 +147,7 @@ func (p *parser) wrongCount(e *extent, n int) {
 	if n == 1 {
 		fields = " field"
 	}
-	p.check.whole(CodeWrongFieldCount, "the row has "+strconv.Itoa(n)+fields+", the header has "+strconv.Itoa(len(p.columns))+
+	p.check.reportRecord(CodeWrongFieldCount, "the row has "+strconv.Itoa(n)+fields+", the header has "+strconv.Itoa(len(p.columns))+
 		": a delimiter or a quotation mark is missing or too many"+swallowedLines(e))
 }
 

@@ -105,19 +105,19 @@ func (p *Preset) part(plain string) (field, int, bool) {
 	return ignored, 0, false
 }
 
-// making is how one derived field of the rows at hand comes about. It is a checker's scratch space.
-type making struct {
+// derivation is how one derived field of the rows at hand comes about. It is a checker's scratch space.
+type derivation struct {
 	derived
 	columns []int    // of the parts; -1 where the file has none
 	values  []string // of the row, as trimmed
 	good    []bool   // nothing is wrong with the value
 }
 
-// makings are a checker's for the derived fields that the file has columns of.
-func makings(p Preset, columns []column) []making {
-	var all []making
+// derivations are a checker's for the derived fields that the file has columns of.
+func derivations(p Preset, columns []column) []derivation {
+	var all []derivation
 	for _, d := range p.derived {
-		m := making{derived: d, columns: make([]int, len(d.parts)), values: make([]string, len(d.parts)), good: make([]bool, len(d.parts))}
+		m := derivation{derived: d, columns: make([]int, len(d.parts)), values: make([]string, len(d.parts)), good: make([]bool, len(d.parts))}
 		some := false
 		for i := range d.parts {
 			m.columns[i] = slices.IndexFunc(columns, func(c column) bool { return c.field == fieldPart && c.to == d.field && c.part == i })
@@ -130,12 +130,12 @@ func makings(p Preset, columns []column) []making {
 	return all
 }
 
-// making is the one that a part belongs to.
-func (c *checker) making(col *column) *making {
-	return &c.makings[slices.IndexFunc(c.makings, func(m making) bool { return m.field == col.to })]
+// derivation is the one that a part belongs to.
+func (c *checker) derivation(col *column) *derivation {
+	return &c.derivations[slices.IndexFunc(c.derivations, func(m derivation) bool { return m.field == col.to })]
 }
 
-func (m *making) set(col *column, s string, good bool) {
+func (m *derivation) set(col *column, s string, good bool) {
 	m.values[col.part], m.good[col.part] = s, good
 }
 
@@ -143,16 +143,16 @@ func (m *making) set(col *column, s string, good bool) {
 func (c *checker) part(i int, col *column, s, clean string) {
 	var f finding
 	if clean != "" {
-		f = c.making(col).parts[col.part].check(clean)
-		c.say(i, f)
+		f = c.derivation(col).parts[col.part].check(clean)
+		c.report(i, f)
 	}
-	c.making(col).set(col, s, f.code == "" && len(clean) == len(s))
+	c.derivation(col).set(col, s, f.code == "" && len(clean) == len(s))
 }
 
 // derive puts the derived fields of a row together. A part with something wrong with it leaves its field blank.
 func (c *checker) derive(it *item) {
-	for i := range c.makings {
-		switch m := &c.makings[i]; m.how {
+	for i := range c.derivations {
+		switch m := &c.derivations[i]; m.how {
 		case joined:
 			c.join(m, it)
 		case oneOf:
@@ -161,7 +161,7 @@ func (c *checker) derive(it *item) {
 	}
 }
 
-func (c *checker) join(m *making, it *item) {
+func (c *checker) join(m *derivation, it *item) {
 	text := ""
 	for i, s := range m.values {
 		switch {
@@ -176,14 +176,14 @@ func (c *checker) join(m *making, it *item) {
 	}
 	if n := len(text); n > maxText {
 		if n = utf8.RuneCountInString(text); n > maxText {
-			c.say(slices.Max(m.columns), checkText(text, maxText).behind(" together with "+c.labels[slices.Min(m.columns)]))
+			c.report(slices.Max(m.columns), checkText(text, maxText).behind(" together with "+c.labels[slices.Min(m.columns)]))
 			return
 		}
 	}
 	*it.Bill.text(m.field) = text
 }
 
-func (c *checker) choose(m *making, it *item) {
+func (c *checker) choose(m *derivation, it *item) {
 	chosen := -1
 	for i, s := range m.values {
 		switch {
@@ -192,7 +192,7 @@ func (c *checker) choose(m *making, it *item) {
 			chosen = i
 		default:
 			a, b := m.columns[chosen], m.columns[i]
-			c.say(max(a, b), finding{CodeAmbiguousParty, "", " stands beside " + c.labels[min(a, b)] + ": fill in one of them, not both"})
+			c.report(max(a, b), finding{CodeAmbiguousParty, "", " stands beside " + c.labels[min(a, b)] + ": fill in one of them, not both"})
 			return
 		}
 	}
@@ -207,8 +207,8 @@ func (c *checker) choose(m *making, it *item) {
 
 // given reports whether a row has something in a field, right or wrong.
 func (c *checker) given(record []string, f field) bool {
-	for i := range c.makings {
-		if m := &c.makings[i]; m.field == f {
+	for i := range c.derivations {
+		if m := &c.derivations[i]; m.field == f {
 			return slices.ContainsFunc(m.values, func(s string) bool { return s != "" })
 		}
 	}

@@ -74,8 +74,8 @@ func (d details) sum() uint64 {
 }
 
 // suspects finds the references that come twice, and the parties of which rows say different things. It empties s.
-func (s *sightings) suspects() *findings {
-	f := &findings{}
+func (s *sightings) suspects() *groups {
+	f := &groups{}
 	var group errgroup.Group
 	group.Go(func() error {
 		f.references = repeatedReferences(s.references)
@@ -164,15 +164,15 @@ func (s suspects) ready() suspects {
 }
 
 // find returns the place of a hash among the suspects, or none; and the bits of it that the sightings did not keep.
-func (s *suspects) find(hash uint64) (place int, rest uint16) {
+func (s *suspects) find(hash uint64) member {
 	if len(s.hashes) == 0 || hash == 0 {
-		return none, 0
+		return member{group: none}
 	}
 	part := hash >> (64 - partBits)
 	from := s.starts[part]
 	i, ok := slices.BinarySearch(s.hashes[from:s.starts[part+1]], hash>>(64-s.bits))
 	if !ok {
-		return none, 0
+		return member{group: none}
 	}
-	return int(from) + i, uint16(hash & (1<<(64-s.bits) - 1))
+	return member{int(from) + i, uint16(hash & (1<<(64-s.bits) - 1))}
 }

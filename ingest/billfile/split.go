@@ -245,7 +245,7 @@ func (s *splitter) last(buf []byte, pos int, records []extent) ([]byte, []extent
 		e.span++
 		e.follow(line, s.delim, s.line+e.span)
 	}
-	if err := s.mayEnd(&e, loneReturn(text)); err != nil {
+	if err := s.mayEnd(&e, hasLoneReturn(text)); err != nil {
 		return buf, nil, err
 	}
 	if s.isBlank(text) {
@@ -278,7 +278,7 @@ func (s *splitter) skip(text []byte, records []extent) ([]extent, error) {
 		for len(chunk) > 0 {
 			n := bytes.IndexByte(chunk, '\n') + 1
 			if n == 0 {
-				lone = lone || loneReturn(chunk)
+				lone = lone || hasLoneReturn(chunk)
 				e.follow(chunk, s.delim, s.line+e.span)
 				break
 			}
@@ -318,7 +318,7 @@ func swallowed(line int) error {
 
 // loneReturn finds a carriage return without a line feed behind it, unless it is the last byte. In a quoted field it is no
 // better: there is no telling what it is.
-func loneReturn(text []byte) bool {
+func hasLoneReturn(text []byte) bool {
 	for {
 		i := bytes.IndexByte(text, '\r')
 		if i < 0 || i+1 == len(text) {

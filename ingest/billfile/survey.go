@@ -27,7 +27,7 @@ type Survey struct {
 	format Format
 	hasher hasher
 	phones *phoneReader
-	found  *findings
+	groups *groups
 	size   int64 // bytes
 }
 
@@ -50,7 +50,7 @@ func TakeSurvey(ctx context.Context, open Opener, f Format, visit func(*Record) 
 	}
 	s.phones = newPhoneReader(f.PhoneRegion)
 	var seen sightings
-	err := s.pass(ctx, open, nil, s.counting(visit, func(it *item) { seen.add(&it.id) }))
+	err := s.pass(ctx, open, nil, s.counter(visit, func(it *item) { seen.add(&it.id) }))
 	var bad *FileError
 	if errors.As(err, &bad) {
 		return &Survey{Layout: s.Layout, format: f}, err
@@ -59,10 +59,10 @@ func TakeSurvey(ctx context.Context, open Opener, f Format, visit func(*Record) 
 		return nil, err
 	}
 	if found := seen.suspects(); found.any() {
-		s.found = found
+		s.groups = found
 		err = s.compare(ctx, open, visit)
 	} else {
-		s.found = &findings{complete: true}
+		s.groups = &groups{complete: true}
 	}
 	if err != nil {
 		return nil, err
@@ -71,7 +71,7 @@ func TakeSurvey(ctx context.Context, open Opener, f Format, visit func(*Record) 
 }
 
 // counting returns a function that counts records anew, and hands them on.
-func (s *Survey) counting(visit func(*Record) error, note func(*item)) func(*item) error {
+func (s *Survey) counter(visit func(*Record) error, note func(*item)) func(*item) error {
 	s.Invalid, s.Codes, s.Amounts = 0, map[string]int{}, map[string]int64{}
 	return func(it *item) error {
 		if len(it.Problems) > 0 {
@@ -92,19 +92,19 @@ func (s *Survey) counting(visit func(*Record) error, note func(*item)) func(*ite
 
 // compare is the second pass, which finds out what the suspects did, and the third, which counts again with what was found.
 func (s *Survey) compare(ctx context.Context, open Opener, visit func(*Record) error) error {
-	for from := 0; !s.found.complete; {
-		r := newRound(s.found, from, maxDisputes)
-		if err := s.again().pass(ctx, open, s, func(it *item) error { r.observe(it); return nil }); err != nil {
+	for from := 0; !s.groups.complete; {
+		r := newRound(s.groups, from, maxDisputes)
+		if err := s.nextPass().pass(ctx, open, s, func(it *item) error { r.observe(it); return nil }); err != nil {
 			return err
 		}
 		from = r.settle()
 	}
-	return s.again().pass(ctx, open, s, s.counting(visit, nil))
+	return s.nextPass().pass(ctx, open, s, s.counter(visit, nil))
 }
 
 // again is a survey for a further pass.
-func (s *Survey) again() *Survey {
-	return &Survey{format: s.format, hasher: s.hasher, phones: s.phones, found: s.found}
+func (s *Survey) nextPass() *Survey {
+	return &Survey{format: s.format, hasher: s.hasher, phones: s.phones, groups: s.groups}
 }
 
 // batch is a stretch of a file on its way from the splitter over a worker to the survey.
@@ -133,6 +133,9 @@ func (s *Survey) pass(ctx context.Context, open Opener, before *Survey, visit fu
 	parsers := make([]*parser, workers)
 	for i := range parsers {
 		parsers[i] = newParser(s.Layout, s.format, s.phones)
+		if s.groups != nil {
+			s.groups.skipUncompared(parsers[i].check)
+		}
 	}
 	depth := 2*workers + 1
 	free, work, order := make(chan *batch, depth), make(chan *batch, depth), make(chan *batch, depth)
@@ -150,7 +153,7 @@ func (s *Survey) pass(ctx context.Context, open Opener, before *Survey, visit fu
 	for _, parser := range parsers {
 		group.Go(func() error {
 			for b := range work {
-				b.err = parser.batch(b, s.hasher, s.found)
+				b.err = parser.batch(b, s.hasher, s.groups)
 				b.done <- struct{}{}
 			}
 			return nil
@@ -228,7 +231,7 @@ func cutBatches(ctx context.Context, split *splitter, free <-chan *batch, work, 
 }
 
 // batch parses and checks all records of b, and compares them with what was found so far, unless that is nil.
-func (p *parser) batch(b *batch, h hasher, f *findings) error {
+func (p *parser) batch(b *batch, h hasher, f *groups) error {
 	b.items = slices.Grow(b.items[:0], len(b.records))[:len(b.records)]
 	for i := range b.records {
 		it, e := &b.items[i], &b.records[i]

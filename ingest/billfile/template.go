@@ -126,7 +126,7 @@ func (c *checker) makeReference(it *item) {
 	switch {
 	case !good:
 	case len(made) > maxReference:
-		c.whole(CodeReferenceTooLong, fmt.Sprintf("%s has %d characters, at most %d are allowed: shorten what it is made of", c.referenceName(), len(made), maxReference))
+		c.reportRecord(CodeReferenceTooLong, fmt.Sprintf("%s has %d characters, at most %d are allowed: shorten what it is made of", c.referenceName(), len(made), maxReference))
 	default:
 		it.Bill.Reference, it.reference = string(made), true
 	}
@@ -141,7 +141,7 @@ func (c *checker) fits(p piece, s string) bool {
 		}
 		blamed := slices.ContainsFunc(c.found, func(f placed) bool { return f.col >= 0 && p.holds(c.columns[f.col]) })
 		if !blamed && col >= 0 {
-			c.say(col, finding{CodeMissingField, "", " is blank, and the bill reference is made of it: fill it in"})
+			c.report(col, finding{CodeMissingField, "", " is blank, and the bill reference is made of it: fill it in"})
 		}
 		return false
 	}
@@ -151,7 +151,7 @@ func (c *checker) fits(p piece, s string) bool {
 	}
 	r, _ := utf8.DecodeRuneInString(s[at:])
 	if col >= 0 {
-		c.say(col, finding{CodeInvalidReference, "", fmt.Sprintf(" has %+q, which the bill reference that is made of it may not have: correct it, or make the reference of other fields", r)})
+		c.report(col, finding{CodeInvalidReference, "", fmt.Sprintf(" has %+q, which the bill reference that is made of it may not have: correct it, or make the reference of other fields", r)})
 	}
 	return false
 }
