@@ -179,9 +179,13 @@ func buildLane(s *session, c *config.Config, f *config.Feed) (lane *delivery.Lan
 		return nil, from, describe.Advise(fmt.Errorf("%s holds a test key, and api.live is true", from),
 			"use the live key, or set api.live: false")
 	}
-	api, err := client.New(client.Config{
-		BaseURL: f.API.BaseURL, Key: key, Timeout: f.API.Timeout, MaxConns: f.API.Concurrency, UserAgent: "billdrop/" + buildVersion(),
-	})
+	conf, err := f.API.Network()
+	if err != nil {
+		return nil, from, err
+	}
+	conf.BaseURL, conf.Key, conf.Timeout, conf.MaxConns = f.API.BaseURL, key, f.API.Timeout, f.API.Concurrency
+	conf.UserAgent = "billdrop/" + buildVersion()
+	api, err := client.New(conf)
 	if err != nil {
 		return nil, from, fmt.Errorf("api: %w", err)
 	}
@@ -190,7 +194,11 @@ func buildLane(s *session, c *config.Config, f *config.Feed) (lane *delivery.Lan
 		BackoffMin: f.API.BackoffMin, BackoffMax: f.API.BackoffMax, LookupSettle: f.API.LookupSettle, GiveUpAfter: f.API.GiveUpAfter,
 	}
 	scope := ledger.Scope{Merchant: f.Merchant, Mode: key.Mode()}
-	return delivery.NewLane(scope, s.monitor.API(scope, api), policy), from, nil
+	lane = delivery.NewLane(scope, s.monitor.API(scope, api), policy)
+	lane.Warn = func(reason string) {
+		s.log.Warn("waiting for the API", "merchant", f.Merchant, "reason", reason)
+	}
+	return lane, from, nil
 }
 
 // readKey returns a feed's API key and where it was found: in the feed's own file, else

@@ -100,6 +100,7 @@ func (k *checker) checkAPI(at string, a *API) {
 	}
 	k.between(join(at, "lookup_settle"), a.LookupSettle, 0, maxWait)
 	k.between(join(at, "give_up_after"), a.GiveUpAfter, 0, 24*time.Hour)
+	k.checkNetwork(at, a)
 }
 
 func (k *checker) checkSFTP() {

@@ -40,6 +40,12 @@ type API struct {
 	BackoffMax   time.Duration `yaml:"backoff_max"`   // and this
 	LookupSettle time.Duration `yaml:"lookup_settle"` // between the two 404s that prove absence
 	GiveUpAfter  time.Duration `yaml:"give_up_after"` // how long a run waits for an API that is down
+
+	Proxy             string `yaml:"proxy"`               // http://[user@]host:port, or environment; "" = none
+	ProxyPasswordFile string `yaml:"proxy_password_file"` // of the user in Proxy
+	CAFile            string `yaml:"ca_file"`             // roots beside the machine's own, PEM
+	ClientCertFile    string `yaml:"client_cert_file"`    // for a server that asks for one, PEM
+	ClientKeyFile     string `yaml:"client_key_file"`     // its key, PEM
 }
 
 // SFTP is the account that has the feeds' directories. With neither key nor password file,

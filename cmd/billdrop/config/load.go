@@ -196,7 +196,9 @@ func (c *Config) resolve(dir string) {
 			*path = filepath.Join(dir, *path)
 		}
 	}
-	abs(&c.API.KeyFile)
+	for _, path := range c.API.files() {
+		abs(path)
+	}
 	abs(&c.SFTP.PrivateKeyFile)
 	abs(&c.SFTP.PassphraseFile)
 	abs(&c.SFTP.CertificateFile)
@@ -209,7 +211,9 @@ func (c *Config) resolve(dir string) {
 	}
 	c.OnFinish = resolveCommand(dir, c.OnFinish)
 	for i := range c.Feeds {
-		abs(&c.Feeds[i].API.KeyFile)
+		for _, path := range c.Feeds[i].API.files() {
+			abs(path)
+		}
 		c.Feeds[i].OnFinish = resolveCommand(dir, c.Feeds[i].OnFinish)
 	}
 }

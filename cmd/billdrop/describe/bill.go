@@ -114,6 +114,18 @@ func statusOf(h *ledger.History) ledger.Status {
 	return ledger.Existing
 }
 
+// notSent begins the recorded answer to a request that did not leave. The reason follows, if there
+// is one; see client.Answer.Label.
+const notSent = "not sent"
+
+// reasonNotSent is the reason in such an answer, in brackets, or "".
+func reasonNotSent(answer string) string {
+	if _, reason, ok := strings.Cut(answer, ": "); ok {
+		return " (" + reason + ")"
+	}
+	return ""
+}
+
 // Text describes the bill: what the API holds, the rows that name it, the requests.
 func (bill *Bill) Text() string {
 	var b strings.Builder
@@ -125,6 +137,8 @@ func (bill *Bill) Text() string {
 		b.WriteString("  nothing was ever sent for it\n")
 	case bill.known.State == ledger.Gone:
 		b.WriteString("  no such bill: the API refused to create it, or has none with this reference\n")
+	case !bill.known.InDoubt() && strings.HasPrefix(bill.known.Send.Answer, notSent):
+		fmt.Fprintf(&b, "  nothing was sent for it yet%s; the next run, or billdrop retry FILE_ID, sends it\n", reasonNotSent(bill.known.Send.Answer))
 	default:
 		b.WriteString("  a request was sent, and whether the API holds the bill is not known yet; the next run, or billdrop retry FILE_ID, finds out\n")
 	}
