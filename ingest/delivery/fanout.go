@@ -244,7 +244,7 @@ func (f *fanout) prepare(ctx context.Context, chunk []*delivery) error {
 		if d.turn != nil {
 			continue
 		}
-		if d.rec = known[d.bill.Reference]; d.rec == nil {
+		if d.read(known[d.bill.Reference]); d.rec == nil {
 			d.partiesReady = f.lane.parties.acquire(d.lease) // in file order: the first row of a party leads
 		}
 	}
