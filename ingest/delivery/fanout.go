@@ -257,7 +257,7 @@ func (f *fanout) prepare(ctx context.Context, chunk []*delivery) error {
 		if d.turn != nil {
 			continue
 		}
-		if d.rec = known[d.bill.Reference]; d.rec == nil && !f.settling {
+		if d.read(known[d.bill.Reference]); d.rec == nil && !f.settling {
 			d.partiesReady = f.lane.parties.acquire(d.lease) // in file order: the first row of a party leads
 		}
 	}

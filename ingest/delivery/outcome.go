@@ -122,7 +122,10 @@ func (d *delivery) outcome(status ledger.Status) ledger.Outcome {
 
 // close records the outcome, and only then shows what was learnt to the other rows of the party.
 func (d *delivery) close(ctx context.Context, o ledger.Outcome) error {
-	e := ledger.Entry{Scope: d.lane.scope, Bill: d.rec, File: d.file.ID, Outcome: &o}
+	e := ledger.Entry{Scope: d.lane.scope, File: d.file.ID, Outcome: &o}
+	if d.rec != nil && *d.rec != d.stored { // most rows of a file that comes again change nothing
+		e.Bill = d.rec
+	}
 	account, customer := d.news()
 	if account != nil {
 		e.Parties = append(e.Parties, *account)

@@ -22,6 +22,7 @@ type delivery struct {
 	partiesReady <-chan struct{}
 
 	rec         *ledger.Bill // the ledger's record of the reference; nil = none
+	stored      ledger.Bill  // rec as it was read
 	body        []byte       // of rec.Send's generation; nil until built
 	last        client.Answer
 	silence     <-chan struct{} // set while last is a 403 of which it is not known whose it is
@@ -105,8 +106,15 @@ func (d *delivery) reload(ctx context.Context) error {
 	if err != nil {
 		return d.broken(err)
 	}
-	d.rec = known[d.bill.Reference]
+	d.read(known[d.bill.Reference])
 	return nil
+}
+
+// read takes over what the ledger holds of the reference; nil = nothing.
+func (d *delivery) read(b *ledger.Bill) {
+	if d.rec = b; b != nil {
+		d.stored = *b
+	}
 }
 
 // start decides how to begin, from the record of the reference.

@@ -30,7 +30,7 @@ func billValues(scope int64, b *ledger.Bill, file int64) []any {
 }
 
 // selectBills selects what readBill reads. What it is followed by joins bills AS b.
-const selectBills = `SELECT b.id, b.reference, b.state, b.doubt,
+const selectBills = `SELECT b.reference, b.state, b.doubt,
 	b.bill_id, b.customer_id, b.account_id, b.currency, b.amount_due, b.bill_date, b.due_date, b.voided,
 	n.id, b.row, b.generation, b.form, b.sent_customer_id, b.sent_account_id, b.content, b.body,
 	b.key, b.key_first_used, b.sent_at, b.sends, b.answer, b.unanswered`
@@ -39,15 +39,14 @@ const billsByReference = selectBills + ` FROM json_each(?1) AS v
 	CROSS JOIN bills AS b ON b.reference = v.value AND b.scope = (SELECT id FROM scopes WHERE merchant = ?2 AND mode = ?3)
 	LEFT JOIN file_numbers AS n ON n.number = b.file`
 
-func readBill(r *row) (id int64, b *ledger.Bill) {
-	id = r.number()
-	b = &ledger.Bill{Reference: r.text(), State: ledger.BillState(r.number()), Doubt: r.flag()}
+func readBill(r *row) *ledger.Bill {
+	b := &ledger.Bill{Reference: r.text(), State: ledger.BillState(r.number()), Doubt: r.flag()}
 	b.Observed = ledger.Observed{BillID: r.text(), CustomerID: r.text(), AccountID: r.text(), Currency: r.text(), Amount: r.number(),
 		BillDate: r.text(), DueDate: r.text(), Voided: r.flag()}
 	b.Send = ledger.Send{File: r.text(), Row: r.int(), Generation: r.int(), Form: ledger.Form(r.number()),
 		CustomerID: r.text(), AccountID: r.text(), Content: r.digest(), Body: r.digest(),
 		Key: r.key(), KeyFirstUsed: r.time(), At: r.time(), Count: r.int(), Answer: r.text(), Unanswered: r.flag()}
-	return id, b
+	return b
 }
 
 // begin is Ledger.Begin. bill is a copy.
@@ -101,7 +100,7 @@ func (l *Ledger) Bills(ctx context.Context, s ledger.Scope, refs []string) (map[
 	rows, err := l.bills.QueryContext(ctx, string(list), s.Merchant, s.Mode)
 	if err == nil {
 		err = scanAll(rows, func(r *row) error {
-			_, b := readBill(r)
+			b := readBill(r)
 			bills[b.Reference] = b
 			return nil
 		})

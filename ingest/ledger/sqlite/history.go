@@ -14,11 +14,12 @@ func (l *Ledger) History(ctx context.Context, s ledger.Scope, reference string) 
 	h := &ledger.History{}
 	err := l.readTx(ctx, func(tx *sql.Tx) error {
 		var id int64
-		err := eachRow(ctx, tx, selectBills+` FROM bills AS b LEFT JOIN file_numbers AS n ON n.number = b.file
+		err := eachRow(ctx, tx, selectBills+`, b.id FROM bills AS b LEFT JOIN file_numbers AS n ON n.number = b.file
 			WHERE b.reference = ? AND b.scope = (SELECT id FROM scopes WHERE merchant = ? AND mode = ?)`,
 			[]any{reference, s.Merchant, s.Mode},
 			func(r *row) error {
-				id, h.Bill = readBill(r)
+				h.Bill = readBill(r)
+				id = r.number()
 				return nil
 			})
 		if err != nil {

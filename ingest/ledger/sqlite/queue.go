@@ -14,8 +14,12 @@ const (
 	// work. A write that finds the batch full waits until the batch before it is
 	// committed.
 	maxBatch = 1024
-	// gather is how long the first write of a batch waits for others to share its commit.
+	// gather is how long a write for which a caller waits gathers others to share its
+	// commit.
 	gather = 4 * time.Millisecond
+	// linger is how long a batch of nothing but Records, for which no caller waits,
+	// gathers. A commit makes every reader fetch its pages again.
+	linger = 50 * time.Millisecond
 )
 
 // op is one caller's write. apply runs in the writer's goroutine, within the batch's
@@ -28,10 +32,11 @@ type op interface {
 // batch is what one transaction commits. Its ops are in the order in which they were
 // submitted.
 type batch struct {
-	ops   []op
-	taken chan struct{} // closed when the writer takes it: the next batch has room
-	done  chan struct{} // closed when it is committed or failed
-	err   error         // valid once done is closed
+	ops     []op
+	awaited bool          // a caller waits for one of them
+	taken   chan struct{} // closed when the writer takes it: the next batch has room
+	done    chan struct{} // closed when it is committed or failed
+	err     error         // valid once done is closed
 }
 
 func newBatch() *batch {
@@ -106,11 +111,15 @@ func (q *queue) add(o op) (b *batch, queued bool, err error) {
 		return b, false, nil
 	}
 	b.ops = append(b.ops, o)
-	switch len(b.ops) {
-	case 1:
-		q.due.Reset(gather)
-	case maxBatch:
+	_, isRecord := o.(*record)
+	switch {
+	case len(b.ops) == maxBatch:
 		q.wake()
+	case !isRecord && !b.awaited:
+		b.awaited = true
+		q.due.Reset(gather)
+	case len(b.ops) == 1:
+		q.due.Reset(linger)
 	}
 	return b, true, nil
 }

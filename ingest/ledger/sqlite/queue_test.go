@@ -94,6 +94,40 @@ func TestQueueGathers(t *testing.T) {
 	})
 }
 
+// A write for which no caller waits gathers longer, unless one joins it for which a caller waits.
+func TestQueueLingers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var committed atomic.Int64
+		q := newQueue(func(ops []op) error { committed.Add(int64(len(ops))); return nil })
+		defer q.close()
+		for _, c := range []struct {
+			joins  bool
+			after  time.Duration
+			before time.Duration
+		}{{false, linger, gather}, {true, gather, 0}} {
+			committed.Store(0)
+			if _, err := q.submit(t.Context(), &record{}); err != nil {
+				t.Fatal(err)
+			}
+			if c.joins {
+				if _, err := q.submit(t.Context(), nop{}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			time.Sleep(c.before)
+			synctest.Wait()
+			if n := committed.Load(); n != 0 {
+				t.Errorf("joined: %v: %d writes were committed after %v", c.joins, n, c.before)
+			}
+			time.Sleep(c.after - c.before)
+			synctest.Wait()
+			if n := committed.Load(); n == 0 {
+				t.Errorf("joined: %v: nothing was committed after %v", c.joins, c.after)
+			}
+		}
+	})
+}
+
 // A full queue holds callers back, not memory, and lets them go when it has room or they
 // have had enough.
 func TestQueueBound(t *testing.T) {
