@@ -30,7 +30,7 @@ func (s spool) report(id, kind string) string { return filepath.Join(s.dir, id+"
 
 // create makes or empties a report that is not published yet.
 func (s spool) create(id, kind string) (*os.File, error) {
-	return os.OpenFile(s.report(id, kind), os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
+	return durable.Create(s.report(id, kind))
 }
 
 // errCopyDiffers: the copy in the spool is not what was fetched.

@@ -11,7 +11,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"billdrop/ingest/delivery"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/ledger/ledgertest"
 )
@@ -20,29 +19,6 @@ func writing(content string) func(context.Context, io.Writer) error {
 	return func(_ context.Context, w io.Writer) error {
 		_, err := io.WriteString(w, content)
 		return err
-	}
-}
-
-// A full disk stops the run with a hint, and leaves nothing behind. The next try succeeds.
-func TestSpoolFullDisk(t *testing.T) {
-	s := spool{t.TempDir()}
-	// The device that is always full stands in for the disk.
-	if err := os.Symlink("/dev/full", s.path("x")+".part"); err != nil {
-		t.Fatal(err)
-	}
-	_, _, err := s.take(t.Context(), "x", 0, writing("a bill file"))
-	if !errors.Is(err, delivery.ErrStopped) || adviceOn(err) != "free some space" {
-		t.Errorf("err = %v", err)
-	}
-	if left, _ := os.ReadDir(s.dir); len(left) > 0 {
-		t.Errorf("left behind: %v", left)
-	}
-	sum, size, err := s.take(t.Context(), "x", 0, writing("a bill file"))
-	if err != nil || size != 11 || sum != sha256Hex("a bill file") {
-		t.Errorf("with room again: %s, %d, %v", sum, size, err)
-	}
-	if info, err := os.Stat(s.path("x")); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("the copy: %v, %v", info, err)
 	}
 }
 
