@@ -126,7 +126,15 @@ func (j *job) fetch(ctx context.Context) error {
 	if err := j.place.TakeCompanions(ctx, placed(j.file)); err != nil {
 		return err
 	}
-	sum, size, err := j.spool.take(ctx, j.file.ID, j.feed.Format.MaxFileSize, fetching(j.place, j.file))
+	limit := j.feed.Format.MaxFileSize
+	if limit > 0 && j.file.Size > limit {
+		return j.leaveUnread(ctx)
+	}
+	sum, size, err := j.spool.take(ctx, j.file.ID, limit, fetching(j.place, j.file))
+	if errors.Is(err, errTooLarge) {
+		j.file.Size = limit + 1 // at least
+		return j.leaveUnread(ctx)
+	}
 	if errors.Is(err, inbox.ErrNotExist) || errors.Is(err, fs.ErrNotExist) {
 		j.log.Warn("the file is gone, and nothing was read or sent of it: deliver it again, unless it was taken back on purpose", "path", j.file.Path)
 		return j.advance(ctx, ledger.Dropped)
@@ -138,6 +146,16 @@ func (j *job) fetch(ctx context.Context) error {
 		return err
 	}
 	j.file.SHA256, j.file.Size = sum, size
+	j.file.Started = time.Now()
+	return j.chooseStem(ctx, ledger.Spooled)
+}
+
+// unread stands in the stem of a file that is refused unread, in the place of its hash.
+const unread = "unread"
+
+// leaveUnread goes on with a file that is too large to be read. It has no copy and no hash,
+// and judge refuses it.
+func (j *job) leaveUnread(ctx context.Context) error {
 	j.file.Started = time.Now()
 	return j.chooseStem(ctx, ledger.Spooled)
 }

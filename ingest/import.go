@@ -108,7 +108,7 @@ func (w *Worker) beginImport(feed *Feed, l LocalFile) (*importing, error) {
 		if err != nil {
 			return nil, fmt.Errorf("import: %w", err)
 		}
-		f.Name, f.Path, f.ModTime = filepath.Base(abs), abs, info.ModTime()
+		f.Name, f.Path, f.Size, f.ModTime = filepath.Base(abs), abs, info.Size(), info.ModTime()
 		fetch = fetching(transfer.Local{}, f)
 		if out == "" {
 			out = filepath.Dir(abs)
@@ -131,8 +131,21 @@ func (w *Worker) importFile(ctx context.Context, i *importing, resumed []*job) (
 	f.Received, f.Started = time.Now(), time.Now()
 	// The copy comes first, so that a file that cannot be read leaves nothing in the
 	// ledger.
-	var err error
-	if f.SHA256, f.Size, err = w.spool.take(ctx, f.ID, i.feed.Format.MaxFileSize, i.fetch); err != nil {
+	limit := i.feed.Format.MaxFileSize
+	err := errTooLarge
+	if limit == 0 || f.Size <= limit {
+		var sum string
+		var size int64
+		if sum, size, err = w.spool.take(ctx, f.ID, limit, i.fetch); err == nil {
+			f.SHA256, f.Size = sum, size
+		} else if errors.Is(err, errTooLarge) {
+			f.Size = limit + 1 // at least
+		}
+	}
+	if errors.Is(err, errTooLarge) { // it is refused unread, and repeats no other import
+		return w.addImport(ctx, i.feed, f)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if own, err := w.newJob(i.feed, f, nil).ownReport(ctx); err != nil || own != nil {
@@ -147,14 +160,33 @@ func (w *Worker) importFile(ctx context.Context, i *importing, resumed []*job) (
 			return nil, w.spool.remove(f.ID)
 		}
 	}
-	j, err := w.findOrAdd(ctx, i.feed, f)
+	earlier, err := w.findImport(ctx, i.feed, f)
 	if err != nil {
 		return nil, err
 	}
-	if err := j.live(ctx); err != nil {
-		return j, fmt.Errorf("%s: %w", j.file.ID, err)
+	if earlier == nil {
+		return w.addImport(ctx, i.feed, f)
 	}
-	return j, nil
+	return earlier, earlier.importNow(ctx)
+}
+
+// addImport records a new import, and takes it to its end.
+func (w *Worker) addImport(ctx context.Context, feed *Feed, f *ledger.File) (*job, error) {
+	j := w.newJob(feed, f, localPlace(f))
+	if err := w.Ledger.AddFile(ctx, f); err != nil {
+		return nil, errors.Join(fmt.Errorf("record import of %s: %w", f.Name, err), w.spool.remove(f.ID))
+	}
+	if err := j.chooseStem(ctx, ledger.Spooled); err != nil {
+		return nil, err
+	}
+	return j, j.importNow(ctx)
+}
+
+func (j *job) importNow(ctx context.Context) error {
+	if err := j.live(ctx); err != nil {
+		return fmt.Errorf("%s: %w", j.file.ID, err)
+	}
+	return nil
 }
 
 // sameImport reports whether two imports are of the same file, with the same content and
@@ -163,26 +195,19 @@ func sameImport(a, b *ledger.File) bool {
 	return a.Name == b.Name && a.Path == b.Path && a.SHA256 == b.SHA256 && a.Results == b.Results
 }
 
-// findOrAdd returns the job of the unfinished import that f repeats, or records f as a new
-// one. It repeats a held file, which was not resumed.
-func (w *Worker) findOrAdd(ctx context.Context, feed *Feed, f *ledger.File) (*job, error) {
+// findImport returns the job of the unfinished import that f repeats, which is held: every
+// other one was resumed. It returns nil if there is none.
+func (w *Worker) findImport(ctx context.Context, feed *Feed, f *ledger.File) (*job, error) {
 	earlier, err := w.Ledger.Files(ctx, ledger.Query{Feed: feed.Name, SHA256: f.SHA256, Unfinished: true})
 	if err != nil {
 		return nil, err
 	}
 	for _, e := range earlier {
 		if e.Origin == ledger.FromLocal && sameImport(e, f) {
-			if err := w.spool.remove(f.ID); err != nil {
-				return nil, err
-			}
-			return w.newJob(feed, e, localPlace(e)), nil
+			return w.newJob(feed, e, localPlace(e)), w.spool.remove(f.ID)
 		}
 	}
-	j := w.newJob(feed, f, localPlace(f))
-	if err := w.Ledger.AddFile(ctx, f); err != nil {
-		return nil, errors.Join(fmt.Errorf("record import of %s: %w", f.Name, err), w.spool.remove(f.ID))
-	}
-	return j, j.chooseStem(ctx, ledger.Spooled)
+	return nil, nil
 }
 
 // checkWritable creates a directory where missing, and returns an error if no file can be

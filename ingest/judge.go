@@ -50,6 +50,10 @@ func (j *job) recordRead() {
 // refusal returns what is wrong with the file as a whole, and takes the survey; nil when it
 // can be read.
 func (j *job) refusal(ctx context.Context) (*billfile.FileError, error) {
+	if limit := j.feed.Format.MaxFileSize; j.file.SHA256 == "" || limit > 0 && j.file.Size > limit {
+		return &billfile.FileError{Code: billfile.CodeFileTooLarge, Detail: fmt.Sprintf(
+			"the file has %d bytes or more, the limit is %d: split it, or raise max_file_size of the feed", j.file.Size, limit)}, nil
+	}
 	companion, unusable, err := j.companion(ctx, transfer.ChecksumSuffix)
 	if err != nil {
 		return nil, err
@@ -60,10 +64,6 @@ func (j *job) refusal(ctx context.Context) (*billfile.FileError, error) {
 	j.noChecksum = unusable
 	if wrong := ChecksumMismatch(j.file.Name, j.file.SHA256, companion); wrong != nil {
 		return wrong, nil
-	}
-	if limit := j.feed.Format.MaxFileSize; limit > 0 && j.file.Size > limit {
-		return &billfile.FileError{Code: billfile.CodeFileTooLarge, Detail: fmt.Sprintf(
-			"the file has %d bytes, the limit is %d: split it, or raise max_file_size of the feed", j.file.Size, limit)}, nil
 	}
 	if own, err := j.ownRejects(ctx); own != nil || err != nil {
 		return own, err

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -153,7 +154,7 @@ func (j *job) ensureSpooled(ctx context.Context) error {
 		return nil
 	}
 	limit := j.feed.Format.MaxFileSize
-	if limit > 0 && j.file.Size > limit {
+	if j.file.SHA256 == "" || limit > 0 && j.file.Size > limit {
 		return nil
 	}
 	copied, err := j.spool.open(j.file)
@@ -225,7 +226,7 @@ func (j *job) cannotFetch(err error) error {
 // advances the file with it.
 func (j *job) chooseStem(ctx context.Context, s ledger.FileState) error {
 	for n := 1; ; n++ {
-		stem := report.Stem(j.file.Name, j.file.SHA256, n)
+		stem := report.Stem(j.file.Name, cmp.Or(j.file.SHA256, unread), n)
 		names := report.NamesOf(stem)
 		taken := false
 		for _, name := range []string{names.Ack, names.Summary} {

@@ -70,7 +70,7 @@ func LeaveOrder(ctx context.Context, led ledger.Ledger, spoolDir string, o Order
 	if err := WithdrawOrders(spoolDir, id); err != nil {
 		return nil, err
 	}
-	file, err := os.OpenFile(filepath.Join(dir, name), os.O_CREATE|os.O_WRONLY, 0o600)
+	file, err := durable.Create(filepath.Join(dir, name))
 	if err == nil {
 		err = errors.Join(file.Close(), durable.SyncDir(dir))
 	}

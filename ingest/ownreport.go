@@ -2,9 +2,7 @@ package ingest
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 
 	"billdrop/ingest/billfile"
 	"billdrop/ingest/ledger"
@@ -28,9 +26,6 @@ func (j *job) ownReport(ctx context.Context) (*billfile.FileError, error) {
 		return own, err
 	}
 	f, err := j.spool.open(j.file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil // larger than max_file_size, so not kept
-	}
 	if err != nil {
 		return nil, err
 	}

@@ -30,7 +30,7 @@ func (s spool) report(id, kind string) string { return filepath.Join(s.dir, id+"
 
 // create makes or empties a report that is not published yet.
 func (s spool) create(id, kind string) (*os.File, error) {
-	return os.OpenFile(s.report(id, kind), os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
+	return durable.Create(s.report(id, kind))
 }
 
 // errCopyDiffers: the copy in the spool is not what was fetched.
@@ -71,7 +71,7 @@ func (s spool) remove(id string) error {
 
 // take spools what fetch writes, and returns its SHA-256 (hex) and size. The copy is
 // written under a temporary name, synced and renamed. A file larger than limit (bytes; 0 =
-// none) is not kept.
+// none) is errTooLarge as soon as that is seen, and not kept.
 func (s spool) take(ctx context.Context, id string, limit int64, fetch func(context.Context, io.Writer) error) (sum string, size int64, err error) {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return "", 0, fmt.Errorf("spool: %w", err)
@@ -85,8 +85,8 @@ func (s spool) take(ctx context.Context, id string, limit int64, fetch func(cont
 	switch {
 	case w.err != nil:
 		err = &delivery.Stop{Reason: fmt.Sprintf("spool in %s: %v", s.dir, w.err), Hint: "free some space"}
-	case err == nil && w.over:
-		err = os.Remove(temporary)
+	case w.over:
+		err = errTooLarge
 	case err == nil:
 		if err = durable.Rename(temporary, s.path(id)); err != nil {
 			os.Remove(temporary)
@@ -98,7 +98,10 @@ func (s spool) take(ctx context.Context, id string, limit int64, fetch func(cont
 	return hex.EncodeToString(w.hash.Sum(nil)), w.size, nil
 }
 
-// spoolWriter hashes everything and keeps what is within the limit.
+// errTooLarge: a file has more bytes than max_file_size of its feed.
+var errTooLarge = errors.New("it is larger than max_file_size")
+
+// spoolWriter hashes and keeps what is within the limit.
 type spoolWriter struct {
 	file  io.Writer
 	hash  hash.Hash
@@ -109,11 +112,11 @@ type spoolWriter struct {
 }
 
 func (w *spoolWriter) Write(p []byte) (int, error) {
-	w.hash.Write(p)
 	w.size += int64(len(p))
 	if w.over = w.limit > 0 && w.size > w.limit; w.over {
-		return len(p), nil
+		return 0, errTooLarge
 	}
+	w.hash.Write(p)
 	n, err := w.file.Write(p)
 	if err != nil {
 		w.err = err

@@ -3,6 +3,7 @@ package ingest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -11,7 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"billdrop/ingest/delivery"
+	"billdrop/ingest/billfile"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/ledger/ledgertest"
 )
@@ -23,40 +24,75 @@ func writing(content string) func(context.Context, io.Writer) error {
 	}
 }
 
-// A full disk stops the run with a hint, and leaves nothing behind. The next try succeeds.
-func TestSpoolFullDisk(t *testing.T) {
-	s := spool{t.TempDir()}
-	// The device that is always full stands in for the disk.
-	if err := os.Symlink("/dev/full", s.path("x")+".part"); err != nil {
-		t.Fatal(err)
-	}
-	_, _, err := s.take(t.Context(), "x", 0, writing("a bill file"))
-	if !errors.Is(err, delivery.ErrStopped) || adviceOn(err) != "free some space" {
-		t.Errorf("err = %v", err)
-	}
-	if left, _ := os.ReadDir(s.dir); len(left) > 0 {
-		t.Errorf("left behind: %v", left)
-	}
-	sum, size, err := s.take(t.Context(), "x", 0, writing("a bill file"))
-	if err != nil || size != 11 || sum != sha256Hex("a bill file") {
-		t.Errorf("with room again: %s, %d, %v", sum, size, err)
-	}
-	if info, err := os.Stat(s.path("x")); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("the copy: %v, %v", info, err)
-	}
-}
-
-// Of a file over the limit only size and hash are taken.
+// A file over the limit is not read on, and not kept.
 func TestSpoolOverLimit(t *testing.T) {
 	s := spool{t.TempDir()}
-	sum, size, err := s.take(t.Context(), "x", 4, writing("a bill file"))
-	if err != nil || size != 11 || sum != sha256Hex("a bill file") {
-		t.Errorf("%s, %d, %v", sum, size, err)
+	written := 0
+	endless := func(_ context.Context, w io.Writer) error {
+		for {
+			n, err := w.Write([]byte("abc"))
+			if written += n; err != nil {
+				return err
+			}
+		}
+	}
+	if _, _, err := s.take(t.Context(), "x", 10, endless); !errors.Is(err, errTooLarge) || written > 10 {
+		t.Errorf("%v after %d bytes", err, written)
 	}
 	if left, _ := os.ReadDir(s.dir); len(left) > 0 {
 		t.Errorf("kept: %v", left)
 	}
 }
+
+// A file that is announced as larger than max_file_size is refused without a byte of it being
+// read, and keeps its feed from nothing. So is one that a pipe brings, once it is seen.
+func TestTooLargeIsRefusedUnread(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, simConfig{Seed: 1})
+		w.files.put("/inbox/a.csv", []byte(strings.Repeat(simBills, 3)))
+		p := alive()
+		worker := w.worker(t, p)
+		worker.Feeds[0].Format.MaxFileSize = int64(len(simBills))
+		summaries, err := worker.Poll(t.Context())
+		if err != nil || len(summaries) != 2 {
+			t.Fatalf("%+v, %v", summaries, err)
+		}
+		for _, s := range summaries {
+			if s.File == "a.csv" && (s.Code != billfile.CodeFileTooLarge || s.Stem != "a-unread" || s.SHA256 != "") || s.File == "b.csv" && s.Code != "" {
+				t.Errorf("%+v", s)
+			}
+		}
+		if p.steps["fetch /processing/a.csv"] != 0 || fmt.Sprint(w.files.in("/rejected")) != "[a.csv]" {
+			t.Errorf("fetched %d times, rejected: %v", p.steps["fetch /processing/a.csv"], w.files.in("/rejected"))
+		}
+		w.files.put("/inbox/a.csv", []byte(strings.Repeat(simBills, 2)))
+		if summaries, err = worker.Poll(t.Context()); err != nil || len(summaries) != 1 || summaries[0].Stem != "a-unread-2" {
+			t.Errorf("another one: %+v, %v", summaries, err)
+		}
+
+		dir := t.TempDir()
+		sparse := filepath.Join(dir, "sparse.csv")
+		write(t, sparse, simBills)
+		if err := os.Truncate(sparse, 1<<40); err != nil {
+			t.Fatal(err)
+		}
+		endless := io.MultiReader(strings.NewReader(simBills), forever{})
+		done, err := worker.Import(t.Context(), worker.Feeds[0], []LocalFile{{Path: sparse}, {Path: "-", In: endless, Out: dir}})
+		if err != nil || len(done) != 2 {
+			t.Fatalf("%+v, %v", done, err)
+		}
+		for _, d := range done {
+			if d.Summary.Code != billfile.CodeFileTooLarge || !strings.HasSuffix(d.Summary.Stem, "-unread") {
+				t.Errorf("%+v", d.Summary)
+			}
+		}
+	})
+}
+
+// forever is a pipe that never ends.
+type forever struct{}
+
+func (forever) Read(p []byte) (int, error) { return len(p), nil }
 
 // Copies of people's data go with their file, also after a crash; those of files under way
 // stay, and so does what is none of ours.

@@ -6,12 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 
 	"billdrop/cmd/billdrop/config"
 	"billdrop/cmd/billdrop/describe"
 	"billdrop/ingest"
+	"billdrop/ingest/durable"
 )
 
 // stdinName stands for standard input among the files.
@@ -54,7 +54,7 @@ func (c *importCmd) Run(ctx context.Context, s *session) error {
 		if out == "" && path == stdinName {
 			out = "." // standard input has no directory
 		}
-		files[n] = ingest.LocalFile{Path: path, In: s.input(path), Out: out}
+		files[n] = ingest.LocalFile{Path: path, In: s.input(ctx, path), Out: out}
 		dir := cmp.Or(out, filepath.Dir(path))
 		if abs, err := filepath.Abs(dir); err == nil {
 			shown[abs] = dir
@@ -69,11 +69,41 @@ func (c *importCmd) Run(ctx context.Context, s *session) error {
 }
 
 // input is standard input if path stands for it; nil for a file.
-func (s *session) input(path string) io.Reader {
+func (s *session) input(ctx context.Context, path string) io.Reader {
 	if path == stdinName {
-		return s.stdin
+		return &interruptible{ctx: ctx, from: s.stdin}
 	}
 	return nil
+}
+
+// interruptible reads what may keep a reader waiting, such as a pipe, until ctx ends. It is
+// not read again after that, so at most one read is left waiting.
+type interruptible struct {
+	ctx  context.Context
+	from io.Reader
+	buf  []byte
+}
+
+func (r *interruptible) Read(p []byte) (int, error) {
+	type result struct {
+		n   int
+		err error
+	}
+	if len(r.buf) < len(p) {
+		r.buf = make([]byte, len(p))
+	}
+	done := make(chan result, 1)
+	buf := r.buf[:len(p)]
+	go func() {
+		n, err := r.from.Read(buf)
+		done <- result{n, err}
+	}()
+	select {
+	case got := <-done:
+		return copy(p, buf[:got.n]), got.err
+	case <-r.ctx.Done():
+		return 0, context.Cause(r.ctx)
+	}
 }
 
 // checkFiles reports all files that cannot be read, at once.
@@ -97,17 +127,12 @@ func checkFiles(paths []string) error {
 }
 
 func checkFile(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
+	f, err := durable.OpenRegular(path)
+	switch {
+	case errors.Is(err, durable.ErrNotRegular):
+		return describe.Advise(fmt.Errorf("cannot read the bill file: %w", err), "name bill files; - is standard input, for what comes through a pipe")
+	case err != nil:
 		return describe.Advise(fmt.Errorf("cannot read the bill file: %w", err), "check the name and rights of the file")
 	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return fmt.Errorf("cannot read the bill file: %w", err)
-	}
-	if info.IsDir() {
-		return describe.Advise(fmt.Errorf("%s is a directory", path), "name the bill files in it")
-	}
-	return nil
+	return f.Close()
 }

@@ -51,7 +51,7 @@ func TestArrowsPointOneWay(t *testing.T) {
 		"ingest/preview": {"billdrop/ingest"},
 		"cmd":            {"billdrop"},
 
-		"cmd/billdrop/config":     {"billdrop/client", "billdrop/ingest/billfile", "billdrop/ingest/inbox"},
+		"cmd/billdrop/config":     {"billdrop/client", "billdrop/ingest/billfile", "billdrop/ingest/durable", "billdrop/ingest/inbox"},
 		"cmd/billdrop/completion": nil,
 		"cmd/billdrop/console":    {"billdrop/ingest"},
 		"cmd/billdrop/describe":   {"billdrop/ingest"},

@@ -89,7 +89,7 @@ func (c *planCmd) plan(ctx context.Context, s *session, o preview.PlanOptions) (
 	o.Progress = bar
 	planned := make([]preview.Planned, 0, len(c.Files))
 	for _, path := range c.Files {
-		o.Path, o.In = path, s.input(path)
+		o.Path, o.In = path, s.input(ctx, path)
 		p, err := preview.Plan(ctx, o)
 		if err != nil {
 			return nil, err

@@ -60,7 +60,7 @@ func (c *validateCmd) Run(ctx context.Context, s *session) error {
 	found := make([]preview.Validation, 0, len(c.Files))
 	for _, path := range c.Files {
 		v, err := preview.Validate(ctx, preview.Check{
-			Path: path, In: s.input(path), Format: buildFormat(feed), RejectInvalid: feed.OnInvalid == "reject",
+			Path: path, In: s.input(ctx, path), Format: buildFormat(feed), RejectInvalid: feed.OnInvalid == "reject",
 			Out: c.Out, MaxProblems: most, Version: buildVersion(),
 		})
 		if err != nil {

@@ -35,6 +35,9 @@ func loadConfig(s *session, needs config.Needs) (*config.Config, error) {
 	if err != nil {
 		return nil, usageError{err}
 	}
+	if err := config.CheckFileRights(path); err != nil {
+		return nil, usageError{err}
+	}
 	if key, _ := s.env(config.EnvAPIKey); key != "" && c.API.KeyFile != "" && needs.Key {
 		s.screen.Warnf("%s is set and is used in place of api.key_file; unset one of the two", config.EnvAPIKey)
 	}
@@ -58,7 +61,7 @@ func assemble(ctx context.Context, s *session, c *config.Config, remote bool) (*
 	if remote {
 		err = errors.Join(err, c.SFTP.CheckFiles())
 	}
-	if err != nil {
+	if err = errors.Join(err, c.CheckRights()); err != nil {
 		return nil, usageError{err}
 	}
 	var server *inbox.Pool

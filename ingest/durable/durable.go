@@ -7,15 +7,34 @@ import (
 	"crypto/sha256"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
+
+// Create makes a new file, readable by its owner alone, for reading and writing. A file of
+// that name, or a link, is removed first: nothing is ever written through a link that another
+// user has put there.
+func Create(path string) (*os.File, error) {
+	for try := 0; ; try++ {
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+		if !errors.Is(err, fs.ErrExist) || try == createTries {
+			return f, err
+		}
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+}
+
+// createTries bounds how often a name is cleared that another program takes again.
+const createTries = 3
 
 // Write creates or replaces the file at path, readable by its owner alone, with what write
 // writes, and syncs it. When it fails it removes the file. The name itself is durable only
 // after Rename or SyncDir.
 func Write(path string, write func(io.Writer) error) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	f, err := Create(path)
 	if err != nil {
 		return err
 	}
@@ -79,7 +98,7 @@ func Publish(dir, name string, content io.ReadSeeker) error {
 	if err := Rename(temporary, final); err != nil {
 		return err
 	}
-	f, err := os.Open(final)
+	f, err := OpenRegular(final)
 	if err != nil {
 		return err
 	}

@@ -56,3 +56,29 @@ func TestSyncFile(t *testing.T) {
 		t.Errorf("of a file that is not there: %v", err)
 	}
 }
+
+// Nothing is written through a link that another user has put there.
+func TestWriteThroughNoLink(t *testing.T) {
+	dir := t.TempDir()
+	victim := filepath.Join(dir, "victim")
+	if err := os.WriteFile(victim, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{".report.part", "report"} {
+		if err := os.Symlink(victim, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := Publish(dir, "report", strings.NewReader("ours")); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"victim": "precious", "report": "ours"} {
+		info, err := os.Lstat(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(filepath.Join(dir, name)); err != nil || string(got) != want || !info.Mode().IsRegular() {
+			t.Errorf("%s: %q, %v, %v", name, got, info.Mode(), err)
+		}
+	}
+}

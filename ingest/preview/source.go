@@ -14,6 +14,7 @@ import (
 
 	"billdrop/ingest"
 	"billdrop/ingest/billfile"
+	"billdrop/ingest/durable"
 	"billdrop/ingest/transfer"
 )
 
@@ -50,7 +51,7 @@ func openSource(c Check) (*source, error) {
 	return s, nil
 }
 
-func (s *source) open() (io.ReadCloser, error) { return os.Open(s.path) }
+func (s *source) open() (io.ReadCloser, error) { return durable.OpenRegular(s.path) }
 
 func (s *source) close() {
 	if s.temp != "" {
@@ -101,7 +102,7 @@ func (s *source) survey(ctx context.Context, c Check, v *Validation) (*billfile.
 }
 
 func (s *source) hash(ctx context.Context) (string, error) {
-	f, err := os.Open(s.path)
+	f, err := durable.OpenRegular(s.path)
 	if err != nil {
 		return "", err
 	}

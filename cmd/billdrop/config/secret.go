@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 
+	"billdrop/ingest/durable"
 	"billdrop/ingest/inbox"
 )
 
@@ -57,7 +58,7 @@ func (s *SFTP) CheckFiles() error {
 	if s.PasswordFile != "" {
 		wrong = append(wrong, CheckSecret("sftp.password_file", s.PasswordFile))
 	}
-	f, err := os.Open(s.KnownHostsFile)
+	f, err := durable.OpenRegular(s.KnownHostsFile)
 	if err == nil {
 		err = f.Close()
 	}
@@ -108,7 +109,10 @@ var looksLikeKey = regexp.MustCompile(`^[sp]k_`)
 
 // openSecret opens the file and checks the rights of what it has opened.
 func openSecret(key, path string) (*os.File, error) {
-	f, err := os.Open(path)
+	f, err := durable.OpenRegular(path)
+	if errors.Is(err, durable.ErrNotRegular) {
+		return nil, refuse("name the file that holds the secret", "%s: %s is not a file", key, path)
+	}
 	if errors.Is(err, os.ErrNotExist) && looksLikeKey.MatchString(filepath.Base(path)) {
 		return nil, refuse("write the key into a file (mode 0600) and name that file",
 			"%s: there is no such file, and its name looks like a key", key)
@@ -121,8 +125,6 @@ func openSecret(key, path string) (*os.File, error) {
 	switch {
 	case err != nil:
 		err = refuse("let the user that billdrop runs as read it", "%s: cannot read %s: %v", key, path, reason(err))
-	case !info.Mode().IsRegular():
-		err = refuse("name the file that holds the secret", "%s: %s is not a file", key, path)
 	case inbox.Exposed(info):
 		err = refuse("close it: chmod 600 "+ShellWord(path), "%s: others may read %s (mode %04o)", key, path, info.Mode().Perm())
 	default:

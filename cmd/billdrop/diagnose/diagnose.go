@@ -127,6 +127,9 @@ func (e *examiner) configuration() *config.Config {
 		e.wrong(check, err)
 		return nil
 	}
+	if err := errors.Join(config.CheckFileRights(path), conf.CheckRights()); err != nil {
+		e.wrong("rights", err)
+	}
 	e.report(check, OK, "%s, %s: %s", path, describe.Count(len(conf.Feeds), "feed"), strings.Join(conf.FeedNames(), ", "))
 	return conf
 }
