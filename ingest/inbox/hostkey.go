@@ -37,7 +37,7 @@ func readKnownHosts(op, file string) (*knownHosts, error) {
 	case err != nil:
 		return nil, &Error{Op: op, Kind: ErrConfig, Err: fmt.Errorf("read known_hosts: %w", err), Hint: "let billdrop's user read " + file}
 	}
-	plain := plainText(text)
+	plain := PlainText(text)
 	lines, kept, dropped := readableLines(plain)
 	if bytes.Equal(text, plain) && bytes.Equal(bytes.TrimRight(text, "\n"), bytes.TrimRight(bytes.Join(lines, []byte("\n")), "\n")) {
 		// The usual case needs no directory for temporary files, which a container may not have.

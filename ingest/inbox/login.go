@@ -140,7 +140,7 @@ func readCertificate(op, file string, key ssh.Signer) (ssh.Signer, error) {
 	if err != nil {
 		return nil, &Error{Op: op, Kind: ErrConfig, Err: fmt.Errorf("read the certificate: %w", err), Hint: "correct sftp.certificate_file, or let billdrop's user read it"}
 	}
-	public, _, _, _, err := ssh.ParseAuthorizedKey(plainText(text))
+	public, _, _, _, err := ssh.ParseAuthorizedKey(PlainText(text))
 	cert, ok := public.(*ssh.Certificate)
 	if err != nil || !ok || cert.CertType != ssh.UserCert {
 		return fail("name the file that ssh-keygen -s wrote: it ends in -cert.pub", "does not hold an SSH user certificate")
@@ -278,12 +278,12 @@ func readSecret(op, what, file string) ([]byte, error) {
 	if err != nil {
 		return nil, fail(fmt.Errorf("%s file: %w", what, err), "let billdrop's user read it")
 	}
-	return plainText(text), nil
+	return PlainText(text), nil
 }
 
-// plainText returns the text of a file that may come from an editor on Windows: without a byte
+// PlainText returns the text of a file that may come from an editor on Windows: without a byte
 // order mark, in UTF-8 if the mark says UTF-16, and with the line ends of this system.
-func plainText(text []byte) []byte {
+func PlainText(text []byte) []byte {
 	decoded, _, err := transform.Bytes(unicode.BOMOverride(transform.Nop), text)
 	if err != nil {
 		decoded = text
