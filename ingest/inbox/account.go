@@ -1,6 +1,9 @@
 // Package inbox is one SFTP account: it lists, renames, fetches, publishes and removes
 // files, and decides when a file in an inbox is complete. It alone speaks SSH and SFTP.
 //
+// An Account is one connection. A Pool shares connections among callers, and makes those that
+// are lost again.
+//
 // Every wait is bounded: a dead, hung or stalled server ends every call with
 // ErrUnreachable.
 package inbox

@@ -179,7 +179,7 @@ func TestRSA(t *testing.T) {
 			})
 			r.cfg.PrivateKeyFile = key
 			if algorithm == "ssh-rsa" {
-				check(t, dialOnce(t, r.cfg), inbox.ErrLogin, key)
+				check(t, dialOnce(t, r.cfg), inbox.ErrLogin, key, "sftp.legacy_algorithms: true")
 				r.cfg.LegacyAlgorithms = true
 			}
 			check(t, dialOnce(t, r.cfg), nil)

@@ -37,13 +37,23 @@ func readKnownHosts(op, file string) (*knownHosts, error) {
 	case err != nil:
 		return nil, &Error{Op: op, Kind: ErrConfig, Err: fmt.Errorf("read known_hosts: %w", err), Hint: "let billdrop's user read " + file}
 	}
-	lines, kept, dropped := readableLines(plainText(text))
+	plain := PlainText(text)
+	lines, kept, dropped := readableLines(plain)
+	if bytes.Equal(text, plain) && bytes.Equal(bytes.TrimRight(text, "\n"), bytes.TrimRight(bytes.Join(lines, []byte("\n")), "\n")) {
+		// The usual case needs no directory for temporary files, which a container may not have.
+		if db, err := knownhosts.NewDB(file); err == nil {
+			return &knownHosts{file: file, db: db}, nil
+		}
+	}
 	if kept == 0 && dropped > 0 {
 		return nil, &Error{Op: op, Kind: ErrConfig, Err: fmt.Errorf("known_hosts file %s has no line that can be read", file), Hint: "correct or replace " + file}
 	}
 	db, err := parseKnownHosts(lines)
 	if err != nil {
-		return nil, &Error{Op: op, Kind: ErrConfig, Err: fmt.Errorf("read known_hosts file %s: %w", file, err), Hint: "correct or replace " + file}
+		return nil, &Error{
+			Op: op, Kind: ErrConfig, Err: fmt.Errorf("read known_hosts file %s: %w", file, err),
+			Hint: "keep in it only lines that ssh can read, with names in lower case, and no byte order mark",
+		}
 	}
 	return &knownHosts{file: file, db: db}, nil
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -74,7 +73,11 @@ func (l *login) useKey(op string, cfg Config) error {
 	}
 	l.keyText = fmt.Sprintf("key %s (%s)", cfg.PrivateKeyFile, ssh.FingerprintSHA256(signer.PublicKey()))
 	l.keyHint = func(user string) string {
-		return fmt.Sprintf("add the public half of the key to the authorized keys of %q on the server", user)
+		hint := fmt.Sprintf("add the public half of the key to the authorized keys of %q on the server", user)
+		if signer.PublicKey().Type() == ssh.KeyAlgoRSA && !cfg.LegacyAlgorithms {
+			hint += "; if it is there, the server may know SHA-1 signatures alone: give billdrop an Ed25519 key, or set sftp.legacy_algorithms: true"
+		}
+		return hint
 	}
 	if cfg.CertificateFile != "" {
 		certified, err := readCertificate(op, cfg.CertificateFile, signer)
@@ -140,7 +143,7 @@ func readCertificate(op, file string, key ssh.Signer) (ssh.Signer, error) {
 	if err != nil {
 		return nil, &Error{Op: op, Kind: ErrConfig, Err: fmt.Errorf("read the certificate: %w", err), Hint: "correct sftp.certificate_file, or let billdrop's user read it"}
 	}
-	public, _, _, _, err := ssh.ParseAuthorizedKey(plainText(text))
+	public, _, _, _, err := ssh.ParseAuthorizedKey(PlainText(text))
 	cert, ok := public.(*ssh.Certificate)
 	if err != nil || !ok || cert.CertType != ssh.UserCert {
 		return fail("name the file that ssh-keygen -s wrote: it ends in -cert.pub", "does not hold an SSH user certificate")
@@ -174,6 +177,14 @@ func inTurn(signer ssh.Signer, legacy bool) []ssh.Signer {
 	}
 	if legacy {
 		turns = append(turns, rsaSigner{algorithm, ssh.KeyAlgoRSA, certificate})
+	}
+	if certificate {
+		return turns // servers refuse a login after six tries, and the bare key is tried too
+	}
+	// There are servers that accept a key and answer with its own type. The library takes that for a
+	// refusal of the above, but not of the key as it is.
+	if plain, err := ssh.NewSignerWithAlgorithms(algorithm, []string{ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256}); err == nil {
+		turns = append(turns, plain)
 	}
 	return turns
 }
@@ -278,117 +289,15 @@ func readSecret(op, what, file string) ([]byte, error) {
 	if err != nil {
 		return nil, fail(fmt.Errorf("%s file: %w", what, err), "let billdrop's user read it")
 	}
-	return plainText(text), nil
+	return PlainText(text), nil
 }
 
-// plainText returns the text of a file that may come from an editor on Windows: without a byte
+// PlainText returns the text of a file that may come from an editor on Windows: without a byte
 // order mark, in UTF-8 if the mark says UTF-16, and with the line ends of this system.
-func plainText(text []byte) []byte {
+func PlainText(text []byte) []byte {
 	decoded, _, err := transform.Bytes(unicode.BOMOverride(transform.Nop), text)
 	if err != nil {
 		decoded = text
 	}
 	return bytes.ReplaceAll(decoded, []byte("\r\n"), []byte("\n"))
-}
-
-// auth is one handshake's use of a login: the key first, then the password, each of them once.
-// A server that refused a password counts it, and locks the account after a few.
-type auth struct {
-	*login
-	user        string
-	mayPassword bool // a bastion never gets the password
-	triedKeys   bool
-	triedPass   bool
-	keyAccepted bool     // and the server demands more
-	passTaken   bool     // the same of the password
-	demands     []string // what the server demanded at last
-	ended       bool     // there was nothing left to try
-}
-
-func (l *login) begin(user string, password bool) *auth {
-	return &auth{login: l, user: user, mayPassword: password}
-}
-
-// next is an ssh.ClientAuthCallback.
-func (a *auth) next(c *ssh.ClientAuthContext) (ssh.AuthMethod, error) {
-	a.demands = c.AllowedMethods
-	a.keyAccepted = slices.Contains(c.PartialSuccessMethods, "publickey")
-	a.passTaken = slices.Contains(c.PartialSuccessMethods, "password") || slices.Contains(c.PartialSuccessMethods, "keyboard-interactive")
-	allowed := func(method string) bool { return slices.Contains(c.AllowedMethods, method) }
-	if len(a.keys) > 0 && !a.triedKeys && allowed("publickey") {
-		a.triedKeys = true
-		return ssh.PublicKeys(a.keys...), nil
-	}
-	if a.password != "" && a.mayPassword && !a.triedPass {
-		switch {
-		case allowed("password"):
-			a.triedPass = true
-			return ssh.Password(a.password), nil
-		case allowed("keyboard-interactive"):
-			a.triedPass = true
-			return ssh.KeyboardInteractive(answer(a.password)), nil
-		}
-	}
-	a.ended = true
-	return nil, errors.New("no login method is left")
-}
-
-// answer returns the password to a server that asks for it by keyboard-interactive
-// authentication: once, and only if the question hides what is typed.
-func answer(password string) ssh.KeyboardInteractiveChallenge {
-	asked := false
-	return func(_, _ string, questions []string, echos []bool) ([]string, error) {
-		switch {
-		case len(questions) == 0:
-			return nil, nil
-		case len(questions) > 1 || echos[0] || asked:
-			return nil, errors.New("the server asks for more than a password")
-		}
-		asked = true
-		return []string{password}, nil
-	}
-}
-
-// decided reports whether an error of the handshake is a refusal of the login. If the connection
-// ended after the password was sent, it counts as one: the server may have counted it.
-func (a *auth) decided(err error) bool {
-	text := err.Error() // the library has no types for these
-	return a.ended || a.triedPass || strings.Contains(text, "unable to authenticate") ||
-		strings.Contains(text, "unexpected message type 51") || // it refuses a login (RFC 4252, section 5.1)
-		a.triedKeys && strings.Contains(text, "ssh: disconnect, reason 2: Too many authentication failures")
-}
-
-// refusal is the error of a login that was refused.
-func (a *auth) refusal(op string) error {
-	var tried, hints []string
-	if a.triedKeys {
-		tried, hints = append(tried, a.keyText), append(hints, a.keyHint(a.user))
-	}
-	if a.triedPass {
-		tried = append(tried, "password of "+a.passFile)
-		hints = append(hints, fmt.Sprintf("check the password of %q with the server's operator", a.user))
-	}
-	demands := strings.Join(a.demands, ", ")
-	e := &Error{Op: op, Kind: ErrLogin, Err: fmt.Errorf("user %q with %s", a.user, strings.Join(tried, " and ")), Hint: strings.Join(hints, ", or ")}
-	switch {
-	case a.keyAccepted && a.triedPass:
-		e.Err = fmt.Errorf("user %q: the server accepted %s, and refused the password of %s", a.user, a.keyText, a.passFile)
-		e.Hint = hints[len(hints)-1]
-	case a.keyAccepted && a.password != "":
-		e.Err = fmt.Errorf("user %q: the server accepted %s, and demands more (%s)", a.user, a.keyText, demands)
-		e.Hint = "ask its operator for an account that needs a key alone"
-	case a.keyAccepted:
-		e.Err = fmt.Errorf("user %q: the server accepted %s, and demands a password too (%s)", a.user, a.keyText, demands)
-		e.Hint = "name a file with the password in sftp.password_file, beside private_key_file"
-	case a.passTaken:
-		e.Err = fmt.Errorf("user %q: the server accepted the password of %s, and demands more (%s)", a.user, a.passFile, demands)
-		e.Hint = "name a key in sftp.private_key_file, beside password_file"
-	case len(tried) == 0 && !a.mayPassword && a.password != "":
-		e.Err = fmt.Errorf("user %q: the bastion admits only %s, and never gets the password", a.user, demands)
-		e.Hint = "name a key in sftp.private_key_file that the bastion admits"
-	case len(tried) == 0:
-		e.Err = fmt.Errorf("user %q: the server admits only %s", a.user, demands)
-		e.Hint = "set sftp.private_key_file or sftp.password_file, whichever it admits"
-	}
-	return e
 }

@@ -358,6 +358,16 @@ func TestHostKey(t *testing.T) {
 	}
 }
 
+// TestNoTemporaryDirectory: a container may have none. A usual known_hosts needs none.
+func TestNoTemporaryDirectory(t *testing.T) {
+	r := startInProcess(t, sftpserver.Hooks{})
+	strange := writeFile(t, filepath.Join(t.TempDir(), "known_hosts"), "\xef\xbb\xbf"+r.inProcess.KnownHostsLine())
+	t.Setenv("TMPDIR", "/nowhere")
+	check(t, dialOnce(t, r.cfg), nil)
+	r.cfg.KnownHostsFile = strange
+	check(t, dialOnce(t, r.cfg), inbox.ErrConfig, strange, "no byte order mark")
+}
+
 // TestHostNameInAnyCase: letter case counts neither in the address nor in known_hosts.
 func TestHostNameInAnyCase(t *testing.T) {
 	t.Parallel()

@@ -138,14 +138,14 @@ func rclone(t *testing.T) *real {
 }
 
 // python runs a script of testdata, a server of a library of that name.
-func python(t *testing.T, library string) *real {
+func python(t *testing.T, library string, more ...string) *real {
 	t.Helper()
 	opensshtest.Require(t, "/usr/lib/python3/dist-packages/"+library, "python3-"+library)
 	return startReal(t, "/", func(dir, hostKey string) opensshtest.Program {
 		return opensshtest.Program{
 			Path: "/usr/bin/python3", Package: "python3-" + library,
 			Args: func(port int) (args, env []string) {
-				return []string{"-W", "ignore", "testdata/" + library + "_server.py", strconv.Itoa(port), dir, hostKey, testUser}, []string{"PASSWORD=" + testPassword}
+				return []string{"-W", "ignore", "testdata/" + library + "_server.py", strconv.Itoa(port), dir, hostKey, testUser}, append(more, "PASSWORD="+testPassword)
 			},
 		}
 	})
@@ -350,6 +350,16 @@ func TestServersKeyAndPassword(t *testing.T) {
 	check(t, dialOnce(t, r.cfg), nil)
 	r.cfg.PasswordFile = writeFile(t, t.TempDir()+"/wrong", "tr0ub4dor&3\n")
 	check(t, dialOnce(t, r.cfg), inbox.ErrLogin, "refused the password")
+}
+
+// TestServersKeyType: a server that answers to an RSA key with its type, not with the algorithm
+// that it was offered with.
+func TestServersKeyType(t *testing.T) {
+	t.Parallel()
+	private, signer := newKey(t, "rsa")
+	r := python(t, "asyncssh", "KEY="+string(ssh.MarshalAuthorizedKey(signer.PublicKey())))
+	r.cfg.PrivateKeyFile, r.cfg.PasswordFile = keyFile(t, private), ""
+	check(t, dialOnce(t, r.cfg), nil)
 }
 
 // TestServersRobot: another program removes every report the moment it appears, as servers do that

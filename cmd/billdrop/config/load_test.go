@@ -243,6 +243,14 @@ func TestReadSecret(t *testing.T) {
 	if got, err := ReadSecret("api.key_file", path); err != nil || got != "SECRET" {
 		t.Errorf("got %q, %v", got, err)
 	}
+	write("\xef\xbb\xbfSECRET\r\n", 0o600)
+	if got, err := ReadSecret("api.key_file", path); err != nil || got != "SECRET" {
+		t.Errorf("from Windows: got %q, %v", got, err)
+	}
+	write("\xff\xfeS\x00E\x00C\x00R\x00E\x00T\x00\r\x00\n\x00", 0o600)
+	if got, err := ReadSecret("api.key_file", path); err != nil || got != "SECRET" {
+		t.Errorf("in UTF-16: got %q, %v", got, err)
+	}
 	for _, mode := range []os.FileMode{0o640, 0o604, 0o644, 0o660, 0o601} {
 		write("SECRET", mode)
 		_, err := ReadSecret("api.key_file", path)

@@ -85,7 +85,7 @@ func (s *SFTP) Account() inbox.Config {
 const hostKeyHint = "write the server's host key into it (ssh-keyscan -p PORT HOST prints it; compare the fingerprint with what the server's operator says)"
 
 // ReadSecret returns the content of the file that key names, without the white space
-// around it.
+// around it and without a byte order mark.
 func ReadSecret(key, path string) (string, error) {
 	f, err := openSecret(key, path)
 	if err != nil {
@@ -96,7 +96,7 @@ func ReadSecret(key, path string) (string, error) {
 	if err != nil {
 		return "", refuse("let the user that billdrop runs as read it", "%s: cannot read %s: %v", key, path, reason(err))
 	}
-	text := strings.TrimSpace(string(b))
+	text := strings.TrimSpace(string(inbox.PlainText(b)))
 	if text == "" || len(b) > maxSecret {
 		return "", refuse("write the secret into it, and nothing else", "%s: %s is empty, or far too long", key, path)
 	}

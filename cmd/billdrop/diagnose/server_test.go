@@ -3,8 +3,10 @@ package diagnose
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -17,6 +19,7 @@ import (
 	"billdrop/ingest/inbox"
 	"billdrop/ingest/inbox/sftpserver"
 	"billdrop/ingest/ledger"
+	"billdrop/ingest/ledger/sqlite"
 )
 
 // site starts a sandbox for the test.
@@ -184,5 +187,34 @@ func TestProbesHaveTemporaryNames(t *testing.T) {
 	var lines []Line
 	if result := Run(t.Context(), options(box, &lines)); result.Failed() != 0 || probes.Load() == 0 {
 		t.Errorf("%+v after %d probes: %+v", result, probes.Load(), lines)
+	}
+}
+
+// TestOneConnectionAUser: where the login fails while a billdrop runs, that one is named: it may
+// have the only connection that the server admits.
+func TestOneConnectionAUser(t *testing.T) {
+	box := site(t)
+	conf, err := config.Load(box.Path("config.yaml"), os.LookupEnv, config.Needs{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	held, err := sqlite.Open(t.Context(), conf.LedgerPath())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	for kind, check := range map[error]string{inbox.ErrUnreachable: "sftp server", inbox.ErrRefused: "sftp login"} {
+		var lines []Line
+		o := options(box, &lines)
+		o.Dial = func(context.Context, *config.SFTP) (*inbox.Account, error) {
+			return nil, &inbox.Error{Op: "connect", Kind: kind, Hint: "ask its operator"}
+		}
+		if result := Run(t.Context(), o); result.Broken != 1 {
+			t.Errorf("%+v: %+v", result, lines)
+		}
+		want := regexp.MustCompile(fmt.Sprintf(`ask its operator; or the server admits one connection a user, and billdrop \(process %d\) has it`, os.Getpid()))
+		if !slices.ContainsFunc(lines, func(l Line) bool { return l.Check == check && l.Status == Failed && want.MatchString(l.Detail) }) {
+			t.Errorf("%v: %+v", kind, lines)
+		}
 	}
 }

@@ -224,7 +224,7 @@ func (h *files) Filelist(r *sftp.Request) (sftp.ListerAt, error) {
 		if err != nil {
 			return nil, plain(err)
 		}
-		list = append(list, h.told(info))
+		list = append(list, h.described(info))
 	}
 	return list, nil
 }
@@ -290,18 +290,18 @@ func (h *files) one(info fs.FileInfo, err error) (sftp.ListerAt, error) {
 	if err != nil {
 		return nil, plain(err)
 	}
-	return listing{h.told(info)}, nil
+	return listing{h.described(info)}, nil
 }
 
-// told is what a client is told of a file.
-func (h *files) told(info fs.FileInfo) fs.FileInfo {
+// described is what a client sees of a file.
+func (h *files) described(info fs.FileInfo) fs.FileInfo {
 	if h.server.faults.Load().NoTypes {
 		return typeless{info}
 	}
 	return info
 }
 
-// typeless is a file of a kind that is not told.
+// typeless is a file whose kind is hidden.
 type typeless struct{ fs.FileInfo }
 
 func (t typeless) Mode() fs.FileMode { return t.FileInfo.Mode().Perm() | fs.ModeIrregular }
