@@ -209,7 +209,7 @@ func (c *checker) currency(s string, b *Bill) int {
 
 // cell checks one cell and fills in its field of the bill where it is good. sound says that nothing invisible
 // was taken out of s before.
-func (c *checker) cell(i int, col *column, s string, sound bool, decimals int, it *item) bool {
+func (c *checker) cell(i int, col *column, s string, intact bool, decimals int, it *item) bool {
 	b := &it.Bill
 	if s == "" {
 		switch col.field {
@@ -225,12 +225,12 @@ func (c *checker) cell(i int, col *column, s string, sound bool, decimals int, i
 	var f finding
 	switch col.field {
 	case fieldReference:
-		if f = checkReference(s, false); f.code == "" && sound {
+		if f = checkReference(s, false); f.code == "" && intact {
 			b.Reference, it.reference = s, true
 		}
 	case fieldAmount:
 		var v int64
-		if v, f = parseAmount(s, c.amounts, decimals, c.most); sound {
+		if v, f = parseAmount(s, c.amounts, decimals, c.most); intact {
 			b.Amount = v
 		}
 	case fieldCurrency:
@@ -240,11 +240,11 @@ func (c *checker) cell(i int, col *column, s string, sound bool, decimals int, i
 	case fieldDueDate:
 		b.DueDate, f = c.dates.parse(s)
 	case fieldAccountReference:
-		if f = checkReference(s, true); f.code == "" && sound {
+		if f = checkReference(s, true); f.code == "" && intact {
 			b.AccountReference, it.account = s, true
 		}
 	case fieldCustomerReference:
-		if f = checkReference(s, true); f.code == "" && sound {
+		if f = checkReference(s, true); f.code == "" && intact {
 			b.CustomerReference, it.customer, it.customerCol = s, true, int16(i)
 		}
 	case fieldAccountID:
@@ -263,7 +263,7 @@ func (c *checker) cell(i int, col *column, s string, sound bool, decimals int, i
 		f = c.metadata(col, s, b)
 	}
 	c.report(i, f)
-	return f.code == "" && sound
+	return f.code == "" && intact
 }
 
 // keep fills in a field of the bill where nothing was found.

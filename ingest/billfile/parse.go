@@ -14,17 +14,17 @@ import (
 )
 
 // feed hands a csv.Reader one record at a time, never a byte of the next: a broken record cannot take others with it.
-type feed struct {
+type recordInput struct {
 	text []byte
 	end  bool // a line end is still to follow
 }
 
-func (f *feed) set(text []byte) {
+func (f *recordInput) set(text []byte) {
 	f.text = text
 	f.end = len(text) == 0 || text[len(text)-1] != '\n'
 }
 
-func (f *feed) Read(p []byte) (int, error) {
+func (f *recordInput) Read(p []byte) (int, error) {
 	n := copy(p, f.text)
 	f.text = f.text[n:]
 	if n < len(p) && f.end {
@@ -43,7 +43,7 @@ type parser struct {
 	columns []column
 	delim   byte
 	check   *checker
-	feed    feed
+	input   recordInput
 	rows    gocsv.SimpleDecoder
 }
 
@@ -51,7 +51,7 @@ type parser struct {
 // reflection and takes four times as long as reading does; what a cell means is decided by checker.
 func newParser(l Layout, f Format, phones *phoneReader) *parser {
 	p := &parser{columns: l.columns, delim: byte(l.Delimiter), check: newChecker(l, f, phones)}
-	r := csv.NewReader(&p.feed)
+	r := csv.NewReader(&p.input)
 	r.Comma = l.Delimiter
 	r.ReuseRecord = true
 	r.FieldsPerRecord = -1
@@ -61,15 +61,15 @@ func newParser(l Layout, f Format, phones *phoneReader) *parser {
 
 // parse fills in it from the bytes of a record, and compares it with other rows as far as f is known; nil = not at all. An
 // error means that the machinery failed; what is wrong with the record is among its problems.
-func (p *parser) parse(raw []byte, e *extent, row int, it *item, h hasher, f *groups) error {
+func (p *parser) parse(raw []byte, e *extent, row int, it *item, h hasher, g *groups) error {
 	if err := p.read(raw, e, row, it); err != nil {
 		return err
 	}
 	it.id = h.identity(it)
-	if f != nil && f.any() {
-		it.member = f.membership(it, h, len(p.check.found) == 0)
-		if f.complete {
-			f.addProblems(it, p.check)
+	if g != nil && g.any() {
+		it.member = g.membership(it, h, len(p.check.found) == 0)
+		if g.complete {
+			g.addProblems(it, p.check)
 		}
 	}
 	p.check.finish(it)
@@ -94,7 +94,7 @@ func (p *parser) read(raw []byte, e *extent, row int, it *item) error {
 			return nil
 		}
 	}
-	p.feed.set(raw)
+	p.input.set(raw)
 	record, err := p.rows.GetCSVRow()
 	var bad *csv.ParseError
 	switch {

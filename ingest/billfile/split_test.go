@@ -160,7 +160,7 @@ func FuzzQuoting(f *testing.F) {
 		if end := strings.IndexByte(record, '\n'); strings.Trim(record[:end+1], "\r\n") == "" && end >= 0 {
 			return // a blank line first
 		}
-		text := feed{}
+		text := recordInput{}
 		text.set([]byte(record))
 		library := csv.NewReader(&text)
 		library.Comma, library.FieldsPerRecord = rune(delim), -1

@@ -231,12 +231,12 @@ func cutBatches(ctx context.Context, split *splitter, free <-chan *batch, work, 
 }
 
 // batch parses and checks all records of b, and compares them with what was found so far, unless that is nil.
-func (p *parser) batch(b *batch, h hasher, f *groups) error {
+func (p *parser) batch(b *batch, h hasher, g *groups) error {
 	b.items = slices.Grow(b.items[:0], len(b.records))[:len(b.records)]
 	for i := range b.records {
 		it, e := &b.items[i], &b.records[i]
 		p.check.pairs = it.Bill.Metadata // of a record that was visited long ago
-		if err := p.parse(e.of(b.buf), e, b.row+i, it, h, f); err != nil {
+		if err := p.parse(e.of(b.buf), e, b.row+i, it, h, g); err != nil {
 			return err
 		}
 	}
