@@ -5,15 +5,16 @@ import (
 	"strings"
 )
 
-// finding is what is wrong with one cell: a code, the cell where it may be shown, and the text behind that. Its zero value:
-// nothing is.
+// finding is what is wrong with one cell: a code, the cell if it may be shown, and the
+// text behind it. The zero value means that nothing is wrong.
 type finding struct{ code, cell, detail string }
 
-// parseAmount reads an amount exactly: ASCII digits, in a major feed with a decimal point and as many decimals as
-// the currency has, or fewer. Leading zeros mean nothing (0100 is 100, never octal). Everything else is named, not read.
+// parseAmount reads an amount exactly: ASCII digits, and in a feed of major units a
+// decimal point with at most as many decimals as the currency has. Leading zeros are
+// ignored (0100 is 100, never octal). Anything else is a finding.
 //
-// decimals is the currency's, -1 where the currency is not known: then an amount in major units is looked at for its form
-// only, and is 0.
+// decimals is the currency's, or -1 if the currency is not known. An amount in major
+// units is then checked for its form alone and returned as 0.
 func parseAmount(s string, unit Amounts, decimals int, most int64) (int64, finding) {
 	whole, fraction, point := s, "", false
 	if i := strings.IndexByte(s, '.'); i >= 0 {
@@ -54,7 +55,7 @@ func outOfRange(s string, most int64) finding {
 	return finding{CodeAmountOutOfRange, s, " is not between 1 and " + strconv.FormatInt(most, 10) + " minor units: correct it"}
 }
 
-// badAmount names what is wrong with text that is no plain decimal number.
+// badAmount returns what is wrong with text that is not a plain decimal number.
 func badAmount(s string) finding {
 	switch {
 	case spreadsheetError(s):

@@ -6,13 +6,14 @@ import (
 	"time"
 )
 
-// isoDate is how dates go to the API, and how files write them unless told otherwise.
+// isoDate is the layout of dates in the API, and in files unless the feed says otherwise.
 const isoDate = "2006-01-02"
 
-// Years that a bill may be of. Others are slips of the pen, real days or not.
+// The years that a bill may be of. Dates in other years are typing errors, even if they
+// exist.
 const minYear, maxYear = 1900, 2999
 
-// checkDateFormat reports a layout that does not carry a whole date, and only that.
+// checkDateFormat returns an error unless layout carries a whole date and nothing else.
 func checkDateFormat(layout string) error {
 	day := time.Date(2031, 11, 28, 0, 0, 0, 0, time.UTC)
 	other := time.Date(2032, 12, 27, 23, 59, 58, 0, time.UTC)
@@ -25,7 +26,7 @@ func checkDateFormat(layout string) error {
 	return nil
 }
 
-// dateFormat is how a feed writes dates, and what is said of cells that are written otherwise.
+// dateFormat is how a feed writes dates, with the details of its findings.
 type dateFormat struct {
 	layout string
 	want   string
@@ -51,14 +52,15 @@ func (d dateFormat) parse(s string) (string, finding) {
 		return "", d.bad(s)
 	}
 	t, err := time.Parse(d.layout, s)
-	// time.Parse is lenient about leading zeros and spaces; what it read must look the same when written again.
+	// time.Parse ignores missing leading zeros and extra spaces, so the date must look
+	// the same when it is written again.
 	if err != nil || t.Year() < minYear || t.Year() > maxYear || t.Format(d.layout) != s {
 		return "", d.bad(s)
 	}
 	return t.Format(isoDate), finding{}
 }
 
-// isISO reports whether s is a real day written YYYY-MM-DD.
+// isISO reports whether s is an existing day written YYYY-MM-DD.
 func isISO(s string) bool {
 	if len(s) != 10 || s[4] != '-' || s[7] != '-' || !isDigits(s[:4]) || !isDigits(s[5:7]) || !isDigits(s[8:]) {
 		return false
@@ -81,7 +83,7 @@ func daysIn(year, month int) int {
 	return 31
 }
 
-// bad names what is wrong with text that is no date by the format.
+// bad returns what is wrong with text that is not a date in the feed's format.
 func (d dateFormat) bad(s string) finding {
 	switch {
 	case spreadsheetError(s):
@@ -99,7 +101,7 @@ func (d dateFormat) bad(s string) finding {
 	return finding{CodeInvalidDate, s, d.noDay}
 }
 
-// usualDates are layouts that dates are often written in, by what stands between their parts.
+// usualDates are common layouts by the characters between their parts.
 var usualDates = map[string][]string{
 	"--":  {isoDate, "02-01-2006", "01-02-2006", "2006-02-01", "2-Jan-06"},
 	"//":  {"02/01/2006", "01/02/2006", "2006/01/02", "2/1/2006", "1/2/2006", "02/01/06", "01/02/06"},
@@ -109,7 +111,7 @@ var usualDates = map[string][]string{
 	" , ": {"Jan 2, 2006"},
 }
 
-// otherFormat reports whether s is a date in a usual format that is not the feed's.
+// otherFormat reports whether s is a date in a common format that is not the feed's.
 func (d dateFormat) otherFormat(s string) bool {
 	var space [8]byte
 	between := space[:0]

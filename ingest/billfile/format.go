@@ -8,7 +8,8 @@ import (
 	"strings"
 )
 
-// Format is how a feed's files are to be read. Its zero value is no usable format: Amounts has no default.
+// Format is how a feed's files are to be read. Its zero value cannot be used: Amounts has
+// no default.
 type Format struct {
 	Preset              string            // name of a preset; "" = columns are named as fields are
 	BillReference       string            // template for files without a column of references; "" = the preset's, else the column is needed
@@ -26,7 +27,7 @@ type Format struct {
 	MaxFileSize         int64 // bytes; 0 = no limit
 }
 
-// Amounts tells how amount_due is written.
+// Amounts is how amount_due is written.
 type Amounts uint8
 
 const (
@@ -35,7 +36,8 @@ const (
 	Major                // 20.00 = R20.00
 )
 
-// Validate reports everything in f that no file could be read with, each with its key in the configuration.
+// Validate returns everything in f with which no file could be read, each with its key in
+// the configuration.
 func (f Format) Validate() error {
 	var errs []error
 	p, known := presetOf(f.Preset)
@@ -99,7 +101,7 @@ func (f Format) Validate() error {
 	return errors.Join(errs...)
 }
 
-// amounts are the feed's, else the preset's.
+// amounts returns the feed's amounts, or else the preset's.
 func (f Format) amounts() Amounts {
 	if f.Amounts == AmountsUnset {
 		p, _ := presetOf(f.Preset)
@@ -108,7 +110,7 @@ func (f Format) amounts() Amounts {
 	return f.Amounts
 }
 
-// template is the feed's, else the preset's; none where it is not valid.
+// template returns the feed's template, or else the preset's; none if it is not valid.
 func (f Format) template() template {
 	p, _ := presetOf(f.Preset)
 	t, err := parseTemplate(cmp.Or(f.BillReference, p.BillReference))
@@ -133,7 +135,8 @@ func (f Format) dateFormat() string {
 	return f.DateFormat
 }
 
-// FileError is a file-level finding: nothing of the file is sent and it goes to rejected/.
+// FileError means that a file cannot be used as a whole: nothing of it is sent, and it
+// goes to rejected/.
 type FileError struct {
 	Code   string // one of the file-level codes
 	Line   int    // physical line that it is about; 0 = the file as a whole

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Layout is how one file is written, as its beginning tells.
+// Layout is how one file is written, as found from its beginning.
 type Layout struct {
 	Encoding    string   // utf-8, utf-16le, utf-16be or windows-1252
 	BOM         bool     // the file begins with a byte order mark
@@ -19,10 +19,11 @@ type Layout struct {
 	columns     []column
 }
 
-// delimiters are those that a file may have.
+// delimiters are the ones that a file may have.
 var delimiters = [...]rune{',', ';', '\t', '|'}
 
-// readHeader cuts the header off the front of s, chooses the delimiter, and maps the columns.
+// readHeader removes the header from the front of s, chooses the delimiter and maps the
+// columns.
 func readHeader(s *splitter, f Format) (Layout, error) {
 	var l Layout
 	first, _, err := s.headLine(0)
@@ -70,7 +71,7 @@ func readHeader(s *splitter, f Format) (Layout, error) {
 	return l, nil
 }
 
-// headLine returns the line that begins at from, reading as much as it takes.
+// headLine returns the line that begins at from. It reads as much as that takes.
 func (s *splitter) headLine(from int) (line []byte, whole bool, err error) {
 	for {
 		if n := bytes.IndexByte(s.rest[min(from, len(s.rest)):], '\n'); n >= 0 {
@@ -85,7 +86,7 @@ func (s *splitter) headLine(from int) (line []byte, whole bool, err error) {
 	}
 }
 
-// headRecord is the header as one delimiter shows it.
+// headRecord is the header as split by one delimiter.
 type headRecord struct {
 	delim byte
 	names []string
@@ -95,7 +96,7 @@ type headRecord struct {
 	err   error // why it cannot be read so
 }
 
-// better: a readable header before an unreadable one, then more known names, then more columns.
+// better prefers a readable header, then more known names, then more columns.
 func (h headRecord) better(than headRecord) bool {
 	switch {
 	case (h.err == nil) != (than.err == nil):
@@ -106,7 +107,8 @@ func (h headRecord) better(than headRecord) bool {
 	return len(h.names) > len(than.names)
 }
 
-// head reads the header record as delim cuts it. Its error is one that no other delimiter could mend.
+// head reads the header record with a delimiter. Its error is one that no other delimiter
+// could avoid.
 func (s *splitter) head(start, lines int, delim byte, f Format) (headRecord, error) {
 	h := headRecord{delim: delim, end: start}
 	noHeader := func(detail string) (headRecord, error) {

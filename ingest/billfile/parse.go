@@ -13,7 +13,8 @@ import (
 	"github.com/gocarina/gocsv"
 )
 
-// feed hands a csv.Reader one record at a time, never a byte of the next: a broken record cannot take others with it.
+// recordInput gives a csv.Reader the bytes of one record and never a byte of the next, so
+// that a broken record cannot affect others.
 type recordInput struct {
 	text []byte
 	end  bool // a line end is still to follow
@@ -38,7 +39,8 @@ func (f *recordInput) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// parser reads the cells of one record and checks them. Not for concurrent use.
+// parser reads the cells of one record and checks them. It is not safe for concurrent
+// use.
 type parser struct {
 	columns []column
 	delim   byte
@@ -47,8 +49,9 @@ type parser struct {
 	rows    gocsv.SimpleDecoder
 }
 
-// newParser uses gocsv for the cells of a record, as text. It leaves out gocsv's unmarshalling into structs, which goes by
-// reflection and takes four times as long as reading does; what a cell means is decided by checker.
+// newParser uses gocsv to read the cells of a record as text. It does not use gocsv's
+// unmarshalling into structs, which goes by reflection and takes four times as long as
+// reading. What a cell means is decided by checker.
 func newParser(l Layout, f Format, phones *phoneReader) *parser {
 	p := &parser{columns: l.columns, delim: byte(l.Delimiter), check: newChecker(l, f, phones)}
 	r := csv.NewReader(&p.input)
@@ -59,8 +62,9 @@ func newParser(l Layout, f Format, phones *phoneReader) *parser {
 	return p
 }
 
-// parse fills in it from the bytes of a record, and compares it with other rows as far as f is known; nil = not at all. An
-// error means that the machinery failed; what is wrong with the record is among its problems.
+// parse fills in it from the bytes of a record, and compares it with the groups g that
+// are known so far; nil means none. An error means that reading failed. What is wrong
+// with the record is among its problems.
 func (p *parser) parse(raw []byte, e *extent, row int, it *item, h hasher, g *groups) error {
 	if err := p.read(raw, e, row, it); err != nil {
 		return err
@@ -76,7 +80,8 @@ func (p *parser) parse(raw []byte, e *extent, row int, it *item, h hasher, g *gr
 	return nil
 }
 
-// read fills in it from the bytes of a record alone. What is wrong with it is left with the checker.
+// read fills in it from the bytes of a record, without other rows. It leaves the problems
+// with the checker.
 func (p *parser) read(raw []byte, e *extent, row int, it *item) error {
 	*it = item{Record: Record{Row: row, Line: e.line, Span: e.span, Raw: raw, Size: int64(e.size)}}
 	if e.large() {
@@ -115,8 +120,9 @@ func (p *parser) read(raw []byte, e *extent, row int, it *item) error {
 	return nil
 }
 
-// mended reports whether a record lacks just the two cells that a rejects file adds. A stray quotation mark makes
-// several rows one, which gets these cells once, behind the last of them; with the mark gone, the others are without.
+// mended reports whether a record lacks just the two cells that a rejects file adds. A
+// stray quotation mark joins several rows, and the two cells are added once, behind the
+// last of them. When the mark is removed, the other rows are without them.
 func (p *parser) mended(record []string) bool {
 	rest := len(p.columns) - len(ownColumns)
 	if len(record) != rest || rest < len(ownColumns) {
@@ -132,7 +138,8 @@ func (p *parser) mended(record []string) bool {
 	return !slices.Contains(rowCodes[:], code) && !slices.Contains(otherCodes[:], code) && !strings.HasPrefix(code, "http_")
 }
 
-// bareQuote names the quotation mark that makes a record unreadable, and the cell that it stands in.
+// bareQuote reports the quotation mark that makes a record unreadable, and the cell that
+// it stands in.
 func (p *parser) bareQuote(e *extent, cell int, bad *csv.ParseError) {
 	column, label := "", "the row"
 	if cell < len(p.columns) {
@@ -158,7 +165,8 @@ func (p *parser) reference(it *item, record []string) {
 	}
 }
 
-// cutReference is a reference as reports show it: 255 bytes at most, no character cut.
+// cutReference returns a reference as reports show it: at most 255 bytes, without a cut
+// character.
 func cutReference(s string) string {
 	if len(s) <= maxReference {
 		return s
@@ -166,7 +174,7 @@ func cutReference(s string) string {
 	return strings.ToValidUTF8(s[:maxReference], "")
 }
 
-// swallowedLines names the lines that a quoted field took with it.
+// swallowedLines returns the text about the further lines of a quoted field.
 func swallowedLines(e *extent) string {
 	switch {
 	case e.span < 2:

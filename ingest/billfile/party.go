@@ -6,8 +6,9 @@ import (
 	"unicode/utf8"
 )
 
-// checkReference holds s to the API's rule for external references: 1 to 255 of A–Z a–z 0–9 _ -. A private one, of a
-// customer or account, is quoted only where a spreadsheet made something else of it: billers use identity numbers as such.
+// checkReference applies the API's rule for external references: 1 to 255 of A–Z a–z 0–9
+// _ -. A private one, of a customer or account, is quoted only if a spreadsheet damaged
+// it, because billers use identity numbers as references.
 func checkReference(s string, private bool) finding {
 	bad := -1
 	for i := range len(s) {
@@ -41,7 +42,7 @@ func checkReference(s string, private bool) finding {
 
 func isLetter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
 
-// checkID holds s to the form of the API's ids: prefix, then letters and digits.
+// checkID applies the form of the API's ids: the prefix, then letters and digits.
 func checkID(s, prefix string) finding {
 	rest, ok := strings.CutPrefix(s, prefix)
 	ok = ok && rest != "" && len(s) <= maxReference
@@ -59,7 +60,7 @@ func checkID(s, prefix string) finding {
 	return finding{CodeInvalidID, "", " is no id: one begins with " + prefix + " and goes on with letters and digits; a reference of your own belongs in the reference column"}
 }
 
-// checkText holds names and the like to a length in characters.
+// checkText limits names and the like to a number of characters.
 func checkText(s string, most int) finding {
 	if len(s) > most {
 		if n := utf8.RuneCountInString(s); n > most {
@@ -83,14 +84,16 @@ func checkEmail(s string) finding {
 	return finding{CodeInvalidEmail, "", " is no mail address: write one address such as name@example.com, without a name or brackets, or leave it blank"}
 }
 
-// isAddress accepts what net/mail accepts as an address and nothing else (a fuzz test compares), at a tenth of the time, if it
-// has no quoted parts and a dotted domain.
+// isAddress accepts what net/mail accepts as an address and nothing else, if the address
+// has no quoted part and a dotted domain. It takes a tenth of the time. A fuzz test
+// compares the two.
 func isAddress(s string) bool {
 	local, domain, ok := strings.Cut(s, "@")
 	return ok && isDotAtom(local) && isDotAtom(domain) && strings.IndexByte(domain, '.') >= 0
 }
 
-// isDotAtom reports whether s is a dot-atom of RFC 5322, characters beyond ASCII (RFC 6532) included.
+// isDotAtom reports whether s is a dot-atom of RFC 5322, including characters beyond
+// ASCII (RFC 6532).
 func isDotAtom(s string) bool {
 	last := byte('.')
 	for i := range len(s) {

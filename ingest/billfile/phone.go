@@ -8,8 +8,8 @@ import (
 	"github.com/nyaruka/phonenumbers"
 )
 
-// phoneReader brings phone numbers to E.164. The library's data takes a millisecond to load, so it is loaded when the first
-// number comes. Safe for concurrent use.
+// phoneReader converts phone numbers to E.164. The library's data takes a millisecond to
+// load, so it is loaded with the first number. It is safe for concurrent use.
 type phoneReader struct {
 	once   sync.Once
 	region string // for national numbers; "" = none
@@ -33,8 +33,9 @@ func checkRegion(region string) error {
 	return nil
 }
 
-// closedPlans are countries whose numbers all have one length, though the library's data, which has leftovers
-// of older plans, takes shorter ones: a digit lost would give somebody else's number.
+// closedPlans are countries in which all numbers have one length. The library's data has
+// remains of older plans and accepts shorter numbers; a number that lost a digit would be
+// somebody else's.
 var closedPlans = map[int32]int{27: 9}
 
 // parse returns the number in E.164.
@@ -46,7 +47,7 @@ func (p *phoneReader) parse(s string) (string, finding) {
 	return p.any(s)
 }
 
-// any has the library read a number, and refuses what it guesses.
+// any has the library read a number, and refuses what the library would guess.
 func (p *phoneReader) any(s string) (string, finding) {
 	invalid := finding{CodeInvalidPhone, "", p.advice()}
 	digits := 0
@@ -90,8 +91,9 @@ func (p *phoneReader) any(s string) (string, finding) {
 	return e164, finding{}
 }
 
-// usualLength reports whether a national number of n digits, given without the trunk prefix, is as long as those of the
-// region are: then nothing was lost but the prefix, which spreadsheets strip.
+// usualLength reports whether a national number of n digits without the trunk prefix is
+// as long as the region's numbers are. Then nothing but the prefix was lost, which
+// spreadsheets strip.
 func (p *phoneReader) usualLength(n int) bool {
 	for _, kind := range [...]phonenumbers.PhoneNumberType{phonenumbers.MOBILE, phonenumbers.FIXED_LINE} {
 		if example := phonenumbers.GetExampleNumberForType(p.region, kind); example != nil && len(phonenumbers.GetNationalSignificantNumber(example)) == n {

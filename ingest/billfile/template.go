@@ -9,8 +9,9 @@ import (
 	"unicode/utf8"
 )
 
-// template makes bill references for files without a column of them: text, and fields of the row in braces, as in
-// {customer_reference}-{due_date}. Its zero value is none.
+// template makes bill references for files without a column of them. It is text with
+// fields of the row in braces, as in {customer_reference}-{due_date}. The zero value is
+// no template.
 type template []piece
 
 // piece is a stretch of a template: text, or a field.
@@ -20,8 +21,8 @@ type piece struct {
 	key   string // of metadata
 }
 
-// CheckTemplate reports what is wrong with a template of bill references, saying what to write instead. It quotes
-// nothing of it.
+// CheckTemplate returns what is wrong with a template of bill references, and what to
+// write instead. It quotes nothing of it.
 func CheckTemplate(text string) error {
 	_, err := parseTemplate(text)
 	return err
@@ -68,7 +69,7 @@ func inReference(r rune) bool {
 	return r < utf8.RuneSelf && (isLetter(byte(r)) || isDigit(byte(r)) || r == '_' || r == '-')
 }
 
-// holds reports whether a column is what a piece takes its text from.
+// holds reports whether a column is the one that a piece takes its text from.
 func (p piece) holds(c column) bool {
 	return c.to == p.field && (p.field != fieldMetadata || strings.EqualFold(c.key, p.key))
 }
@@ -80,7 +81,7 @@ func (p piece) name() string {
 	return fieldNames[p.field]
 }
 
-// lacks names the fields of a template that a file has no column of.
+// lacks returns the fields of a template of which a file has no column.
 func (t template) lacks(columns []column, f Format) []string {
 	var names []string
 	for _, p := range t {
@@ -91,7 +92,8 @@ func (t template) lacks(columns []column, f Format) []string {
 	return names
 }
 
-// value is what a row puts in the place of a piece; "" where it is blank, or could not be read.
+// value returns what a row puts in the place of a piece, or "" if that is blank or could
+// not be read.
 func (p piece) value(b *Bill) string {
 	switch p.field {
 	case ignored:
@@ -111,8 +113,9 @@ func (p piece) value(b *Bill) string {
 	return *b.text(p.field)
 }
 
-// makeReference gives a row the reference that the template makes of it. What is wrong with a cell that it is made
-// of is said once: where the cell stands. The made reference is never quoted, for identity numbers may be in it.
+// makeReference gives a row the reference that the template makes. What is wrong with a
+// cell that it uses is reported once, for that cell. The reference is never quoted,
+// because it may contain an identity number.
 func (c *checker) makeReference(it *item) {
 	var space [maxReference]byte
 	made, good := space[:0], true
@@ -132,7 +135,8 @@ func (c *checker) makeReference(it *item) {
 	}
 }
 
-// fits reports whether the value of a piece may stand in a reference, and says so where it may not.
+// fits reports whether the value of a piece may stand in a reference. If not, it adds a
+// problem.
 func (c *checker) fits(p piece, s string) bool {
 	col := slices.IndexFunc(c.columns, p.holds)
 	if s == "" {
@@ -156,7 +160,8 @@ func (c *checker) fits(p piece, s string) bool {
 	return false
 }
 
-// referenceName is what details call a bill reference: its column, or what it is made of.
+// referenceName returns what details call a bill reference: its column, or what it is
+// made of.
 func (c *checker) referenceName() string {
 	if len(c.template) == 0 {
 		return c.labels[c.column(fieldReference)]
