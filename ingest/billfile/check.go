@@ -132,7 +132,7 @@ func (c *checker) record(record []string, swallowed string, it *item) {
 			if col.field == fieldPart {
 				c.derivation(col).set(col, s, false)
 			}
-			c.add(i, col.name, CodeRowTooLarge, c.labels[i]+" has "+strconv.Itoa(len(s))+" bytes, more than the "+strconv.Itoa(maxField)+" that a field may have: shorten it")
+			c.add(i, col.name, CodeRowTooLarge, c.labels[i]+" has "+strconv.Itoa(len(s))+" bytes, but a field may have at most "+strconv.Itoa(maxField)+": shorten it")
 			continue
 		}
 		clean := c.visible(i, s)
@@ -220,7 +220,7 @@ func (c *checker) cell(i int, col *column, s string, intact bool, decimals int, 
 			c.report(i, finding{CodeMissingField, "", " is blank: fill it in"})
 		case fieldCurrency:
 			if c.format.Currency == "" {
-				c.report(i, finding{CodeMissingField, "", " is blank, and this feed has no default: fill it in"})
+				c.report(i, finding{CodeMissingField, "", " is blank, and this feed has no default currency: fill it in"})
 			}
 		}
 		return false
@@ -280,11 +280,11 @@ func keep(to *string, s string, f finding) finding {
 func (c *checker) checkCurrency(s, code string) finding {
 	switch {
 	case code == "" && spreadsheetError(s):
-		return finding{CodeSpreadsheetDamage, "", " holds a spreadsheet's error " + quote(s) + ": correct the sheet"}
+		return finding{CodeSpreadsheetDamage, "", " is the error value " + quote(s) + " of a spreadsheet: correct the formula and export the file again"}
 	case code == "":
-		return finding{CodeInvalidCurrency, s, " is no ISO 4217 currency: write a code of three letters such as ZAR"}
+		return finding{CodeInvalidCurrency, s, " is not an ISO 4217 currency code: write three letters, such as ZAR"}
 	case len(c.format.Currencies) > 0 && !slices.Contains(c.format.Currencies, code):
-		return finding{CodeUnsupportedCurrency, "", " " + code + " is not among the currencies of this feed (" + strings.Join(c.format.Currencies, ", ") + "): correct it, or add it to currencies:"}
+		return finding{CodeUnsupportedCurrency, "", " " + code + " is not one of this feed's currencies (" + strings.Join(c.format.Currencies, ", ") + "): correct it, or add it to currencies: in the configuration"}
 	}
 	return finding{}
 }
@@ -294,11 +294,11 @@ func (c *checker) metadata(col *column, s string, b *Bill) finding {
 	b.Metadata = append(b.Metadata, Pair{col.key, s})
 	switch {
 	case len(b.Metadata) == maxMetadataPairs+1:
-		return finding{CodeInvalidMetadata, "", " is one too many: a bill has at most " + strconv.Itoa(maxMetadataPairs) + " metadata values; leave some blank"}
+		return finding{CodeInvalidMetadata, "", " is one metadata value too many, because a bill may have at most " + strconv.Itoa(maxMetadataPairs) + ": leave some blank"}
 	case len(s) > maxMetadataValue && utf8.RuneCountInString(s) > maxMetadataValue:
-		return finding{CodeInvalidMetadata, "", " has " + strconv.Itoa(utf8.RuneCountInString(s)) + " characters, at most " + strconv.Itoa(maxMetadataValue) + " are allowed: shorten it"}
+		return finding{CodeInvalidMetadata, "", " has " + strconv.Itoa(utf8.RuneCountInString(s)) + " characters, but at most " + strconv.Itoa(maxMetadataValue) + " are allowed: shorten it"}
 	case spreadsheetError(s):
-		return finding{CodeSpreadsheetDamage, "", " holds a spreadsheet's error value: correct the sheet"}
+		return finding{CodeSpreadsheetDamage, "", " is an error value of a spreadsheet: correct the formula and export the file again"}
 	}
 	return finding{}
 }
@@ -340,5 +340,5 @@ func (c *checker) parties(record []string, it *item) {
 }
 
 func (c *checker) ambiguous(i, j int) {
-	c.report(max(i, j), finding{CodeAmbiguousParty, "", " stands beside " + c.labels[min(i, j)] + ": give a reference or an id, not both"})
+	c.report(max(i, j), finding{CodeAmbiguousParty, "", " is filled in as well as " + c.labels[min(i, j)] + ": give a reference or an id, not both"})
 }

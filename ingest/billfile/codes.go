@@ -122,3 +122,11 @@ type Lines struct {
 
 // lineText returns "line 12".
 func lineText(n int) string { return "line " + strconv.Itoa(n) }
+
+// count returns "1 field", "2 fields".
+func count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return strconv.Itoa(n) + " " + what
+}

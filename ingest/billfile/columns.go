@@ -141,7 +141,7 @@ func mapColumns(names []string, line int, f Format) ([]column, error) {
 		known++
 		target := c.target(f)
 		if first := have[target]; first > 0 {
-			double = append(double, fmt.Sprintf("columns %d and %d both are %s", first, i+1, target))
+			double = append(double, fmt.Sprintf("columns %d and %d are both %s", first, i+1, target))
 			continue
 		}
 		have[target] = i + 1
@@ -240,7 +240,7 @@ func missingColumns(columns []column, f Format) []string {
 	}
 	for _, name := range f.template().lacks(columns, f) {
 		if name != fieldNames[fieldAmount] && name != fieldNames[fieldCurrency] && !p.derives(name) {
-			missing = append(missing, name+" (the bill reference is made of it)")
+			missing = append(missing, name+" (the bill reference is made from it)")
 		}
 	}
 	return missing

@@ -248,19 +248,19 @@ func (g *groups) addProblems(it *item, c *checker) {
 			if m.content == r.content {
 				other = r.other
 			}
-			c.ofReference(it, CodeContradictingReference, " stands on "+lineText(int(other))+" with other content, so no row with it is sent: give each bill a reference of its own")
+			c.ofReference(it, CodeContradictingReference, " is also on "+lineText(int(other))+", with different content, so no row with it is sent: give each bill its own reference")
 		case r.line != uint32(it.Line):
-			c.ofReference(it, CodeDuplicateReference, " stands on "+lineText(int(r.line))+" already, with the same content: remove one of them")
+			c.ofReference(it, CodeDuplicateReference, " is already on "+lineText(int(r.line))+", with the same content: remove one of the rows")
 		}
 	}
 	if m.customer.group != none {
 		if other, what := g.disputed[m.customer.group].against(it.id.ofCustomer); other != 0 {
-			c.report(int(it.customerCol), finding{CodeConflictingParty, "", " has another " + fieldNames[customerDetails[what]] + " on " + lineText(other) + ": give a customer the same details in all rows, or leave them blank in all but one"})
+			c.report(int(it.customerCol), finding{CodeConflictingParty, "", " has a different " + fieldNames[customerDetails[what]] + " on " + lineText(other) + ": give a customer the same details in all rows, or in one row only"})
 		}
 	}
 	if m.account.group != none {
 		if other, what := g.disputed[m.account.group].against(it.id.ofAccount); other != 0 {
-			c.report(c.column(fieldAccountReference), finding{CodeConflictingParty, "", " has another " + fieldNames[accountDetails[what]] + " on " + lineText(other) + ": give an account the same details in all rows, or leave them blank in all but one"})
+			c.report(c.column(fieldAccountReference), finding{CodeConflictingParty, "", " has a different " + fieldNames[accountDetails[what]] + " on " + lineText(other) + ": give an account the same details in all rows, or in one row only"})
 		}
 	}
 }

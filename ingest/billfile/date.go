@@ -20,7 +20,7 @@ func checkDateFormat(layout string) error {
 	for _, t := range [...]time.Time{day, other} {
 		back, err := time.Parse(layout, t.Format(layout))
 		if err != nil || back.Year() != t.Year() || back.Month() != t.Month() || back.Day() != t.Day() || back.Hour() != 0 || back.Minute() != 0 || back.Second() != 0 {
-			return fmt.Errorf("date_format: %q is no layout of a date: write how 2 January 2006 looks, such as 2006-01-02 or 02/01/2006", layout)
+			return fmt.Errorf("date_format: %q is not a date layout: write how 2 January 2006 looks, such as 2006-01-02 or 02/01/2006", layout)
 		}
 	}
 	return nil
@@ -35,11 +35,11 @@ type dateFormat struct {
 }
 
 func newDateFormat(layout string) dateFormat {
-	want := ": write it as " + time.Date(2026, 1, 31, 0, 0, 0, 0, time.UTC).Format(layout)
-	noDay := " is no day of the calendar in this feed's date format"
+	want := ": write it like " + time.Date(2026, 1, 31, 0, 0, 0, 0, time.UTC).Format(layout)
+	noDay := " is not a valid date in this feed's date format"
 	return dateFormat{
 		layout: layout, want: want, noDay: noDay + want,
-		other: noDay + " (it looks like another date format, perhaps with day and month the other way round; none is guessed)" + want,
+		other: noDay + " (it looks like another date format, perhaps with day and month the other way round)" + want,
 	}
 }
 
@@ -87,13 +87,13 @@ func daysIn(year, month int) int {
 func (d dateFormat) bad(s string) finding {
 	switch {
 	case spreadsheetError(s):
-		return finding{CodeSpreadsheetDamage, "", " holds a spreadsheet's error " + quote(s) + ": correct the sheet"}
+		return finding{CodeSpreadsheetDamage, "", " is the error value " + quote(s) + " of a spreadsheet: correct the formula and export the file again"}
 	case scientific(s, false):
 		return finding{CodeSpreadsheetDamage, s, " was shortened by a spreadsheet" + d.want}
 	case len(s) == 5 && isDigits(s) && s >= "20000" && s < "80000":
-		return finding{CodeInvalidDate, s, " looks like a spreadsheet's serial number of a day: format the column as a date" + d.want}
+		return finding{CodeInvalidDate, s, " looks like a spreadsheet's serial number of a day, because the column is not formatted as a date" + d.want}
 	case len(s) > 10 && isISO(s[:10]) && (s[10] == 'T' || s[10] == ' '):
-		return finding{CodeInvalidDate, s, " has a time behind the date" + d.want}
+		return finding{CodeInvalidDate, s, " has a time after the date" + d.want}
 	}
 	if d.otherFormat(s) {
 		return finding{CodeInvalidDate, s, d.other}

@@ -129,14 +129,14 @@ func (s *splitter) head(start, lines int, delim byte, f Format) (headRecord, err
 				h.err = swallowed(q.opened)
 				return h, nil
 			}
-			return noHeader("is longer than " + strconv.Itoa(maxRow>>10) + " KiB, so it is no header")
+			return noHeader("is longer than " + strconv.Itoa(maxRow>>10) + " KiB, so it is not a header")
 		case !whole && len(line) == 0 && h.span == 1:
 			return noHeader("is missing")
 		case !whole && q.open():
 			h.err = neverClosed("a column name", q.opened)
 			return h, nil
 		case !whole && !s.allowCut:
-			return h, &FileError{Code: CodeTruncated, Line: lines + h.span, Detail: lineText(lines+h.span) + ", the header, has no line end: the upload looks cut off; send the whole file again"}
+			return h, &FileError{Code: CodeTruncated, Line: lines + h.span, Detail: lineText(lines+h.span) + ", the header, has no line end, so the upload seems to be cut off: send the whole file again"}
 		}
 		if !q.open() {
 			break
@@ -147,13 +147,13 @@ func (s *splitter) head(start, lines int, delim byte, f Format) (headRecord, err
 		return noHeader("is blank")
 	}
 	if q.delims >= maxColumns {
-		return noHeader("has " + strconv.Itoa(q.delims+1) + " columns, more than the " + strconv.Itoa(maxColumns) + " that a bill file may have")
+		return noHeader("has " + strconv.Itoa(q.delims+1) + " columns, but a bill file may have at most " + strconv.Itoa(maxColumns))
 	}
 	r := csv.NewReader(bytes.NewReader(text))
 	r.Comma = rune(delim)
 	names, err := r.Read()
 	if err != nil {
-		h.err = &FileError{Code: CodeNoHeader, Line: lines + 1, Detail: "the column names on " + lineText(lines+1) + " have a quotation mark where none may be: put quotation marks around whole names only"}
+		h.err = &FileError{Code: CodeNoHeader, Line: lines + 1, Detail: "the column names on " + lineText(lines+1) + " have a misplaced quotation mark: put quotation marks around whole names only"}
 		return h, nil
 	}
 	h.names = names
@@ -179,5 +179,5 @@ func sepLine(line []byte) (rune, bool, error) {
 	if len(line) > 8 {
 		return 0, false, nil // too long for a sep= line: a header, then
 	}
-	return 0, false, &FileError{Code: CodeNoHeader, Line: 1, Detail: "line 1 sets a delimiter that is none of , ; tab |: save the file with one of these"}
+	return 0, false, &FileError{Code: CodeNoHeader, Line: 1, Detail: "line 1 sets a delimiter that is not one of , ; tab |: save the file with one of these"}
 }

@@ -85,8 +85,8 @@ func (p *parser) parse(raw []byte, e *extent, row int, it *item, h hasher, g *gr
 func (p *parser) read(raw []byte, e *extent, row int, it *item) error {
 	*it = item{Record: Record{Row: row, Line: e.line, Span: e.span, Raw: raw, Size: int64(e.size)}}
 	if e.large() {
-		p.check.reportRecord(CodeRowTooLarge, "the row has "+strconv.Itoa(e.size)+" bytes, more than the "+strconv.Itoa(maxRow)+
-			" that a row may have; a quotation mark too many or a missing line end may be the cause: correct it"+swallowedLines(e))
+		p.check.reportRecord(CodeRowTooLarge, "the row has "+strconv.Itoa(e.size)+" bytes, but a row may have at most "+strconv.Itoa(maxRow)+
+			": look for a surplus quotation mark or a missing line end"+swallowedLines(e))
 		return nil
 	}
 	if len(raw) > 4096 { // a row of very many cells is named by its delimiters, before it costs memory
@@ -145,17 +145,13 @@ func (p *parser) bareQuote(e *extent, cell int, bad *csv.ParseError) {
 	if cell < len(p.columns) {
 		column, label = p.columns[cell].name, p.check.labels[cell]
 	}
-	p.check.add(cell, column, CodeBareQuote, label+" has a quotation mark where none may be, at position "+strconv.Itoa(bad.Column)+" of "+lineText(e.line+bad.Line-bad.StartLine)+
-		": put quotation marks around the whole field and double those inside, or remove it"+swallowedLines(e))
+	p.check.add(cell, column, CodeBareQuote, label+" has a misplaced quotation mark at position "+strconv.Itoa(bad.Column)+" of "+lineText(e.line+bad.Line-bad.StartLine)+
+		": remove it, or put quotation marks around the whole field and double those inside"+swallowedLines(e))
 }
 
 func (p *parser) wrongCount(e *extent, n int) {
-	fields := " fields"
-	if n == 1 {
-		fields = " field"
-	}
-	p.check.reportRecord(CodeWrongFieldCount, "the row has "+strconv.Itoa(n)+fields+", the header has "+strconv.Itoa(len(p.columns))+
-		": a delimiter or a quotation mark is missing or too many"+swallowedLines(e))
+	p.check.reportRecord(CodeWrongFieldCount, "the row has "+count(n, "field")+", but the header has "+strconv.Itoa(len(p.columns))+
+		": look for a missing or surplus delimiter or quotation mark"+swallowedLines(e))
 }
 
 // reference fills in the reference of a record that cannot be read as a whole.
@@ -180,7 +176,7 @@ func swallowedLines(e *extent) string {
 	case e.span < 2:
 		return ""
 	case e.span == 2:
-		return "; a quoted field runs on to " + lineText(e.line+1) + ", which a stray quotation mark may have swallowed"
+		return "; a quoted field continues on " + lineText(e.line+1) + ", perhaps because of a stray quotation mark"
 	}
-	return "; a quoted field runs on, and a stray quotation mark may have swallowed lines " + strconv.Itoa(e.line+1) + " to " + strconv.Itoa(e.line+e.span-1)
+	return "; a quoted field continues on lines " + strconv.Itoa(e.line+1) + " to " + strconv.Itoa(e.line+e.span-1) + ", perhaps because of a stray quotation mark"
 }

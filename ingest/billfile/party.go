@@ -19,25 +19,25 @@ func checkReference(s string, private bool) finding {
 	}
 	if bad < 0 {
 		if len(s) > maxReference {
-			return finding{CodeReferenceTooLong, "", fmt.Sprintf(" has %d characters, at most %d are allowed: shorten it", len(s), maxReference)}
+			return finding{CodeReferenceTooLong, "", fmt.Sprintf(" has %d characters, but at most %d are allowed: shorten it", len(s), maxReference)}
 		}
 		return finding{}
 	}
 	switch {
 	case spreadsheetError(s):
-		return finding{CodeSpreadsheetDamage, "", " holds a spreadsheet's error " + quote(s) + ": correct the sheet"}
+		return finding{CodeSpreadsheetDamage, "", " is the error value " + quote(s) + " of a spreadsheet: correct the formula and export the file again"}
 	case scientific(s, true):
-		return finding{CodeSpreadsheetDamage, s, " was shortened by a spreadsheet, its digits are lost: format the column as text and enter the whole reference"}
+		return finding{CodeSpreadsheetDamage, s, " was shortened by a spreadsheet, and digits are lost: format the column as text and enter the whole reference"}
 	case grouped(s):
 		return finding{CodeSpreadsheetDamage, s, " looks like a number that a spreadsheet has formatted: format the column as text"}
 	case utf8.RuneCountInString(s) > maxReference:
-		return finding{CodeReferenceTooLong, "", fmt.Sprintf(" has %d characters, at most %d are allowed: shorten it", utf8.RuneCountInString(s), maxReference)}
+		return finding{CodeReferenceTooLong, "", fmt.Sprintf(" has %d characters, but at most %d are allowed: shorten it", utf8.RuneCountInString(s), maxReference)}
 	}
 	r, _ := utf8.DecodeRuneInString(s[bad:])
 	if private {
 		s = ""
 	}
-	return finding{CodeInvalidReference, s, fmt.Sprintf(" has %+q, but only letters A to Z, digits, _ and - are allowed: correct it", r)}
+	return finding{CodeInvalidReference, s, fmt.Sprintf(" has %+q, but only the letters A to Z and a to z, digits, _ and - are allowed: correct it", r)}
 }
 
 func isLetter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
@@ -53,22 +53,22 @@ func checkID(s, prefix string) finding {
 	case ok:
 		return finding{}
 	case spreadsheetError(s):
-		return finding{CodeSpreadsheetDamage, "", " holds a spreadsheet's error " + quote(s) + ": correct the sheet"}
+		return finding{CodeSpreadsheetDamage, "", " is the error value " + quote(s) + " of a spreadsheet: correct the formula and export the file again"}
 	case scientific(s, false):
 		return finding{CodeSpreadsheetDamage, s, " was shortened by a spreadsheet: format the column as text and enter the whole id"}
 	}
-	return finding{CodeInvalidID, "", " is no id: one begins with " + prefix + " and goes on with letters and digits; a reference of your own belongs in the reference column"}
+	return finding{CodeInvalidID, "", " is not an id, which is " + prefix + " and then letters and digits: correct it, or put your own reference in the reference column"}
 }
 
 // checkText limits names and the like to a number of characters.
 func checkText(s string, most int) finding {
 	if len(s) > most {
 		if n := utf8.RuneCountInString(s); n > most {
-			return finding{CodeFieldTooLong, "", fmt.Sprintf(" has %d characters, at most %d are allowed: shorten it", n, most)}
+			return finding{CodeFieldTooLong, "", fmt.Sprintf(" has %d characters, but at most %d are allowed: shorten it", n, most)}
 		}
 	}
 	if spreadsheetError(s) {
-		return finding{CodeSpreadsheetDamage, "", " holds a spreadsheet's error value: correct the sheet"}
+		return finding{CodeSpreadsheetDamage, "", " is an error value of a spreadsheet: correct the formula and export the file again"}
 	}
 	return finding{}
 }
@@ -81,7 +81,7 @@ func checkEmail(s string) finding {
 	if isAddress(s) {
 		return finding{}
 	}
-	return finding{CodeInvalidEmail, "", " is no mail address: write one address such as name@example.com, without a name or brackets, or leave it blank"}
+	return finding{CodeInvalidEmail, "", " is not a mail address: write one, such as name@example.com, without a name or brackets, or leave it blank"}
 }
 
 // isAddress accepts what net/mail accepts as an address and nothing else, if the address

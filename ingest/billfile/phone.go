@@ -28,7 +28,7 @@ func (p *phoneReader) load() {
 
 func checkRegion(region string) error {
 	if region != "" && phonenumbers.GetCountryCodeForRegion(region) == 0 {
-		return fmt.Errorf("phone_region: %q is no ISO 3166 region of two capital letters, such as ZA", region)
+		return fmt.Errorf("phone_region: %q is not an ISO 3166 region: write two capital letters, such as ZA", region)
 	}
 	return nil
 }
@@ -59,9 +59,9 @@ func (p *phoneReader) any(s string) (string, finding) {
 		default: // letters, extensions, two numbers in one cell
 			switch {
 			case scientific(s, false):
-				return "", finding{CodeSpreadsheetDamage, "", " was shortened by a spreadsheet, its digits are lost: format the column as text and enter the whole number"}
+				return "", finding{CodeSpreadsheetDamage, "", " was shortened by a spreadsheet, and digits are lost: format the column as text and enter the whole number"}
 			case spreadsheetError(s):
-				return "", finding{CodeSpreadsheetDamage, "", " holds a spreadsheet's error value: correct the sheet"}
+				return "", finding{CodeSpreadsheetDamage, "", " is an error value of a spreadsheet: correct the formula and export the file again"}
 			}
 			return "", invalid
 		}
@@ -105,7 +105,7 @@ func (p *phoneReader) usualLength(n int) bool {
 
 func (p *phoneReader) advice() string {
 	if p.region == "" {
-		return " is no phone number: write it with + and the country code, or set phone_region: for national numbers, or leave it blank"
+		return " is not an international phone number: write it with + and the country code, or leave it blank, or set phone_region: for national numbers"
 	}
-	return " is no phone number of " + p.region + " nor an international one: write all its digits, with + and the country code, or leave it blank"
+	return " is not a phone number of " + p.region + " or an international one: write all digits, with + and the country code, or leave it blank"
 }

@@ -198,7 +198,7 @@ func (c *checker) choose(m *derivation, it *item) {
 			chosen = i
 		default:
 			a, b := m.columns[chosen], m.columns[i]
-			c.report(max(a, b), finding{CodeAmbiguousParty, "", " stands beside " + c.labels[min(a, b)] + ": fill in one of them, not both"})
+			c.report(max(a, b), finding{CodeAmbiguousParty, "", " is filled in as well as " + c.labels[min(a, b)] + ": fill in one of them, not both"})
 			return
 		}
 	}
@@ -253,13 +253,13 @@ func checkIdentityNumber(s string) finding {
 	invalid := func(detail string) finding { return finding{CodeInvalidReference, "", detail} }
 	switch digits := isDigits(s); {
 	case digits && len(s) >= identityDigits-identityZeros && len(s) < identityDigits && soundIdentity(strings.Repeat("0", identityDigits-len(s))+s):
-		return finding{CodeSpreadsheetDamage, "", " has lost the zeros that it begins with, as spreadsheets do: format the column as text and enter all 13 digits"}
+		return finding{CodeSpreadsheetDamage, "", " has lost its leading zeros, probably in a spreadsheet: format the column as text and enter all 13 digits"}
 	case !digits || len(s) != identityDigits:
-		return invalid(" is no South African identity number: write its 13 digits and nothing else; a passport number has a column of its own")
+		return invalid(" is not a South African identity number: write its 13 digits and nothing else, or put a passport number in its own column")
 	case !birthday(s[:6]):
 		return invalid(" does not begin with a date of birth (YYMMDD), as South African identity numbers do: correct it")
 	case !luhn(s):
-		return invalid(" has a wrong check digit, so some digit of it is wrong: correct it")
+		return invalid(" has a wrong check digit, so at least one digit is wrong: correct it")
 	}
 	return finding{}
 }
@@ -271,9 +271,9 @@ func soundIdentity(s string) bool { return birthday(s[:6]) && luhn(s) }
 func damagedNumber(s string, strict bool) finding {
 	switch {
 	case spreadsheetError(s):
-		return finding{CodeSpreadsheetDamage, "", " holds a spreadsheet's error value: correct the sheet"}
+		return finding{CodeSpreadsheetDamage, "", " is an error value of a spreadsheet: correct the formula and export the file again"}
 	case scientific(s, strict):
-		return finding{CodeSpreadsheetDamage, "", " was shortened by a spreadsheet, its digits are lost: format the column as text and enter the whole number"}
+		return finding{CodeSpreadsheetDamage, "", " was shortened by a spreadsheet, and digits are lost: format the column as text and enter the whole number"}
 	case grouped(s):
 		return finding{CodeSpreadsheetDamage, "", " has separators between its digits: format the column as text and write digits only"}
 	}

@@ -120,13 +120,13 @@ func (s *source) choose(head []byte, configured string) error {
 		}
 	case "utf-8":
 		if mark == encUTF16LE || mark == encUTF16BE {
-			return undecodable("the file's byte order mark says UTF-16, encoding: says utf-8: set encoding: auto, or save it as UTF-8")
+			return undecodable("the file has the byte order mark of UTF-16, but encoding: is utf-8: set encoding: auto, or save it as UTF-8")
 		}
 		mark = encUTF8
 	case "utf-16":
 		switch {
 		case mark == encUTF8 || mark == "" && zeros == "":
-			return undecodable("the file does not look like UTF-16, which encoding: says: set encoding: auto, or save it as UTF-16")
+			return undecodable("the file does not look like UTF-16, but encoding: is utf-16: set encoding: auto, or save it as UTF-16")
 		case mark == "" && zeros == encUTF16BE:
 			return undecodable("the file looks like big-endian UTF-16 and has no byte order mark: save it with one, or as UTF-8")
 		case mark == "":
@@ -134,7 +134,7 @@ func (s *source) choose(head []byte, configured string) error {
 		}
 	case "windows-1252":
 		if mark != "" {
-			return undecodable("the file's byte order mark says Unicode, encoding: says windows-1252: set encoding: auto")
+			return undecodable("the file has a byte order mark of Unicode, but encoding: is windows-1252: set encoding: auto")
 		}
 		mark = enc1252
 	default:
@@ -142,7 +142,7 @@ func (s *source) choose(head []byte, configured string) error {
 	}
 	s.encoding, s.bom, s.raw = mark, size > 0, s.raw[size:]
 	if len(s.raw) == 0 && s.read < sniffSize {
-		return &FileError{Code: CodeEmptyFile, Detail: "the file is empty but for its byte order mark: send a file with a header row"}
+		return &FileError{Code: CodeEmptyFile, Detail: "the file has nothing but a byte order mark: send a file with a header row"}
 	}
 	return nil
 }
@@ -178,7 +178,7 @@ const undefined1252 = "\x81\x8d\x8f\x90\x9d"
 
 func (s *source) tooLarge() error {
 	if s.max > 0 && s.read > s.max {
-		return &FileError{Code: CodeFileTooLarge, Detail: fmt.Sprintf("the file has more than the %d bytes that max_file_size allows: split it, or raise the limit", s.max)}
+		return &FileError{Code: CodeFileTooLarge, Detail: fmt.Sprintf("the file has more than %d bytes, the limit that max_file_size sets: split the file, or raise the limit", s.max)}
 	}
 	return nil
 }
@@ -219,7 +219,7 @@ func (s *source) Read(p []byte) (int, error) {
 		if err == nil && n > 0 {
 			if i := bytes.IndexByte(p[:n], 0); i >= 0 {
 				line := s.lines + bytes.Count(p[:i], []byte{'\n'}) + 1
-				err = &FileError{Code: CodeNotCSV, Line: line, Detail: lineText(line) + " holds a NUL byte: the file is binary, or was damaged on the way; send it again as CSV text"}
+				err = &FileError{Code: CodeNotCSV, Line: line, Detail: lineText(line) + " has a NUL byte, so the file is not text or was damaged on the way: send it again as CSV"}
 			} else {
 				s.lines += bytes.Count(p[:n], []byte{'\n'})
 				return n, nil
@@ -244,16 +244,16 @@ func (s *source) cutCharacter() error {
 	if s.allowCut && s.encoding == encUTF8 {
 		return s.undecodable(line)
 	}
-	return &FileError{Code: CodeTruncated, Line: line, Detail: lineText(line) + " ends in the middle of a character: the upload was cut off; send the whole file again"}
+	return &FileError{Code: CodeTruncated, Line: line, Detail: lineText(line) + " ends in the middle of a character, so the upload was cut off: send the whole file again"}
 }
 
 func (s *source) undecodable(line int) error {
 	hint := ""
 	switch s.encoding {
 	case encUTF8:
-		hint = " is not valid UTF-8: save the file as UTF-8, or set encoding: to what it is (Excel's plain CSV is often windows-1252)"
+		hint = " is not valid UTF-8: save the file as UTF-8, or set encoding: to the file's encoding (Excel's plain CSV is often windows-1252)"
 	case enc1252:
-		hint = " has a byte that Windows-1252 does not define: set encoding: to what the file is, or save it as UTF-8"
+		hint = " has a byte that Windows-1252 does not define: set encoding: to the file's encoding, or save it as UTF-8"
 	default:
 		hint = " is not valid UTF-16: save the file as UTF-8"
 	}
@@ -294,7 +294,7 @@ func (s *source) decodeUTF8(p []byte) (int, error) {
 		}
 		if bytes.IndexByte(s.raw[:n], 0) >= 0 {
 			line := s.lines + 1
-			return 0, &FileError{Code: CodeNotCSV, Line: line, Detail: "the file holds NUL bytes and is no text: it is binary, or was damaged on the way; send it as CSV text"}
+			return 0, &FileError{Code: CodeNotCSV, Line: line, Detail: "the file has NUL bytes, so it is not text or was damaged on the way: send it again as CSV"}
 		}
 		return 0, s.undecodable(s.lines + bytes.Count(s.raw[:good], []byte{'\n'}) + 1)
 	}

@@ -270,7 +270,7 @@ func (s *splitter) mayEnd(e *extent, lone bool) error {
 	case lone:
 		return badLineEnds(s.line + 1)
 	case !s.allowCut:
-		return &FileError{Code: CodeTruncated, Line: at, Detail: lineText(at) + ", the last, has no line end: the upload looks cut off; send the whole file again (or set require_final_newline: false if its lines are really meant to end so)"}
+		return &FileError{Code: CodeTruncated, Line: at, Detail: lineText(at) + ", the last, has no line end, so the upload seems to be cut off: send the whole file again (or set require_final_newline: false if your files always end like this)"}
 	}
 	return nil
 }
@@ -319,7 +319,7 @@ func neverClosed(what string, line int) error {
 
 func swallowed(line int) error {
 	return &FileError{Code: CodeUnbalancedQuote, Line: line, Detail: "the quotation mark that opens a field on " + lineText(line) +
-		" is not closed within " + strconv.Itoa(maxRow>>10) + " KiB, so the lines behind it cannot be told apart: close it, or remove it"}
+		" is not closed within " + strconv.Itoa(maxRow>>10) + " KiB, so the end of the row is unknown: close it, or remove it"}
 }
 
 // hasLoneReturn reports whether text has a carriage return without a line feed behind it,
@@ -338,5 +338,5 @@ func hasLoneReturn(text []byte) bool {
 }
 
 func badLineEnds(line int) error {
-	return &FileError{Code: CodeBadLineEnds, Line: line, Detail: lineText(line) + " has carriage returns alone where lines should end, as old Mac programs write: save the file with CRLF or LF line ends"}
+	return &FileError{Code: CodeBadLineEnds, Line: line, Detail: lineText(line) + " has carriage returns without line feeds, as old Mac programs write them: save the file with CRLF or LF line ends"}
 }

@@ -49,11 +49,11 @@ func parseTemplate(text string) (template, error) {
 		c, ok := Format{}.target(column{}, strings.TrimSpace(name), plainName(name))
 		switch {
 		case !ok || c.field == fieldReference:
-			return nil, fmt.Errorf("names a field that there is not; write one of %s or metadata.KEY in the braces", strings.Join(fieldNames[fieldAmount:fieldMetadata], ", "))
+			return nil, fmt.Errorf("names a field that does not exist; write one of %s or metadata.KEY in the braces", strings.Join(fieldNames[fieldAmount:fieldMetadata], ", "))
 		case c.field == fieldCustomerEmail || c.field == fieldCustomerPhone:
 			return nil, fmt.Errorf("names %s, which has characters that no bill reference may have; write another field", fieldNames[c.field])
 		case c.field == fieldCustomerName || c.field == fieldAccountName:
-			return nil, fmt.Errorf("names %s, and a bill reference stands in logs and in the ledger, where names of people do not belong; write another field", fieldNames[c.field])
+			return nil, fmt.Errorf("names %s, but bill references appear in logs and in the ledger, where names of people must not; write another field", fieldNames[c.field])
 		}
 		t = append(t, piece{field: c.field, key: c.key})
 		fields++
@@ -129,7 +129,7 @@ func (c *checker) makeReference(it *item) {
 	switch {
 	case !good:
 	case len(made) > maxReference:
-		c.reportRecord(CodeReferenceTooLong, fmt.Sprintf("%s has %d characters, at most %d are allowed: shorten what it is made of", c.referenceName(), len(made), maxReference))
+		c.reportRecord(CodeReferenceTooLong, fmt.Sprintf("%s has %d characters, but at most %d are allowed: shorten what it is made from", c.referenceName(), len(made), maxReference))
 	default:
 		it.Bill.Reference, it.reference = string(made), true
 	}
@@ -145,7 +145,7 @@ func (c *checker) fits(p piece, s string) bool {
 		}
 		blamed := slices.ContainsFunc(c.found, func(f placed) bool { return f.col >= 0 && p.holds(c.columns[f.col]) })
 		if !blamed && col >= 0 {
-			c.report(col, finding{CodeMissingField, "", " is blank, and the bill reference is made of it: fill it in"})
+			c.report(col, finding{CodeMissingField, "", " is blank, but the bill reference is made from it: fill it in"})
 		}
 		return false
 	}
@@ -155,7 +155,7 @@ func (c *checker) fits(p piece, s string) bool {
 	}
 	r, _ := utf8.DecodeRuneInString(s[at:])
 	if col >= 0 {
-		c.report(col, finding{CodeInvalidReference, "", fmt.Sprintf(" has %+q, which the bill reference that is made of it may not have: correct it, or make the reference of other fields", r)})
+		c.report(col, finding{CodeInvalidReference, "", fmt.Sprintf(" has %+q, which is not allowed in the bill reference that is made from it: correct it, or make the reference from other fields", r)})
 	}
 	return false
 }
@@ -172,5 +172,5 @@ func (c *checker) referenceName() string {
 			names = append(names, p.name())
 		}
 	}
-	return "the bill reference made of " + strings.Join(names, " and ")
+	return "the bill reference made from " + strings.Join(names, " and ")
 }

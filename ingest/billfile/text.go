@@ -49,7 +49,7 @@ var invisibles = [...]struct {
 	{0xffa0, 0xffa0, "invisible filler"},
 	{0xfff0, 0xfffb, "invisible control"},
 	{0xfffd, 0xfffd, "replacement character, the mark of text that was damaged earlier"},
-	{0xfffe, 0xffff, "no character"},
+	{0xfffe, 0xffff, "noncharacter"},
 	{0xe0000, 0xe0fff, "invisible tag"},
 }
 
@@ -101,7 +101,12 @@ func invisibleFrom(s string, from int) int {
 func invisibleDetail(s string, at int) string {
 	r, _ := utf8.DecodeRuneInString(s[at:])
 	n := utf8.RuneCountInString(s[:at]) + 1
-	return fmt.Sprintf("has a %s (%U) as character %d: remove it", invisibleName(r), r, n)
+	name := invisibleName(r)
+	article := "a"
+	if name[0] == 'i' {
+		article = "an"
+	}
+	return fmt.Sprintf("has %s %s (%U) as character %d: remove it", article, name, r, n)
 }
 
 // quoteLimit is how many bytes of a cell a detail shows.
@@ -148,7 +153,7 @@ func appendShown(b []byte, s string) []byte {
 	case s == "":
 		return b
 	case !showable(s):
-		return append(b, " (not shown: it may be somebody's data)"...)
+		return append(b, " (not shown, because it may be personal data)"...)
 	case len(s) <= quoteLimit:
 		return strconv.AppendQuoteToASCII(append(b, ' '), s)
 	}
