@@ -14,7 +14,8 @@ import (
 // allAmounts has every amount that the API takes go round, which takes minutes.
 var allAmounts = flag.Bool("amounts.all", false, "check all 99,999,999 amounts, not a sample of them")
 
-// Every amount that can be written is read back exactly, in minor units and with any number of decimals.
+// Every amount that can be written is read back exactly, in minor units and with any
+// number of decimals.
 func TestAmountsRoundTrip(t *testing.T) {
 	if !*allAmounts {
 		var text []byte
@@ -52,7 +53,8 @@ func TestAmountsRoundTrip(t *testing.T) {
 	}
 }
 
-// roundTripAmount writes v in all ways that there are, in the space of text, and reads it back.
+// roundTripAmount writes v in all ways that there are, in the space of text, and reads it
+// back.
 func roundTripAmount(t *testing.T, text []byte, v int64) []byte {
 	check := func(unit Amounts, decimals int) {
 		if got, f := parseAmount(string(text), unit, decimals, maxAmount); got != v || f.code != "" {

@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// samples are files of 100,000 rows of 15 columns. In all but the last, every customer and account is a new one.
+// samples are files of 100,000 rows of 15 columns. In all but the last, every customer
+// and account is a new one.
 var samples = []struct {
 	name    string
 	invalid bool

@@ -8,17 +8,18 @@ import (
 	"unicode/utf8"
 )
 
-// item is a record with what the survey needs of it besides.
+// item is a record with what the comparison of rows needs.
 type item struct {
 	Record
-	// readable: the cells that cross-row rules compare could be read for certain.
+	// Whether the cells by which rows are compared could be read for certain.
 	reference, customer, account bool
 	customerCol                  int16      // column of the customer reference, where it could be read
 	id                           identity   // what other rows are compared with
 	member                       membership // of groups; only once there are findings
 }
 
-// checker holds cells to every rule that a row can be held to alone. Not for concurrent use: it has scratch space.
+// checker applies every rule that concerns one row alone. It has scratch space, so it is
+// not safe for concurrent use.
 type checker struct {
 	format  Format
 	dates   dateFormat
@@ -29,7 +30,7 @@ type checker struct {
 	labels  []string        // of columns in details
 	skip    []bool          // columns that are not looked at
 	metas   int
-	// template makes the bill reference; none where the file has a column of it.
+	// template makes the bill reference; empty if the file has a column of it.
 	template    template
 	derivations []derivation
 	phones      *phoneReader
@@ -39,7 +40,7 @@ type checker struct {
 	swallowed   string   // of a record that spans lines: which lines a stray quotation mark may have swallowed
 }
 
-// placed is a problem with its place in column order.
+// placed is a problem with the index of its column, by which problems are sorted.
 type placed struct {
 	col int
 	Problem
@@ -76,10 +77,10 @@ func (c *checker) add(col int, column, code, detail string) {
 	c.found = append(c.found, placed{col, Problem{Column: column, Code: code, Detail: detail}})
 }
 
-// whole adds a problem of the record as a whole.
+// reportRecord adds a problem of the record as a whole.
 func (c *checker) reportRecord(code, detail string) { c.add(-1, "", code, detail) }
 
-// say adds a finding about a column, whose name goes before it.
+// report adds a finding about a column. The column's name goes before it.
 func (c *checker) report(col int, f finding) {
 	if f.code == "" {
 		return
@@ -88,7 +89,7 @@ func (c *checker) report(col int, f finding) {
 	c.add(col, c.columns[col].name, f.code, string(c.detail))
 }
 
-// finish moves what was found to the record, in column order.
+// finish moves the problems that were found to the record, in column order.
 func (c *checker) finish(it *item) {
 	if len(c.found) == 0 {
 		return
@@ -102,7 +103,8 @@ func (c *checker) finish(it *item) {
 	c.found = c.found[:0]
 }
 
-// record checks all cells of one record. swallowed, where the record spans lines, is what is to be said of them.
+// record checks all cells of one record. swallowed, for a record of several lines, is the
+// text about lines that a stray quotation mark may have joined.
 func (c *checker) record(record []string, swallowed string, it *item) {
 	c.swallowed = swallowed
 	b := &it.Bill
@@ -130,7 +132,7 @@ func (c *checker) record(record []string, swallowed string, it *item) {
 			if col.field == fieldPart {
 				c.derivation(col).set(col, s, false)
 			}
-			c.add(i, col.name, CodeRowTooLarge, c.labels[i]+" has "+strconv.Itoa(len(s))+" bytes, more than the "+strconv.Itoa(maxField)+" that a field may have: shorten it")
+			c.add(i, col.name, CodeRowTooLarge, c.labels[i]+" has "+strconv.Itoa(len(s))+" bytes, but a field may have at most "+strconv.Itoa(maxField)+": shorten it")
 			continue
 		}
 		clean := c.visible(i, s)
@@ -158,7 +160,7 @@ func (c *checker) record(record []string, swallowed string, it *item) {
 	}
 }
 
-// text is the cell of a field, trimmed; "" where the file has no column of it.
+// text returns the trimmed cell of a field, or "" if the file has no column of it.
 func (c *checker) text(record []string, f field) string {
 	if i := c.at[f]; i >= 0 {
 		return trim(record[i])
@@ -166,8 +168,8 @@ func (c *checker) text(record []string, f field) string {
 	return ""
 }
 
-// visible reports the first invisible character of a cell and returns the cell without all of them, to look for
-// what else is wrong.
+// visible reports the first invisible character of a cell. It returns the cell without
+// all such characters, so that its other problems are found too.
 func (c *checker) visible(col int, s string) string {
 	at := invisible(s)
 	if at < 0 {
@@ -186,7 +188,8 @@ func (c *checker) visible(col int, s string) string {
 	}, s))
 }
 
-// currency settles the bill's currency and returns its decimals, -1 where it is not known.
+// currency fills in the bill's currency and returns its decimals, or -1 if it is not
+// known.
 func (c *checker) currency(s string, b *Bill) int {
 	if s == "" {
 		s = c.format.Currency
@@ -207,9 +210,9 @@ func (c *checker) currency(s string, b *Bill) int {
 	return decimals
 }
 
-// cell checks one cell and fills in its field of the bill where it is good. sound says that nothing invisible
-// was taken out of s before.
-func (c *checker) cell(i int, col *column, s string, sound bool, decimals int, it *item) bool {
+// cell checks one cell and fills in its field of the bill if it is good. intact means
+// that no invisible character was removed from s before.
+func (c *checker) cell(i int, col *column, s string, intact bool, decimals int, it *item) bool {
 	b := &it.Bill
 	if s == "" {
 		switch col.field {
@@ -217,7 +220,7 @@ func (c *checker) cell(i int, col *column, s string, sound bool, decimals int, i
 			c.report(i, finding{CodeMissingField, "", " is blank: fill it in"})
 		case fieldCurrency:
 			if c.format.Currency == "" {
-				c.report(i, finding{CodeMissingField, "", " is blank, and this feed has no default: fill it in"})
+				c.report(i, finding{CodeMissingField, "", " is blank, and this feed has no default currency: fill it in"})
 			}
 		}
 		return false
@@ -225,12 +228,12 @@ func (c *checker) cell(i int, col *column, s string, sound bool, decimals int, i
 	var f finding
 	switch col.field {
 	case fieldReference:
-		if f = checkReference(s, false); f.code == "" && sound {
+		if f = checkReference(s, false); f.code == "" && intact {
 			b.Reference, it.reference = s, true
 		}
 	case fieldAmount:
 		var v int64
-		if v, f = parseAmount(s, c.amounts, decimals, c.most); sound {
+		if v, f = parseAmount(s, c.amounts, decimals, c.most); intact {
 			b.Amount = v
 		}
 	case fieldCurrency:
@@ -240,11 +243,11 @@ func (c *checker) cell(i int, col *column, s string, sound bool, decimals int, i
 	case fieldDueDate:
 		b.DueDate, f = c.dates.parse(s)
 	case fieldAccountReference:
-		if f = checkReference(s, true); f.code == "" && sound {
+		if f = checkReference(s, true); f.code == "" && intact {
 			b.AccountReference, it.account = s, true
 		}
 	case fieldCustomerReference:
-		if f = checkReference(s, true); f.code == "" && sound {
+		if f = checkReference(s, true); f.code == "" && intact {
 			b.CustomerReference, it.customer, it.customerCol = s, true, int16(i)
 		}
 	case fieldAccountID:
@@ -263,10 +266,10 @@ func (c *checker) cell(i int, col *column, s string, sound bool, decimals int, i
 		f = c.metadata(col, s, b)
 	}
 	c.report(i, f)
-	return f.code == "" && sound
+	return f.code == "" && intact
 }
 
-// keep fills in a field of the bill where nothing was found.
+// keep sets a field of the bill if nothing is wrong with it.
 func keep(to *string, s string, f finding) finding {
 	if f.code == "" {
 		*to = s
@@ -277,35 +280,36 @@ func keep(to *string, s string, f finding) finding {
 func (c *checker) checkCurrency(s, code string) finding {
 	switch {
 	case code == "" && spreadsheetError(s):
-		return finding{CodeSpreadsheetDamage, "", " holds a spreadsheet's error " + quote(s) + ": correct the sheet"}
+		return finding{CodeSpreadsheetDamage, "", " is the error value " + quote(s) + " of a spreadsheet: correct the formula and export the file again"}
 	case code == "":
-		return finding{CodeInvalidCurrency, s, " is no ISO 4217 currency: write a code of three letters such as ZAR"}
+		return finding{CodeInvalidCurrency, s, " is not an ISO 4217 currency code: write three letters, such as ZAR"}
 	case len(c.format.Currencies) > 0 && !slices.Contains(c.format.Currencies, code):
-		return finding{CodeUnsupportedCurrency, "", " " + code + " is not among the currencies of this feed (" + strings.Join(c.format.Currencies, ", ") + "): correct it, or add it to currencies:"}
+		return finding{CodeUnsupportedCurrency, "", " " + code + " is not one of this feed's currencies (" + strings.Join(c.format.Currencies, ", ") + "): correct it, or add it to currencies: in the configuration"}
 	}
 	return finding{}
 }
 
-// metadata checks one metadata value, and that there are not too many.
+// metadata checks one metadata value, and the number of them.
 func (c *checker) metadata(col *column, s string, b *Bill) finding {
 	b.Metadata = append(b.Metadata, Pair{col.key, s})
 	switch {
 	case len(b.Metadata) == maxMetadataPairs+1:
-		return finding{CodeInvalidMetadata, "", " is one too many: a bill has at most " + strconv.Itoa(maxMetadataPairs) + " metadata values; leave some blank"}
+		return finding{CodeInvalidMetadata, "", " is one metadata value too many, because a bill may have at most " + strconv.Itoa(maxMetadataPairs) + ": leave some blank"}
 	case len(s) > maxMetadataValue && utf8.RuneCountInString(s) > maxMetadataValue:
-		return finding{CodeInvalidMetadata, "", " has " + strconv.Itoa(utf8.RuneCountInString(s)) + " characters, at most " + strconv.Itoa(maxMetadataValue) + " are allowed: shorten it"}
+		return finding{CodeInvalidMetadata, "", " has " + strconv.Itoa(utf8.RuneCountInString(s)) + " characters, but at most " + strconv.Itoa(maxMetadataValue) + " are allowed: shorten it"}
 	case spreadsheetError(s):
-		return finding{CodeSpreadsheetDamage, "", " holds a spreadsheet's error value: correct the sheet"}
+		return finding{CodeSpreadsheetDamage, "", " is an error value of a spreadsheet: correct the formula and export the file again"}
 	}
 	return finding{}
 }
 
-// column is the index of a field's column, or of the first of those that it is put together from; -1 where the file has none.
+// column returns the index of a field's column, or of the first of the columns that it is
+// put together from; -1 if the file has none.
 func (c *checker) column(f field) int {
 	return slices.IndexFunc(c.columns, func(col column) bool { return col.to == f })
 }
 
-// parties checks that the row says who pays, in one way only.
+// parties checks that the row names who pays, and in one way only.
 func (c *checker) parties(record []string, it *item) {
 	accountRef, accountID := c.text(record, fieldAccountReference) != "", c.text(record, fieldAccountID) != ""
 	customerRef, customerID := c.given(record, fieldCustomerReference), c.text(record, fieldCustomerID) != ""
@@ -336,5 +340,5 @@ func (c *checker) parties(record []string, it *item) {
 }
 
 func (c *checker) ambiguous(i, j int) {
-	c.report(max(i, j), finding{CodeAmbiguousParty, "", " stands beside " + c.labels[min(i, j)] + ": give a reference or an id, not both"})
+	c.report(max(i, j), finding{CodeAmbiguousParty, "", " is filled in as well as " + c.labels[min(i, j)] + ": give a reference or an id, not both"})
 }

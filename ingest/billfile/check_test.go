@@ -222,7 +222,8 @@ func TestMetadataLimit(t *testing.T) {
 	}
 }
 
-// Nothing personal gets into a detail, whatever is wrong with the row, and whatever stands in the columns beside.
+// Nothing personal gets into a detail, whatever is wrong with the row, and whatever
+// stands in the columns beside.
 func TestDetailsHoldNoPersonalData(t *testing.T) {
 	personal := map[string]string{
 		"customer_name": "Canary Name", "account_name": "Canary Account", "customer_email": "canary@mail",

@@ -1,16 +1,20 @@
-// Package billfile reads bill files: bytes in, bills or named problems out. It is pure: a reader in, no
-// network, no clock, no ledger, and nothing is ever guessed. A byte that cannot be read for certain makes its row
-// or its file invalid, with a code, a place and what to do.
+// Package billfile reads bill files: bytes in, bills or named problems out. It is pure:
+// it uses a reader, and no network, clock or ledger. Nothing is guessed. A byte that
+// cannot be read for certain makes its row or its file invalid, with a code, a place and
+// advice.
 //
-// A file is read in two passes over the same bytes. TakeSurvey checks the file as a whole and finds what only the
-// whole file shows (a reference that comes twice, a customer with two names); Survey.Decode then yields every
-// record with all its problems. Memory is bounded: a row of a million columns or a field of a gigabyte costs no
-// more than the row limit, and a million rows cost some 32 bytes each.
+// TakeSurvey checks a file as a whole, including what only the whole file shows, such as
+// a reference that comes twice or a customer with two names. Survey.Decode then yields
+// each record with all its problems. Memory is bounded: a row of a million columns or a
+// field of a gigabyte costs no more than the row limit, and a million rows cost 21 bytes
+// each.
 //
-// What a cell means is settled here alone: the CSV library only splits. Space around a cell (of any width, tabs too) is
-// nothing; any other invisible character, wherever it stands, makes the row invalid. A line of spaces and tabs is blank;
-// a line of delimiters is a row without values. A record that spans lines is read as CSV has it and never becomes a
-// bill, for a stray quotation mark may have joined its lines.
+// The CSV library only splits a record into cells; what a cell means is decided here.
+// Space around a cell, of any width and tabs included, is ignored. Any other invisible
+// character makes the row invalid, wherever it stands. A line of spaces and tabs is
+// blank; a line of delimiters is a row without values. A record of several lines is read
+// by the rules of CSV, but it never becomes a bill, because a stray quotation mark may
+// have joined its lines.
 package billfile
 
 import (
@@ -18,7 +22,8 @@ import (
 	"strconv"
 )
 
-// Limits on what is buffered. They are far beyond any real bill file; what exceeds them is named, not held.
+// Limits on what is buffered. They are far beyond any real bill file. What exceeds them
+// is reported and not held in memory.
 const (
 	maxRow     = 1 << 20  // bytes of one record in UTF-8, its line ends included
 	maxField   = 64 << 10 // bytes of one field in UTF-8
@@ -35,7 +40,7 @@ const (
 	maxAmount        = 99_999_999 // minor units
 )
 
-// Row codes: what Problem.Code may be.
+// Row codes: the values of Problem.Code.
 const (
 	CodeMissingField           = "missing_field"
 	CodeInvalidReference       = "invalid_reference"
@@ -75,7 +80,7 @@ var rowCodes = [...]string{
 	CodeBareQuote, CodeRowTooLarge,
 }
 
-// File-level codes that reading a file can give: what FileError.Code may be.
+// File-level codes: the values of FileError.Code.
 const (
 	CodeEmptyFile       = "empty_file"
 	CodeNoHeader        = "no_header"
@@ -90,13 +95,14 @@ const (
 	CodeFileTooLarge    = "file_too_large"
 )
 
-// otherCodes are the codes and statuses that a rejects file has in error_code for rows that are not invalid.
+// otherCodes are what a rejects file has in error_code for rows that are not invalid:
+// statuses, and codes of the delivery.
 var otherCodes = [...]string{"conflict", "rejected", "failed", "unknown", "not_sent", "unknown_account", "attempts_exhausted", "no_answer"}
 
-// RowCodes are all row codes.
+// RowCodes returns all row codes.
 func RowCodes() []string { return slices.Clone(rowCodes[:]) }
 
-// FileCodes are all file-level codes that reading a file can give.
+// FileCodes returns all file-level codes.
 func FileCodes() []string {
 	return []string{
 		CodeEmptyFile, CodeNoHeader, CodeMissingColumn, CodeDuplicateColumn, CodeUnknownColumn, CodeUndecodable, CodeNotCSV,
@@ -104,8 +110,9 @@ func FileCodes() []string {
 	}
 }
 
-// Lines counts the physical lines of a file; Total = Header + Blank + Data. A last line without a line end
-// counts. A sep= line belongs to the header, and a header record may span lines.
+// Lines counts the physical lines of a file: Total = Header + Blank + Data. A last line
+// without a line end counts. A sep= line belongs to the header, and a header record may
+// span lines.
 type Lines struct {
 	Total  int
 	Header int
@@ -113,5 +120,13 @@ type Lines struct {
 	Data   int // lines of all data records
 }
 
-// lineText is "line 12".
+// lineText returns "line 12".
 func lineText(n int) string { return "line " + strconv.Itoa(n) }
+
+// count returns "1 field", "2 fields".
+func count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return strconv.Itoa(n) + " " + what
+}

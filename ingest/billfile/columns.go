@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 )
 
-// field is what a column goes to.
+// field is what the cells of a column mean.
 type field uint8
 
 const (
@@ -32,7 +32,7 @@ const (
 	fieldCount
 )
 
-// fieldNames are the columns of the bill file, by field.
+// fieldNames are the names of columns by field. Metadata and parts have none.
 var fieldNames = [fieldCount]string{
 	fieldReference: "bill_reference", fieldAmount: "amount_due", fieldCurrency: "currency",
 	fieldBillDate: "bill_date", fieldDueDate: "due_date",
@@ -45,7 +45,8 @@ var fieldNames = [fieldCount]string{
 // metadataPrefix begins the name of a column that goes to the bill's metadata.
 const metadataPrefix = "metadata."
 
-// ownColumns are what a rejects file has besides the original columns. They are ignored, so that it can be dropped again.
+// ownColumns are the columns that a rejects file has besides the original ones. They are
+// ignored, so that the file can be delivered again.
 var ownColumns = [...]string{"error_code", "error_detail"}
 
 // column is one column of a file.
@@ -57,14 +58,16 @@ type column struct {
 	part  int    // its place among the parts
 }
 
-// plainName is a header name as it is compared: without regard to case, surrounding space or byte order mark.
+// plainName returns a header name in the form in which names are compared: without letter
+// case, surrounding space and byte order mark.
 func plainName(s string) string { return strings.ToLower(trimName(s)) }
 
 func trimName(s string) string {
 	return strings.Trim(s, " \t\u00a0\ufeff")
 }
 
-// lookUp finds the field of a header name. known is false for a name that is neither mapped nor known.
+// lookUp finds the field of a header name. known is false for a name that is neither
+// mapped nor a field's.
 func (f Format) lookUp(name string) (c column, known bool) {
 	plain := plainName(name)
 	c.name = trimName(name)
@@ -118,7 +121,7 @@ func (f Format) target(c column, name, plain string) (column, bool) {
 	return c, false
 }
 
-// mapColumns finds what every column goes to, or says what is wrong with the header.
+// mapColumns finds the field of every column, or returns what is wrong with the header.
 func mapColumns(names []string, line int, f Format) ([]column, error) {
 	columns := make([]column, len(names))
 	var unknown []int
@@ -138,7 +141,7 @@ func mapColumns(names []string, line int, f Format) ([]column, error) {
 		known++
 		target := c.target(f)
 		if first := have[target]; first > 0 {
-			double = append(double, fmt.Sprintf("columns %d and %d both are %s", first, i+1, target))
+			double = append(double, fmt.Sprintf("columns %d and %d are both %s", first, i+1, target))
 			continue
 		}
 		have[target] = i + 1
@@ -168,7 +171,7 @@ func mapColumns(names []string, line int, f Format) ([]column, error) {
 	return nil, &FileError{Code: code, Line: line, Detail: strings.Join(parts, "; ") + ": correct the header, or set columns: and ignore_columns: for this feed"}
 }
 
-// target is what a column is mapped to, as a header would name it.
+// target returns the name that a header would have for the column's field.
 func (c column) target(f Format) string {
 	switch c.field {
 	case fieldMetadata:
@@ -184,7 +187,8 @@ func (c column) target(f Format) string {
 	return fieldNames[c.field]
 }
 
-// derivedTwice finds fields that have a column of their own beside the parts that they are put together from.
+// derivedTwice finds fields that have a column of their own as well as columns of their
+// parts.
 func derivedTwice(columns []column) []string {
 	var double []string
 	for i, c := range columns {
@@ -236,17 +240,17 @@ func missingColumns(columns []column, f Format) []string {
 	}
 	for _, name := range f.template().lacks(columns, f) {
 		if name != fieldNames[fieldAmount] && name != fieldNames[fieldCurrency] && !p.derives(name) {
-			missing = append(missing, name+" (the bill reference is made of it)")
+			missing = append(missing, name+" (the bill reference is made from it)")
 		}
 	}
 	return missing
 }
 
-// isParty reports whether a column tells who pays.
+// isParty reports whether a column names who pays.
 func (c column) isParty() bool { return fieldAccountReference <= c.to && c.to <= fieldCustomerID }
 
-// unknownColumns describes names that nothing is known of. They are quoted only where the rest of the line shows
-// that it is a header: else they may be somebody's data.
+// unknownColumns describes the names that are not known. It quotes them only if other
+// names on the line are known; otherwise the line may be data of people.
 func unknownColumns(names []string, unknown []int, quotable bool, have map[string]int, f Format) []string {
 	var parts []string
 	for n, i := range unknown {
@@ -283,7 +287,8 @@ func unknownColumns(names []string, unknown []int, quotable bool, have map[strin
 	return parts
 }
 
-// looksLikeData reports whether some cell is what no column name would be: empty, a number, a date, a mail address.
+// looksLikeData reports whether some cell cannot be a column name: it is empty, a number,
+// a date or a mail address.
 func looksLikeData(names []string) bool {
 	for _, name := range names {
 		name = trimName(name)
@@ -297,7 +302,8 @@ func looksLikeData(names []string) bool {
 	return false
 }
 
-// nearest is the known column, not there yet, whose name is like name; "" when none is.
+// nearest returns the known column that is most like name and that the file does not
+// have; "" if none is like it.
 func nearest(name string, have map[string]int, f Format) string {
 	name = strings.NewReplacer(" ", "_", "-", "_").Replace(name)
 	if len(name) > 40 {
@@ -320,7 +326,8 @@ func nearest(name string, have map[string]int, f Format) string {
 	return best
 }
 
-// EditDistance is how many bytes have to be put in, left out or replaced to make b of a.
+// EditDistance returns how many bytes have to be inserted, removed or replaced to turn a
+// into b.
 func EditDistance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

@@ -6,24 +6,27 @@ import (
 	"slices"
 )
 
-// What only the whole file shows: references that come twice, and parties with different details. All of it is found by
-// hashes with random seeds, so that a file cannot be written whose hashes collide.
+// What only the whole file shows: references that come twice, and parties with different
+// details. Rows are compared by hashes with random seeds, so that nobody can write a file
+// whose hashes collide.
 //
-//   - The first pass keeps sightings: 5 bytes a bill reference, 8 a party with details. They suffice to find the suspects:
-//     references that come twice, and parties with different details. Most files have none, and are read once.
-//   - The second pass looks at the rows of suspects alone. It finds out what is wrong, and on which line the other row stands.
-//   - The third pass gives each row the problems that follow, and counts the rows anew.
+//   - The first pass keeps sightings, 5 bytes a bill reference and 8 a party. They are
+//     enough to find the suspects: references that come twice, and parties of which rows
+//     say different things. Most files have none and are read once.
+//   - The second pass looks at rows of suspects alone. It finds what is wrong, and the
+//     line of the other row.
+//   - The third pass adds the problems to their rows and counts the rows anew.
 
-// hasher makes the hashes of one survey.
+// hasher computes the hashes of one survey.
 type hasher struct{ key, detail maphash.Seed }
 
 func newHasher() hasher { return hasher{maphash.MakeSeed(), maphash.MakeSeed()} }
 
-// of never is 0, which stands for nothing.
+// of returns the hash of a reference. It is never 0, which stands for no reference.
 func (h hasher) of(reference string) uint64 { return max(maphash.String(h.key, reference), 1) }
 
-// details are hashes of what a row says of a party: three cells that must not differ from other rows'. 0 is a blank, which
-// contradicts nothing.
+// details are hashes of what a row says of a party: three cells that must be the same in
+// all rows. 0 stands for a blank cell, which contradicts nothing.
 type details [3]uint32
 
 func (h hasher) details(cells ...string) (d details) {
@@ -35,14 +38,14 @@ func (h hasher) details(cells ...string) (d details) {
 	return d
 }
 
-// What the details are, in their order.
+// The fields of details, in their order.
 var (
 	customerDetails = [3]field{fieldCustomerName, fieldCustomerEmail, fieldCustomerPhone}
 	accountDetails  = [3]field{fieldAccountName, fieldCustomerReference, fieldCustomerID}
 )
 
-// identity is what a row is compared with others by. 0 stands for a reference that it does not have, or that could not be
-// read for certain.
+// identity is what a row is compared by. 0 stands for a reference that the row does not
+// have, or that could not be read for certain.
 type identity struct {
 	reference, customer, account uint64
 	ofCustomer, ofAccount        details
@@ -63,8 +66,8 @@ func (h hasher) identity(it *item) identity {
 	return id
 }
 
-// content identifies what a row says, to tell the same row again from a contradiction. Of a row with problems of its own
-// it is what stands in the file.
+// content identifies what a row says, to tell the same row again from a contradiction.
+// For a row with problems of its own it is the hash of its bytes.
 func (h hasher) content(it *item, valid bool) uint64 {
 	if valid {
 		digest := ContentDigest(&it.Bill)
@@ -74,7 +77,7 @@ func (h hasher) content(it *item, valid bool) uint64 {
 	return maphash.Bytes(h.detail, body)
 }
 
-// findings are the groups of rows that share a reference or a party of which the first pass became suspicious.
+// groups are rows that share a reference or a party that is a suspect.
 type groups struct {
 	references, customers, accounts suspects
 	repeated                        []repeated // by references
@@ -90,7 +93,7 @@ type repeated struct {
 	rest    uint16 // of its hash
 }
 
-// disputed is a party with a detail that differs from row to row.
+// disputed is a party with a detail that differs between rows.
 type disputed struct {
 	detail uint32 // the first that is not blank
 	line   uint32 // where it stands
@@ -109,18 +112,19 @@ type member struct {
 	rest  uint16 // of the hash of its reference
 }
 
-// membership is which groups a row belongs to.
+// membership is the groups that a row belongs to.
 type membership struct {
 	reference, customer, account member
 	content                      uint64 // only where it is in a group of references
 }
 
-// parties is how many parties are suspects.
+// parties returns how many parties are suspects.
 func (g *groups) parties() int { return len(g.customers.hashes) + len(g.accounts.hashes) }
 
 func (g *groups) any() bool { return len(g.references.hashes)+g.parties() > 0 }
 
-// spare has a checker pass over what the second pass does not compare: with no reference repeated, all but the parties.
+// skipUncompared makes a checker skip the columns that the second pass does not compare.
+// If no reference is repeated, these are all but the parties' columns.
 func (g *groups) skipUncompared(c *checker) {
 	if g.complete || len(g.references.hashes) > 0 {
 		return
@@ -130,8 +134,9 @@ func (g *groups) skipUncompared(c *checker) {
 	}
 }
 
-// membership finds the groups of a row, which is sound if it has no problems of its own. Until the second pass is over, a row
-// may be taken for a member that is none: only the first bits of a group's hash are known then.
+// membership finds the groups of a row; valid means that the row has no problems of its
+// own. During the second pass it may name a group that the row does not belong to,
+// because only the first bits of a group's hash are known. observe checks the rest.
 func (g *groups) membership(it *item, h hasher, valid bool) membership {
 	m := membership{reference: g.references.find(it.id.reference), customer: g.customers.find(it.id.customer), account: g.accounts.find(it.id.account)}
 	if m.account.group != none {
@@ -153,8 +158,8 @@ func (g *groups) membership(it *item, h hasher, valid bool) membership {
 	return m
 }
 
-// round is one reading of the second pass. It looks at a limited number of parties, so that memory stays bounded when all
-// parties of a large file are at odds.
+// round is one reading of the second pass. It looks at a limited number of parties, so
+// that memory stays bounded even if all parties of a large file contradict each other.
 type round struct {
 	groups *groups
 	from   int       // of disputed
@@ -171,12 +176,12 @@ type dispute struct {
 	others [3]uint32 // of the first row that says otherwise; 0 = none does
 }
 
-// newRound begins with the suspect at from, and takes most of them at most.
+// newRound starts a round at suspect number from. It takes at most most suspects.
 func newRound(f *groups, from, most int) *round {
 	return &round{groups: f, from: from, sides: make([]dispute, min(f.parties()-from, most))}
 }
 
-// observe takes a row into its groups.
+// observe adds a row to its groups.
 func (r *round) observe(it *item) {
 	m, line := &it.member, uint32(it.Line)
 	if m.reference.group != none && r.from == 0 {
@@ -213,7 +218,8 @@ func (r *round) party(m member, says details, line uint32) {
 	}
 }
 
-// settle writes down what the round found, and returns where the next one begins; 0 = it was the last.
+// settle records what the round found. It returns where the next round begins, or 0 after
+// the last.
 func (r *round) settle() int {
 	for i := range r.sides {
 		d := &r.sides[i]
@@ -232,7 +238,7 @@ func (r *round) settle() int {
 	return 0
 }
 
-// judge adds to a row the problems that only the whole file shows.
+// addProblems adds to a row the problems that only the whole file shows.
 func (g *groups) addProblems(it *item, c *checker) {
 	m := &it.member
 	if m.reference.group != none {
@@ -242,24 +248,25 @@ func (g *groups) addProblems(it *item, c *checker) {
 			if m.content == r.content {
 				other = r.other
 			}
-			c.ofReference(it, CodeContradictingReference, " stands on "+lineText(int(other))+" with other content, so no row with it is sent: give each bill a reference of its own")
+			c.ofReference(it, CodeContradictingReference, " is also on "+lineText(int(other))+", with different content, so no row with it is sent: give each bill its own reference")
 		case r.line != uint32(it.Line):
-			c.ofReference(it, CodeDuplicateReference, " stands on "+lineText(int(r.line))+" already, with the same content: remove one of them")
+			c.ofReference(it, CodeDuplicateReference, " is already on "+lineText(int(r.line))+", with the same content: remove one of the rows")
 		}
 	}
 	if m.customer.group != none {
 		if other, what := g.disputed[m.customer.group].against(it.id.ofCustomer); other != 0 {
-			c.report(int(it.customerCol), finding{CodeConflictingParty, "", " has another " + fieldNames[customerDetails[what]] + " on " + lineText(other) + ": give a customer the same details in all rows, or leave them blank in all but one"})
+			c.report(int(it.customerCol), finding{CodeConflictingParty, "", " has a different " + fieldNames[customerDetails[what]] + " on " + lineText(other) + ": give a customer the same details in all rows, or in one row only"})
 		}
 	}
 	if m.account.group != none {
 		if other, what := g.disputed[m.account.group].against(it.id.ofAccount); other != 0 {
-			c.report(c.column(fieldAccountReference), finding{CodeConflictingParty, "", " has another " + fieldNames[accountDetails[what]] + " on " + lineText(other) + ": give an account the same details in all rows, or leave them blank in all but one"})
+			c.report(c.column(fieldAccountReference), finding{CodeConflictingParty, "", " has a different " + fieldNames[accountDetails[what]] + " on " + lineText(other) + ": give an account the same details in all rows, or in one row only"})
 		}
 	}
 }
 
-// ofReference adds a problem of a row's bill reference, which may be made from a template.
+// ofReference adds a problem of a row's bill reference, which may be made from a
+// template.
 func (c *checker) ofReference(it *item, code, detail string) {
 	if col := c.at[fieldReference]; col >= 0 {
 		c.report(col, finding{code, it.Bill.Reference, detail})
@@ -268,7 +275,8 @@ func (c *checker) ofReference(it *item, code, detail string) {
 	c.reportRecord(code, c.referenceName()+detail)
 }
 
-// against names a line that says otherwise than a row with these details, and in which of them; 0 where none does.
+// against returns a line that contradicts a row with these details, and which detail it
+// is; line 0 if no row does.
 func (d *disputed) against(says details) (line, which int) {
 	switch {
 	case d.other == 0:

@@ -59,7 +59,8 @@ func TestCrossRow(t *testing.T) {
 	}
 }
 
-// A file is read once, also where parties come again and again; twice more only where rows have to be compared.
+// A file is read once, also where parties come again and again; twice more only where
+// rows have to be compared.
 func TestPasses(t *testing.T) {
 	for text, want := range map[string]int{
 		head + "A,1,C1\nB,1,C1\nC,1,C1\n":   1,
@@ -76,7 +77,8 @@ func TestPasses(t *testing.T) {
 	}
 }
 
-// What the second pass finds does not depend on how many parties it looks at in one round.
+// What the second pass finds does not depend on how many parties it looks at in one
+// round.
 func TestRounds(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		some := func(name string, most int) string {

@@ -2,9 +2,11 @@ package billfile
 
 import "strings"
 
-// The active codes of ISO 4217 by how many decimals they have, as amended to 2026. Kept here because CLDR's table,
-// which the text libraries have, follows usage and differs from ISO 4217 for dozens of currencies: bills would be
-// wrong a hundredfold. Codes without minor units (gold, test codes, drawing rights) are left out: nobody is billed in them.
+// The active codes of ISO 4217 by number of decimals, as amended to 2026. They are kept
+// here because the text libraries use CLDR's table. It follows usage and differs from ISO
+// 4217 for dozens of currencies, which would make bills wrong a hundredfold. Codes
+// without minor units (gold, test codes, drawing rights) are left out, because nobody is
+// billed in them.
 const (
 	decimals0 = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF"
 	decimals2 = "AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BMD BND BOB BOV BRL BSD BTN BWP BYN BZD CAD CDF CHE CHF CHW " +
@@ -16,7 +18,7 @@ const (
 	decimals4 = "CLF UYW"
 )
 
-// minorUnits is how many decimals a currency has, by its code.
+// minorUnits is the number of decimals of each currency.
 var minorUnits = func() map[string]int {
 	all := map[string]int{}
 	for decimals, codes := range map[int]string{0: decimals0, 2: decimals2, 3: decimals3, 4: decimals4} {
@@ -27,8 +29,9 @@ var minorUnits = func() map[string]int {
 	return all
 }()
 
-// MinorUnits tells how many decimals a currency has by ISO 4217: 2 for ZAR, 0 for JPY, 3 for BHD. ok is false for
-// what is no active code of a currency that one can be billed in; code must be upper case.
+// MinorUnits returns how many decimals a currency has by ISO 4217: 2 for ZAR, 0 for JPY,
+// 3 for BHD. ok is false for anything but an active code, in upper case, of a currency
+// that bills can be in.
 func MinorUnits(code string) (decimals int, ok bool) {
 	decimals, ok = minorUnits[code]
 	return decimals, ok

@@ -6,26 +6,27 @@ import (
 	"time"
 )
 
-// isoDate is how dates go to the API, and how files write them unless told otherwise.
+// isoDate is the layout of dates in the API, and in files unless the feed says otherwise.
 const isoDate = "2006-01-02"
 
-// Years that a bill may be of. Others are slips of the pen, real days or not.
+// The years that a bill may be of. Dates in other years are typing errors, even if they
+// exist.
 const minYear, maxYear = 1900, 2999
 
-// checkDateFormat reports a layout that does not carry a whole date, and only that.
+// checkDateFormat returns an error unless layout carries a whole date and nothing else.
 func checkDateFormat(layout string) error {
 	day := time.Date(2031, 11, 28, 0, 0, 0, 0, time.UTC)
 	other := time.Date(2032, 12, 27, 23, 59, 58, 0, time.UTC)
 	for _, t := range [...]time.Time{day, other} {
 		back, err := time.Parse(layout, t.Format(layout))
 		if err != nil || back.Year() != t.Year() || back.Month() != t.Month() || back.Day() != t.Day() || back.Hour() != 0 || back.Minute() != 0 || back.Second() != 0 {
-			return fmt.Errorf("date_format: %q is no layout of a date: write how 2 January 2006 looks, such as 2006-01-02 or 02/01/2006", layout)
+			return fmt.Errorf("date_format: %q is not a date layout: write how 2 January 2006 looks, such as 2006-01-02 or 02/01/2006", layout)
 		}
 	}
 	return nil
 }
 
-// dateFormat is how a feed writes dates, and what is said of cells that are written otherwise.
+// dateFormat is how a feed writes dates, with the details of its findings.
 type dateFormat struct {
 	layout string
 	want   string
@@ -34,11 +35,11 @@ type dateFormat struct {
 }
 
 func newDateFormat(layout string) dateFormat {
-	want := ": write it as " + time.Date(2026, 1, 31, 0, 0, 0, 0, time.UTC).Format(layout)
-	noDay := " is no day of the calendar in this feed's date format"
+	want := ": write it like " + time.Date(2026, 1, 31, 0, 0, 0, 0, time.UTC).Format(layout)
+	noDay := " is not a valid date in this feed's date format"
 	return dateFormat{
 		layout: layout, want: want, noDay: noDay + want,
-		other: noDay + " (it looks like another date format, perhaps with day and month the other way round; none is guessed)" + want,
+		other: noDay + " (it looks like another date format, perhaps with day and month the other way round)" + want,
 	}
 }
 
@@ -51,14 +52,15 @@ func (d dateFormat) parse(s string) (string, finding) {
 		return "", d.bad(s)
 	}
 	t, err := time.Parse(d.layout, s)
-	// time.Parse is lenient about leading zeros and spaces; what it read must look the same when written again.
+	// time.Parse ignores missing leading zeros and extra spaces, so the date must look
+	// the same when it is written again.
 	if err != nil || t.Year() < minYear || t.Year() > maxYear || t.Format(d.layout) != s {
 		return "", d.bad(s)
 	}
 	return t.Format(isoDate), finding{}
 }
 
-// isISO reports whether s is a real day written YYYY-MM-DD.
+// isISO reports whether s is an existing day written YYYY-MM-DD.
 func isISO(s string) bool {
 	if len(s) != 10 || s[4] != '-' || s[7] != '-' || !isDigits(s[:4]) || !isDigits(s[5:7]) || !isDigits(s[8:]) {
 		return false
@@ -81,17 +83,17 @@ func daysIn(year, month int) int {
 	return 31
 }
 
-// bad names what is wrong with text that is no date by the format.
+// bad returns what is wrong with text that is not a date in the feed's format.
 func (d dateFormat) bad(s string) finding {
 	switch {
 	case spreadsheetError(s):
-		return finding{CodeSpreadsheetDamage, "", " holds a spreadsheet's error " + quote(s) + ": correct the sheet"}
+		return finding{CodeSpreadsheetDamage, "", " is the error value " + quote(s) + " of a spreadsheet: correct the formula and export the file again"}
 	case scientific(s, false):
 		return finding{CodeSpreadsheetDamage, s, " was shortened by a spreadsheet" + d.want}
 	case len(s) == 5 && isDigits(s) && s >= "20000" && s < "80000":
-		return finding{CodeInvalidDate, s, " looks like a spreadsheet's serial number of a day: format the column as a date" + d.want}
+		return finding{CodeInvalidDate, s, " looks like a spreadsheet's serial number of a day, because the column is not formatted as a date" + d.want}
 	case len(s) > 10 && isISO(s[:10]) && (s[10] == 'T' || s[10] == ' '):
-		return finding{CodeInvalidDate, s, " has a time behind the date" + d.want}
+		return finding{CodeInvalidDate, s, " has a time after the date" + d.want}
 	}
 	if d.otherFormat(s) {
 		return finding{CodeInvalidDate, s, d.other}
@@ -99,7 +101,7 @@ func (d dateFormat) bad(s string) finding {
 	return finding{CodeInvalidDate, s, d.noDay}
 }
 
-// usualDates are layouts that dates are often written in, by what stands between their parts.
+// usualDates are common layouts by the characters between their parts.
 var usualDates = map[string][]string{
 	"--":  {isoDate, "02-01-2006", "01-02-2006", "2006-02-01", "2-Jan-06"},
 	"//":  {"02/01/2006", "01/02/2006", "2006/01/02", "2/1/2006", "1/2/2006", "02/01/06", "01/02/06"},
@@ -109,7 +111,7 @@ var usualDates = map[string][]string{
 	" , ": {"Jan 2, 2006"},
 }
 
-// otherFormat reports whether s is a date in a usual format that is not the feed's.
+// otherFormat reports whether s is a date in a common format that is not the feed's.
 func (d dateFormat) otherFormat(s string) bool {
 	var space [8]byte
 	between := space[:0]

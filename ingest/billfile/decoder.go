@@ -5,8 +5,9 @@ import (
 	"io"
 )
 
-// Decoder yields the records of a surveyed file with all their problems, those included that only the whole file
-// shows. Not for concurrent use. It starts nothing that would have to be stopped.
+// Decoder yields the records of a surveyed file with all their problems, including those
+// that only the whole file shows. It is not safe for concurrent use. It starts no
+// goroutines and needs no closing.
 type Decoder struct {
 	survey  *Survey
 	seen    *Survey // what this pass has read
@@ -19,8 +20,9 @@ type Decoder struct {
 	err     error // sticky
 }
 
-// Decode begins a pass over r, which must be the very bytes that were surveyed: where they are not, it or Next
-// returns an error. Several passes may run at the same time. The caller closes what r may need closed.
+// Decode begins a pass over r, which must be the bytes that were surveyed. If they are
+// not, Decode or Next returns an error. Several passes may run at the same time. The
+// caller closes r.
 func (s *Survey) Decode(r io.Reader) (*Decoder, error) {
 	if s.groups == nil {
 		return nil, errors.New("decode bill file: its survey did not succeed")
@@ -34,8 +36,9 @@ func (s *Survey) Decode(r io.Reader) (*Decoder, error) {
 	return d, nil
 }
 
-// Next returns the next record: a bill, or the problems that stand in its way. The record is valid until the
-// next call, its strings for good. io.EOF comes once the whole file was read and is the one that was surveyed.
+// Next returns the next record: a bill, or the problems that it has. The record is valid
+// until the next call, its strings for good. io.EOF means that the whole file was read
+// and is the one that was surveyed.
 func (d *Decoder) Next() (*Record, error) {
 	if d.err == nil {
 		d.err = d.advance()

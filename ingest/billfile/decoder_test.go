@@ -24,8 +24,9 @@ func TestDecodeOfAnotherFile(t *testing.T) {
 	}
 }
 
-// FuzzDecode holds reading to its promises, whatever the bytes: it ends, accounts for every line and every byte, gives
-// the file's own bytes back, and never makes a bill of what the rules refuse.
+// FuzzDecode holds reading to its promises, whatever the bytes: it ends, accounts for
+// every line and every byte, gives the file's own bytes back, and never makes a bill of
+// what the rules refuse.
 func FuzzDecode(f *testing.F) {
 	for _, seed := range []string{
 		head + "A,1,C1\n", "\ufeff" + head + "A,1,C1\r\n\r\nB,x,\"C\n1\"\n", "sep=;\nbill_reference;amount_due;customer_id\nA;1.5;bcus_1\nA;1.5;bcus_1\n",

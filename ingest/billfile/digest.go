@@ -7,9 +7,10 @@ import (
 	"slices"
 )
 
-// ContentDigest identifies what a row says: the SHA-256 of every field of b, each with its length before it, metadata in
-// the order of its keys, so that a file with its columns in another order says the same. Idempotency keys rest on
-// it: it must never change for the same content. Safe for concurrent use; b is not changed.
+// ContentDigest identifies what a row says. It is the SHA-256 of every field of b, each
+// after its length, with metadata in the order of its keys, so that the order of columns
+// does not matter. Idempotency keys rest on it: it must never change for the same
+// content. It is safe for concurrent use, and b is not changed.
 func ContentDigest(b *Bill) [32]byte {
 	var space [768]byte
 	text := append(space[:0], "billdrop bill 1\n"...)

@@ -9,10 +9,11 @@ import (
 	"golang.org/x/text/transform"
 )
 
-// Encoder returns a writer that takes UTF-8 and writes the file's own encoding to w, its byte order mark first
-// where the file had one. What reading the file gave comes back byte for byte. Writes may cut a character;
-// Close, which does not close w, fails where the last one was left unfinished. A character that the encoding
-// does not have is an error: nothing is replaced. Not for concurrent use.
+// Encoder returns a writer that takes UTF-8 and writes the file's own encoding to w,
+// after a byte order mark if the file had one. What was read from the file comes back
+// byte for byte. A Write may end inside a character; Close, which does not close w, fails
+// if the last character is incomplete. A character that the encoding does not have is an
+// error: nothing is replaced. It is not safe for concurrent use.
 func (l Layout) Encoder(w io.Writer) io.WriteCloser {
 	return transform.NewWriter(w, transform.Chain(encoding.UTF8Validator, l.encoding().NewEncoder()))
 }

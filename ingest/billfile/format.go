@@ -8,7 +8,8 @@ import (
 	"strings"
 )
 
-// Format is how a feed's files are to be read. Its zero value is no usable format: Amounts has no default.
+// Format is how a feed's files are to be read. Its zero value cannot be used: Amounts has
+// no default.
 type Format struct {
 	Preset              string            // name of a preset; "" = columns are named as fields are
 	BillReference       string            // template for files without a column of references; "" = the preset's, else the column is needed
@@ -26,7 +27,7 @@ type Format struct {
 	MaxFileSize         int64 // bytes; 0 = no limit
 }
 
-// Amounts tells how amount_due is written.
+// Amounts is how amount_due is written.
 type Amounts uint8
 
 const (
@@ -35,12 +36,13 @@ const (
 	Major                // 20.00 = R20.00
 )
 
-// Validate reports everything in f that no file could be read with, each with its key in the configuration.
+// Validate returns everything in f with which no file could be read, each with its key in
+// the configuration.
 func (f Format) Validate() error {
 	var errs []error
 	p, known := presetOf(f.Preset)
 	if !known && f.Preset != "" {
-		errs = append(errs, fmt.Errorf("preset: %q is none of %s", f.Preset, strings.Join(presetNames(), ", ")))
+		errs = append(errs, fmt.Errorf("preset: %q is not one of %s", f.Preset, strings.Join(presetNames(), ", ")))
 	}
 	if f.BillReference != "" {
 		if err := CheckTemplate(f.BillReference); err != nil {
@@ -49,9 +51,9 @@ func (f Format) Validate() error {
 	}
 	switch amounts := f.amounts(); {
 	case known && amounts != p.Amounts:
-		errs = append(errs, fmt.Errorf("amounts: preset %s has its own way to write them: leave amounts out", f.Preset))
+		errs = append(errs, fmt.Errorf("amounts: preset %s sets how amounts are written: leave amounts out", f.Preset))
 	case amounts != Minor && amounts != Major:
-		errs = append(errs, errors.New("amounts: say minor (2000 = R20.00) or major (20.00 = R20.00)"))
+		errs = append(errs, errors.New("amounts: write minor (2000 means R20.00) or major (20.00 means R20.00)"))
 	}
 	if f.Currency != "" {
 		if _, ok := MinorUnits(f.Currency); !ok {
@@ -64,15 +66,15 @@ func (f Format) Validate() error {
 		}
 	}
 	if f.Currency != "" && len(f.Currencies) > 0 && !slices.Contains(f.Currencies, f.Currency) {
-		errs = append(errs, fmt.Errorf("currency: %s is not among currencies", f.Currency))
+		errs = append(errs, fmt.Errorf("currency: %s is not one of currencies", f.Currency))
 	}
 	if f.Delimiter != 0 && !slices.Contains(delimiters[:], f.Delimiter) {
-		errs = append(errs, fmt.Errorf("delimiter: %q is none of , ; tab |", f.Delimiter))
+		errs = append(errs, fmt.Errorf("delimiter: %q is not one of , ; tab |", f.Delimiter))
 	}
 	switch f.Encoding {
 	case "", "auto", "utf-8", "utf-16", "windows-1252":
 	default:
-		errs = append(errs, fmt.Errorf("encoding: %q is none of auto, utf-8, utf-16, windows-1252", f.Encoding))
+		errs = append(errs, fmt.Errorf("encoding: %q is not one of auto, utf-8, utf-16, windows-1252", f.Encoding))
 	}
 	if err := checkDateFormat(f.dateFormat()); err != nil {
 		errs = append(errs, err)
@@ -87,19 +89,19 @@ func (f Format) Validate() error {
 		}
 		seen[plainName(from)] = from
 		if _, ok := f.target(column{}, strings.TrimSpace(to), plainName(to)); !ok {
-			errs = append(errs, fmt.Errorf("columns: %q is mapped to %q, which is no field: use one of %s or metadata.KEY", from, to, strings.Join(fieldNames[1:fieldMetadata], ", ")))
+			errs = append(errs, fmt.Errorf("columns: %q is mapped to %q, which is not a field: use one of %s or metadata.KEY", from, to, strings.Join(fieldNames[1:fieldMetadata], ", ")))
 		}
 	}
 	if f.MaxAmountDue < 0 {
-		errs = append(errs, errors.New("max_amount_due: an amount is never negative; 0 = the API's own limit"))
+		errs = append(errs, errors.New("max_amount_due: must not be negative; 0 means the API's own limit"))
 	}
 	if f.MaxFileSize < 0 {
-		errs = append(errs, errors.New("max_file_size: a size is never negative"))
+		errs = append(errs, errors.New("max_file_size: must not be negative"))
 	}
 	return errors.Join(errs...)
 }
 
-// amounts are the feed's, else the preset's.
+// amounts returns the feed's amounts, or else the preset's.
 func (f Format) amounts() Amounts {
 	if f.Amounts == AmountsUnset {
 		p, _ := presetOf(f.Preset)
@@ -108,7 +110,7 @@ func (f Format) amounts() Amounts {
 	return f.Amounts
 }
 
-// template is the feed's, else the preset's; none where it is not valid.
+// template returns the feed's template, or else the preset's; none if it is not valid.
 func (f Format) template() template {
 	p, _ := presetOf(f.Preset)
 	t, err := parseTemplate(cmp.Or(f.BillReference, p.BillReference))
@@ -133,7 +135,8 @@ func (f Format) dateFormat() string {
 	return f.DateFormat
 }
 
-// FileError is a file-level finding: nothing of the file is sent and it goes to rejected/.
+// FileError means that a file cannot be used as a whole: nothing of it is sent, and it
+// goes to rejected/.
 type FileError struct {
 	Code   string // one of the file-level codes
 	Line   int    // physical line that it is about; 0 = the file as a whole

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Layout is how one file is written, as its beginning tells.
+// Layout is how one file is written, as found from its beginning.
 type Layout struct {
 	Encoding    string   // utf-8, utf-16le, utf-16be or windows-1252
 	BOM         bool     // the file begins with a byte order mark
@@ -19,10 +19,11 @@ type Layout struct {
 	columns     []column
 }
 
-// delimiters are those that a file may have.
+// delimiters are the ones that a file may have.
 var delimiters = [...]rune{',', ';', '\t', '|'}
 
-// readHeader cuts the header off the front of s, chooses the delimiter, and maps the columns.
+// readHeader removes the header from the front of s, chooses the delimiter and maps the
+// columns.
 func readHeader(s *splitter, f Format) (Layout, error) {
 	var l Layout
 	first, _, err := s.headLine(0)
@@ -73,7 +74,7 @@ func readHeader(s *splitter, f Format) (Layout, error) {
 	return l, nil
 }
 
-// headLine returns the line that begins at from, reading as much as it takes.
+// headLine returns the line that begins at from. It reads as much as that takes.
 func (s *splitter) headLine(from int) (line []byte, whole bool, err error) {
 	for {
 		if n := bytes.IndexByte(s.rest[min(from, len(s.rest)):], '\n'); n >= 0 {
@@ -88,7 +89,7 @@ func (s *splitter) headLine(from int) (line []byte, whole bool, err error) {
 	}
 }
 
-// headRecord is the header as one delimiter shows it.
+// headRecord is the header as split by one delimiter.
 type headRecord struct {
 	delim byte
 	names []string
@@ -98,7 +99,7 @@ type headRecord struct {
 	err   error // why it cannot be read so
 }
 
-// better: a readable header before an unreadable one, then more known names, then more columns.
+// better prefers a readable header, then more known names, then more columns.
 func (h headRecord) better(than headRecord) bool {
 	switch {
 	case (h.err == nil) != (than.err == nil):
@@ -109,7 +110,8 @@ func (h headRecord) better(than headRecord) bool {
 	return len(h.names) > len(than.names)
 }
 
-// head reads the header record as delim cuts it. Its error is one that no other delimiter could mend.
+// head reads the header record with a delimiter. Its error is one that no other delimiter
+// could avoid.
 func (s *splitter) head(start, lines int, delim byte, f Format) (headRecord, error) {
 	h := headRecord{delim: delim, end: start}
 	noHeader := func(detail string) (headRecord, error) {
@@ -130,14 +132,14 @@ func (s *splitter) head(start, lines int, delim byte, f Format) (headRecord, err
 				h.err = swallowed(q.opened)
 				return h, nil
 			}
-			return noHeader("is longer than " + strconv.Itoa(maxRow>>10) + " KiB, so it is no header")
+			return noHeader("is longer than " + strconv.Itoa(maxRow>>10) + " KiB, so it is not a header")
 		case !whole && len(line) == 0 && h.span == 1:
 			return noHeader("is missing")
 		case !whole && q.open():
 			h.err = neverClosed("a column name", q.opened)
 			return h, nil
 		case !whole && !s.allowCut:
-			return h, &FileError{Code: CodeTruncated, Line: lines + h.span, Detail: lineText(lines+h.span) + ", the header, has no line end: the upload looks cut off; send the whole file again"}
+			return h, &FileError{Code: CodeTruncated, Line: lines + h.span, Detail: lineText(lines+h.span) + ", the header, has no line end, so the upload seems to be cut off: send the whole file again"}
 		}
 		if !q.open() {
 			break
@@ -148,13 +150,13 @@ func (s *splitter) head(start, lines int, delim byte, f Format) (headRecord, err
 		return noHeader("is blank")
 	}
 	if q.delims >= maxColumns {
-		return noHeader("has " + strconv.Itoa(q.delims+1) + " columns, more than the " + strconv.Itoa(maxColumns) + " that a bill file may have")
+		return noHeader("has " + strconv.Itoa(q.delims+1) + " columns, but a bill file may have at most " + strconv.Itoa(maxColumns))
 	}
 	r := csv.NewReader(bytes.NewReader(text))
 	r.Comma = rune(delim)
 	names, err := r.Read()
 	if err != nil {
-		h.err = &FileError{Code: CodeNoHeader, Line: lines + 1, Detail: "the column names on " + lineText(lines+1) + " have a quotation mark where none may be: put quotation marks around whole names only"}
+		h.err = &FileError{Code: CodeNoHeader, Line: lines + 1, Detail: "the column names on " + lineText(lines+1) + " have a misplaced quotation mark: put quotation marks around whole names only"}
 		return h, nil
 	}
 	h.names = names
@@ -180,5 +182,5 @@ func sepLine(line []byte) (rune, bool, error) {
 	if len(line) > 8 {
 		return 0, false, nil // too long for a sep= line: a header, then
 	}
-	return 0, false, &FileError{Code: CodeNoHeader, Line: 1, Detail: "line 1 sets a delimiter that is none of , ; tab |: save the file with one of these"}
+	return 0, false, &FileError{Code: CodeNoHeader, Line: 1, Detail: "line 1 sets a delimiter that is not one of , ; tab |: save the file with one of these"}
 }

@@ -13,18 +13,19 @@ import (
 	"github.com/gocarina/gocsv"
 )
 
-// feed hands a csv.Reader one record at a time, never a byte of the next: a broken record cannot take others with it.
-type feed struct {
+// recordInput gives a csv.Reader the bytes of one record and never a byte of the next, so
+// that a broken record cannot affect others.
+type recordInput struct {
 	text []byte
 	end  bool // a line end is still to follow
 }
 
-func (f *feed) set(text []byte) {
+func (f *recordInput) set(text []byte) {
 	f.text = text
 	f.end = len(text) == 0 || text[len(text)-1] != '\n'
 }
 
-func (f *feed) Read(p []byte) (int, error) {
+func (f *recordInput) Read(p []byte) (int, error) {
 	n := copy(p, f.text)
 	f.text = f.text[n:]
 	if n < len(p) && f.end {
@@ -38,20 +39,22 @@ func (f *feed) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// parser reads the cells of one record and checks them. Not for concurrent use.
+// parser reads the cells of one record and checks them. It is not safe for concurrent
+// use.
 type parser struct {
 	columns []column
 	delim   byte
 	check   *checker
-	feed    feed
+	input   recordInput
 	rows    gocsv.SimpleDecoder
 }
 
-// newParser uses gocsv for the cells of a record, as text. It leaves out gocsv's unmarshalling into structs, which goes by
-// reflection and takes four times as long as reading does; what a cell means is decided by checker.
+// newParser uses gocsv to read the cells of a record as text. It does not use gocsv's
+// unmarshalling into structs, which goes by reflection and takes four times as long as
+// reading. What a cell means is decided by checker.
 func newParser(l Layout, f Format, phones *phoneReader) *parser {
 	p := &parser{columns: l.columns, delim: byte(l.Delimiter), check: newChecker(l, f, phones)}
-	r := csv.NewReader(&p.feed)
+	r := csv.NewReader(&p.input)
 	r.Comma = l.Delimiter
 	r.ReuseRecord = true
 	r.FieldsPerRecord = -1
@@ -59,29 +62,31 @@ func newParser(l Layout, f Format, phones *phoneReader) *parser {
 	return p
 }
 
-// parse fills in it from the bytes of a record, and compares it with other rows as far as f is known; nil = not at all. An
-// error means that the machinery failed; what is wrong with the record is among its problems.
-func (p *parser) parse(raw []byte, e *extent, row int, it *item, h hasher, f *groups) error {
+// parse fills in it from the bytes of a record, and compares it with the groups g that
+// are known so far; nil means none. An error means that reading failed. What is wrong
+// with the record is among its problems.
+func (p *parser) parse(raw []byte, e *extent, row int, it *item, h hasher, g *groups) error {
 	if err := p.read(raw, e, row, it); err != nil {
 		return err
 	}
 	it.id = h.identity(it)
-	if f != nil && f.any() {
-		it.member = f.membership(it, h, len(p.check.found) == 0)
-		if f.complete {
-			f.addProblems(it, p.check)
+	if g != nil && g.any() {
+		it.member = g.membership(it, h, len(p.check.found) == 0)
+		if g.complete {
+			g.addProblems(it, p.check)
 		}
 	}
 	p.check.finish(it)
 	return nil
 }
 
-// read fills in it from the bytes of a record alone. What is wrong with it is left with the checker.
+// read fills in it from the bytes of a record, without other rows. It leaves the problems
+// with the checker.
 func (p *parser) read(raw []byte, e *extent, row int, it *item) error {
 	*it = item{Record: Record{Row: row, Line: e.line, Span: e.span, Raw: raw, Size: int64(e.size)}}
 	if e.large() {
-		p.check.reportRecord(CodeRowTooLarge, "the row has "+strconv.Itoa(e.size)+" bytes, more than the "+strconv.Itoa(maxRow)+
-			" that a row may have; a quotation mark too many or a missing line end may be the cause: correct it"+swallowedLines(e))
+		p.check.reportRecord(CodeRowTooLarge, "the row has "+strconv.Itoa(e.size)+" bytes, but a row may have at most "+strconv.Itoa(maxRow)+
+			": look for a surplus quotation mark or a missing line end"+swallowedLines(e))
 		return nil
 	}
 	if len(raw) > 4096 { // a row of very many cells is named by its delimiters, before it costs memory
@@ -94,7 +99,7 @@ func (p *parser) read(raw []byte, e *extent, row int, it *item) error {
 			return nil
 		}
 	}
-	p.feed.set(raw)
+	p.input.set(raw)
 	record, err := p.rows.GetCSVRow()
 	var bad *csv.ParseError
 	switch {
@@ -115,8 +120,9 @@ func (p *parser) read(raw []byte, e *extent, row int, it *item) error {
 	return nil
 }
 
-// mended reports whether a record lacks just the two cells that a rejects file adds. A stray quotation mark makes
-// several rows one, which gets these cells once, behind the last of them; with the mark gone, the others are without.
+// mended reports whether a record lacks just the two cells that a rejects file adds. A
+// stray quotation mark joins several rows, and the two cells are added once, behind the
+// last of them. When the mark is removed, the other rows are without them.
 func (p *parser) mended(record []string) bool {
 	rest := len(p.columns) - len(ownColumns)
 	if len(record) != rest || rest < len(ownColumns) {
@@ -132,23 +138,20 @@ func (p *parser) mended(record []string) bool {
 	return !slices.Contains(rowCodes[:], code) && !slices.Contains(otherCodes[:], code) && !strings.HasPrefix(code, "http_")
 }
 
-// bareQuote names the quotation mark that makes a record unreadable, and the cell that it stands in.
+// bareQuote reports the quotation mark that makes a record unreadable, and the cell that
+// it stands in.
 func (p *parser) bareQuote(e *extent, cell int, bad *csv.ParseError) {
 	column, label := "", "the row"
 	if cell < len(p.columns) {
 		column, label = p.columns[cell].name, p.check.labels[cell]
 	}
-	p.check.add(cell, column, CodeBareQuote, label+" has a quotation mark where none may be, at position "+strconv.Itoa(bad.Column)+" of "+lineText(e.line+bad.Line-bad.StartLine)+
-		": put quotation marks around the whole field and double those inside, or remove it"+swallowedLines(e))
+	p.check.add(cell, column, CodeBareQuote, label+" has a misplaced quotation mark at position "+strconv.Itoa(bad.Column)+" of "+lineText(e.line+bad.Line-bad.StartLine)+
+		": remove it, or put quotation marks around the whole field and double those inside"+swallowedLines(e))
 }
 
 func (p *parser) wrongCount(e *extent, n int) {
-	fields := " fields"
-	if n == 1 {
-		fields = " field"
-	}
-	p.check.reportRecord(CodeWrongFieldCount, "the row has "+strconv.Itoa(n)+fields+", the header has "+strconv.Itoa(len(p.columns))+
-		": a delimiter or a quotation mark is missing or too many"+swallowedLines(e))
+	p.check.reportRecord(CodeWrongFieldCount, "the row has "+count(n, "field")+", but the header has "+strconv.Itoa(len(p.columns))+
+		": look for a missing or surplus delimiter or quotation mark"+swallowedLines(e))
 }
 
 // reference fills in the reference of a record that cannot be read as a whole.
@@ -158,7 +161,8 @@ func (p *parser) reference(it *item, record []string) {
 	}
 }
 
-// cutReference is a reference as reports show it: 255 bytes at most, no character cut.
+// cutReference returns a reference as reports show it: at most 255 bytes, without a cut
+// character.
 func cutReference(s string) string {
 	if len(s) <= maxReference {
 		return s
@@ -166,13 +170,13 @@ func cutReference(s string) string {
 	return strings.ToValidUTF8(s[:maxReference], "")
 }
 
-// swallowedLines names the lines that a quoted field took with it.
+// swallowedLines returns the text about the further lines of a quoted field.
 func swallowedLines(e *extent) string {
 	switch {
 	case e.span < 2:
 		return ""
 	case e.span == 2:
-		return "; a quoted field runs on to " + lineText(e.line+1) + ", which a stray quotation mark may have swallowed"
+		return "; a quoted field continues on " + lineText(e.line+1) + ", perhaps because of a stray quotation mark"
 	}
-	return "; a quoted field runs on, and a stray quotation mark may have swallowed lines " + strconv.Itoa(e.line+1) + " to " + strconv.Itoa(e.line+e.span-1)
+	return "; a quoted field continues on lines " + strconv.Itoa(e.line+1) + " to " + strconv.Itoa(e.line+e.span-1) + ", perhaps because of a stray quotation mark"
 }

@@ -7,8 +7,9 @@ import (
 	"testing"
 )
 
-// Of a stray quotation mark's row, taken from a rejects file and mended, every row goes through: also those that it had swallowed, which
-// lack the two cells that the rejects file added behind the last of them. A row that lacks cells of its own does not.
+// Of a stray quotation mark's row, taken from a rejects file and mended, every row goes
+// through: also those that it had swallowed, which lack the two cells that the rejects
+// file added behind the last of them. A row that lacks cells of its own does not.
 func TestMendedRows(t *testing.T) {
 	const text = "bill_reference,amount_due,customer_reference,error_code,error_detail\n" +
 		"A,1,C1\n" + // swallowed: mended

@@ -6,8 +6,9 @@ import (
 	"unicode/utf8"
 )
 
-// checkReference holds s to the API's rule for external references: 1 to 255 of A–Z a–z 0–9 _ -. A private one, of a
-// customer or account, is quoted only where a spreadsheet made something else of it: billers use identity numbers as such.
+// checkReference applies the API's rule for external references: 1 to 255 of A–Z a–z 0–9
+// _ -. A private one, of a customer or account, is quoted only if a spreadsheet damaged
+// it, because billers use identity numbers as references.
 func checkReference(s string, private bool) finding {
 	bad := -1
 	for i := range len(s) {
@@ -18,30 +19,30 @@ func checkReference(s string, private bool) finding {
 	}
 	if bad < 0 {
 		if len(s) > maxReference {
-			return finding{CodeReferenceTooLong, "", fmt.Sprintf(" has %d characters, at most %d are allowed: shorten it", len(s), maxReference)}
+			return finding{CodeReferenceTooLong, "", fmt.Sprintf(" has %d characters, but at most %d are allowed: shorten it", len(s), maxReference)}
 		}
 		return finding{}
 	}
 	switch {
 	case spreadsheetError(s):
-		return finding{CodeSpreadsheetDamage, "", " holds a spreadsheet's error " + quote(s) + ": correct the sheet"}
+		return finding{CodeSpreadsheetDamage, "", " is the error value " + quote(s) + " of a spreadsheet: correct the formula and export the file again"}
 	case scientific(s, true):
-		return finding{CodeSpreadsheetDamage, s, " was shortened by a spreadsheet, its digits are lost: format the column as text and enter the whole reference"}
+		return finding{CodeSpreadsheetDamage, s, " was shortened by a spreadsheet, and digits are lost: format the column as text and enter the whole reference"}
 	case grouped(s):
 		return finding{CodeSpreadsheetDamage, s, " looks like a number that a spreadsheet has formatted: format the column as text"}
 	case utf8.RuneCountInString(s) > maxReference:
-		return finding{CodeReferenceTooLong, "", fmt.Sprintf(" has %d characters, at most %d are allowed: shorten it", utf8.RuneCountInString(s), maxReference)}
+		return finding{CodeReferenceTooLong, "", fmt.Sprintf(" has %d characters, but at most %d are allowed: shorten it", utf8.RuneCountInString(s), maxReference)}
 	}
 	r, _ := utf8.DecodeRuneInString(s[bad:])
 	if private {
 		s = ""
 	}
-	return finding{CodeInvalidReference, s, fmt.Sprintf(" has %+q, but only letters A to Z, digits, _ and - are allowed: correct it", r)}
+	return finding{CodeInvalidReference, s, fmt.Sprintf(" has %+q, but only the letters A to Z and a to z, digits, _ and - are allowed: correct it", r)}
 }
 
 func isLetter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
 
-// checkID holds s to the form of the API's ids: prefix, then letters and digits.
+// checkID applies the form of the API's ids: the prefix, then letters and digits.
 func checkID(s, prefix string) finding {
 	rest, ok := strings.CutPrefix(s, prefix)
 	ok = ok && rest != "" && len(s) <= maxReference
@@ -52,22 +53,22 @@ func checkID(s, prefix string) finding {
 	case ok:
 		return finding{}
 	case spreadsheetError(s):
-		return finding{CodeSpreadsheetDamage, "", " holds a spreadsheet's error " + quote(s) + ": correct the sheet"}
+		return finding{CodeSpreadsheetDamage, "", " is the error value " + quote(s) + " of a spreadsheet: correct the formula and export the file again"}
 	case scientific(s, false):
 		return finding{CodeSpreadsheetDamage, s, " was shortened by a spreadsheet: format the column as text and enter the whole id"}
 	}
-	return finding{CodeInvalidID, "", " is no id: one begins with " + prefix + " and goes on with letters and digits; a reference of your own belongs in the reference column"}
+	return finding{CodeInvalidID, "", " is not an id, which is " + prefix + " and then letters and digits: correct it, or put your own reference in the reference column"}
 }
 
-// checkText holds names and the like to a length in characters.
+// checkText limits names and the like to a number of characters.
 func checkText(s string, most int) finding {
 	if len(s) > most {
 		if n := utf8.RuneCountInString(s); n > most {
-			return finding{CodeFieldTooLong, "", fmt.Sprintf(" has %d characters, at most %d are allowed: shorten it", n, most)}
+			return finding{CodeFieldTooLong, "", fmt.Sprintf(" has %d characters, but at most %d are allowed: shorten it", n, most)}
 		}
 	}
 	if spreadsheetError(s) {
-		return finding{CodeSpreadsheetDamage, "", " holds a spreadsheet's error value: correct the sheet"}
+		return finding{CodeSpreadsheetDamage, "", " is an error value of a spreadsheet: correct the formula and export the file again"}
 	}
 	return finding{}
 }
@@ -80,17 +81,19 @@ func checkEmail(s string) finding {
 	if isAddress(s) {
 		return finding{}
 	}
-	return finding{CodeInvalidEmail, "", " is no mail address: write one address such as name@example.com, without a name or brackets, or leave it blank"}
+	return finding{CodeInvalidEmail, "", " is not a mail address: write one, such as name@example.com, without a name or brackets, or leave it blank"}
 }
 
-// isAddress accepts what net/mail accepts as an address and nothing else (a fuzz test compares), at a tenth of the time, if it
-// has no quoted parts and a dotted domain.
+// isAddress accepts what net/mail accepts as an address and nothing else, if the address
+// has no quoted part and a dotted domain. It takes a tenth of the time. A fuzz test
+// compares the two.
 func isAddress(s string) bool {
 	local, domain, ok := strings.Cut(s, "@")
 	return ok && isDotAtom(local) && isDotAtom(domain) && strings.IndexByte(domain, '.') >= 0
 }
 
-// isDotAtom reports whether s is a dot-atom of RFC 5322, characters beyond ASCII (RFC 6532) included.
+// isDotAtom reports whether s is a dot-atom of RFC 5322, including characters beyond
+// ASCII (RFC 6532).
 func isDotAtom(s string) bool {
 	last := byte('.')
 	for i := range len(s) {

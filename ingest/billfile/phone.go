@@ -8,8 +8,8 @@ import (
 	"github.com/nyaruka/phonenumbers"
 )
 
-// phoneReader brings phone numbers to E.164. The library's data takes a millisecond to load, so it is loaded when the first
-// number comes. Safe for concurrent use.
+// phoneReader converts phone numbers to E.164. The library's data takes a millisecond to
+// load, so it is loaded with the first number. It is safe for concurrent use.
 type phoneReader struct {
 	once   sync.Once
 	region string // for national numbers; "" = none
@@ -28,13 +28,14 @@ func (p *phoneReader) load() {
 
 func checkRegion(region string) error {
 	if region != "" && phonenumbers.GetCountryCodeForRegion(region) == 0 {
-		return fmt.Errorf("phone_region: %q is no ISO 3166 region of two capital letters, such as ZA", region)
+		return fmt.Errorf("phone_region: %q is not an ISO 3166 region: write two capital letters, such as ZA", region)
 	}
 	return nil
 }
 
-// closedPlans are countries whose numbers all have one length, though the library's data, which has leftovers
-// of older plans, takes shorter ones: a digit lost would give somebody else's number.
+// closedPlans are countries in which all numbers have one length. The library's data has
+// remains of older plans and accepts shorter numbers; a number that lost a digit would be
+// somebody else's.
 var closedPlans = map[int32]int{27: 9}
 
 // parse returns the number in E.164.
@@ -46,7 +47,7 @@ func (p *phoneReader) parse(s string) (string, finding) {
 	return p.any(s)
 }
 
-// any has the library read a number, and refuses what it guesses.
+// any has the library read a number, and refuses what the library would guess.
 func (p *phoneReader) any(s string) (string, finding) {
 	invalid := finding{CodeInvalidPhone, "", p.advice()}
 	digits := 0
@@ -58,9 +59,9 @@ func (p *phoneReader) any(s string) (string, finding) {
 		default: // letters, extensions, two numbers in one cell
 			switch {
 			case scientific(s, false):
-				return "", finding{CodeSpreadsheetDamage, "", " was shortened by a spreadsheet, its digits are lost: format the column as text and enter the whole number"}
+				return "", finding{CodeSpreadsheetDamage, "", " was shortened by a spreadsheet, and digits are lost: format the column as text and enter the whole number"}
 			case spreadsheetError(s):
-				return "", finding{CodeSpreadsheetDamage, "", " holds a spreadsheet's error value: correct the sheet"}
+				return "", finding{CodeSpreadsheetDamage, "", " is an error value of a spreadsheet: correct the formula and export the file again"}
 			}
 			return "", invalid
 		}
@@ -90,8 +91,9 @@ func (p *phoneReader) any(s string) (string, finding) {
 	return e164, finding{}
 }
 
-// usualLength reports whether a national number of n digits, given without the trunk prefix, is as long as those of the
-// region are: then nothing was lost but the prefix, which spreadsheets strip.
+// usualLength reports whether a national number of n digits without the trunk prefix is
+// as long as the region's numbers are. Then nothing but the prefix was lost, which
+// spreadsheets strip.
 func (p *phoneReader) usualLength(n int) bool {
 	for _, kind := range [...]phonenumbers.PhoneNumberType{phonenumbers.MOBILE, phonenumbers.FIXED_LINE} {
 		if example := phonenumbers.GetExampleNumberForType(p.region, kind); example != nil && len(phonenumbers.GetNationalSignificantNumber(example)) == n {
@@ -103,7 +105,7 @@ func (p *phoneReader) usualLength(n int) bool {
 
 func (p *phoneReader) advice() string {
 	if p.region == "" {
-		return " is no phone number: write it with + and the country code, or set phone_region: for national numbers, or leave it blank"
+		return " is not an international phone number: write it with + and the country code, or leave it blank, or set phone_region: for national numbers"
 	}
-	return " is no phone number of " + p.region + " nor an international one: write all its digits, with + and the country code, or leave it blank"
+	return " is not a phone number of " + p.region + " or an international one: write all digits, with + and the country code, or leave it blank"
 }

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// What is recognised without the library, the library takes for the same number. What is not, costs time only; but plain
-// numbers of South Africa must be recognised.
+// What is recognised without the library, the library takes for the same number. What is
+// not, costs time only; but plain numbers of South Africa must be recognised.
 func TestPlainNumbersAgreeWithLibrary(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	plans := 0

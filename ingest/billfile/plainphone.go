@@ -11,10 +11,12 @@ import (
 	"github.com/nyaruka/phonenumbers"
 )
 
-// plainNumbers recognises most numbers of one region: those in the usual length, with nothing but digits, single spaces and
-// hyphens. It goes by the library's own patterns. What it does not recognise, the library decides; a test compares the two.
-// The reason is time: the library takes 8 µs a number, which is more than all else that is done with a row taken together.
-// nil recognises nothing.
+// plainNumbers recognises most numbers of one region: numbers of the usual length that
+// have only digits, single spaces and hyphens. It uses the library's own patterns. The
+// library decides about all other numbers; a test compares the two.
+//
+// The reason is time. The library takes 8 µs a number, which is more than everything else
+// that is done with a row. nil recognises nothing.
 type plainNumbers struct {
 	code    string // + and the country code
 	trunk   string // what national numbers begin with
@@ -23,7 +25,8 @@ type plainNumbers struct {
 	kinds   *digitSet
 }
 
-// newPlainNumbers returns nil for regions in which a plain number may mean more than one thing.
+// newPlainNumbers returns nil for regions in which a plain number may mean more than one
+// thing.
 func newPlainNumbers(region string) *plainNumbers {
 	all, err := phonenumbers.MetadataCollection()
 	if err != nil {
@@ -59,7 +62,7 @@ func newPlainNumbers(region string) *plainNumbers {
 	return p
 }
 
-// parse returns s in E.164, or "" where the library has to decide.
+// parse returns s in E.164, or "" if the library has to decide.
 func (p *plainNumbers) parse(s string) string {
 	if p == nil {
 		return ""
@@ -88,10 +91,12 @@ func (p *plainNumbers) parse(s string) string {
 	return p.code + string(number)
 }
 
-// digitSet is a set of numbers of one length, as a graph: a digit leads on to the set of what may follow it, or to nil.
+// digitSet is a set of numbers of one length, as a graph. Each digit leads to the set of
+// what may follow it, or to nil.
 type digitSet [10]*digitSet
 
-// has reports whether number, which has the length of the set's numbers, is in it. nil is empty.
+// has reports whether the set has number, which must have the set's length. A nil set is
+// empty.
 func (s *digitSet) has(number []byte) bool {
 	for _, digit := range number {
 		if s == nil {
@@ -102,7 +107,8 @@ func (s *digitSet) has(number []byte) bool {
 	return s != nil
 }
 
-// newDigitSet makes the set of the numbers of a length that a pattern matches as a whole.
+// newDigitSet returns the set of the numbers of a length that a pattern matches as a
+// whole.
 func newDigitSet(pattern string, length int) (*digitSet, error) {
 	re, err := syntax.Parse("(?:"+pattern+")", syntax.Perl)
 	if err != nil {
@@ -148,8 +154,8 @@ func newDigitSet(pattern string, length int) (*digitSet, error) {
 	return follow([]uint32{uint32(prog.Start)}, length), nil
 }
 
-// reach returns the instructions of a pattern that can take the next character once it has come to at, and whether the pattern
-// may end there.
+// reach returns the instructions that can take the next character when a pattern has come
+// to at, and whether the pattern may end there.
 func reach(prog *syntax.Prog, at []uint32) (runes []uint32, end bool) {
 	for todo, seen := slices.Clone(at), map[uint32]bool{}; len(todo) > 0; {
 		i := todo[len(todo)-1]

@@ -9,11 +9,13 @@ import (
 	"billdrop/fixtures"
 )
 
-// prefixStep thins out the prefixes of files above 4 KiB: all of the first and the last half KiB, and between them each one
-// that ends a line, and every prefixStep-th. It is a prime, so that it meets all places of a row.
+// prefixStep thins out the prefixes of files above 4 KiB: all of the first and the last
+// half KiB, and between them each one that ends a line, and every prefixStep-th. It is a
+// prime, so that it meets all places of a row.
 const prefixStep = 499
 
-// An upload that breaks off, at whatever byte, is refused, or the rows read from it are those of the whole file.
+// An upload that breaks off, at whatever byte, is refused, or the rows read from it are
+// those of the whole file.
 func TestPrefixesOfFixtures(t *testing.T) {
 	files, prefixes, read := 0, 0, 0
 	for _, f := range fixtures.All() {
@@ -67,7 +69,8 @@ type prefixReader struct {
 	batch  batch
 }
 
-// rows reads a file to its end: each record with the problems that it has on its own, without bytes of the file.
+// rows reads a file to its end: each record with the problems that it has on its own,
+// without bytes of the file.
 func (r *prefixReader) rows(text []byte) ([]Record, error) {
 	f := r.format
 	src, err := newSource(&sliceReader{text}, f.Encoding, f.MaxFileSize, f.AllowNoFinalNewline)

@@ -6,8 +6,9 @@ import (
 	"unicode/utf8"
 )
 
-// Preset is a bill file of somebody else's making: what its columns go to, and what fields that it writes in parts are put
-// together from. It is data alone; the reader treats all presets alike.
+// Preset is a format of bill files that others have defined: which field each column goes
+// to, and which fields are put together from several columns. It is data alone; the
+// reader treats all presets alike.
 type Preset struct {
 	Name          string            // as the configuration writes it
 	Amounts       Amounts           // how it writes amounts; a feed may not say otherwise
@@ -37,12 +38,13 @@ type part struct {
 	check func(string) finding
 }
 
-// Presets are all presets.
+// Presets returns all presets.
 func Presets() []Preset {
 	return []Preset{momentDaily()}
 }
 
-// momentDaily is the daily file that billers deliver to Moment over SFTP. Customers are billed directly.
+// momentDaily is the daily file that billers deliver to Moment over SFTP. Customers are
+// billed directly.
 func momentDaily() Preset {
 	name := func(s string) finding { return checkText(s, maxText) }
 	return Preset{
@@ -57,7 +59,8 @@ func momentDaily() Preset {
 	}
 }
 
-// Parts are the preset's columns that are no fields of their own. A feed may map its own headers to them.
+// Parts returns the preset's columns that are not fields themselves. A feed may map its
+// own headers to them.
 func (p *Preset) Parts() []string {
 	var names []string
 	for _, d := range p.derived {
@@ -73,7 +76,7 @@ func (p *Preset) derives(name string) bool {
 	return slices.ContainsFunc(p.derived, func(d derived) bool { return fieldNames[d.field] == name })
 }
 
-// names are the columns of the parts.
+// names returns the columns of the parts.
 func (d derived) names(between string) string {
 	var names []string
 	for _, part := range d.parts {
@@ -82,7 +85,7 @@ func (d derived) names(between string) string {
 	return strings.Join(names, between)
 }
 
-// presetOf is the one of that name; ok is false where there is none.
+// presetOf returns the preset of that name.
 func presetOf(name string) (p Preset, ok bool) {
 	if name == "" {
 		return Preset{}, false
@@ -105,7 +108,8 @@ func (p *Preset) part(plain string) (field, int, bool) {
 	return ignored, 0, false
 }
 
-// derivation is how one derived field of the rows at hand comes about. It is a checker's scratch space.
+// derivation is how one derived field of a row comes about. It is scratch space of a
+// checker.
 type derivation struct {
 	derived
 	columns []int    // of the parts; -1 where the file has none
@@ -113,7 +117,8 @@ type derivation struct {
 	good    []bool   // nothing is wrong with the value
 }
 
-// derivations are a checker's for the derived fields that the file has columns of.
+// derivations returns a checker's derivations for the derived fields of which the file
+// has columns.
 func derivations(p Preset, columns []column) []derivation {
 	var all []derivation
 	for _, d := range p.derived {
@@ -130,7 +135,7 @@ func derivations(p Preset, columns []column) []derivation {
 	return all
 }
 
-// derivation is the one that a part belongs to.
+// derivation returns the one that a part belongs to.
 func (c *checker) derivation(col *column) *derivation {
 	return &c.derivations[slices.IndexFunc(c.derivations, func(m derivation) bool { return m.field == col.to })]
 }
@@ -139,7 +144,7 @@ func (m *derivation) set(col *column, s string, good bool) {
 	m.values[col.part], m.good[col.part] = s, good
 }
 
-// part checks one part of a derived field. clean is s without what nobody sees.
+// part checks one part of a derived field. clean is s without invisible characters.
 func (c *checker) part(i int, col *column, s, clean string) {
 	var f finding
 	if clean != "" {
@@ -149,7 +154,8 @@ func (c *checker) part(i int, col *column, s, clean string) {
 	c.derivation(col).set(col, s, f.code == "" && len(clean) == len(s))
 }
 
-// derive puts the derived fields of a row together. A part with something wrong with it leaves its field blank.
+// derive puts the derived fields of a row together. If something is wrong with a part,
+// its field stays blank.
 func (c *checker) derive(it *item) {
 	for i := range c.derivations {
 		switch m := &c.derivations[i]; m.how {
@@ -192,7 +198,7 @@ func (c *checker) choose(m *derivation, it *item) {
 			chosen = i
 		default:
 			a, b := m.columns[chosen], m.columns[i]
-			c.report(max(a, b), finding{CodeAmbiguousParty, "", " stands beside " + c.labels[min(a, b)] + ": fill in one of them, not both"})
+			c.report(max(a, b), finding{CodeAmbiguousParty, "", " is filled in as well as " + c.labels[min(a, b)] + ": fill in one of them, not both"})
 			return
 		}
 	}
@@ -215,12 +221,13 @@ func (c *checker) given(record []string, f field) bool {
 	return c.text(record, f) != ""
 }
 
-// behind puts text between the column's name and what is wrong with it.
+// behind puts text between the column's name and the detail.
 func (f finding) behind(text string) finding {
 	return finding{f.code, "", text + f.detail}
 }
 
-// checkPassport holds a passport number to the rule for references, which it becomes. It is quoted nowhere.
+// checkPassport applies the rule for references to a passport number, which becomes one.
+// It never quotes it.
 func checkPassport(s string) finding {
 	if f := damagedNumber(s, true); f.code != "" {
 		return f
@@ -229,15 +236,16 @@ func checkPassport(s string) finding {
 }
 
 const (
-	// identityDigits are those of a South African identity number: YYMMDD, four of a sequence, citizenship, one without
-	// meaning, and the check digit.
+	// identityDigits is the length of a South African identity number: YYMMDD, four
+	// digits of a sequence, citizenship, one digit without meaning, and the check digit.
 	identityDigits = 13
-	// identityZeros are the most that one can begin with, and a spreadsheet take: born in 2000, in a month of one digit.
+	// identityZeros is the most zeros that such a number can begin with, and that a
+	// spreadsheet can strip: a birth in 2000, in a month of one digit.
 	identityZeros = 3
 )
 
-// checkIdentityNumber holds s to the form of South African identity numbers: 13 digits, a day of birth, the check digit. It is
-// quoted nowhere.
+// checkIdentityNumber checks the form of a South African identity number: 13 digits, a
+// date of birth, the check digit. It never quotes it.
 func checkIdentityNumber(s string) finding {
 	if f := damagedNumber(s, false); f.code != "" {
 		return f
@@ -245,27 +253,27 @@ func checkIdentityNumber(s string) finding {
 	invalid := func(detail string) finding { return finding{CodeInvalidReference, "", detail} }
 	switch digits := isDigits(s); {
 	case digits && len(s) >= identityDigits-identityZeros && len(s) < identityDigits && soundIdentity(strings.Repeat("0", identityDigits-len(s))+s):
-		return finding{CodeSpreadsheetDamage, "", " has lost the zeros that it begins with, as spreadsheets do: format the column as text and enter all 13 digits"}
+		return finding{CodeSpreadsheetDamage, "", " has lost its leading zeros, probably in a spreadsheet: format the column as text and enter all 13 digits"}
 	case !digits || len(s) != identityDigits:
-		return invalid(" is no South African identity number: write its 13 digits and nothing else; a passport number has a column of its own")
+		return invalid(" is not a South African identity number: write its 13 digits and nothing else, or put a passport number in its own column")
 	case !birthday(s[:6]):
 		return invalid(" does not begin with a date of birth (YYMMDD), as South African identity numbers do: correct it")
 	case !luhn(s):
-		return invalid(" has a wrong check digit, so some digit of it is wrong: correct it")
+		return invalid(" has a wrong check digit, so at least one digit is wrong: correct it")
 	}
 	return finding{}
 }
 
 func soundIdentity(s string) bool { return birthday(s[:6]) && luhn(s) }
 
-// damagedNumber finds what spreadsheets do to long numbers, and quotes nothing. strict takes only what could be no number of a
-// document.
+// damagedNumber finds what spreadsheets do to long numbers, and quotes nothing. With
+// strict it reports only what cannot be the number of a document.
 func damagedNumber(s string, strict bool) finding {
 	switch {
 	case spreadsheetError(s):
-		return finding{CodeSpreadsheetDamage, "", " holds a spreadsheet's error value: correct the sheet"}
+		return finding{CodeSpreadsheetDamage, "", " is an error value of a spreadsheet: correct the formula and export the file again"}
 	case scientific(s, strict):
-		return finding{CodeSpreadsheetDamage, "", " was shortened by a spreadsheet, its digits are lost: format the column as text and enter the whole number"}
+		return finding{CodeSpreadsheetDamage, "", " was shortened by a spreadsheet, and digits are lost: format the column as text and enter the whole number"}
 	case grouped(s):
 		return finding{CodeSpreadsheetDamage, "", " has separators between its digits: format the column as text and write digits only"}
 	}
@@ -277,7 +285,7 @@ func birthday(s string) bool {
 	return isISO("19"+s[:2]+"-"+s[2:4]+"-"+s[4:]) || isISO("20"+s[:2]+"-"+s[2:4]+"-"+s[4:])
 }
 
-// luhn reports whether the last of some digits is the check digit of the others, by ISO/IEC 7812.
+// luhn reports whether the last digit is the check digit of the others, by ISO/IEC 7812.
 func luhn(s string) bool {
 	sum := 0
 	for i := range len(s) {

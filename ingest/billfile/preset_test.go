@@ -107,7 +107,8 @@ func TestPresetFormat(t *testing.T) {
 	}
 }
 
-// What only the whole file shows is counted alike in both passes, wherever the columns stand.
+// What only the whole file shows is counted alike in both passes, wherever the columns
+// stand.
 func TestPresetAcrossRows(t *testing.T) {
 	text := "due_date,last_name,first_name,sa_identification_number,passport_number,amount_due\n" +
 		"2026-11-30,Bee,Ann,8002295123085,,1\n2026-11-30,Bee,Ann,8002295123085,,1\n2026-12-31,Bee,Anna,8002295123085,,x\n2026-11-30,Cee,Bo,,A1,1\n2026-11-30,Cee,Bo,,A1,2\n2026-12-01,Cee,Bob,,A1,bad\n"

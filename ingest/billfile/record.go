@@ -21,7 +21,7 @@ type Bill struct {
 	Metadata          []Pair // in column order; empty values are left out
 }
 
-// text is a field of b that holds text of one cell, or of several put together.
+// text returns a text field of b.
 func (b *Bill) text(f field) *string {
 	switch f {
 	case fieldReference:
@@ -55,25 +55,28 @@ func (b *Bill) text(f field) *string {
 // Pair is one metadata entry.
 type Pair struct{ Key, Value string }
 
-// Record is one record of a bill file: a bill, or the problems that stand in its way.
+// Record is one record of a bill file: a bill, or the problems that it has.
 type Record struct {
 	Row  int // ordinal among the data records, from 1
 	Line int // physical line on which it starts (the header's first line is 1)
 	Span int // physical lines it covers, 1 or more
-	// Raw holds the record's bytes, its line end included, in UTF-8 (Layout.Encoder gives the file's own
-	// bytes back). Valid until the next call of Next, or the return of visit. Empty where the record is beyond the
-	// row limit (row_too_large with Column ""): such bytes are never held.
+	// Raw holds the record's bytes with its line end, in UTF-8; Layout.Encoder gives the
+	// file's own bytes back. It is valid until the next call of Next, or until visit
+	// returns. It is empty if the record exceeds the row limit (row_too_large with
+	// Column ""): such bytes are never held.
 	Raw []byte
-	// Size is how many bytes the record has in UTF-8, its line end included: len(Raw), but for one beyond the row limit.
+	// Size is the record's length in bytes of UTF-8, with its line end. It is len(Raw)
+	// unless the record exceeds the row limit.
 	Size int64
-	// Bill holds what could be read; only of a record without problems is all of it to be trusted.
-	// Reference is the cell as read (at most 255 bytes of it) even where it is invalid, and blank where it
-	// could not be made from a template; Amount is 0 where it could not be read.
+	// Bill holds what could be read. All of it can be relied on only if there are no
+	// problems. Reference is the cell as read, at most 255 bytes of it, even if it is
+	// invalid; it is blank if it could not be made from a template. Amount is 0 if it
+	// could not be read.
 	Bill     Bill
 	Problems []Problem // in column order; empty: valid
 }
 
-// Problem is one thing wrong with one record. A value, never an error.
+// Problem is one thing wrong with one record. It is a value, never an error.
 type Problem struct {
 	Line   int
 	Row    int
@@ -82,7 +85,7 @@ type Problem struct {
 	Detail string // what is wrong and what to do; never a name, mail address, phone number or metadata value
 }
 
-// CutLineEnd parts a record from its line end: LF, CRLF, or nothing.
+// CutLineEnd splits a record into its body and its line end: LF, CRLF or nothing.
 func CutLineEnd(raw []byte) (body, end []byte) {
 	n := len(raw)
 	switch {

@@ -33,7 +33,8 @@ func wide(text string, big, mark bool) string {
 	return string(b)
 }
 
-// roundTrip puts a file together from its header and records, and holds it to the original, blank lines left out.
+// roundTrip puts a file together from its header and records, and holds it to the
+// original, blank lines left out.
 func roundTrip(t testing.TB, s *Survey, all []Record, text string) {
 	t.Helper()
 	var out bytes.Buffer
@@ -102,7 +103,8 @@ func refusal(t testing.TB, text string, f Format) *FileError {
 	return bad
 }
 
-// records decodes a whole file that can be read, and checks the sums of its survey on the way.
+// records decodes a whole file that can be read, and checks the sums of its survey on the
+// way.
 func records(t reporter, text string, f Format) (*Survey, []Record) {
 	t.Helper()
 	s := survey(t, text, f)
@@ -164,7 +166,8 @@ func codes(r Record) string {
 // readCloser shortens an opener's signature.
 type readCloser = io.ReadCloser
 
-// endless is a stream that begins with one text, repeats another until it has size bytes more, and ends with a third.
+// endless is a stream that begins with one text, repeats another until it has size bytes
+// more, and ends with a third.
 func endless(begin, repeat string, size int, end string) Opener {
 	repeat = strings.Repeat(repeat, 1+(32<<10)/len(repeat))
 	return func() (io.ReadCloser, error) {

@@ -7,17 +7,18 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// sightings is what the first pass keeps of all rows: 5 bytes a bill reference, 8 a party with details. It finds out what
-// comes twice. Hashes are parted by their first bits, which so need not be kept. Of a million rows with as many customers and
-// accounts, two look alike by chance in one file of 300; such a file is read again, to the same end.
+// sightings is what the first pass keeps of all rows: 5 bytes a bill reference, 8 a party
+// with details. Hashes are divided into parts by their first bits, so those bits need not
+// be kept. Two hashes are alike by chance in one file of 300, if it has a million rows
+// with as many customers and accounts. Such a file is read again, with the same result.
 type sightings struct {
 	references parts[[5]byte]
 	customers  parts[partySighting]
 	accounts   parts[partySighting]
 }
 
-// parts is a list of entries by the first partBits of their hash, in chunks, so that nothing is copied when it grows; nil is
-// empty.
+// parts is a list of entries, divided by the first partBits of their hash. Entries lie in
+// chunks, so that nothing is copied when the list grows. nil is empty.
 type parts[E any] [][][]E
 
 const (
@@ -27,7 +28,8 @@ const (
 	sightedParty = partBits + 64 - detailBits
 )
 
-// partySighting is what is left of a party's hash, and in the last detailBits a hash of what the row says of it.
+// partySighting is the rest of a party's hash and, in the last detailBits, a hash of what
+// the row says of the party.
 type partySighting uint64
 
 const detailMask = 1<<detailBits - 1
@@ -60,7 +62,7 @@ func (s *sightings) add(id *identity) {
 	}
 }
 
-// sum is one hash of all three details; 0 where all are blank.
+// sum returns one hash of all three details, or 0 if all are blank.
 func (d details) sum() uint64 {
 	if d == (details{}) {
 		return 0
@@ -73,7 +75,8 @@ func (d details) sum() uint64 {
 	return max(x>>(64-detailBits), 1)
 }
 
-// suspects finds the references that come twice, and the parties of which rows say different things. It empties s.
+// suspects finds the references that come twice, and the parties of which rows say
+// different things. It empties s.
 func (s *sightings) suspects() *groups {
 	f := &groups{}
 	var group errgroup.Group
@@ -140,7 +143,8 @@ type suspects struct {
 	starts []int32 // of the parts in hashes
 }
 
-// add appends a hash by its part and the rest of its bits, unless it is there.
+// add appends a hash, given by its part and the rest of its bits, unless it is the last
+// one already.
 func (s *suspects) add(part int, left uint64) {
 	hash := uint64(part)<<(s.bits-partBits) | left
 	if n := len(s.hashes); n == 0 || s.hashes[n-1] != hash {
@@ -163,7 +167,8 @@ func (s suspects) ready() suspects {
 	return s
 }
 
-// find returns the place of a hash among the suspects, or none; and the bits of it that the sightings did not keep.
+// find returns a hash's place among the suspects, with the bits that the sightings do not
+// have.
 func (s *suspects) find(hash uint64) member {
 	if len(s.hashes) == 0 || hash == 0 {
 		return member{group: none}

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/text/encoding/charmap"
 )
 
-// Encodings as Layout.Encoding names them.
+// Encodings, as Layout.Encoding names them.
 const (
 	encUTF8    = "utf-8"
 	encUTF16LE = "utf-16le"
@@ -20,10 +20,10 @@ const (
 	enc1252    = "windows-1252"
 )
 
-// sniffSize is how much of a file's beginning is looked at to tell what it is.
+// sniffSize is how many bytes of a file's beginning decide what it is.
 const sniffSize = 4096
 
-// magics are beginnings of files that are no text, with what to call them.
+// magics are beginnings of files that are not text, and what such files are called.
 var magics = [...]struct{ magic, name string }{
 	{"PK\x03\x04", "a zip archive or an Excel workbook (xlsx)"},
 	{"PK\x05\x06", "an empty zip archive"},
@@ -41,7 +41,7 @@ var magics = [...]struct{ magic, name string }{
 	{"<html", "a web page"},
 }
 
-// isBinary names what a file is that is no text, going by its first bytes; "" for text, as far as they show.
+// isBinary returns what a file is that is not text, by its first bytes; "" for text.
 func isBinary(head []byte) string {
 	for _, m := range magics {
 		if len(head) >= len(m.magic) && strings.EqualFold(string(head[:len(m.magic)]), m.magic) {
@@ -54,8 +54,8 @@ func isBinary(head []byte) string {
 	return ""
 }
 
-// source is a bill file as a stream of valid UTF-8 without a byte order mark. Its errors are *FileError where the
-// file is at fault, anything else where the reading failed.
+// source is a bill file as a stream of valid UTF-8 without a byte order mark. It returns
+// a *FileError if the file is at fault, and any other error if reading failed.
 type source struct {
 	r        io.Reader
 	encoding string // utf-8, utf-16le, …
@@ -69,7 +69,8 @@ type source struct {
 	err      error  // sticky
 }
 
-// newSource finds out how the file is encoded and returns its text. configured is Format.Encoding.
+// newSource finds the encoding of a file and returns its text. configured is
+// Format.Encoding.
 func newSource(r io.Reader, configured string, maxSize int64, allowCut bool) (*source, error) {
 	s := &source{r: r, max: maxSize, allowCut: allowCut, in: make([]byte, 64<<10)}
 	n, err := io.ReadFull(r, s.in[:sniffSize])
@@ -93,7 +94,8 @@ func newSource(r io.Reader, configured string, maxSize int64, allowCut bool) (*s
 	return s, nil
 }
 
-// choose settles on an encoding from the byte order mark and the configuration. It guesses nothing.
+// choose sets the encoding by the byte order mark and the configuration. It guesses
+// nothing.
 func (s *source) choose(head []byte, configured string) error {
 	mark, size := "", 0
 	switch {
@@ -118,13 +120,13 @@ func (s *source) choose(head []byte, configured string) error {
 		}
 	case "utf-8":
 		if mark == encUTF16LE || mark == encUTF16BE {
-			return undecodable("the file's byte order mark says UTF-16, encoding: says utf-8: set encoding: auto, or save it as UTF-8")
+			return undecodable("the file has the byte order mark of UTF-16, but encoding: is utf-8: set encoding: auto, or save it as UTF-8")
 		}
 		mark = encUTF8
 	case "utf-16":
 		switch {
 		case mark == encUTF8 || mark == "" && zeros == "":
-			return undecodable("the file does not look like UTF-16, which encoding: says: set encoding: auto, or save it as UTF-16")
+			return undecodable("the file does not look like UTF-16, but encoding: is utf-16: set encoding: auto, or save it as UTF-16")
 		case mark == "" && zeros == encUTF16BE:
 			return undecodable("the file looks like big-endian UTF-16 and has no byte order mark: save it with one, or as UTF-8")
 		case mark == "":
@@ -132,7 +134,7 @@ func (s *source) choose(head []byte, configured string) error {
 		}
 	case "windows-1252":
 		if mark != "" {
-			return undecodable("the file's byte order mark says Unicode, encoding: says windows-1252: set encoding: auto")
+			return undecodable("the file has a byte order mark of Unicode, but encoding: is windows-1252: set encoding: auto")
 		}
 		mark = enc1252
 	default:
@@ -140,12 +142,13 @@ func (s *source) choose(head []byte, configured string) error {
 	}
 	s.encoding, s.bom, s.raw = mark, size > 0, s.raw[size:]
 	if len(s.raw) == 0 && s.read < sniffSize {
-		return &FileError{Code: CodeEmptyFile, Detail: "the file is empty but for its byte order mark: send a file with a header row"}
+		return &FileError{Code: CodeEmptyFile, Detail: "the file has nothing but a byte order mark: send a file with a header row"}
 	}
 	return nil
 }
 
-// zeroPattern tells UTF-16 without a byte order mark, by the zero bytes of its first eight letters; "" = it is not.
+// zeroPattern recognises UTF-16 without a byte order mark by the zero bytes of its first
+// eight letters. It returns "" for anything else.
 func zeroPattern(head []byte) string {
 	n := min(len(head), 16) &^ 1
 	if n == 0 {
@@ -169,17 +172,18 @@ func zeroPattern(head []byte) string {
 	return ""
 }
 
-// undefined1252 are the bytes that Windows-1252 does not define. The library makes control characters of them, which is a guess.
+// undefined1252 are the bytes that Windows-1252 does not define. The library decodes them
+// as control characters, which is a guess.
 const undefined1252 = "\x81\x8d\x8f\x90\x9d"
 
 func (s *source) tooLarge() error {
 	if s.max > 0 && s.read > s.max {
-		return &FileError{Code: CodeFileTooLarge, Detail: fmt.Sprintf("the file has more than the %d bytes that max_file_size allows: split it, or raise the limit", s.max)}
+		return &FileError{Code: CodeFileTooLarge, Detail: fmt.Sprintf("the file has more than %d bytes, the limit that max_file_size sets: split the file, or raise the limit", s.max)}
 	}
 	return nil
 }
 
-// fill reads more of the file behind what is left in raw. io.EOF at its end.
+// fill reads more of the file behind what is left in raw. It returns io.EOF at the end.
 func (s *source) fill() error {
 	n := copy(s.in, s.raw)
 	m, err := 0, error(nil)
@@ -204,7 +208,8 @@ func (s *source) fill() error {
 	return fmt.Errorf("read bill file: %w", err)
 }
 
-// Read delivers UTF-8 text: valid, without NUL, characters never cut between two calls. len(p) must be 16 or more.
+// Read returns valid UTF-8 without NUL. No character is split between two calls. len(p)
+// must be 16 or more.
 func (s *source) Read(p []byte) (int, error) {
 	if s.err != nil {
 		return 0, s.err
@@ -214,7 +219,7 @@ func (s *source) Read(p []byte) (int, error) {
 		if err == nil && n > 0 {
 			if i := bytes.IndexByte(p[:n], 0); i >= 0 {
 				line := s.lines + bytes.Count(p[:i], []byte{'\n'}) + 1
-				err = &FileError{Code: CodeNotCSV, Line: line, Detail: lineText(line) + " holds a NUL byte: the file is binary, or was damaged on the way; send it again as CSV text"}
+				err = &FileError{Code: CodeNotCSV, Line: line, Detail: lineText(line) + " has a NUL byte, so the file is not text or was damaged on the way: send it again as CSV"}
 			} else {
 				s.lines += bytes.Count(p[:n], []byte{'\n'})
 				return n, nil
@@ -233,22 +238,22 @@ func (s *source) Read(p []byte) (int, error) {
 	}
 }
 
-// cutCharacter is the error of a file that ends in the middle of a character.
+// cutCharacter returns the error of a file that ends inside a character.
 func (s *source) cutCharacter() error {
 	line := s.lines + 1
 	if s.allowCut && s.encoding == encUTF8 {
 		return s.undecodable(line)
 	}
-	return &FileError{Code: CodeTruncated, Line: line, Detail: lineText(line) + " ends in the middle of a character: the upload was cut off; send the whole file again"}
+	return &FileError{Code: CodeTruncated, Line: line, Detail: lineText(line) + " ends in the middle of a character, so the upload was cut off: send the whole file again"}
 }
 
 func (s *source) undecodable(line int) error {
 	hint := ""
 	switch s.encoding {
 	case encUTF8:
-		hint = " is not valid UTF-8: save the file as UTF-8, or set encoding: to what it is (Excel's plain CSV is often windows-1252)"
+		hint = " is not valid UTF-8: save the file as UTF-8, or set encoding: to the file's encoding (Excel's plain CSV is often windows-1252)"
 	case enc1252:
-		hint = " has a byte that Windows-1252 does not define: set encoding: to what the file is, or save it as UTF-8"
+		hint = " has a byte that Windows-1252 does not define: set encoding: to the file's encoding, or save it as UTF-8"
 	default:
 		hint = " is not valid UTF-16: save the file as UTF-8"
 	}
@@ -269,7 +274,7 @@ func (s *source) decode(p []byte) (int, error) {
 
 func (s *source) decodeUTF8(p []byte) (int, error) {
 	n := min(len(s.raw), len(p))
-	// Leave a character alone that the end of the chunk cuts.
+	// A character that the end of the chunk cuts is left for the next call.
 	for back := 1; back <= min(3, n); back++ {
 		if c := s.raw[n-back]; utf8.RuneStart(c) {
 			if c >= utf8.RuneSelf && !utf8.FullRune(s.raw[n-back:n]) {
@@ -289,7 +294,7 @@ func (s *source) decodeUTF8(p []byte) (int, error) {
 		}
 		if bytes.IndexByte(s.raw[:n], 0) >= 0 {
 			line := s.lines + 1
-			return 0, &FileError{Code: CodeNotCSV, Line: line, Detail: "the file holds NUL bytes and is no text: it is binary, or was damaged on the way; send it as CSV text"}
+			return 0, &FileError{Code: CodeNotCSV, Line: line, Detail: "the file has NUL bytes, so it is not text or was damaged on the way: send it again as CSV"}
 		}
 		return 0, s.undecodable(s.lines + bytes.Count(s.raw[:good], []byte{'\n'}) + 1)
 	}

@@ -8,8 +8,9 @@ import (
 	"strconv"
 )
 
-// quoting follows RFC 4180 quotation marks through the bytes of one record, in step with encoding/csv's strict mode, so
-// that the end of a record is known before it is parsed. Its zero value is the start of a record.
+// quoting follows the quotation marks of RFC 4180 through the bytes of one record, in
+// step with encoding/csv's strict mode. The end of a record is so known before it is
+// parsed. The zero value is the start of a record.
 type quoting struct {
 	state  quoteState
 	delims int // delimiters between cells so far
@@ -28,7 +29,8 @@ const (
 	broken                        // behind a quotation mark where none may be: the rest of the line has no meaning
 )
 
-// follow takes the next bytes of the record: a line, or a part of one. line is its number.
+// follow takes the next bytes of the record: a line, or a part of one. line is its
+// number.
 func (q *quoting) follow(b []byte, delim byte, line int) {
 	q.size += len(b)
 	for len(b) > 0 {
@@ -87,10 +89,10 @@ func (q *quoting) follow(b []byte, delim byte, line int) {
 	}
 }
 
-// open reports, at the end of a line, whether the record goes on behind it.
+// open reports, at the end of a line, whether the record goes on in the next line.
 func (q *quoting) open() bool { return q.state == quotedCell }
 
-// extent is where one record of a batch stands, and how it is made up.
+// extent is the place of one record in a batch.
 type extent struct {
 	quoting
 	off  int // of its bytes in the batch
@@ -98,10 +100,10 @@ type extent struct {
 	span int // lines
 }
 
-// large reports whether the record is beyond the row limit: then its bytes are not kept.
+// large reports whether the record exceeds the row limit. Then its bytes are not kept.
 func (e *extent) large() bool { return e.size > maxRow }
 
-// of returns the record's bytes from its batch.
+// of returns the record's bytes.
 func (e *extent) of(batch []byte) []byte {
 	if e.large() {
 		return nil
@@ -109,8 +111,8 @@ func (e *extent) of(batch []byte) []byte {
 	return batch[e.off : e.off+e.size]
 }
 
-// splitter cuts text into records and blank lines without parsing fields. It holds one record at most, besides
-// the batch it is filling. Not for concurrent use.
+// splitter cuts text into records and blank lines without parsing cells. It holds one
+// record at most besides the batch that it fills. It is not safe for concurrent use.
 type splitter struct {
 	src      io.Reader // valid UTF-8
 	delim    byte
@@ -123,13 +125,13 @@ type splitter struct {
 	rows     int
 }
 
-// batchSize is what a batch holds before it is handed on, in bytes; minRead is the least that one read asks for.
+// batchSize is how many bytes a batch holds; minRead is the least that one read asks for.
 const (
 	batchSize = 128 << 10
 	minRead   = 4096
 )
 
-// readMore appends what one read gives. It sets eof at the end of the text.
+// readMore appends the result of one read. It sets eof at the end of the text.
 func (s *splitter) readMore(b []byte, want int) ([]byte, error) {
 	if cap(b)-len(b) < want {
 		b = append(make([]byte, 0, len(b)+want+minRead), b...) // room for the short read that may follow
@@ -143,8 +145,9 @@ func (s *splitter) readMore(b []byte, want int) ([]byte, error) {
 	return b, err
 }
 
-// next cuts the next records into b and their bytes with them. io.EOF when there are none left; a *FileError
-// for an open quote, a cut-off end, or lines that end with carriage returns.
+// next cuts the next records, with their bytes, into buf. It returns io.EOF if there are
+// none left, and a *FileError for a quotation mark that is not closed, for an end that is
+// cut off, and for lines that end with carriage returns.
 func (s *splitter) next(buf []byte, records []extent) ([]byte, []extent, error) {
 	buf, records = append(buf[:0], s.rest...), records[:0]
 	s.rest = s.rest[:0]
@@ -224,7 +227,8 @@ func (s *splitter) add(records []extent, e extent) []extent {
 	return append(records, e)
 }
 
-// isBlank reports whether a line holds nothing but spaces and tabs. A line of delimiters alone is a record.
+// isBlank reports whether a line has only spaces and tabs. A line of delimiters is a
+// record.
 func (s *splitter) isBlank(line []byte) bool {
 	for _, c := range line {
 		if c > ' ' {
@@ -237,7 +241,7 @@ func (s *splitter) isBlank(line []byte) bool {
 	return true
 }
 
-// last deals with what stands behind the last line end.
+// last handles what stands behind the last line end.
 func (s *splitter) last(buf []byte, pos int, records []extent) ([]byte, []extent, error) {
 	text := buf[pos:]
 	e := extent{off: pos}
@@ -256,7 +260,8 @@ func (s *splitter) last(buf []byte, pos int, records []extent) ([]byte, []extent
 	return buf, s.add(records, e), nil
 }
 
-// mayEnd returns the error of a text that ends with a record without a line end, if it is one.
+// mayEnd returns the error of a text that ends with a record without a line end; nil if
+// it may.
 func (s *splitter) mayEnd(e *extent, lone bool) error {
 	at := s.line + e.span
 	switch {
@@ -265,12 +270,13 @@ func (s *splitter) mayEnd(e *extent, lone bool) error {
 	case lone:
 		return badLineEnds(s.line + 1)
 	case !s.allowCut:
-		return &FileError{Code: CodeTruncated, Line: at, Detail: lineText(at) + ", the last, has no line end: the upload looks cut off; send the whole file again (or set require_final_newline: false if its lines are really meant to end so)"}
+		return &FileError{Code: CodeTruncated, Line: at, Detail: lineText(at) + ", the last, has no line end, so the upload seems to be cut off: send the whole file again (or set require_final_newline: false if your files always end like this)"}
 	}
 	return nil
 }
 
-// skip reads on to the end of a line that is longer than a row may be, keeping none of it. What follows is left in rest.
+// skip reads to the end of a line that exceeds the row limit and keeps none of it. What
+// follows is left in rest.
 func (s *splitter) skip(text []byte, records []extent) ([]extent, error) {
 	e := extent{span: 1}
 	lone := false
@@ -313,11 +319,12 @@ func neverClosed(what string, line int) error {
 
 func swallowed(line int) error {
 	return &FileError{Code: CodeUnbalancedQuote, Line: line, Detail: "the quotation mark that opens a field on " + lineText(line) +
-		" is not closed within " + strconv.Itoa(maxRow>>10) + " KiB, so the lines behind it cannot be told apart: close it, or remove it"}
+		" is not closed within " + strconv.Itoa(maxRow>>10) + " KiB, so the end of the row is unknown: close it, or remove it"}
 }
 
-// loneReturn finds a carriage return without a line feed behind it, unless it is the last byte. In a quoted field it is no
-// better: there is no telling what it is.
+// hasLoneReturn reports whether text has a carriage return without a line feed behind it,
+// other than as its last byte. Quoted fields are no exception, because a carriage return
+// in one may also be a line end.
 func hasLoneReturn(text []byte) bool {
 	for {
 		i := bytes.IndexByte(text, '\r')
@@ -331,5 +338,5 @@ func hasLoneReturn(text []byte) bool {
 }
 
 func badLineEnds(line int) error {
-	return &FileError{Code: CodeBadLineEnds, Line: line, Detail: lineText(line) + " has carriage returns alone where lines should end, as old Mac programs write: save the file with CRLF or LF line ends"}
+	return &FileError{Code: CodeBadLineEnds, Line: line, Detail: lineText(line) + " has carriage returns without line feeds, as old Mac programs write them: save the file with CRLF or LF line ends"}
 }

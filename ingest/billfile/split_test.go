@@ -11,7 +11,8 @@ import (
 	"testing"
 )
 
-// A stray quotation mark takes lines with it; they are named, and the lines behind are read as if nothing had been.
+// A stray quotation mark takes lines with it; they are named, and the lines behind are
+// read as if nothing had been.
 func TestSwallowedLines(t *testing.T) {
 	text := head + "A,1,C1\nB,1,\"C2\nC,1,C3\nD,1,C4\",\nE,1,C5\nF,1,\"C6\nG,1,C7\"x\nH,1,C8\n"
 	s, all := records(t, text, zar)
@@ -139,8 +140,8 @@ func TestBatchBorders(t *testing.T) {
 	}
 }
 
-// FuzzQuoting holds the splitter's idea of where a record ends, how many cells it has and whether it can be read to that
-// of encoding/csv.
+// FuzzQuoting holds the splitter's idea of where a record ends, how many cells it has and
+// whether it can be read to that of encoding/csv.
 func FuzzQuoting(f *testing.F) {
 	for _, record := range []string{
 		"A,1,,x,C1,2026\n", "A,1,,x,C1,2026\r\n", "A,1,,x,C1,2026", "A,1,,x,C1,2026\r", "A,1,,x,C1,a\rb\n", ",,,,,\n", " A , 1,\t, x,C\u00a01,\ufeff\r\r\n",
@@ -160,7 +161,7 @@ func FuzzQuoting(f *testing.F) {
 		if end := strings.IndexByte(record, '\n'); strings.Trim(record[:end+1], "\r\n") == "" && end >= 0 {
 			return // a blank line first
 		}
-		text := feed{}
+		text := recordInput{}
 		text.set([]byte(record))
 		library := csv.NewReader(&text)
 		library.Comma, library.FieldsPerRecord = rune(delim), -1

@@ -12,10 +12,11 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Opener opens the same bytes from the beginning; a Survey may read them more than once.
+// Opener opens the same bytes from the beginning. A survey may read them more than once.
 type Opener func() (io.ReadCloser, error)
 
-// Survey is what is known of a bill file once it was read from end to end. It may be used concurrently.
+// Survey is what is known of a bill file that was read from end to end. It is safe for
+// concurrent use.
 type Survey struct {
 	Layout  Layout
 	Lines   Lines
@@ -31,18 +32,23 @@ type Survey struct {
 	size   int64 // bytes
 }
 
-// TakeSurvey reads a file from end to end, once. Where rows have to be compared with each other, it reads the file twice
-// more (and more often where more than a million parties are at odds).
+// TakeSurvey reads a file from end to end, once. If rows have to be compared with each
+// other, it reads the file twice more, and more often if more than a million parties
+// contradict each other.
 //
-// visit, unless nil, is called for every record in order. The record and its strings are not valid after it returns, and an
-// error from it ends the survey and is returned. In the first reading a record has the problems that it has on its own. Where
-// rows have to be compared, all records are visited again, beginning with Row 1, now with all their problems: what was
-// visited before is void.
+// visit, unless nil, is called for every record in order. The record and its strings are
+// not valid after it returns. An error from it ends the survey and is returned. In the
+// first reading a record has the problems that it has on its own. If rows have to be
+// compared, all records are visited once more, from Row 1 on, with all their problems;
+// what was visited before is then void.
 //
-// A file that cannot be used as a whole gives a *FileError (see errors.As) and a Survey that has its Layout, as
-// far as that was read, and nothing else. Any other error means that reading failed, and gives no Survey.
-// Memory: some 4 MiB, 21 bytes a row, and more only for rows that contradict each other. Reading is spread over
-// the processors; all that it started has ended when it returns.
+// For a file that cannot be used as a whole, TakeSurvey returns a *FileError (see
+// errors.As) and a Survey that has only its Layout, as far as that was read. Any other
+// error means that reading failed, and there is no Survey.
+//
+// Memory: about 4 MiB, 21 bytes a row, and 24 bytes for each party or reference with a
+// contradiction. Reading is spread over the processors. Everything that it started has
+// ended when it returns.
 func TakeSurvey(ctx context.Context, open Opener, f Format, visit func(*Record) error) (*Survey, error) {
 	s := &Survey{format: f, hasher: newHasher()}
 	if err := f.Validate(); err != nil {
@@ -70,7 +76,7 @@ func TakeSurvey(ctx context.Context, open Opener, f Format, visit func(*Record) 
 	return s, nil
 }
 
-// counting returns a function that counts records anew, and hands them on.
+// counter returns a function that counts records, beginning at 0, and passes them on.
 func (s *Survey) counter(visit func(*Record) error, note func(*item)) func(*item) error {
 	s.Invalid, s.Codes, s.Amounts = 0, map[string]int{}, map[string]int64{}
 	return func(it *item) error {
@@ -90,7 +96,8 @@ func (s *Survey) counter(visit func(*Record) error, note func(*item)) func(*item
 	}
 }
 
-// compare is the second pass, which finds out what the suspects did, and the third, which counts again with what was found.
+// compare is the second pass, which looks at the suspects, and the third, which counts
+// again with the result.
 func (s *Survey) compare(ctx context.Context, open Opener, visit func(*Record) error) error {
 	for from := 0; !s.groups.complete; {
 		r := newRound(s.groups, from, maxDisputes)
@@ -102,12 +109,13 @@ func (s *Survey) compare(ctx context.Context, open Opener, visit func(*Record) e
 	return s.nextPass().pass(ctx, open, s, s.counter(visit, nil))
 }
 
-// again is a survey for a further pass.
+// nextPass returns a survey for a further pass.
 func (s *Survey) nextPass() *Survey {
 	return &Survey{format: s.format, hasher: s.hasher, phones: s.phones, groups: s.groups}
 }
 
-// batch is a stretch of a file on its way from the splitter over a worker to the survey.
+// batch is a stretch of a file on its way from the splitter through a worker to the
+// survey.
 type batch struct {
 	buf     []byte
 	records []extent
@@ -117,8 +125,8 @@ type batch struct {
 	done    chan struct{} // a worker is through with it
 }
 
-// pass reads the file once, parses and checks its records on all processors, and hands them to visit in order, on
-// the caller's goroutine. Where before is given, the file must be as it was then.
+// pass reads the file once. It parses and checks the records on all processors, and calls
+// visit in order on the caller's goroutine. With before, the file must be as it was then.
 func (s *Survey) pass(ctx context.Context, open Opener, before *Survey, visit func(*item) error) (err error) {
 	r, err := open()
 	if err != nil {
@@ -171,7 +179,8 @@ func (s *Survey) pass(ctx context.Context, open Opener, before *Survey, visit fu
 	return s.sameAs(before)
 }
 
-// start opens the text and reads the header, or in a second pass cuts off the one that is known.
+// start opens the text and reads the header. In a further pass the header must be the
+// known one.
 func (s *Survey) start(r io.Reader, before *Survey) (*source, *splitter, error) {
 	src, err := newSource(r, s.format.Encoding, s.format.MaxFileSize, s.format.AllowNoFinalNewline)
 	if err != nil {
@@ -191,7 +200,7 @@ func (s *Survey) start(r io.Reader, before *Survey) (*source, *splitter, error) 
 	return src, split, nil
 }
 
-// ErrChanged: the bytes of a later pass are not those of the first.
+// ErrChanged means that the bytes of a later pass are not those of the first.
 var ErrChanged = errors.New("read bill file: it was changed while it was read: keep it still, and read it again")
 
 // end takes over what was counted while reading.
@@ -209,7 +218,8 @@ func (s *Survey) sameAs(before *Survey) error {
 	return nil
 }
 
-// cutBatches fills batches until the text ends, and sends them to the workers and, in order, to the consumer.
+// cutBatches fills batches until the text ends. It sends them to the workers and, in
+// order, to the consumer.
 func cutBatches(ctx context.Context, split *splitter, free <-chan *batch, work, order chan<- *batch) error {
 	for {
 		var b *batch
@@ -230,13 +240,14 @@ func cutBatches(ctx context.Context, split *splitter, free <-chan *batch, work, 
 	}
 }
 
-// batch parses and checks all records of b, and compares them with what was found so far, unless that is nil.
-func (p *parser) batch(b *batch, h hasher, f *groups) error {
+// batch parses and checks all records of b, and compares them with the groups that are
+// known; nil means none.
+func (p *parser) batch(b *batch, h hasher, g *groups) error {
 	b.items = slices.Grow(b.items[:0], len(b.records))[:len(b.records)]
 	for i := range b.records {
 		it, e := &b.items[i], &b.records[i]
 		p.check.pairs = it.Bill.Metadata // of a record that was visited long ago
-		if err := p.parse(e.of(b.buf), e, b.row+i, it, h, f); err != nil {
+		if err := p.parse(e.of(b.buf), e, b.row+i, it, h, g); err != nil {
 			return err
 		}
 	}

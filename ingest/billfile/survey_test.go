@@ -136,7 +136,8 @@ func TestLayouts(t *testing.T) {
 	}
 }
 
-// Every prefix of a good file is refused, or says nothing that the whole file does not say.
+// Every prefix of a good file is refused, or says nothing that the whole file does not
+// say.
 func TestPrefixes(t *testing.T) {
 	western := zar
 	western.Encoding = "windows-1252"

@@ -9,8 +9,9 @@ import (
 	"unicode/utf8"
 )
 
-// template makes bill references for files without a column of them: text, and fields of the row in braces, as in
-// {customer_reference}-{due_date}. Its zero value is none.
+// template makes bill references for files without a column of them. It is text with
+// fields of the row in braces, as in {customer_reference}-{due_date}. The zero value is
+// no template.
 type template []piece
 
 // piece is a stretch of a template: text, or a field.
@@ -20,8 +21,8 @@ type piece struct {
 	key   string // of metadata
 }
 
-// CheckTemplate reports what is wrong with a template of bill references, saying what to write instead. It quotes
-// nothing of it.
+// CheckTemplate returns what is wrong with a template of bill references, and what to
+// write instead. It quotes nothing of it.
 func CheckTemplate(text string) error {
 	_, err := parseTemplate(text)
 	return err
@@ -48,11 +49,11 @@ func parseTemplate(text string) (template, error) {
 		c, ok := Format{}.target(column{}, strings.TrimSpace(name), plainName(name))
 		switch {
 		case !ok || c.field == fieldReference:
-			return nil, fmt.Errorf("names a field that there is not; write one of %s or metadata.KEY in the braces", strings.Join(fieldNames[fieldAmount:fieldMetadata], ", "))
+			return nil, fmt.Errorf("names a field that does not exist; write one of %s or metadata.KEY in the braces", strings.Join(fieldNames[fieldAmount:fieldMetadata], ", "))
 		case c.field == fieldCustomerEmail || c.field == fieldCustomerPhone:
 			return nil, fmt.Errorf("names %s, which has characters that no bill reference may have; write another field", fieldNames[c.field])
 		case c.field == fieldCustomerName || c.field == fieldAccountName:
-			return nil, fmt.Errorf("names %s, and a bill reference stands in logs and in the ledger, where names of people do not belong; write another field", fieldNames[c.field])
+			return nil, fmt.Errorf("names %s, but bill references appear in logs and in the ledger, where names of people must not; write another field", fieldNames[c.field])
 		}
 		t = append(t, piece{field: c.field, key: c.key})
 		fields++
@@ -68,7 +69,7 @@ func inReference(r rune) bool {
 	return r < utf8.RuneSelf && (isLetter(byte(r)) || isDigit(byte(r)) || r == '_' || r == '-')
 }
 
-// holds reports whether a column is what a piece takes its text from.
+// holds reports whether a column is the one that a piece takes its text from.
 func (p piece) holds(c column) bool {
 	return c.to == p.field && (p.field != fieldMetadata || strings.EqualFold(c.key, p.key))
 }
@@ -80,7 +81,7 @@ func (p piece) name() string {
 	return fieldNames[p.field]
 }
 
-// lacks names the fields of a template that a file has no column of.
+// lacks returns the fields of a template of which a file has no column.
 func (t template) lacks(columns []column, f Format) []string {
 	var names []string
 	for _, p := range t {
@@ -91,7 +92,8 @@ func (t template) lacks(columns []column, f Format) []string {
 	return names
 }
 
-// value is what a row puts in the place of a piece; "" where it is blank, or could not be read.
+// value returns what a row puts in the place of a piece, or "" if that is blank or could
+// not be read.
 func (p piece) value(b *Bill) string {
 	switch p.field {
 	case ignored:
@@ -111,8 +113,9 @@ func (p piece) value(b *Bill) string {
 	return *b.text(p.field)
 }
 
-// makeReference gives a row the reference that the template makes of it. What is wrong with a cell that it is made
-// of is said once: where the cell stands. The made reference is never quoted, for identity numbers may be in it.
+// makeReference gives a row the reference that the template makes. What is wrong with a
+// cell that it uses is reported once, for that cell. The reference is never quoted,
+// because it may contain an identity number.
 func (c *checker) makeReference(it *item) {
 	var space [maxReference]byte
 	made, good := space[:0], true
@@ -126,13 +129,14 @@ func (c *checker) makeReference(it *item) {
 	switch {
 	case !good:
 	case len(made) > maxReference:
-		c.reportRecord(CodeReferenceTooLong, fmt.Sprintf("%s has %d characters, at most %d are allowed: shorten what it is made of", c.referenceName(), len(made), maxReference))
+		c.reportRecord(CodeReferenceTooLong, fmt.Sprintf("%s has %d characters, but at most %d are allowed: shorten what it is made from", c.referenceName(), len(made), maxReference))
 	default:
 		it.Bill.Reference, it.reference = string(made), true
 	}
 }
 
-// fits reports whether the value of a piece may stand in a reference, and says so where it may not.
+// fits reports whether the value of a piece may stand in a reference. If not, it adds a
+// problem.
 func (c *checker) fits(p piece, s string) bool {
 	col := slices.IndexFunc(c.columns, p.holds)
 	if s == "" {
@@ -141,7 +145,7 @@ func (c *checker) fits(p piece, s string) bool {
 		}
 		blamed := slices.ContainsFunc(c.found, func(f placed) bool { return f.col >= 0 && p.holds(c.columns[f.col]) })
 		if !blamed && col >= 0 {
-			c.report(col, finding{CodeMissingField, "", " is blank, and the bill reference is made of it: fill it in"})
+			c.report(col, finding{CodeMissingField, "", " is blank, but the bill reference is made from it: fill it in"})
 		}
 		return false
 	}
@@ -151,12 +155,13 @@ func (c *checker) fits(p piece, s string) bool {
 	}
 	r, _ := utf8.DecodeRuneInString(s[at:])
 	if col >= 0 {
-		c.report(col, finding{CodeInvalidReference, "", fmt.Sprintf(" has %+q, which the bill reference that is made of it may not have: correct it, or make the reference of other fields", r)})
+		c.report(col, finding{CodeInvalidReference, "", fmt.Sprintf(" has %+q, which is not allowed in the bill reference that is made from it: correct it, or make the reference from other fields", r)})
 	}
 	return false
 }
 
-// referenceName is what details call a bill reference: its column, or what it is made of.
+// referenceName returns what details call a bill reference: its column, or what it is
+// made of.
 func (c *checker) referenceName() string {
 	if len(c.template) == 0 {
 		return c.labels[c.column(fieldReference)]
@@ -167,5 +172,5 @@ func (c *checker) referenceName() string {
 			names = append(names, p.name())
 		}
 	}
-	return "the bill reference made of " + strings.Join(names, " and ")
+	return "the bill reference made from " + strings.Join(names, " and ")
 }

@@ -45,7 +45,7 @@ func TestMadeReferences(t *testing.T) {
 	if got := codes(all[1]); got != "bill_reference:missing_field" {
 		t.Errorf("got %q", got)
 	}
-	if got := refusal(t, "customer_reference,amount_due\n", f); got.Code != CodeMissingColumn || !strings.Contains(got.Detail, "metadata.kind (the bill reference is made of it)") {
+	if got := refusal(t, "customer_reference,amount_due\n", f); got.Code != CodeMissingColumn || !strings.Contains(got.Detail, "metadata.kind (the bill reference is made from it)") {
 		t.Errorf("got %v", got)
 	}
 }

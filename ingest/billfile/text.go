@@ -7,8 +7,9 @@ import (
 	"unicode/utf8"
 )
 
-// trim takes surrounding space off a cell: spaces of any width and tabs, which spreadsheets leave behind and
-// which mean nothing at a cell's edge. Everything else stays and is looked at, also at the edges.
+// trim removes surrounding space from a cell: spaces of any width and tabs, which
+// spreadsheets leave behind and which have no meaning there. Everything else stays and is
+// checked, at the edges too.
 func trim(s string) string {
 	if n := len(s); n == 0 || s[0] > ' ' && s[0] < utf8.RuneSelf && s[n-1] > ' ' && s[n-1] < utf8.RuneSelf {
 		return s
@@ -24,8 +25,8 @@ func isSpace(r rune) bool {
 	return 0x2000 <= r && r <= 0x200a
 }
 
-// invisibles are characters that no reader sees, or that change what is seen around them, beside the control
-// characters proper.
+// invisibles are characters, besides control characters, that no reader sees or that
+// change how the text around them is shown.
 var invisibles = [...]struct {
 	from, to rune
 	name     string
@@ -48,11 +49,12 @@ var invisibles = [...]struct {
 	{0xffa0, 0xffa0, "invisible filler"},
 	{0xfff0, 0xfffb, "invisible control"},
 	{0xfffd, 0xfffd, "replacement character, the mark of text that was damaged earlier"},
-	{0xfffe, 0xffff, "no character"},
+	{0xfffe, 0xffff, "noncharacter"},
 	{0xe0000, 0xe0fff, "invisible tag"},
 }
 
-// invisibleName names a character that may not stand in a field; "" for those that may.
+// invisibleName returns what a character is called that may not stand in a field; "" for
+// others.
 func invisibleName(r rune) string {
 	switch {
 	case r >= ' ' && r <= '~' || 0xa0 <= r && r < 0xad:
@@ -75,7 +77,8 @@ func invisibleName(r rune) string {
 	return ""
 }
 
-// invisible is the place of the first character in s that may not stand in a field; -1 when all may.
+// invisible returns the place of the first character in s that may not stand in a field,
+// or -1.
 func invisible(s string) int {
 	for i := 0; i < len(s); i++ {
 		if s[i]-' ' > '~'-' ' {
@@ -94,17 +97,23 @@ func invisibleFrom(s string, from int) int {
 	return -1
 }
 
-// invisibleDetail says which character it is that may not stand in a field, and where.
+// invisibleDetail describes a character that may not stand in a field, and its place.
 func invisibleDetail(s string, at int) string {
 	r, _ := utf8.DecodeRuneInString(s[at:])
 	n := utf8.RuneCountInString(s[:at]) + 1
-	return fmt.Sprintf("has a %s (%U) as character %d: remove it", invisibleName(r), r, n)
+	name := invisibleName(r)
+	article := "a"
+	if name[0] == 'i' {
+		article = "an"
+	}
+	return fmt.Sprintf("has %s %s (%U) as character %d: remove it", article, name, r, n)
 }
 
-// quoteLimit is how much of a cell a detail shows, in bytes.
+// quoteLimit is how many bytes of a cell a detail shows.
 const quoteLimit = 40
 
-// quote shows a cell in a detail: in quotation marks, at most quoteLimit bytes of it, everything but ASCII escaped.
+// quote returns a cell as a detail shows it: in quotation marks, at most quoteLimit bytes
+// of it, and with everything but ASCII escaped.
 func quote(s string) string {
 	if len(s) <= quoteLimit {
 		return strconv.QuoteToASCII(s)
@@ -116,8 +125,9 @@ func quote(s string) string {
 	return strconv.QuoteToASCII(s[:cut]) + "…"
 }
 
-// showable reports whether a bad amount, date, currency or reference may be quoted: nothing that looks like what
-// belongs in another column, for columns may have slipped.
+// showable reports whether a bad amount, date, currency or reference may be quoted. It
+// may not if it looks like the content of another column, because the columns may have
+// shifted.
 func showable(s string) bool {
 	if strings.ContainsRune(s, '@') || strings.HasPrefix(s, "+") && len(s) > 8 {
 		return false
@@ -136,20 +146,22 @@ func showable(s string) bool {
 	return words == 1 || digits > 0 || letters <= 4
 }
 
-// appendShown appends a cell to a detail, in quotation marks, unless it may not be quoted. A blank one adds nothing.
+// appendShown appends a cell to a detail in quotation marks, or a remark if it may not be
+// quoted. For a blank cell it appends nothing.
 func appendShown(b []byte, s string) []byte {
 	switch {
 	case s == "":
 		return b
 	case !showable(s):
-		return append(b, " (not shown: it may be somebody's data)"...)
+		return append(b, " (not shown, because it may be personal data)"...)
 	case len(s) <= quoteLimit:
 		return strconv.AppendQuoteToASCII(append(b, ' '), s)
 	}
 	return append(append(b, ' '), quote(s)...)
 }
 
-// spreadsheetError reports whether a cell holds what a spreadsheet writes where a formula failed or a column was too narrow.
+// spreadsheetError reports whether a cell is what a spreadsheet shows for a failed
+// formula or a narrow column.
 func spreadsheetError(s string) bool {
 	if len(s) < 3 || s[0] != '#' {
 		return false
@@ -161,8 +173,9 @@ func spreadsheetError(s string) bool {
 	return strings.Trim(s, "#") == ""
 }
 
-// scientific reports whether s is a number as a spreadsheet shortens it, such as 8.5E+12. Without strict, 8E12
-// counts as well; with it, only what could not be a reference of the biller's own making.
+// scientific reports whether s is a number as a spreadsheet shortens it, such as 8.5E+12.
+// Without strict, 8E12 counts as well. With it, only what a biller cannot have chosen as
+// a reference counts.
 func scientific(s string, strict bool) bool {
 	i := strings.IndexAny(s, "eE")
 	if i < 1 || i == len(s)-1 {
@@ -182,7 +195,8 @@ func scientific(s string, strict bool) bool {
 	return isDigits(whole) && (fraction == "" || isDigits(fraction)) && isDigits(exponent)
 }
 
-// grouped reports whether s is a number with thousands separators or a decimal comma, such as 1.234,56.
+// grouped reports whether s is a number with thousands separators or a decimal comma,
+// such as 1.234,56.
 func grouped(s string) bool {
 	s = strings.TrimLeft(s, "+-")
 	if s == "" || !isDigit(s[0]) || !isDigit(s[len(s)-1]) {
