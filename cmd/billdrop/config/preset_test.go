@@ -22,7 +22,7 @@ func TestPresetAndTemplate(t *testing.T) {
 		", preset: moment-weekly":                                                       "feeds[0].amounts: is missing",
 		", amounts: minor, columns: {Surname: last_name}":                               "feeds[0].columns.Surname: is not mapped to a known field",
 		", preset: moment-daily, columns: {Surname: lastname}":                          "did you mean last_name?",
-		", amounts: minor, bill_reference: \"{due_day}\"":                               "feeds[0].bill_reference: names a field that there is not",
+		", amounts: minor, bill_reference: \"{due_day}\"":                               "feeds[0].bill_reference: names a field that does not exist",
 		", amounts: minor, bill_reference: \"{customer_email}\"":                        "feeds[0].bill_reference: names customer_email",
 		", amounts: minor, bill_reference: \"2026-11\"":                                 "feeds[0].bill_reference: names no field",
 		", amounts: minor, bill_reference: \"{due_date\"":                               "feeds[0].bill_reference: has a brace that is not closed",
