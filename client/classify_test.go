@@ -319,3 +319,36 @@ func FuzzClassify(f *testing.F) {
 		}
 	})
 }
+
+// TestValidID: letters, digits, - and _, to the last of each, and nothing beside them.
+func TestValidID(t *testing.T) {
+	for _, id := range []string{"azAZ09-_", "b", strings.Repeat("x", maxID)} {
+		if !validID(id) {
+			t.Errorf("%q is refused", id)
+		}
+	}
+	for _, id := range []string{"", "`", "{", "@", "[", "/", ":", " ", "é", "a\x00", strings.Repeat("x", maxID+1)} {
+		if validID(id) {
+			t.Errorf("%q is taken for an id", id)
+		}
+	}
+}
+
+// TestPageByEither: HTML is known by its type or by how it begins.
+func TestPageByEither(t *testing.T) {
+	for _, c := range []struct {
+		contentType, body string
+		want              bool
+	}{
+		{"text/html; charset=utf-8", "not here", true},
+		{"application/xhtml+HTML", "", true},
+		{"text/plain", " \n<html>", true},
+		{"", "<", true},
+		{"application/problem+json", `{"title":"<b>"}`, false},
+		{"", "not here", false},
+	} {
+		if got := isPage(result{header: http.Header{"Content-Type": {c.contentType}}, body: []byte(c.body)}); got != c.want {
+			t.Errorf("%q %q: %v", c.contentType, c.body, got)
+		}
+	}
+}

@@ -325,3 +325,127 @@ func TestNoLimiterWithoutLimit(t *testing.T) {
 		t.Errorf("a limiter of one a second: %v", l)
 	}
 }
+
+var forbiddenAnswer = client.Answer{Kind: client.KeyRefused, Status: 403}
+
+// A 403 that may be the key's is held until another answer shows whether the key is good.
+func TestGateAwaitsProof(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate(testPolicy(), nil)
+		if good, err := g.awaitProof(t.Context(), nil); good || err != nil {
+			t.Errorf("without a doubt: %v, %v", good, err)
+		}
+		first, _ := g.acquire(t.Context())
+		other, _ := g.acquire(t.Context())
+		silence := g.quiesce()
+		g.done(first, "INV-1", forbiddenAnswer)
+		go func() {
+			time.Sleep(time.Second)
+			g.done(other, "INV-2", goodAnswer)
+		}()
+		begun := time.Now()
+		if good, err := g.awaitProof(t.Context(), silence); !good || err != nil || time.Since(begun) != time.Second {
+			t.Errorf("another answer on its way: %v, %v after %v", good, err, time.Since(begun))
+		}
+		if good, err := g.awaitProof(t.Context(), nil); !good || err != nil {
+			t.Errorf("once it is known: %v, %v", good, err)
+		}
+		tk, err := g.acquire(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.quiesce()
+		g.done(tk, "INV-3", goodAnswer)
+		if good, err := g.awaitProof(t.Context(), nil); !good || err != nil || g.idle == nil {
+			t.Errorf("a row without a doubt ended what another began: %v, %v", good, err)
+		}
+	})
+}
+
+// Silence proves nothing, and the gate stays quiet.
+func TestGateAwaitsProofInVain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate(testPolicy(), nil)
+		tk, _ := g.acquire(t.Context())
+		silence := g.quiesce()
+		g.done(tk, "INV-1", forbiddenAnswer)
+		if good, err := g.awaitProof(t.Context(), silence); good || err != nil || g.idle == nil {
+			t.Errorf("silence: %v, %v, quiet %v", good, err, g.idle != nil)
+		}
+		ctx, cancel := context.WithCancelCause(t.Context())
+		enough := errors.New("enough")
+		cancel(enough)
+		if good, err := g.awaitProof(ctx, make(chan struct{})); good || !errors.Is(err, enough) {
+			t.Errorf("cancelled: %v, %v", good, err)
+		}
+	})
+}
+
+// A request passes after a 403 only if it left after it and got a good answer.
+func TestGatePassedSince(t *testing.T) {
+	g := newGate(testPolicy(), nil)
+	send := func(reference string, a client.Answer) {
+		tk, err := g.acquire(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.done(tk, reference, a)
+	}
+	send("INV-1", goodAnswer)
+	send("INV-2", forbiddenAnswer)
+	if g.passedSince("INV-2") {
+		t.Error("what came before it counts")
+	}
+	send("INV-3", forbiddenAnswer)
+	if g.passedSince("INV-2") {
+		t.Error("a 403 counts")
+	}
+	send("INV-4", goodAnswer)
+	if !g.passedSince("INV-2") {
+		t.Error("a good answer after it does not count")
+	}
+	late, _ := g.acquire(t.Context())
+	send("INV-5", forbiddenAnswer)
+	g.done(late, "INV-6", goodAnswer)
+	if g.passedSince("INV-5") {
+		t.Error("the answer to a request that left before it counts")
+	}
+	early, _ := g.acquire(t.Context())
+	later, _ := g.acquire(t.Context())
+	g.done(early, "INV-7", forbiddenAnswer)
+	g.done(later, "INV-8", goodAnswer)
+	if g.passedSince("INV-7") {
+		t.Error("the answer to a request that was out beside it counts")
+	}
+}
+
+// Until the key is proven, a 403 says nothing of the API. Afterwards five of them in a row mean that
+// the key was withdrawn, and a 401 never counts as a gateway's.
+func TestGateKeyWithdrawn(t *testing.T) {
+	refuse := func(t *testing.T, g *gate, n int, a client.Answer) {
+		for i := range n {
+			if tk, err := g.acquire(t.Context()); err == nil {
+				g.done(tk, fmt.Sprint("INV-", i), a)
+			}
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		unproven := newGate(testPolicy(), nil)
+		refuse(t, unproven, 10, forbiddenAnswer)
+		if unproven.err() != nil || unproven.streak.outage {
+			t.Errorf("unproven: %v, outage %v", unproven.err(), unproven.streak.outage)
+		}
+		proven := newGate(testPolicy(), nil)
+		refuse(t, proven, 1, goodAnswer)
+		refuse(t, proven, 10, client.Answer{Kind: client.KeyRefused, Status: 401})
+		if proven.err() != nil || proven.streak.outage {
+			t.Errorf("401: %v, outage %v", proven.err(), proven.streak.outage)
+		}
+		withdrawn := newGate(testPolicy(), nil)
+		refuse(t, withdrawn, 1, goodAnswer)
+		refuse(t, withdrawn, 10, forbiddenAnswer)
+		if !errors.Is(withdrawn.err(), ErrSetup) {
+			t.Errorf("withdrawn: %v", withdrawn.err())
+		}
+	})
+}
