@@ -16,6 +16,8 @@ type item struct {
 	customerCol                  int16      // column of the customer reference, where it could be read
 	id                           identity   // what other rows are compared with
 	member                       membership // of groups; only once there are findings
+	remarks                      remarks    // warnings that the row gives cause to
+	last                         bool       // of the file
 }
 
 // checker holds cells to every rule that a row can be held to alone. Not for concurrent use: it has scratch space.
@@ -37,6 +39,9 @@ type checker struct {
 	detail      []byte   // scratch space
 	pairs       []Pair   // space for the metadata of the next record; nil = make some
 	swallowed   string   // of a record that spans lines: which lines a stray quotation mark may have swallowed
+	entities    bool     // there is an ampersand in the record at hand
+	remarks     remarks  // on the record at hand
+	nameless    int      // column without a name, 1 the first, that the record at hand has something in; 0 = none
 }
 
 // placed is a problem with its place in column order.
@@ -104,7 +109,7 @@ func (c *checker) finish(it *item) {
 
 // record checks all cells of one record. swallowed, where the record spans lines, is what is to be said of them.
 func (c *checker) record(record []string, swallowed string, it *item) {
-	c.swallowed = swallowed
+	c.swallowed, c.remarks, c.nameless = swallowed, 0, 0
 	b := &it.Bill
 	decimals := c.currency(c.text(record, fieldCurrency), b)
 	if c.metas > 0 {
@@ -120,6 +125,7 @@ func (c *checker) record(record []string, swallowed string, it *item) {
 		}
 		cell := record[i]
 		if col.field == ignored {
+			c.passedOver(i, col, cell)
 			if c.swallowed != "" && strings.ContainsAny(cell, "\r\n") {
 				c.add(i, col.name, CodeControlCharacter, c.labels[i]+" has a line break: remove it"+c.swallowed)
 			}
@@ -132,6 +138,9 @@ func (c *checker) record(record []string, swallowed string, it *item) {
 			}
 			c.add(i, col.name, CodeRowTooLarge, c.labels[i]+" has "+strconv.Itoa(len(s))+" bytes, more than the "+strconv.Itoa(maxField)+" that a field may have: shorten it")
 			continue
+		}
+		if c.entities && col.holdsText() && hasEntity(s) {
+			c.remarks |= remarkEntity
 		}
 		clean := c.visible(i, s)
 		if col.field == fieldPart {
@@ -156,6 +165,18 @@ func (c *checker) record(record []string, swallowed string, it *item) {
 	if c.swallowed != "" && !slices.ContainsFunc(c.found, func(p placed) bool { return p.Code == CodeControlCharacter }) {
 		c.reportRecord(CodeControlCharacter, "the row has a line break in a field: remove it"+c.swallowed)
 	}
+	it.remarks = c.remarks
+}
+
+// passedOver looks at a cell of a column that goes to no field.
+func (c *checker) passedOver(i int, col *column, cell string) {
+	switch {
+	case cell == "":
+	case col.nameless && c.nameless == 0 && trim(cell) != "":
+		c.nameless = i + 1
+	case col.verdict && trim(cell) == CodeTotalRow && !c.format.AllowTotalRow:
+		c.reportRecord(CodeTotalRow, looksLikeTotal) // it was refused as one, and may be the only row now
+	}
 }
 
 // text is the cell of a field, trimmed; "" where the file has no column of it.
@@ -169,7 +190,14 @@ func (c *checker) text(record []string, f field) string {
 // visible reports the first invisible character of a cell and returns the cell without all of them, to look for
 // what else is wrong.
 func (c *checker) visible(col int, s string) string {
-	at := invisible(s)
+	beyond := beyondASCII(s)
+	if beyond < 0 {
+		return s
+	}
+	if c.columns[col].holdsText() && isMojibake(s[beyond:]) {
+		c.remarks |= remarkMojibake
+	}
+	at := invisibleFrom(s, beyond)
 	if at < 0 {
 		return s
 	}
@@ -230,7 +258,7 @@ func (c *checker) cell(i int, col *column, s string, sound bool, decimals int, i
 		}
 	case fieldAmount:
 		var v int64
-		if v, f = parseAmount(s, c.amounts, decimals, c.most); sound {
+		if v, f = c.amount(s, decimals); sound {
 			b.Amount = v
 		}
 	case fieldCurrency:
@@ -252,9 +280,9 @@ func (c *checker) cell(i int, col *column, s string, sound bool, decimals int, i
 	case fieldCustomerID:
 		f = keep(&b.CustomerID, s, checkID(s, "bcus_"))
 	case fieldAccountName:
-		f = keep(&b.AccountName, s, checkText(s, maxText))
+		f = keep(&b.AccountName, s, checkName(s))
 	case fieldCustomerName:
-		f = keep(&b.CustomerName, s, checkText(s, maxText))
+		f = keep(&b.CustomerName, s, checkName(s))
 	case fieldCustomerEmail:
 		f = keep(&b.CustomerEmail, s, checkEmail(s))
 	case fieldCustomerPhone:
@@ -264,6 +292,22 @@ func (c *checker) cell(i int, col *column, s string, sound bool, decimals int, i
 	}
 	c.report(i, f)
 	return f.code == "" && sound
+}
+
+// amount reads an amount as the feed writes it.
+func (c *checker) amount(s string, decimals int) (int64, finding) {
+	if !c.format.DecimalComma {
+		return parseAmount(s, c.amounts, decimals, c.most)
+	}
+	plain, ok := commaAmount(s)
+	if !ok {
+		return 0, badCommaAmount(s)
+	}
+	v, f := parseAmount(plain, c.amounts, decimals, c.most)
+	if f.cell != "" {
+		f.cell = s
+	}
+	return v, f
 }
 
 // keep fills in a field of the bill where nothing was found.
@@ -296,6 +340,8 @@ func (c *checker) metadata(col *column, s string, b *Bill) finding {
 		return finding{CodeInvalidMetadata, "", " has " + strconv.Itoa(utf8.RuneCountInString(s)) + " characters, at most " + strconv.Itoa(maxMetadataValue) + " are allowed: shorten it"}
 	case spreadsheetError(s):
 		return finding{CodeSpreadsheetDamage, "", " holds a spreadsheet's error value: correct the sheet"}
+	case isNullText(s):
+		return finding{CodePlaceholderValue, "", placeholderDetail(s) + "write the value, or leave the cell blank"}
 	}
 	return finding{}
 }
