@@ -96,7 +96,9 @@ func (j *job) hold(ctx context.Context, reason *holdReason) error {
 }
 
 func (j *job) heldSummary() report.Summary {
-	return report.Summarize(j.file, report.Unsent(j.survey.Rows, j.survey.Invalid, j.survey.Amounts))
+	s := report.Summarize(j.file, report.Unsent(j.survey.Rows, j.survey.Invalid, j.survey.Amounts, j.survey.InvalidAmounts))
+	s.Warnings = append(s.Warnings, j.survey.Warnings...)
+	return s
 }
 
 // rest leaves a held file where it is, and summarizes it, because it still needs attention.

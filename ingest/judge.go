@@ -28,6 +28,9 @@ func (j *job) judge(ctx context.Context) error {
 		return j.settle(ctx, ledger.FileRejected)
 	}
 	j.recordRead()
+	if most := j.feed.MaxInvalidRows; most > 0 && j.survey.Invalid > most && j.survey.Invalid > j.survey.Rows/2 {
+		return j.refuseFlood(ctx)
+	}
 	if j.feed.RejectInvalid && j.survey.Invalid > 0 {
 		return j.refuseInvalid(ctx)
 	}
@@ -98,6 +101,19 @@ func (j *job) refuseInvalid(ctx context.Context) error {
 	}
 	j.file.Code = ledger.CodeInvalidRows
 	j.file.Detail = fmt.Sprintf("%d of %d rows are invalid, and the feed sends all rows of a file or none: correct them and deliver the whole file again", j.survey.Invalid, j.survey.Rows)
+	return j.settle(ctx, ledger.FileRejected)
+}
+
+// flooded reports whether a file was refused because of its many invalid rows.
+func flooded(f *ledger.File) bool { return f.Code == ledger.CodeTooManyInvalidRows }
+
+// refuseFlood settles a file of which too many rows are invalid. Not one of them gets an outcome in
+// the ledger, so that a flood of them fills neither the ledger nor the reports; all are counted.
+func (j *job) refuseFlood(ctx context.Context) error {
+	j.file.RowsRead = false
+	j.file.Code = ledger.CodeTooManyInvalidRows
+	j.file.Detail = fmt.Sprintf("%d of %d rows are invalid, more than max_invalid_rows (%d) and more than half of the file, so nothing was sent; the reports have the first %d of them: see whether the file is the right one and the feed's format fits it",
+		j.survey.Invalid, j.survey.Rows, j.feed.MaxInvalidRows, j.feed.MaxInvalidRows)
 	return j.settle(ctx, ledger.FileRejected)
 }
 

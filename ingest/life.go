@@ -147,7 +147,7 @@ func (j *job) ensureSpooled(ctx context.Context) error {
 	switch j.file.State {
 	case ledger.Spooled, ledger.Held, ledger.Sending:
 	case ledger.Settled:
-		if !j.file.RowsRead {
+		if !j.file.RowsRead && !flooded(j.file) {
 			return nil // its reports need no row of it
 		}
 	default:
@@ -310,7 +310,7 @@ func (j *job) settle(ctx context.Context, outcome string) error {
 		sums, err = j.Ledger.Totals(ctx, j.file.ID)
 		return err
 	})
-	if j.file.RowsRead {
+	if j.file.RowsRead || flooded(j.file) {
 		both.Go(func() error { return j.compose(ctx) })
 	}
 	if err := both.Wait(); err != nil {
@@ -318,6 +318,9 @@ func (j *job) settle(ctx context.Context, outcome string) error {
 	}
 	if outcome == "" {
 		outcome = report.OutcomeOf(sums.Rows)
+	}
+	if flooded(j.file) {
+		sums = report.Unsent(j.survey.Rows, j.survey.Invalid, j.survey.Amounts, j.survey.InvalidAmounts)
 	}
 	j.file.Sums, j.file.Outcome = &sums, outcome
 	j.file.Finished = time.Now()

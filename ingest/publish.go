@@ -26,7 +26,7 @@ func (j *job) publish(ctx context.Context) error {
 	names := report.NamesOf(f.Stem)
 	var totals ledger.Totals
 	var reports []outgoing
-	if f.RowsRead {
+	if f.RowsRead || flooded(f) {
 		if totals, err = j.balance(ctx); err != nil {
 			return err
 		}
@@ -46,6 +46,9 @@ func (j *job) publish(ctx context.Context) error {
 		}
 	}
 	s := report.Summarize(f, totals)
+	if j.survey != nil {
+		s.Warnings = append(s.Warnings, j.survey.Warnings...)
+	}
 	if err := j.put(ctx, append(reports, inMemory(names.Summary, s.Bytes(), summaryField))...); err != nil {
 		return err
 	}
@@ -64,6 +67,9 @@ func (j *job) balance(ctx context.Context) (ledger.Totals, error) {
 		if err := j.composeAgain(ctx); err != nil {
 			return totals, err
 		}
+	}
+	if flooded(j.file) { // not all of its rows are in the reports
+		return totals, nil
 	}
 	if err := report.Balance(*j.tally, totals, j.file.Rows, j.file.Lines); err != nil {
 		return totals, fmt.Errorf("report of %s: %w", j.file.Name, err)
@@ -90,9 +96,16 @@ func (j *job) compose(ctx context.Context) error {
 	}}
 	defer ahead.wait()
 	var tally report.Tally
-	if fromLedger(j.file) {
+	switch {
+	case fromLedger(j.file):
 		tally, err = report.ComposeOutcomes(out.Results, report.Pages(ahead.page))
-	} else {
+	case flooded(j.file):
+		err = j.decode(ctx, func(recs *billfile.Decoder) error {
+			out.Layout = j.survey.Layout
+			tally, err = report.Excerpt(out, recs, max(j.feed.MaxInvalidRows, 1))
+			return err
+		})
+	default:
 		err = j.decode(ctx, func(recs *billfile.Decoder) error {
 			out.Layout = j.survey.Layout
 			tally, err = report.Compose(out, recs, report.Pages(ahead.page))

@@ -229,15 +229,16 @@ func dial(ctx context.Context, c *config.SFTP) (*inbox.Account, error) {
 
 func buildFeed(f *config.Feed, lane *delivery.Lane) *ingest.Feed {
 	return &ingest.Feed{
-		Name:          f.Name,
-		Lane:          lane,
-		BaseURL:       spellURL(f.API.BaseURL),
-		Dirs:          transfer.Dirs{Inbox: f.Inbox, Processing: f.Processing, Archive: f.Archive, Rejected: f.Rejected, Results: f.Results},
-		Watch:         inbox.Watch{Pattern: f.Pattern, Ignore: f.Ignore, Settle: f.Settle, Marker: f.Marker},
-		Format:        buildFormat(f),
-		RejectInvalid: f.OnInvalid == "reject",
-		Hold:          ingest.Hold{MaxInvalidPercent: f.Hold.MaxInvalidPercent, MaxRows: f.Hold.MaxRows, MaxTotal: f.Hold.MaxTotal},
-		Expect:        buildExpect(f),
+		Name:           f.Name,
+		Lane:           lane,
+		BaseURL:        spellURL(f.API.BaseURL),
+		Dirs:           transfer.Dirs{Inbox: f.Inbox, Processing: f.Processing, Archive: f.Archive, Rejected: f.Rejected, Results: f.Results},
+		Watch:          inbox.Watch{Pattern: f.Pattern, Ignore: f.Ignore, Settle: f.Settle, Marker: f.Marker},
+		Format:         buildFormat(f),
+		RejectInvalid:  f.OnInvalid == "reject",
+		MaxInvalidRows: f.MaxInvalidRows,
+		Hold:           ingest.Hold{MaxInvalidPercent: f.Hold.MaxInvalidPercent, MaxRows: f.Hold.MaxRows, MaxTotal: f.Hold.MaxTotal},
+		Expect:         buildExpect(f),
 	}
 }
 
@@ -283,7 +284,12 @@ func buildFormat(f *config.Feed) billfile.Format {
 		IgnoreColumns:       f.IgnoreColumns,
 		AllowNoFinalNewline: !f.RequireFinalNewline,
 		MaxAmountDue:        f.MaxAmountDue,
+		DecimalComma:        f.DecimalSeparator == ",",
+		ShortRows:           f.ShortRows == "blank",
+		AllowTotalRow:       f.TotalRow == "allow",
 		MaxFileSize:         int64(f.MaxFileSize),
+		MaxRows:             f.MaxRows,
+		MaxColumns:          f.MaxColumns,
 	}
 }
 

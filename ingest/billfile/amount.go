@@ -3,6 +3,7 @@ package billfile
 import (
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // finding is what is wrong with one cell: a code, the cell if it may be shown, and the
@@ -13,19 +14,22 @@ type finding struct{ code, cell, detail string }
 // decimal point with at most as many decimals as the currency has. Leading zeros are
 // ignored (0100 is 100, never octal). Anything else is a finding.
 //
-// decimals is the currency's, or -1 if the currency is not known. An amount in major
-// units is then checked for its form alone and returned as 0.
+// An amount that a bill may not have is returned all the same, with what is wrong, up to
+// maxReadable: reports and sums of the whole file have it.
+//
+// decimals is the currency's, -1 where the currency is not known: then an amount in major units is looked at for its form
+// only, and is 0.
 func parseAmount(s string, unit Amounts, decimals int, most int64) (int64, finding) {
 	whole, fraction, point := s, "", false
 	if i := strings.IndexByte(s, '.'); i >= 0 {
 		whole, fraction, point = s[:i], s[i+1:], true
 	}
 	if !isDigits(whole) || point && !isDigits(fraction) {
-		return 0, badAmount(s)
+		return 0, badAmount(s, unit)
 	}
 	switch {
 	case point && unit == Minor:
-		return 0, finding{CodeAmountNotMinor, s, " has a decimal point, but this feed's amounts are in minor units (2000 means R20.00): write it in minor units without a point, or set amounts: major"}
+		return 0, notMinor(s, whole, fraction, decimals)
 	case unit == Minor:
 		decimals = 0
 	case decimals < 0:
@@ -35,8 +39,8 @@ func parseAmount(s string, unit Amounts, decimals int, most int64) (int64, findi
 	}
 	var v int64
 	for i := range len(whole) {
-		if v = v*10 + int64(whole[i]-'0'); v > maxAmount {
-			return 0, outOfRange(s, most)
+		if v = v*10 + int64(whole[i]-'0'); v > maxReadable {
+			return 0, outOfRange(s, most, unit, decimals)
 		}
 	}
 	for i := range decimals {
@@ -45,29 +49,162 @@ func parseAmount(s string, unit Amounts, decimals int, most int64) (int64, findi
 			v += int64(fraction[i] - '0')
 		}
 	}
-	if v < 1 || v > most {
-		return 0, outOfRange(s, most)
+	switch {
+	case v > maxReadable:
+		return 0, outOfRange(s, most, unit, decimals)
+	case v < 1 || v > most:
+		return v, outOfRange(s, most, unit, decimals)
 	}
 	return v, finding{}
 }
 
-func outOfRange(s string, most int64) finding {
-	return finding{CodeAmountOutOfRange, s, " is not between 1 and " + strconv.FormatInt(most, 10) + " minor units: correct the amount"}
+// maxReadable is the largest amount that is added up, in minor units. Sums of many million of them
+// stay within an int64.
+const maxReadable = 1_000_000_000_000
+
+// notMinor names an amount with a decimal point in a feed of minor units. It may mean either, so
+// the advice has both, each with its digits: a hundredfold is at stake.
+func notMinor(s, whole, fraction string, decimals int) finding {
+	detail := " has a decimal point, but this feed's amounts are minor units (2000 = R20.00)"
+	number := strings.TrimLeft(whole, "0")
+	zeros := strings.Trim(fraction, "0") == ""
+	if decimals < 0 || len(fraction) > decimals && !zeros || len(number) > 9 || number == "" {
+		return finding{CodeAmountNotMinor, s, detail + ": write whole minor units" + otherFeed}
+	}
+	inMinor := number + (fraction + strings.Repeat("0", decimals))[:decimals]
+	detail += ": if it means " + s + " in the currency itself, write " + inMinor
+	if zeros {
+		detail += "; if it means " + number + " minor units, write " + number
+	}
+	return finding{CodeAmountNotMinor, s, detail + otherFeed}
 }
 
-// badAmount returns what is wrong with text that is not a plain decimal number.
-func badAmount(s string) finding {
+// otherFeed is said of a single amount, which may be the only one so written.
+const otherFeed = "; if all amounts of the feed are in the currency itself (20.00 = R20.00), set amounts: major"
+
+// commaAmount returns an amount with a decimal comma, and perhaps spaces between thousands, as one
+// with a point; ok is false where it is written otherwise.
+func commaAmount(s string) (string, bool) {
+	whole, fraction, comma := strings.Cut(s, ",")
+	if comma && !isDigits(fraction) || strings.IndexByte(whole, '.') >= 0 {
+		return "", false
+	}
+	if !isDigits(whole) {
+		groups := strings.FieldsFunc(whole, isSpace)
+		for i, g := range groups {
+			if !isDigits(g) || len(g) > 3 || i > 0 && len(g) != 3 {
+				return "", false
+			}
+		}
+		if len(groups) != 1+strings.Count(strings.Map(oneSpace, whole), " ") {
+			return "", false // two spaces in a row
+		}
+		whole = strings.Join(groups, "")
+	}
+	if !comma {
+		return whole, whole != ""
+	}
+	return whole + "." + fraction, whole != ""
+}
+
+// oneSpace makes a plain space of every kind.
+func oneSpace(r rune) rune {
+	if isSpace(r) {
+		return ' '
+	}
+	return r
+}
+
+// badCommaAmount names what is wrong with an amount of a feed with a decimal comma.
+func badCommaAmount(s string) finding {
+	if f := badAmount(s, Major); f.code != CodeSpreadsheetDamage && credit(s) || spreadsheetError(s) || scientific(s, false) {
+		return f
+	}
+	if strings.IndexByte(s, '.') >= 0 {
+		return finding{CodeInvalidAmount, s, " has a point, but this feed writes decimals behind a comma (1234,56): write it so, without points"}
+	}
+	return finding{CodeInvalidAmount, s, " is not an amount as this feed writes it: write digits, decimals behind a comma (1234,56)"}
+}
+
+// outOfRange names the limits as the feed writes amounts.
+func outOfRange(s string, most int64, unit Amounts, decimals int) finding {
+	if unit == Minor {
+		return finding{CodeAmountOutOfRange, s, " is not between 1 and " + strconv.FormatInt(most, 10) + " minor units (2000 = R20.00): correct it"}
+	}
+	return finding{CodeAmountOutOfRange, s, " is not between " + inUnits(1, decimals) + " and " + inUnits(most, decimals) + ": correct it"}
+}
+
+// inUnits writes minor units with the decimals of the currency.
+func inUnits(v int64, decimals int) string {
+	digits := strconv.FormatInt(v, 10)
+	if decimals <= 0 {
+		return digits
+	}
+	if n := decimals + 1 - len(digits); n > 0 {
+		digits = strings.Repeat("0", n) + digits
+	}
+	return digits[:len(digits)-decimals] + "." + digits[len(digits)-decimals:]
+}
+
+// badAmount names what is wrong with text that is no plain decimal number.
+func badAmount(s string, unit Amounts) finding {
+	advice := ": write digits only, decimals behind a point (20.00 = R20.00)"
+	if unit == Minor {
+		advice = ": write minor units, digits only (2000 = R20.00)"
+	}
 	switch {
 	case spreadsheetError(s):
-		return finding{CodeSpreadsheetDamage, "", " is the error value " + quote(s) + " of a spreadsheet: correct the formula and export the file again"}
+		return finding{CodeSpreadsheetDamage, "", " holds a spreadsheet's error " + quote(s) + ": correct the formula and export the file again"}
+	case credit(s):
+		return finding{CodeInvalidAmount, s, " is marked as a credit (with a minus, brackets or CR), and a bill cannot be one: leave this row out"}
 	case scientific(s, false):
 		return finding{CodeSpreadsheetDamage, s, " was shortened by a spreadsheet: format the column as text and enter the whole number"}
 	case grouped(s):
-		return finding{CodeSpreadsheetDamage, s, " has thousands separators or a decimal comma: write digits only, with a point before the decimals"}
-	case strings.HasPrefix(s, "-") || strings.HasPrefix(s, "("):
-		return finding{CodeInvalidAmount, s, " is negative, but a bill is for at least 1 minor unit: leave credits out of the file"}
+		return finding{CodeSpreadsheetDamage, s, " has thousands separators or a decimal comma" + advice}
 	case strings.IndexFunc(s, func(r rune) bool { return r >= 0x80 }) >= 0:
-		return finding{CodeInvalidAmount, s, " has characters other than the digits 0 to 9: write plain digits"}
+		return finding{CodeInvalidAmount, s, " has characters other than the digits 0 to 9" + advice}
 	}
-	return finding{CodeInvalidAmount, s, " is not an amount: write digits only, with a point before the decimals, and no sign or currency"}
+	return finding{CodeInvalidAmount, s, " is not an amount" + advice}
+}
+
+// credit reports whether an amount is marked as one that the biller owes: by a minus or dash of any
+// kind before or behind the digits, by brackets around it, or by CR. A dash between digits marks none.
+func credit(s string) bool {
+	first, last := strings.IndexAny(s, "0123456789"), strings.LastIndexAny(s, "0123456789")
+	if first < 0 {
+		return false
+	}
+	before, behind := s[:first], s[last+1:]
+	for _, around := range [...]string{before, behind} {
+		if strings.ContainsFunc(around, isMinus) || isCR(around) {
+			return true
+		}
+	}
+	for _, pair := range [...]string{"()", "<>", "[]", "{}", "（）", "＜＞", "〈〉"} {
+		runes := []rune(pair)
+		if strings.ContainsRune(before, runes[0]) && strings.ContainsRune(behind, runes[1]) {
+			return true
+		}
+	}
+	return false
+}
+
+// isMinus reports whether r is a minus or a dash of any kind.
+func isMinus(r rune) bool {
+	switch r {
+	case '-', '−', '⁻', '₋', '∸', '➖', '¯', '˗':
+		return true
+	}
+	return r >= 0x80 && unicode.Is(unicode.Pd, r)
+}
+
+// isCR reports whether the text before or behind an amount says that it is a credit.
+func isCR(s string) bool {
+	for _, word := range strings.FieldsFunc(s, func(r rune) bool { return !unicode.IsLetter(r) }) {
+		switch strings.ToUpper(word) {
+		case "CR", "RCR", "ZARCR", "USDCR", "CRR", "CREDIT", "CRED", "KR", "KT", "KREDIET": // CR R1500 and R1500CR; Afrikaans too
+			return true
+		}
+	}
+	return false
 }

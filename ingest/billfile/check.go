@@ -16,6 +16,8 @@ type item struct {
 	customerCol                  int16      // column of the customer reference, where it could be read
 	id                           identity   // what other rows are compared with
 	member                       membership // of groups; only once there are findings
+	remarks                      remarks    // warnings that the row gives cause to
+	last                         bool       // of the file
 }
 
 // checker applies every rule that concerns one row alone. It has scratch space, so it is
@@ -38,6 +40,9 @@ type checker struct {
 	detail      []byte   // scratch space
 	pairs       []Pair   // space for the metadata of the next record; nil = make some
 	swallowed   string   // of a record that spans lines: which lines a stray quotation mark may have swallowed
+	entities    bool     // there is an ampersand in the record at hand
+	remarks     remarks  // on the record at hand
+	nameless    int      // column without a name, 1 the first, that the record at hand has something in; 0 = none
 }
 
 // placed is a problem with the index of its column, by which problems are sorted.
@@ -106,7 +111,7 @@ func (c *checker) finish(it *item) {
 // record checks all cells of one record. swallowed, for a record of several lines, is the
 // text about lines that a stray quotation mark may have joined.
 func (c *checker) record(record []string, swallowed string, it *item) {
-	c.swallowed = swallowed
+	c.swallowed, c.remarks, c.nameless = swallowed, 0, 0
 	b := &it.Bill
 	decimals := c.currency(c.text(record, fieldCurrency), b)
 	if c.metas > 0 {
@@ -122,6 +127,7 @@ func (c *checker) record(record []string, swallowed string, it *item) {
 		}
 		cell := record[i]
 		if col.field == ignored {
+			c.passedOver(i, col, cell)
 			if c.swallowed != "" && strings.ContainsAny(cell, "\r\n") {
 				c.add(i, col.name, CodeControlCharacter, c.labels[i]+" has a line break: remove it"+c.swallowed)
 			}
@@ -134,6 +140,9 @@ func (c *checker) record(record []string, swallowed string, it *item) {
 			}
 			c.add(i, col.name, CodeRowTooLarge, c.labels[i]+" has "+strconv.Itoa(len(s))+" bytes, but a field may have at most "+strconv.Itoa(maxField)+": shorten it")
 			continue
+		}
+		if c.entities && col.holdsText() && hasEntity(s) {
+			c.remarks |= remarkEntity
 		}
 		clean := c.visible(i, s)
 		if col.field == fieldPart {
@@ -158,6 +167,18 @@ func (c *checker) record(record []string, swallowed string, it *item) {
 	if c.swallowed != "" && !slices.ContainsFunc(c.found, func(p placed) bool { return p.Code == CodeControlCharacter }) {
 		c.reportRecord(CodeControlCharacter, "the row has a line break in a field: remove it"+c.swallowed)
 	}
+	it.remarks = c.remarks
+}
+
+// passedOver looks at a cell of a column that goes to no field.
+func (c *checker) passedOver(i int, col *column, cell string) {
+	switch {
+	case cell == "":
+	case col.nameless && c.nameless == 0 && trim(cell) != "":
+		c.nameless = i + 1
+	case col.verdict && trim(cell) == CodeTotalRow && !c.format.AllowTotalRow:
+		c.reportRecord(CodeTotalRow, looksLikeTotal) // it was refused as one, and may be the only row now
+	}
 }
 
 // text returns the trimmed cell of a field, or "" if the file has no column of it.
@@ -171,7 +192,14 @@ func (c *checker) text(record []string, f field) string {
 // visible reports the first invisible character of a cell. It returns the cell without
 // all such characters, so that its other problems are found too.
 func (c *checker) visible(col int, s string) string {
-	at := invisible(s)
+	beyond := beyondASCII(s)
+	if beyond < 0 {
+		return s
+	}
+	if c.columns[col].holdsText() && isMojibake(s[beyond:]) {
+		c.remarks |= remarkMojibake
+	}
+	at := invisibleFrom(s, beyond)
 	if at < 0 {
 		return s
 	}
@@ -233,7 +261,7 @@ func (c *checker) cell(i int, col *column, s string, intact bool, decimals int, 
 		}
 	case fieldAmount:
 		var v int64
-		if v, f = parseAmount(s, c.amounts, decimals, c.most); intact {
+		if v, f = c.amount(s, decimals); intact {
 			b.Amount = v
 		}
 	case fieldCurrency:
@@ -255,9 +283,9 @@ func (c *checker) cell(i int, col *column, s string, intact bool, decimals int, 
 	case fieldCustomerID:
 		f = keep(&b.CustomerID, s, checkID(s, "bcus_"))
 	case fieldAccountName:
-		f = keep(&b.AccountName, s, checkText(s, maxText))
+		f = keep(&b.AccountName, s, checkName(s))
 	case fieldCustomerName:
-		f = keep(&b.CustomerName, s, checkText(s, maxText))
+		f = keep(&b.CustomerName, s, checkName(s))
 	case fieldCustomerEmail:
 		f = keep(&b.CustomerEmail, s, checkEmail(s))
 	case fieldCustomerPhone:
@@ -269,7 +297,23 @@ func (c *checker) cell(i int, col *column, s string, intact bool, decimals int, 
 	return f.code == "" && intact
 }
 
-// keep sets a field of the bill if nothing is wrong with it.
+// amount reads an amount as the feed writes it.
+func (c *checker) amount(s string, decimals int) (int64, finding) {
+	if !c.format.DecimalComma {
+		return parseAmount(s, c.amounts, decimals, c.most)
+	}
+	plain, ok := commaAmount(s)
+	if !ok {
+		return 0, badCommaAmount(s)
+	}
+	v, f := parseAmount(plain, c.amounts, decimals, c.most)
+	if f.cell != "" {
+		f.cell = s
+	}
+	return v, f
+}
+
+// keep fills in a field of the bill where nothing was found.
 func keep(to *string, s string, f finding) finding {
 	if f.code == "" {
 		*to = s
@@ -298,7 +342,9 @@ func (c *checker) metadata(col *column, s string, b *Bill) finding {
 	case len(s) > maxMetadataValue && utf8.RuneCountInString(s) > maxMetadataValue:
 		return finding{CodeInvalidMetadata, "", " has " + strconv.Itoa(utf8.RuneCountInString(s)) + " characters, but at most " + strconv.Itoa(maxMetadataValue) + " are allowed: shorten it"}
 	case spreadsheetError(s):
-		return finding{CodeSpreadsheetDamage, "", " is an error value of a spreadsheet: correct the formula and export the file again"}
+		return finding{CodeSpreadsheetDamage, "", " holds a spreadsheet's error value: correct the sheet"}
+	case isNullText(s):
+		return finding{CodePlaceholderValue, "", placeholderDetail(s) + "write the value, or leave the cell blank"}
 	}
 	return finding{}
 }

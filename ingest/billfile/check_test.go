@@ -94,7 +94,7 @@ func TestRowCodes(t *testing.T) {
 		{"short", zar, "due_date", "2026-1-31", "due_date:invalid_date"},
 		{"slashes", zar, "due_date", "31/01/2026", "due_date:invalid_date"},
 		{"serial", zar, "due_date", "46053", "due_date:invalid_date"},
-		{"year 26", zar, "due_date", "0026-01-31", "due_date:invalid_date"},
+		{"year 26", zar, "due_date", "0026-01-31", "due_date:date_out_of_range"},
 		{"with time", zar, "due_date", "2026-01-31 00:00:00", "due_date:invalid_date"},
 		{"other layout", usual, "due_date", "31/01/2026", ""},
 		{"other layout, swapped", usual, "due_date", "01/31/2026", "due_date:invalid_date"},

@@ -25,9 +25,10 @@ import (
 // Limits on what is buffered. They are far beyond any real bill file. What exceeds them
 // is reported and not held in memory.
 const (
-	maxRow     = 1 << 20  // bytes of one record in UTF-8, its line ends included
-	maxField   = 64 << 10 // bytes of one field in UTF-8
-	maxColumns = 256      // fields of one record
+	maxRow         = 1 << 20  // bytes of one record in UTF-8, its line ends included
+	maxField       = 64 << 10 // bytes of one field in UTF-8
+	defaultColumns = 1000     // fields of one record, unless Format.MaxColumns says otherwise
+	mostColumns    = 10_000   // that Format.MaxColumns may say
 )
 
 // Limits of the Billing API.
@@ -68,6 +69,10 @@ const (
 	CodeWrongFieldCount        = "wrong_field_count"
 	CodeBareQuote              = "bare_quote"
 	CodeRowTooLarge            = "row_too_large"
+	CodePlaceholderValue       = "placeholder_value"
+	CodeReservedReference      = "reserved_reference"
+	CodeTotalRow               = "total_row"
+	CodeDateOutOfRange         = "date_out_of_range"
 )
 
 // rowCodes are all row codes.
@@ -77,7 +82,7 @@ var rowCodes = [...]string{
 	CodeDueBeforeBillDate, CodeInvalidEmail, CodeInvalidPhone, CodeInvalidID, CodeFieldTooLong,
 	CodeInvalidMetadata, CodeMissingParty, CodeAmbiguousParty, CodeConflictingParty, CodeDuplicateReference,
 	CodeContradictingReference, CodeControlCharacter, CodeSpreadsheetDamage, CodeWrongFieldCount,
-	CodeBareQuote, CodeRowTooLarge,
+	CodeBareQuote, CodeRowTooLarge, CodePlaceholderValue, CodeReservedReference, CodeTotalRow, CodeDateOutOfRange,
 }
 
 // File-level codes: the values of FileError.Code.
@@ -93,6 +98,8 @@ const (
 	CodeUnbalancedQuote = "unbalanced_quote"
 	CodeTruncated       = "truncated"
 	CodeFileTooLarge    = "file_too_large"
+	CodeTooManyRows     = "too_many_rows"
+	CodeTooManyColumns  = "too_many_columns"
 )
 
 // otherCodes are what a rejects file has in error_code for rows that are not invalid:
@@ -106,7 +113,7 @@ func RowCodes() []string { return slices.Clone(rowCodes[:]) }
 func FileCodes() []string {
 	return []string{
 		CodeEmptyFile, CodeNoHeader, CodeMissingColumn, CodeDuplicateColumn, CodeUnknownColumn, CodeUndecodable, CodeNotCSV,
-		CodeBadLineEnds, CodeUnbalancedQuote, CodeTruncated, CodeFileTooLarge, CodeOwnReport,
+		CodeBadLineEnds, CodeUnbalancedQuote, CodeTruncated, CodeFileTooLarge, CodeOwnReport, CodeTooManyRows, CodeTooManyColumns,
 	}
 }
 

@@ -56,6 +56,14 @@ type column struct {
 	name  string // as the file spells it, without surrounding space
 	key   string // of metadata
 	part  int    // its place among the parts
+	// nameless columns are passed over as long as all their cells are empty.
+	nameless bool
+	verdict  bool // error_code of a rejects file
+}
+
+// holdsText reports whether the column holds text for people: a name, a part of one, or metadata.
+func (c *column) holdsText() bool {
+	return c.to == fieldAccountName || c.to == fieldCustomerName || c.to == fieldMetadata
 }
 
 // plainName returns a header name in the form in which names are compared: without letter
@@ -84,6 +92,7 @@ func (f Format) lookUp(name string) (c column, known bool) {
 		}
 	}
 	if slices.Contains(ownColumns[:], plain) {
+		c.verdict = plain == ownColumns[0]
 		return c, true
 	}
 	if p, ok := presetOf(f.Preset); ok {
@@ -132,6 +141,9 @@ func mapColumns(names []string, line int, f Format) ([]column, error) {
 		c, ok := f.lookUp(name)
 		columns[i] = c
 		switch {
+		case !ok && plainName(name) == "":
+			columns[i].nameless = true
+			continue
 		case !ok:
 			unknown = append(unknown, i)
 			continue
@@ -263,11 +275,13 @@ func unknownColumns(names []string, unknown []int, quotable bool, have map[strin
 		switch {
 		case name == "":
 			text += " has no name"
-		case !quotable:
-			text += " is not known"
 		default:
-			text += ", " + quote(name) + ", is not known"
-			if near := nearest(plainName(name), have, f); near != "" {
+			near := nearest(plainName(name), have, f)
+			if quotable || near != "" {
+				text += ", " + quote(name) + ","
+			}
+			text += " is not known"
+			if near != "" {
 				text += " (did you mean " + near + "?)"
 			}
 			if strings.HasPrefix(plainName(name), metadataPrefix) {
@@ -302,10 +316,12 @@ func looksLikeData(names []string) bool {
 	return false
 }
 
-// nearest returns the known column that is most like name and that the file does not
-// have; "" if none is like it.
+// underscored is a name with underscores for spaces and hyphens.
+func underscored(name string) string { return strings.NewReplacer(" ", "_", "-", "_").Replace(name) }
+
+// nearest is the known column, not there yet, whose name is like name; "" when none is.
 func nearest(name string, have map[string]int, f Format) string {
-	name = strings.NewReplacer(" ", "_", "-", "_").Replace(name)
+	name = underscored(name)
 	if len(name) > 40 {
 		return ""
 	}

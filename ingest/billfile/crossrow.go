@@ -4,6 +4,10 @@ import (
 	"encoding/binary"
 	"hash/maphash"
 	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
 )
 
 // What only the whole file shows: references that come twice, and parties with different
@@ -32,13 +36,35 @@ type details [3]uint32
 func (h hasher) details(cells ...string) (d details) {
 	for i, cell := range cells {
 		if cell != "" {
-			d[i] = max(uint32(maphash.String(h.detail, cell)), 1)
+			d[i] = max(uint32(maphash.String(h.detail, seen(cell))), 1)
 		}
 	}
 	return d
 }
 
-// The fields of details, in their order.
+// seen is a text as a person sees it: accents composed (Unicode's form NFC), one plain space for
+// every stretch of spaces. Rows whose names differ in nothing but that say the same.
+func seen(s string) string {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf || s[i] == ' ' && s[i-1] == ' ' { // cells are trimmed, so a space is never the first
+			return strings.Join(strings.FieldsFunc(norm.NFC.String(s), isSpace), " ")
+		}
+	}
+	return s
+}
+
+// asSeen is b with its texts as a person sees them, to compare it with other rows of the file.
+func asSeen(b *Bill) *Bill {
+	c := *b
+	c.AccountName, c.CustomerName = seen(b.AccountName), seen(b.CustomerName)
+	c.Metadata = slices.Clone(b.Metadata)
+	for i := range c.Metadata {
+		c.Metadata[i].Value = seen(c.Metadata[i].Value)
+	}
+	return &c
+}
+
+// What the details are, in their order.
 var (
 	customerDetails = [3]field{fieldCustomerName, fieldCustomerEmail, fieldCustomerPhone}
 	accountDetails  = [3]field{fieldAccountName, fieldCustomerReference, fieldCustomerID}
@@ -48,7 +74,16 @@ var (
 // have, or that could not be read for certain.
 type identity struct {
 	reference, customer, account uint64
+	folded                       uint64 // of the reference in capitals; 0 = it has no small letters
 	ofCustomer, ofAccount        details
+}
+
+// capitals is the hash of the reference in capitals.
+func (id *identity) capitals() uint64 {
+	if id.folded != 0 {
+		return id.folded
+	}
+	return id.reference
 }
 
 func (h hasher) identity(it *item) identity {
@@ -56,6 +91,9 @@ func (h hasher) identity(it *item) identity {
 	b := &it.Bill
 	if it.reference {
 		id.reference = h.of(b.Reference)
+		if hasSmallLetter(b.Reference) {
+			id.folded = h.of(strings.ToUpper(b.Reference))
+		}
 	}
 	if it.customer {
 		id.customer, id.ofCustomer = h.of(b.CustomerReference), h.details(b.CustomerName, b.CustomerEmail, b.CustomerPhone)
@@ -70,7 +108,7 @@ func (h hasher) identity(it *item) identity {
 // For a row with problems of its own it is the hash of its bytes.
 func (h hasher) content(it *item, valid bool) uint64 {
 	if valid {
-		digest := ContentDigest(&it.Bill)
+		digest := ContentDigest(asSeen(&it.Bill))
 		return binary.BigEndian.Uint64(digest[:])
 	}
 	body, _ := CutLineEnd(it.Raw)
@@ -82,7 +120,8 @@ type groups struct {
 	references, customers, accounts suspects
 	repeated                        []repeated // by references
 	disputed                        []disputed // by customers, then by accounts
-	complete                        bool       // the second pass is over: from here on the groups are only read
+	similar                         similarReferences
+	complete                        bool // the second pass is over: from here on the groups are only read
 }
 
 // repeated is a bill reference that comes more than once.
@@ -126,7 +165,7 @@ func (g *groups) any() bool { return len(g.references.hashes)+g.parties() > 0 }
 // skipUncompared makes a checker skip the columns that the second pass does not compare.
 // If no reference is repeated, these are all but the parties' columns.
 func (g *groups) skipUncompared(c *checker) {
-	if g.complete || len(g.references.hashes) > 0 {
+	if g.complete || len(g.references.hashes) > 0 || g.similar.any() {
 		return
 	}
 	for i, col := range c.columns {
@@ -184,6 +223,12 @@ func newRound(f *groups, from, most int) *round {
 // observe adds a row to its groups.
 func (r *round) observe(it *item) {
 	m, line := &it.member, uint32(it.Line)
+	if r.from == 0 {
+		r.groups.similar.observe(&it.id, line)
+	}
+	if !r.groups.any() {
+		return
+	}
 	if m.reference.group != none && r.from == 0 {
 		switch g := &r.groups.repeated[m.reference.group]; {
 		case g.line == 0:
@@ -248,9 +293,10 @@ func (g *groups) addProblems(it *item, c *checker) {
 			if m.content == r.content {
 				other = r.other
 			}
-			c.ofReference(it, CodeContradictingReference, " is also on "+lineText(int(other))+", with different content, so no row with it is sent: give each bill its own reference")
+			c.ofReference(it, CodeContradictingReference, " stands on "+lineText(int(other))+" with other content, so no row with it is sent: give each bill a reference of its own; if the rows are items of one bill, write one row with their sum")
 		case r.line != uint32(it.Line):
-			c.ofReference(it, CodeDuplicateReference, " is already on "+lineText(int(r.line))+", with the same content: remove one of the rows")
+			c.ofReference(it, CodeDuplicateReference, " stands on "+lineText(int(r.line))+" already, with the same content, and only that row is sent: if the two are items of one bill, write one row with their sum; if not, remove this one")
+			it.remarks |= remarkDuplicate
 		}
 	}
 	if m.customer.group != none {

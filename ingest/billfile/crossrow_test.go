@@ -137,7 +137,7 @@ func TestCrossRowAgainstModel(t *testing.T) {
 		text := "bill_reference,amount_due,account_reference,account_name,customer_reference,customer_name,customer_phone\n"
 		for i := range rapid.IntRange(1, 30).Draw(t, "rows") {
 			l := line{
-				ref:    rapid.OneOf(pick("A", "B", "C"), rapid.Just(fmt.Sprint("U", i))).Draw(t, "ref"),
+				ref:    rapid.OneOf(pick("A", "B", "C", "c"), rapid.Just(fmt.Sprint("U", i))).Draw(t, "ref"),
 				amount: pick("1", "1", "2", "x").Draw(t, "amount"), account: pick("", "X", "Y").Draw(t, "account"),
 				accountName: pick("", "Main", "Main", "Other").Draw(t, "accountName"), customer: pick("P", "Q", "R", "S").Draw(t, "customer"),
 				name: pick("", "Ann", "Ann", "Ann", "Bo").Draw(t, "name"), phone: pick("", "", "0821234567", "12").Draw(t, "phone"),
@@ -161,7 +161,21 @@ func TestCrossRowAgainstModel(t *testing.T) {
 			put("owner "+l.account, l.customer)
 		}
 		seen := map[string]bool{}
-		_, all := records(t, text, zar)
+		feed := zar
+		feed.AllowTotalRow = true
+		survey, all := records(t, text, feed)
+		similar := 0
+		if sets["bill C"] != nil && sets["bill c"] != nil {
+			for _, l := range lines {
+				if strings.EqualFold(l.ref, "c") {
+					similar++
+				}
+			}
+		}
+		i := slices.IndexFunc(survey.Warnings, func(w Warning) bool { return w.Code == WarnSimilarReferences })
+		if (i >= 0) != (similar > 0) || i >= 0 && survey.Warnings[i].Count != similar {
+			t.Fatalf("%q: warnings %v, want %d similar references", text, survey.Warnings, similar)
+		}
 		for i, l := range lines {
 			var want []string
 			if len(sets["bill "+l.ref]) > 1 {

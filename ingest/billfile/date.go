@@ -3,15 +3,15 @@ package billfile
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
 // isoDate is the layout of dates in the API, and in files unless the feed says otherwise.
 const isoDate = "2006-01-02"
 
-// The years that a bill may be of. Dates in other years are typing errors, even if they
-// exist.
-const minYear, maxYear = 1900, 2999
+// Years that a bill may be of. Others are slips of the pen, or what programs write for no date.
+const minYear, maxYear = 2000, 2099
 
 // checkDateFormat returns an error unless layout carries a whole date and nothing else.
 func checkDateFormat(layout string) error {
@@ -29,45 +29,57 @@ func checkDateFormat(layout string) error {
 // dateFormat is how a feed writes dates, with the details of its findings.
 type dateFormat struct {
 	layout string
+	form   string // a day in it
 	want   string
 	noDay  string
 	other  string // of a cell that has another format
 }
 
 func newDateFormat(layout string) dateFormat {
-	want := ": write it like " + time.Date(2026, 1, 31, 0, 0, 0, 0, time.UTC).Format(layout)
-	noDay := " is not a valid date in this feed's date format"
+	form := time.Date(2026, 1, 31, 0, 0, 0, 0, time.UTC).Format(layout)
+	want := ": write it in the form " + form
+	noDay := " is not a day of the calendar, or not in this feed's form"
 	return dateFormat{
-		layout: layout, want: want, noDay: noDay + want,
-		other: noDay + " (it looks like another date format, perhaps with day and month the other way round)" + want,
+		layout: layout, form: form, want: want, noDay: noDay + want,
+		other: noDay + " (it looks like another date format, perhaps with day and month the other way round; none is guessed)" + want,
 	}
 }
 
 // parse reads a date strictly and returns it as YYYY-MM-DD.
 func (d dateFormat) parse(s string) (string, finding) {
 	if d.layout == isoDate {
-		if isISO(s) {
-			return s, finding{}
+		switch {
+		case !isISO(s):
+			return "", d.bad(s)
+		case s[0] != '2' || s[1] != '0':
+			return "", yearOutOfRange(s)
 		}
-		return "", d.bad(s)
+		return s, finding{}
 	}
 	t, err := time.Parse(d.layout, s)
-	// time.Parse ignores missing leading zeros and extra spaces, so the date must look
-	// the same when it is written again.
-	if err != nil || t.Year() < minYear || t.Year() > maxYear || t.Format(d.layout) != s {
+	// time.Parse is lenient about leading zeros and spaces; what it read must look the same when
+	// written again, except for the letter case of months: Oracle writes 30-NOV-26.
+	if err != nil || !strings.EqualFold(t.Format(d.layout), s) {
 		return "", d.bad(s)
+	}
+	if t.Year() < minYear || t.Year() > maxYear {
+		return "", yearOutOfRange(s)
 	}
 	return t.Format(isoDate), finding{}
 }
 
-// isISO reports whether s is an existing day written YYYY-MM-DD.
+func yearOutOfRange(s string) finding {
+	return finding{CodeDateOutOfRange, s, " is not in the years 2000 to 2099: correct the year, or leave the cell blank if there is no date"}
+}
+
+// isISO reports whether s is a real day written YYYY-MM-DD.
 func isISO(s string) bool {
 	if len(s) != 10 || s[4] != '-' || s[7] != '-' || !isDigits(s[:4]) || !isDigits(s[5:7]) || !isDigits(s[8:]) {
 		return false
 	}
 	two := func(i int) int { return int(s[i]-'0')*10 + int(s[i+1]-'0') }
 	year, month, day := two(0)*100+two(2), two(5), two(8)
-	return year >= minYear && year <= maxYear && month >= 1 && month <= 12 && day >= 1 && day <= daysIn(year, month)
+	return month >= 1 && month <= 12 && day >= 1 && day <= daysIn(year, month)
 }
 
 func daysIn(year, month int) int {
@@ -91,9 +103,16 @@ func (d dateFormat) bad(s string) finding {
 	case scientific(s, false):
 		return finding{CodeSpreadsheetDamage, s, " was shortened by a spreadsheet" + d.want}
 	case len(s) == 5 && isDigits(s) && s >= "20000" && s < "80000":
-		return finding{CodeInvalidDate, s, " looks like a spreadsheet's serial number of a day, because the column is not formatted as a date" + d.want}
-	case len(s) > 10 && isISO(s[:10]) && (s[10] == 'T' || s[10] == ' '):
-		return finding{CodeInvalidDate, s, " has a time after the date" + d.want}
+		return finding{CodeInvalidDate, s, " looks like a spreadsheet's serial number of a day: format the column as a date" + d.want}
+	case isDigits(s) && (len(s) == 10 || len(s) == 13) && (s[0] == '1' || s[0] == '2'):
+		return finding{CodeInvalidDate, s, " looks like a count of seconds, a moment in UTC, where the day may still be the one before: write the local date, in the form " + d.form}
+	case strings.Trim(s, "0-/. :") == "":
+		return finding{CodeInvalidDate, s, " is what programs write for no date: write the date in the form " + d.form + ", or leave the cell blank"}
+	case hasTime(s):
+		if hasZone(s) {
+			return finding{CodeInvalidDate, s, " is a moment with a time zone, not a date; in UTC, late evening is the next day in South Africa: write the local date, in the form " + d.form}
+		}
+		return finding{CodeInvalidDate, s, " has a time behind the date; if that is the time in UTC, late evening is the next day in South Africa: write the local date alone, in the form " + d.form}
 	}
 	if d.otherFormat(s) {
 		return finding{CodeInvalidDate, s, d.other}
@@ -101,7 +120,25 @@ func (d dateFormat) bad(s string) finding {
 	return finding{CodeInvalidDate, s, d.noDay}
 }
 
-// usualDates are common layouts by the characters between their parts.
+// hasTime reports whether s is a date with a time of day behind it.
+func hasTime(s string) bool {
+	if len(s) > 8 && s[8] == 'T' && isDigits(s[:8]) {
+		return true
+	}
+	i := strings.IndexAny(s, "T ")
+	return i >= 6 && i < len(s)-3 && isDigit(s[0]) && isDigit(s[i+1]) && strings.IndexByte(s[i:], ':') > 0
+}
+
+// hasZone reports whether a date with a time ends in a time zone: Z, UTC, GMT, or an offset.
+func hasZone(s string) bool {
+	if strings.HasSuffix(s, "Z") || strings.HasSuffix(s, "UTC") || strings.HasSuffix(s, "GMT") {
+		return true
+	}
+	i := strings.LastIndexAny(s, "+-")
+	return i > 10 && strings.Trim(s[i+1:], "0123456789:") == ""
+}
+
+// usualDates are layouts that dates are often written in, by what stands between their parts.
 var usualDates = map[string][]string{
 	"--":  {isoDate, "02-01-2006", "01-02-2006", "2006-02-01", "2-Jan-06"},
 	"//":  {"02/01/2006", "01/02/2006", "2006/01/02", "2/1/2006", "1/2/2006", "02/01/06", "01/02/06"},

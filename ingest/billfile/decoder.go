@@ -70,6 +70,9 @@ func (d *Decoder) advance() error {
 	if err := d.parser.parse(e.of(d.batch.buf), e, d.batch.row+d.next, &d.current, d.survey.hasher, d.survey.groups); err != nil {
 		return err
 	}
+	if d.current.Row == d.survey.totalRow {
+		d.current.refuse(totalRow(&d.current))
+	}
 	d.next++
 	return nil
 }

@@ -2,8 +2,10 @@ package billfile
 
 import (
 	"bytes"
+	"encoding/csv"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 
@@ -121,7 +123,7 @@ func checkLines(t *testing.T, s *Survey, all []Record, text []byte) {
 			if n == 0 {
 				n = len(rest)
 			}
-			if len(bytes.Trim(rest[:n], " \t\r\n")) > 0 || s.Layout.Delimiter == '\t' && bytes.IndexByte(rest[:n], '\t') >= 0 {
+			if !emptyCells(rest[:n], s.Layout.Delimiter) {
 				return
 			}
 			rest = rest[n:]
@@ -144,6 +146,22 @@ func checkLines(t *testing.T, s *Survey, all []Record, text []byte) {
 	if s.Lines.Blank == 0 {
 		roundTrip(t, s, all, string(text))
 	}
+}
+
+// emptyCells reports whether the cells of a line are all empty, as the library for CSV reads them.
+func emptyCells(line []byte, delimiter rune) bool {
+	if len(bytes.Trim(line, " \t\r\n\u00a0")) == 0 {
+		return true
+	}
+	r := csv.NewReader(bytes.NewReader(line))
+	r.Comma, r.LazyQuotes = delimiter, false
+	cells, err := r.Read()
+	if errors.Is(err, csv.ErrBareQuote) { // space before a quotation mark, or behind it, is nothing here
+		return len(bytes.TrimFunc(bytes.ReplaceAll(line, []byte(`""`), nil), func(c rune) bool { return isSpace(c) || c == delimiter || c == '\r' || c == '\n' })) == 0
+	}
+	return err == nil && !slices.ContainsFunc(cells, func(c string) bool {
+		return strings.TrimFunc(c, func(r rune) bool { return isSpace(r) || r == '\r' || r == '\n' }) != ""
+	})
 }
 
 // decoded is a file's text in UTF-8, without byte order mark.

@@ -9,8 +9,8 @@ import (
 
 // Fingerprint identifies how f reads rows: 32 hexadecimal digits. Two formats with the same
 // fingerprint read a file the same way. Only settings that are set are part of it, so a
-// version with one more setting gives the same for files that do not use it. MaxFileSize is
-// not part of it, because it says nothing about rows.
+// version with one more setting gives the same for files that do not use it. MaxFileSize,
+// MaxRows and MaxColumns are not part of it, because they say nothing about rows.
 //
 // The ledger keeps fingerprints of files under way, so the names and the layout below never
 // change, whatever the fields of Format are called.
@@ -33,6 +33,9 @@ func (f Format) Fingerprint() string {
 		{"Columns", f.Columns != nil, f.Columns}, // fmt prints a map in the order of its keys
 		{"IgnoreColumns", f.IgnoreColumns != nil, f.IgnoreColumns},
 		{"AllowNoFinalNewline", f.AllowNoFinalNewline, f.AllowNoFinalNewline},
+		{"DecimalComma", f.DecimalComma, f.DecimalComma},
+		{"ShortRows", f.ShortRows, f.ShortRows},
+		{"AllowTotalRow", f.AllowTotalRow, f.AllowTotalRow},
 		{"MaxAmountDue", f.MaxAmountDue != 0, f.MaxAmountDue},
 	} {
 		if s.isSet {

@@ -23,8 +23,13 @@ type Format struct {
 	Columns             map[string]string // the file's header → field
 	IgnoreColumns       []string
 	AllowNoFinalNewline bool  // the opposite of require_final_newline, so that the zero value is the safe one
+	DecimalComma        bool  // amounts in major units have a decimal comma, and perhaps spaces between thousands
+	ShortRows           bool  // cells missing at the end of a row are blank
+	AllowTotalRow       bool  // the last row may look like a total
 	MaxAmountDue        int64 // minor units; 0 = the API's own limit
 	MaxFileSize         int64 // bytes; 0 = no limit
+	MaxRows             int   // records; 0 = no limit
+	MaxColumns          int   // of the header; 0 = 1000
 }
 
 // Amounts is how amount_due is written.
@@ -95,6 +100,15 @@ func (f Format) Validate() error {
 	if f.MaxAmountDue < 0 {
 		errs = append(errs, errors.New("max_amount_due: must not be negative; 0 means the API's own limit"))
 	}
+	if f.DecimalComma && f.amounts() == Minor {
+		errs = append(errs, errors.New("decimal_separator: amounts in minor units have no decimals: leave it out, or set amounts: major"))
+	}
+	if f.MaxRows < 0 {
+		errs = append(errs, errors.New("max_rows: a number of rows is never negative; 0 = no limit"))
+	}
+	if f.MaxColumns < 0 || f.MaxColumns > mostColumns {
+		errs = append(errs, fmt.Errorf("max_columns: write a number from 1 to %d; 0 = %d", mostColumns, defaultColumns))
+	}
 	if f.MaxFileSize < 0 {
 		errs = append(errs, errors.New("max_file_size: must not be negative"))
 	}
@@ -119,6 +133,8 @@ func (f Format) template() template {
 	}
 	return t
 }
+
+func (f Format) maxColumns() int { return cmp.Or(f.MaxColumns, defaultColumns) }
 
 func presetNames() []string {
 	var names []string

@@ -3,6 +3,7 @@ package billfile
 import (
 	"bytes"
 	"encoding/csv"
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,9 +23,73 @@ type Layout struct {
 // delimiters are the ones that a file may have.
 var delimiters = [...]rune{',', ';', '\t', '|'}
 
-// readHeader removes the header from the front of s, chooses the delimiter and maps the
-// columns.
+// readHeader cuts the header off the front of s, chooses the delimiter, and maps the columns. Where
+// that fails although a line further down is a header, the error says which.
 func readHeader(s *splitter, f Format) (Layout, error) {
+	l, err := s.header(f)
+	var bad *FileError
+	if !errors.As(err, &bad) {
+		return l, err
+	}
+	switch bad.Code {
+	case CodeNoHeader, CodeMissingColumn, CodeUnknownColumn:
+		if detail := s.headerHint(f); detail != "" {
+			return l, &FileError{Code: bad.Code, Line: bad.Line, Detail: detail}
+		}
+	}
+	return l, err
+}
+
+// headerSearch is how many lines are looked at to find a header that is not on line 1.
+const headerSearch = 50
+
+// headerHint says what is wrong with the beginning of a file whose first line is not a header that
+// can be read: the header stands further down, or its line is in quotation marks as a whole. It
+// returns "" where neither is so.
+func (s *splitter) headerHint(f Format) string {
+	n, first := 0, 0
+	for line := range bytes.Lines(s.rest) {
+		if n++; n > headerSearch || len(line) > maxRow {
+			break
+		}
+		text := strings.TrimSpace(string(line))
+		known := knownNames(text, f)
+		if n == 1 {
+			first = known
+			whole := len(text) > 2 && text[0] == '"' && text[len(text)-1] == '"' && strings.IndexByte(text[1:len(text)-1], '"') < 0
+			if whole && knownNames(text[1:len(text)-1], f) >= 2 {
+				return "line 1 is in quotation marks as a whole, so it is one column: take the quotation marks away from the ends of all lines, or export the file again"
+			}
+			continue
+		}
+		if known >= 2 && known > first {
+			return "the column names are not on line 1 but on " + lineText(n) + ": remove the lines above them"
+		}
+	}
+	return ""
+}
+
+// knownNames is how many names a line has that are columns of a bill file, by the delimiter that
+// shows the most. Spaces and hyphens in the place of underscores do not count.
+func knownNames(line string, f Format) int {
+	most := 0
+	for _, d := range delimiters {
+		n := 0
+		for name := range strings.SplitSeq(line, string(d)) {
+			name = strings.Trim(name, `" `)
+			if c, ok := f.lookUp(name); ok && c.field != ignored {
+				n++
+			} else if c, ok := f.lookUp(underscored(name)); ok && c.field != ignored {
+				n++
+			}
+		}
+		most = max(most, n)
+	}
+	return most
+}
+
+// header is readHeader without the search for what the error is about.
+func (s *splitter) header(f Format) (Layout, error) {
 	var l Layout
 	first, _, err := s.headLine(0)
 	if err != nil {
@@ -44,6 +109,7 @@ func readHeader(s *splitter, f Format) (Layout, error) {
 		candidates, start, l.HeaderLines = []rune{d}, len(first), 1
 	}
 	best := headRecord{}
+	var wide error
 	for _, d := range candidates {
 		h, err := s.head(start, l.HeaderLines, byte(d), f)
 		if err != nil {
@@ -52,6 +118,12 @@ func readHeader(s *splitter, f Format) (Layout, error) {
 		if best.delim == 0 || h.better(best) {
 			best = h
 		}
+		if h.wide != nil {
+			wide = h.wide
+		}
+	}
+	if wide != nil && best.known == 0 {
+		return l, wide
 	}
 	if best.err != nil {
 		return l, best.err
@@ -97,6 +169,7 @@ type headRecord struct {
 	span  int
 	known int   // names that go to a field
 	err   error // why it cannot be read so
+	wide  error // it has too many columns
 }
 
 // better prefers a readable header, then more known names, then more columns.
@@ -149,8 +222,10 @@ func (s *splitter) head(start, lines int, delim byte, f Format) (headRecord, err
 	if len(bytes.TrimSpace(text)) == 0 {
 		return noHeader("is blank")
 	}
-	if q.delims >= maxColumns {
-		return noHeader("has " + strconv.Itoa(q.delims+1) + " columns, but a bill file may have at most " + strconv.Itoa(maxColumns))
+	if most := f.maxColumns(); q.delims >= most {
+		h.wide = &FileError{Code: CodeTooManyColumns, Line: lines + 1, Detail: lineText(lines+1) + " has " + strconv.Itoa(q.delims+1) + " columns, more than the " + strconv.Itoa(most) + " that max_columns allows: leave out columns that are not needed, or raise the limit"}
+		h.err = h.wide
+		return h, nil
 	}
 	r := csv.NewReader(bytes.NewReader(text))
 	r.Comma = rune(delim)

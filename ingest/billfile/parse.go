@@ -47,13 +47,15 @@ type parser struct {
 	check   *checker
 	input   recordInput
 	rows    gocsv.SimpleDecoder
+	most    int  // cells of a row
+	pad     bool // a row may lack cells at its end
 }
 
 // newParser uses gocsv to read the cells of a record as text. It does not use gocsv's
 // unmarshalling into structs, which goes by reflection and takes four times as long as
 // reading. What a cell means is decided by checker.
 func newParser(l Layout, f Format, phones *phoneReader) *parser {
-	p := &parser{columns: l.columns, delim: byte(l.Delimiter), check: newChecker(l, f, phones)}
+	p := &parser{columns: l.columns, delim: byte(l.Delimiter), check: newChecker(l, f, phones), most: f.maxColumns(), pad: f.ShortRows}
 	r := csv.NewReader(&p.input)
 	r.Comma = l.Delimiter
 	r.ReuseRecord = true
@@ -94,11 +96,12 @@ func (p *parser) read(raw []byte, e *extent, row int, it *item) error {
 		for line := range bytes.Lines(raw) {
 			q.follow(line, p.delim, e.line)
 		}
-		if q.state != broken && q.delims >= maxColumns {
+		if q.state != broken && q.delims >= p.most {
 			p.wrongCount(e, q.delims+1)
 			return nil
 		}
 	}
+	p.check.entities = bytes.IndexByte(raw, '&') >= 0
 	p.input.set(raw)
 	record, err := p.rows.GetCSVRow()
 	var bad *csv.ParseError
@@ -111,12 +114,20 @@ func (p *parser) read(raw []byte, e *extent, row int, it *item) error {
 		return fmt.Errorf("read bill file: line %d: %w", e.line, err)
 	case e.span == 1 && p.mended(record):
 		record = append(record, "", "")
+	case p.pad && len(record) < len(p.columns):
+		for len(record) < len(p.columns) {
+			record = append(record, "")
+		}
 	case len(record) != len(p.columns):
 		p.reference(it, record)
 		p.wrongCount(e, len(record))
 		return nil
 	}
 	p.check.record(record, swallowedLines(e), it)
+	if i := p.check.nameless; i > 0 {
+		return &FileError{Code: CodeUnknownColumn, Line: e.line, Detail: "column " + strconv.Itoa(i) + " has no name, and something stands in it on " + lineText(e.line) +
+			`: give the column a name, or empty it; to pass it over, set ignore_columns: [""] for this feed`}
+	}
 	return nil
 }
 

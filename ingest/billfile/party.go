@@ -3,13 +3,23 @@ package billfile
 import (
 	"fmt"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
-// checkReference applies the API's rule for external references: 1 to 255 of A–Z a–z 0–9
-// _ -. A private one, of a customer or account, is quoted only if a spreadsheet damaged
-// it, because billers use identity numbers as references.
+// checkReference holds s to the API's rule for external references: 1 to 255 of A–Z a–z 0–9 _ -. A private one, of a
+// customer or account, is quoted only where a spreadsheet made something else of it: billers use identity numbers as such.
+//
+// A word that programs write for an empty cell is not a reference, nor is a text without letters
+// and digits; one that begins as the API's ids do could never be looked up.
 func checkReference(s string, private bool) finding {
+	if isPlaceholder(s) {
+		advice := "write the bill's reference"
+		if private {
+			advice = "write the reference, or leave the cell blank"
+		}
+		return finding{CodePlaceholderValue, "", placeholderDetail(s) + advice}
+	}
 	bad := -1
 	for i := range len(s) {
 		if c := s[i]; !isLetter(c) && !isDigit(c) && c != '_' && c != '-' {
@@ -20,6 +30,9 @@ func checkReference(s string, private bool) finding {
 	if bad < 0 {
 		if len(s) > maxReference {
 			return finding{CodeReferenceTooLong, "", fmt.Sprintf(" has %d characters, but at most %d are allowed: shorten it", len(s), maxReference)}
+		}
+		if prefix := reservedPrefix(s); prefix != "" {
+			return finding{CodeReservedReference, "", reservedDetail(s, prefix, private)}
 		}
 		return finding{}
 	}
@@ -57,7 +70,7 @@ func checkID(s, prefix string) finding {
 	case scientific(s, false):
 		return finding{CodeSpreadsheetDamage, s, " was shortened by a spreadsheet: format the column as text and enter the whole id"}
 	}
-	return finding{CodeInvalidID, "", " is not an id, which is " + prefix + " and then letters and digits: correct it, or put your own reference in the reference column"}
+	return finding{CodeInvalidID, "", " is not an id: one begins with " + prefix + " and goes on with letters and digits; a reference of your own belongs in the reference column"}
 }
 
 // checkText limits names and the like to a number of characters.
@@ -73,6 +86,14 @@ func checkText(s string, most int) finding {
 	return finding{}
 }
 
+// checkName is checkText of a name, which is not a word for an empty cell either.
+func checkName(s string) finding {
+	if isNullText(s) {
+		return finding{CodePlaceholderValue, "", placeholderDetail(s) + "write the name, or leave the cell blank"}
+	}
+	return checkText(s, maxText)
+}
+
 // checkEmail accepts one bare address with a dotted domain.
 func checkEmail(s string) finding {
 	if f := checkText(s, maxText); f.code != "" {
@@ -81,15 +102,58 @@ func checkEmail(s string) finding {
 	if isAddress(s) {
 		return finding{}
 	}
-	return finding{CodeInvalidEmail, "", " is not a mail address: write one, such as name@example.com, without a name or brackets, or leave it blank"}
+	return finding{CodeInvalidEmail, "", " is not a mail address: write one address such as name@example.com, without a name or brackets, or leave it blank"}
 }
 
-// isAddress accepts what net/mail accepts as an address and nothing else, if the address
-// has no quoted part and a dotted domain. It takes a tenth of the time. A fuzz test
-// compares the two.
+// isAddress accepts what net/mail accepts as an address and nothing else (a fuzz test compares), at a
+// tenth of the time, if it has no quoted parts and its domain is a host name.
 func isAddress(s string) bool {
 	local, domain, ok := strings.Cut(s, "@")
-	return ok && isDotAtom(local) && isDotAtom(domain) && strings.IndexByte(domain, '.') >= 0
+	return ok && len(local) <= maxLocalPart && isDotAtom(local) && isHostName(domain)
+}
+
+const (
+	maxLocalPart = 64  // bytes before the @ (RFC 5321, 4.5.3.1.1)
+	maxHostName  = 253 // bytes (RFC 1035, 2.3.4, without the root)
+	maxLabel     = 63
+)
+
+// isHostName reports whether s is a host name of two labels or more by RFC 1123: letters, digits and
+// hyphens, no hyphen at an end of a label. Letters beyond ASCII count as such (RFC 5890). The last
+// label has two characters or more, and a letter among them.
+func isHostName(s string) bool {
+	if len(s) > maxHostName {
+		return false
+	}
+	labels, letters, start := 0, false, 0
+	for i := 0; i <= len(s); i++ {
+		if i == len(s) || s[i] == '.' {
+			label := s[start:i]
+			if n := len(label); n == 0 || n > maxLabel || label[0] == '-' || label[n-1] == '-' || i == len(s) && n < 2 {
+				return false
+			}
+			if i == len(s) {
+				return labels > 0 && letters
+			}
+			labels, letters, start = labels+1, false, i+1
+			continue
+		}
+		switch c := s[i]; {
+		case isLetter(c):
+			letters = true
+		case isDigit(c), c == '-':
+		case c >= utf8.RuneSelf:
+			r, size := utf8.DecodeRuneInString(s[i:])
+			if !unicode.IsLetter(r) && !unicode.IsMark(r) && !unicode.IsDigit(r) {
+				return false
+			}
+			letters = true
+			i += size - 1
+		default:
+			return false
+		}
+	}
+	return false
 }
 
 // isDotAtom reports whether s is a dot-atom of RFC 5322, including characters beyond

@@ -44,12 +44,43 @@ func (p *phoneReader) parse(s string) (string, finding) {
 	if e164 := p.plain.parse(s); e164 != "" {
 		return e164, finding{}
 	}
+	if beyondASCII(s) >= 0 {
+		s = strings.TrimSpace(strings.Map(phoneSign, s))
+		if e164 := p.plain.parse(s); e164 != "" {
+			return e164, finding{}
+		}
+	}
 	return p.any(s)
 }
 
-// any has the library read a number, and refuses what the library would guess.
+// phoneSign makes a plain space or hyphen of every kind of them.
+func phoneSign(r rune) rune {
+	switch {
+	case isSpace(r):
+		return ' '
+	case isMinus(r):
+		return '-'
+	}
+	return r
+}
+
+// floated reports whether s is a number as a spreadsheet or a program writes one that it takes for
+// a decimal: digits, and nothing but zeros behind the point. With the point gone, the zeros would
+// make another number of it.
+func floated(s string) bool {
+	whole, zeros, point := strings.Cut(strings.Replace(strings.TrimPrefix(s, "+"), ",", ".", 1), ".")
+	return point && len(whole) >= 5 && isDigits(whole) && len(zeros) <= 2 && zeros != "" && strings.Trim(zeros, "0") == ""
+}
+
+// any has the library read a number, and refuses what it guesses.
 func (p *phoneReader) any(s string) (string, finding) {
 	invalid := finding{CodeInvalidPhone, "", p.advice()}
+	if floated(s) {
+		return "", finding{CodeSpreadsheetDamage, "", " was taken for a decimal number, with zeros behind a point: format the column as text and enter the phone number again"}
+	}
+	if s == "" {
+		return "", invalid
+	}
 	digits := 0
 	for i := range len(s) {
 		switch c := s[i]; {
@@ -105,7 +136,7 @@ func (p *phoneReader) usualLength(n int) bool {
 
 func (p *phoneReader) advice() string {
 	if p.region == "" {
-		return " is not an international phone number: write it with + and the country code, or leave it blank, or set phone_region: for national numbers"
+		return " is not a phone number: write it with + and the country code, or set phone_region: for national numbers, or leave it blank"
 	}
-	return " is not a phone number of " + p.region + " or an international one: write all digits, with + and the country code, or leave it blank"
+	return " is neither a phone number of " + p.region + " nor an international one: write all its digits, with + and the country code, or leave it blank"
 }

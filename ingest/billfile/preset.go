@@ -46,14 +46,13 @@ func Presets() []Preset {
 // momentDaily is the daily file that billers deliver to Moment over SFTP. Customers are
 // billed directly.
 func momentDaily() Preset {
-	name := func(s string) finding { return checkText(s, maxText) }
 	return Preset{
 		Name:          "moment-daily",
 		Amounts:       Major,
 		BillReference: "{customer_reference}-{due_date}",
 		Columns:       map[string]string{"mobile_phone_number": "customer_phone", "email": "customer_email"},
 		derived: []derived{
-			{fieldCustomerName, joined, []part{{"first_name", name}, {"last_name", name}}},
+			{fieldCustomerName, joined, []part{{"first_name", checkName}, {"last_name", checkName}}},
 			{fieldCustomerReference, oneOf, []part{{"passport_number", checkPassport}, {"sa_identification_number", checkIdentityNumber}}},
 		},
 	}
@@ -252,6 +251,8 @@ func checkIdentityNumber(s string) finding {
 	}
 	invalid := func(detail string) finding { return finding{CodeInvalidReference, "", detail} }
 	switch digits := isDigits(s); {
+	case isPlaceholder(s):
+		return finding{CodePlaceholderValue, "", placeholderDetail(s) + "write the identity number, or leave the cell blank"}
 	case digits && len(s) >= identityDigits-identityZeros && len(s) < identityDigits && soundIdentity(strings.Repeat("0", identityDigits-len(s))+s):
 		return finding{CodeSpreadsheetDamage, "", " has lost its leading zeros, probably in a spreadsheet: format the column as text and enter all 13 digits"}
 	case !digits || len(s) != identityDigits:

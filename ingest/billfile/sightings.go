@@ -7,14 +7,14 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// sightings is what the first pass keeps of all rows: 5 bytes a bill reference, 8 a party
-// with details. Hashes are divided into parts by their first bits, so those bits need not
-// be kept. Two hashes are alike by chance in one file of 300, if it has a million rows
-// with as many customers and accounts. Such a file is read again, with the same result.
+// sightings is what the first pass keeps of all rows: 5 bytes a bill reference, 8 more where that
+// has small letters, 8 a party with details. It finds out what comes twice. Hashes are parted by their first bits, which so need not be kept. Of a million rows with as many customers and
+// accounts, two look alike by chance in one file of 300; such a file is read again, to the same end.
 type sightings struct {
 	references parts[[5]byte]
 	customers  parts[partySighting]
 	accounts   parts[partySighting]
+	folded     parts[foldedSighting] // references with small letters
 }
 
 // parts is a list of entries, divided by the first partBits of their hash. Entries lie in
@@ -53,6 +53,9 @@ func (s *sightings) add(id *identity) {
 		binary.BigEndian.PutUint64(left[:], id.reference<<partBits)
 		s.references.add(id.reference, [5]byte(left[:]))
 	}
+	if id.folded != 0 {
+		s.folded.add(id.folded, foldedSighting(id.folded<<partBits&^detailMask|id.reference&detailMask))
+	}
 	// A row that says nothing of a party contradicts nothing.
 	if says := id.ofCustomer.sum(); says != 0 {
 		s.customers.add(id.customer, partySighting(id.customer<<partBits&^detailMask|says))
@@ -81,7 +84,7 @@ func (s *sightings) suspects() *groups {
 	f := &groups{}
 	var group errgroup.Group
 	group.Go(func() error {
-		f.references = repeatedReferences(s.references)
+		f.references, f.similar.suspects = repeatedReferences(s.references, s.folded)
 		return nil
 	})
 	group.Go(func() error {
@@ -93,11 +96,14 @@ func (s *sightings) suspects() *groups {
 	*s = sightings{}
 	f.repeated = make([]repeated, len(f.references.hashes))
 	f.disputed = make([]disputed, f.parties())
+	f.similar.groups = make([]similarGroup, len(f.similar.suspects.hashes))
 	return f
 }
 
-func repeatedReferences(p parts[[5]byte]) suspects {
-	found := suspects{bits: sightedRef}
+// repeatedReferences finds the references that come twice, and those that may differ in the case
+// of letters alone.
+func repeatedReferences(p parts[[5]byte], folded parts[foldedSighting]) (found, similar suspects) {
+	found, similar = suspects{bits: sightedRef}, suspects{bits: sightedParty}
 	var hashes []uint64
 	for i, part := range p {
 		hashes = hashes[:0]
@@ -113,8 +119,12 @@ func repeatedReferences(p parts[[5]byte]) suspects {
 			}
 		}
 		p[i] = nil
+		if folded != nil {
+			similar.addFolded(i, slices.Concat(folded[i]...), hashes)
+			folded[i] = nil
+		}
 	}
-	return found.ready()
+	return found.ready(), similar.ready()
 }
 
 func contradictedParties(p parts[partySighting]) suspects {

@@ -67,6 +67,7 @@ type source struct {
 	in       []byte
 	raw      []byte // undecoded bytes: the rest of in
 	err      error  // sticky
+	western  mojibake
 }
 
 // newSource finds the encoding of a file and returns its text. configured is
@@ -307,6 +308,9 @@ func (s *source) decode1252(p []byte) (int, error) {
 	n, i := 0, 0
 	for i < len(s.raw) && n+utf8.UTFMax <= len(p) {
 		c := s.raw[i]
+		if s.western.step(c) {
+			return 0, s.utf8InWestern(s.lines + bytes.Count(p[:n], []byte{'\n'}) + 1)
+		}
 		if strings.IndexByte(undefined1252, c) >= 0 {
 			return 0, s.undecodable(s.lines + bytes.Count(p[:n], []byte{'\n'}) + 1)
 		}
@@ -315,6 +319,13 @@ func (s *source) decode1252(p []byte) (int, error) {
 	}
 	s.raw = s.raw[i:]
 	return n, nil
+}
+
+// utf8InWestern is the error of a file in UTF-8 for a feed of Windows-1252, where each accented
+// letter would become two wrong ones, and stay so in the names of customers.
+func (s *source) utf8InWestern(line int) error {
+	return &FileError{Code: CodeUndecodable, Line: line, Detail: lineText(line) + " has letters in UTF-8, and this feed's files are Windows-1252 (names would come out as \"ZoÃ«\"): " +
+		"save the file as Windows-1252 (ANSI); if the feed's files are UTF-8 from now on, set encoding: auto"}
 }
 
 func (s *source) decodeUTF16(p []byte) (int, error) {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"unicode/utf8"
 )
 
 // quoting follows the quotation marks of RFC 4180 through the bytes of one record, in
@@ -117,6 +118,7 @@ type splitter struct {
 	src      io.Reader // valid UTF-8
 	delim    byte
 	allowCut bool
+	maxRows  int    // 0 = no limit
 	rest     []byte // read, not cut yet
 	eof      bool
 	line     int // lines cut so far
@@ -227,18 +229,38 @@ func (s *splitter) add(records []extent, e extent) []extent {
 	return append(records, e)
 }
 
-// isBlank reports whether a line has only spaces and tabs. A line of delimiters is a
-// record.
+// isBlank reports whether a line holds nothing: only spaces and tabs, or cells that are all empty,
+// with quotation marks or without.
 func (s *splitter) isBlank(line []byte) bool {
-	for _, c := range line {
-		if c > ' ' {
+	inside, closed := false, false // quotation marks of a cell
+	for i := 0; i < len(line); i++ {
+		switch c := line[i]; {
+		case c == s.delim:
+			if inside {
+				return false
+			}
+			closed = false
+		case c == ' ', c == '\t':
+		case c == '\n', c == '\r':
+			if inside {
+				return false
+			}
+		case c == '"':
+			if closed {
+				return false
+			}
+			inside, closed = !inside, inside
+		case c < utf8.RuneSelf:
 			return false
-		}
-		if c != '\n' && c != '\r' && c != ' ' && (c != '\t' || s.delim == '\t') {
-			return false
+		default:
+			r, size := utf8.DecodeRune(line[i:])
+			if !isSpace(r) {
+				return false
+			}
+			i += size - 1
 		}
 	}
-	return true
+	return !inside
 }
 
 // last handles what stands behind the last line end.

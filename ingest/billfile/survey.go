@@ -8,6 +8,7 @@ import (
 	"io"
 	"runtime"
 	"slices"
+	"strconv"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -24,12 +25,21 @@ type Survey struct {
 	Invalid int              // records with at least one problem, those that only the whole file shows included
 	Codes   map[string]int   // invalid records by their first code
 	Amounts map[string]int64 // currency → minor units of the valid rows
+	// InvalidAmounts are those of the invalid rows, as far as they and their currency could be read.
+	InvalidAmounts map[string]int64
+	// Warnings are what is not wrong, but worth a look: one of each kind, in the order of WarningCodes.
+	Warnings []Warning
 
 	format Format
 	hasher hasher
 	phones *phoneReader
 	groups *groups
 	size   int64 // bytes
+	rows   remarked
+	// sum is the amount of all rows so far that could be read, whatever their currency; totalRow is
+	// the last row where that is a total, else 0.
+	sum      int64
+	totalRow int
 }
 
 // TakeSurvey reads a file from end to end, once. If rows have to be compared with each
@@ -64,7 +74,7 @@ func TakeSurvey(ctx context.Context, open Opener, f Format, visit func(*Record) 
 	if err != nil {
 		return nil, err
 	}
-	if found := seen.suspects(); found.any() {
+	if found := seen.suspects(); found.any() || found.similar.any() {
 		s.groups = found
 		err = s.compare(ctx, open, visit)
 	} else {
@@ -73,16 +83,29 @@ func TakeSurvey(ctx context.Context, open Opener, f Format, visit func(*Record) 
 	if err != nil {
 		return nil, err
 	}
+	s.Warnings = s.warnings()
 	return s, nil
 }
 
 // counter returns a function that counts records, beginning at 0, and passes them on.
 func (s *Survey) counter(visit func(*Record) error, note func(*item)) func(*item) error {
-	s.Invalid, s.Codes, s.Amounts = 0, map[string]int{}, map[string]int64{}
+	s.Invalid, s.Codes, s.rows, s.sum, s.totalRow = 0, map[string]int{}, remarked{}, 0, 0
+	s.Amounts, s.InvalidAmounts = map[string]int64{}, map[string]int64{}
 	return func(it *item) error {
+		if it.remarks != 0 {
+			s.rows.add(it)
+		}
+		if it.last && s.isTotal(it) {
+			s.totalRow = it.Row
+			it.refuse(totalRow(it))
+		}
+		s.sum += it.Bill.Amount
 		if len(it.Problems) > 0 {
 			s.Invalid++
 			s.Codes[it.Problems[0].Code]++
+			if it.Bill.Amount != 0 && it.Bill.Currency != "" {
+				s.InvalidAmounts[it.Bill.Currency] += it.Bill.Amount
+			}
 		} else {
 			s.Amounts[it.Bill.Currency] += it.Bill.Amount
 		}
@@ -106,6 +129,9 @@ func (s *Survey) compare(ctx context.Context, open Opener, visit func(*Record) e
 		}
 		from = r.settle()
 	}
+	if !s.groups.any() {
+		return nil
+	}
 	return s.nextPass().pass(ctx, open, s, s.counter(visit, nil))
 }
 
@@ -122,6 +148,7 @@ type batch struct {
 	items   []item
 	row     int // ordinal of the first record
 	err     error
+	last    bool          // of the file; only known once the next one was cut
 	done    chan struct{} // a worker is through with it
 }
 
@@ -186,7 +213,7 @@ func (s *Survey) start(r io.Reader, before *Survey) (*source, *splitter, error) 
 	if err != nil {
 		return nil, nil, err
 	}
-	split := &splitter{src: src, allowCut: s.format.AllowNoFinalNewline}
+	split := &splitter{src: src, allowCut: s.format.AllowNoFinalNewline, maxRows: s.format.MaxRows}
 	layout, err := readHeader(split, s.format)
 	layout.Encoding, layout.BOM = src.encoding, src.bom
 	if err != nil {
@@ -218,15 +245,24 @@ func (s *Survey) sameAs(before *Survey) error {
 	return nil
 }
 
-// cutBatches fills batches until the text ends. It sends them to the workers and, in
-// order, to the consumer.
+// cutBatches fills batches until the text ends, and sends them to the workers and, in order, to
+// the consumer: each once the next one was cut, so that the last is known as such.
 func cutBatches(ctx context.Context, split *splitter, free <-chan *batch, work, order chan<- *batch) error {
+	var held *batch
+	defer func() {
+		if held != nil {
+			held.last = true
+			order <- held
+		}
+	}()
+	var b *batch
 	for {
-		var b *batch
-		select {
-		case b = <-free:
-		case <-ctx.Done():
-			return ctx.Err()
+		if b == nil {
+			select {
+			case b = <-free:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
 		}
 		b.row = split.rows + 1
 		var err error
@@ -235,13 +271,28 @@ func cutBatches(ctx context.Context, split *splitter, free <-chan *batch, work, 
 		} else if err != nil {
 			return err
 		}
-		work <- b // never blocks: there is room for all batches
-		order <- b
+		if len(b.records) == 0 {
+			continue
+		}
+		if most := split.maxRows; most > 0 && split.rows > most {
+			return tooManyRows(b, most)
+		}
+		b.last = false
+		work <- b // neither blocks: there is room for all batches
+		if held != nil {
+			order <- held
+		}
+		held, b = b, nil
 	}
 }
 
-// batch parses and checks all records of b, and compares them with the groups that are
-// known; nil means none.
+// tooManyRows is the error of a file with more rows than max_rows, of which b has the first too many.
+func tooManyRows(b *batch, most int) error {
+	line := b.records[max(0, most+1-b.row)].line
+	return &FileError{Code: CodeTooManyRows, Line: line, Detail: "the file has more than the " + strconv.Itoa(most) + " rows that max_rows allows: split it, or raise the limit"}
+}
+
+// batch parses and checks all records of b, and compares them with what was found so far, unless that is nil.
 func (p *parser) batch(b *batch, h hasher, g *groups) error {
 	b.items = slices.Grow(b.items[:0], len(b.records))[:len(b.records)]
 	for i := range b.records {
@@ -265,6 +316,7 @@ func consume(ctx context.Context, order <-chan *batch, free chan<- *batch, visit
 			return b.err
 		}
 		for i := range b.items {
+			b.items[i].last = b.last && i == len(b.items)-1
 			if err := visit(&b.items[i]); err != nil {
 				return err
 			}

@@ -128,6 +128,8 @@ func (c *checker) makeReference(it *item) {
 	}
 	switch {
 	case !good:
+	case reservedPrefix(string(made)) != "":
+		c.reportRecord(CodeReservedReference, c.referenceName()+" begins with "+reservedPrefix(string(made))+", as the ids that Moment gives do: have the operator begin the feed's bill_reference otherwise")
 	case len(made) > maxReference:
 		c.reportRecord(CodeReferenceTooLong, fmt.Sprintf("%s has %d characters, but at most %d are allowed: shorten what it is made from", c.referenceName(), len(made), maxReference))
 	default:

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -80,9 +81,18 @@ func invisibleName(r rune) string {
 // invisible returns the place of the first character in s that may not stand in a field,
 // or -1.
 func invisible(s string) int {
+	if i := beyondASCII(s); i >= 0 {
+		return invisibleFrom(s, i)
+	}
+	return -1
+}
+
+// beyondASCII is the place of the first byte in s that is not a visible character of ASCII or a
+// space; -1 when all are.
+func beyondASCII(s string) int {
 	for i := 0; i < len(s); i++ {
 		if s[i]-' ' > '~'-' ' {
-			return invisibleFrom(s, i)
+			return i
 		}
 	}
 	return -1
@@ -160,17 +170,65 @@ func appendShown(b []byte, s string) []byte {
 	return append(append(b, ' '), quote(s)...)
 }
 
-// spreadsheetError reports whether a cell is what a spreadsheet shows for a failed
-// formula or a narrow column.
+// spreadsheetError reports whether a cell holds what a spreadsheet writes where a formula failed or a column was too narrow.
+//
+// Excel and Google Sheets write a number sign, a word in capitals of their own language, and ! or ?
+// (#BEZUG!, #VALEUR!, #¡REF!, #ИМЯ?); LibreOffice writes Err:508; Google writes Loading... while a
+// formula waits.
 func spreadsheetError(s string) bool {
-	if len(s) < 3 || s[0] != '#' {
+	switch n := len(s); {
+	case n < 3:
 		return false
+	case s[0] == '#':
+		return isErrorCell(s[1:])
+	case n > 6 && n < 20 && isDigit(s[n-1]) && s[n-4] == ':':
+		number := s[n-3:]
+		return isDigits(number) && number >= "501" && number <= "540" && errorWords[strings.ToLower(strings.TrimFunc(s[:n-4], isSpace))]
+	case n < 40 && (s[n-1] == '.' || strings.HasSuffix(s, "…")):
+		return loadingCells[strings.ToLower(strings.TrimRight(s, ".…"))]
 	}
-	switch strings.ToUpper(s) {
-	case "#N/A", "#REF!", "#VALUE!", "#DIV/0!", "#NAME?", "#NUM!", "#NULL!", "#SPILL!", "#CALC!":
+	return false
+}
+
+// errorWords stand before the number of an error in LibreOffice, by its language.
+var errorWords = map[string]bool{
+	"err": true, "error": true, "erreur": true, "erro": true, "errore": true, "fehler": true, "fel": true, "fejl": true, "feil": true, "fout": true, "virhe": true,
+	"hiba": true, "chyba": true, "błąd": true, "ошибка": true, "помилка": true, "hata": true, "eroare": true, "greška": true, "napaka": true, "fout nr": true,
+}
+
+// loadingCells are what Google Sheets shows while a formula waits, by its language, without the points.
+var loadingCells = map[string]bool{
+	"loading": true, "wird geladen": true, "chargement": true, "chargement en cours": true, "cargando": true, "carregando": true, "a carregar": true,
+	"caricamento": true, "caricamento in corso": true, "laden": true, "laai tans": true, "загрузка": true, "ładowanie": true, "読み込んでいます": true, "正在加载": true,
+}
+
+// namedErrors are error cells that do not end in ! or ?, by the language of the spreadsheet.
+var namedErrors = map[string]bool{
+	"N/A": true, "NV": true, "N/D": true, "N/B": true, "N/V": true, "N/T": true, "N.V.": true, "I/T": true, "E/E": true, "Н/Д": true, "Δ/Υ": true, "YOK": true, "SAKNAS": true,
+	"HIÁNYZIK": true, "NEDOSTUPNÝ": true, "NENÍ_K_DISPOZICI": true, "GETTING_DATA": true, "REF": true, "VALUE": true, "NAME": true, "DIV/0": true, "NUM": true,
+}
+
+// isErrorCell reports whether what stands behind a number sign is an error of a spreadsheet.
+func isErrorCell(s string) bool {
+	if strings.Trim(s, "#") == "" {
 		return true
 	}
-	return strings.Trim(s, "#") == ""
+	if len(s) > 40 {
+		return false
+	}
+	if namedErrors[strings.ToUpper(s)] {
+		return true
+	}
+	word := strings.TrimRight(strings.TrimLeft(s, "¡¿"), "!?")
+	if strings.HasSuffix(s, word) || strings.ContainsFunc(word, isSpace) {
+		return false
+	}
+	switch strings.ToUpper(word) {
+	case "REF", "VALUE", "DIV/0", "NAME", "NUM", "NULL", "SPILL", "CALC", "ERROR", "FIELD", "N/A":
+		return true // in small letters too
+	}
+	return word != "" && strings.ToUpper(word) == word && strings.ContainsFunc(word, unicode.IsLetter) &&
+		!strings.ContainsFunc(word, func(r rune) bool { return !unicode.IsLetter(r) && r != '/' && r != '_' && r != '.' && r != '0' })
 }
 
 // scientific reports whether s is a number as a spreadsheet shortens it, such as 8.5E+12.

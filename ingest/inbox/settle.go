@@ -17,7 +17,7 @@ var sidecarSuffixes = [...]string{".sha256", ".control.json"}
 
 // Watch is the rule by which names in an inbox are bill files, and bill files are complete.
 type Watch struct {
-	Pattern string        // path.Match on the base name; "" = *.csv; a bad pattern matches nothing
+	Pattern string        // path.Match on the base name, without regard to letter case; "" = *.csv; a bad pattern matches nothing
 	Ignore  []string      // patterns of names that are passed over without a remark
 	Settle  time.Duration // a file seen twice, this far apart, unchanged, is complete; 0 = at first sight
 	Marker  string        // e.g. ".done": a file is complete when NAME.done exists, without Settle; "" = none
@@ -212,7 +212,9 @@ func unfit(e Entry) string {
 	}
 }
 
+// matches reports whether a name matches a pattern, whatever the case of their letters: Windows
+// programs write NAME.CSV.
 func matches(glob, name string) bool {
-	ok, err := path.Match(glob, name)
+	ok, err := path.Match(strings.ToLower(glob), strings.ToLower(name))
 	return ok && err == nil
 }

@@ -21,6 +21,7 @@ func CodeHTTP(status int) string { return CodeHTTPPrefix + strconv.Itoa(status) 
 // Codes of files (File.Code) that reading the file did not give; billfile has those.
 const (
 	CodeInvalidRows          = "invalid_rows"           // rejected: on_invalid: reject, and a row is invalid
+	CodeTooManyInvalidRows   = "too_many_invalid_rows"  // rejected: over max_invalid_rows, and more than half of all rows
 	CodeChecksumMismatch     = "checksum_mismatch"      // rejected: the sidecar NAME.sha256 disagrees
 	CodeOverLimit            = "over_limit"             // held: over a limit of the feed
 	CodeControlTotalMismatch = "control_total_mismatch" // held: the sidecar NAME.control.json disagrees

@@ -163,6 +163,7 @@ func writeValidation(c Check, v *Validation, t report.Tally) error {
 			OutcomeValid: ledger.Completed, OutcomeInvalid: ledger.CompletedWithErrors, OutcomeRejected: ledger.FileRejected,
 		}[v.Outcome],
 	}, t.Totals())
+	s.Warnings = v.Warnings
 	if err := durable.Publish(c.Out, report.NamesOf(v.Stem).Summary, bytes.NewReader(s.Bytes())); err != nil {
 		return fmt.Errorf("publish the summary: %w", err)
 	}

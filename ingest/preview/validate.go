@@ -47,7 +47,9 @@ type Validation struct {
 	ProblemsTotal int              `json:"problems_total"`
 	Problems      []FoundProblem   `json:"problems"` // in file order, MaxProblems at most
 	ByCode        map[string]int   `json:"by_code"`  // problems by code, all of them
-	Stem          string           `json:"stem"`     // of the reports; "" when none were written
+	// Warnings are what is not wrong with the file, but worth a look: one of each kind.
+	Warnings []billfile.Warning `json:"warnings"`
+	Stem     string             `json:"stem"` // of the reports; "" when none were written
 	// First are the first few problems of each code, however many there are of the others.
 	First map[string][]FoundProblem `json:"-"`
 }
@@ -90,7 +92,7 @@ func Validate(ctx context.Context, c Check) (Validation, error) {
 // validate is Validate of an open file. The survey is nil if the file is refused unread.
 func validate(ctx context.Context, c Check, src *source) (Validation, *billfile.Survey, error) {
 	v := Validation{
-		File: src.name, Outcome: OutcomeValid, Amounts: map[string]int64{}, Problems: []FoundProblem{}, ByCode: map[string]int{}, First: map[string][]FoundProblem{},
+		File: src.name, Outcome: OutcomeValid, Amounts: map[string]int64{}, Problems: []FoundProblem{}, ByCode: map[string]int{}, First: map[string][]FoundProblem{}, Warnings: []billfile.Warning{},
 	}
 	survey, refusal, err := src.survey(ctx, c, &v)
 	if err != nil {
@@ -106,6 +108,7 @@ func validate(ctx context.Context, c Check, src *source) (Validation, *billfile.
 		return v, nil, err
 	}
 	v.Lines = ledger.Lines(survey.Lines)
+	v.Warnings = append(v.Warnings, survey.Warnings...)
 	v.Rows = RowCounts{Total: survey.Rows, Valid: survey.Rows - survey.Invalid, Invalid: survey.Invalid}
 	for currency, sum := range survey.Amounts {
 		v.Amounts[currency] = sum

@@ -336,7 +336,8 @@ func fixtureFormat(f fixtures.Format) billfile.Format {
 	return billfile.Format{
 		Preset: f.Preset, BillReference: f.BillReference,
 		Amounts:  map[string]billfile.Amounts{"minor": billfile.Minor, "major": billfile.Major}[f.Amounts],
-		Currency: f.Currency, Currencies: f.Currencies, Encoding: f.Encoding, DateFormat: f.DateFormat, PhoneRegion: "ZA",
+		Currency: f.Currency, Currencies: f.Currencies, Encoding: f.Encoding, DateFormat: f.DateFormat, PhoneRegion: f.PhoneRegion,
 		Columns: f.Columns, IgnoreColumns: f.IgnoreColumns, MaxFileSize: f.MaxFileSize,
+		MaxRows: f.MaxRows, DecimalComma: f.DecimalSeparator == ",", ShortRows: f.ShortRows == "blank", AllowTotalRow: f.TotalRow == "allow",
 	}
 }

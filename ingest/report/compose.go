@@ -124,6 +124,31 @@ func Validate(out Output, recs Records) (Tally, error) {
 	}
 }
 
+// Excerpt writes the first invalid rows of a file, most of them, and reads no further.
+func Excerpt(out Output, recs Records, most int) (Tally, error) {
+	w, err := newWalk(out)
+	if err != nil {
+		return Tally{}, err
+	}
+	for w.tally.Records < most {
+		rec, err := recs.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return Tally{}, fmt.Errorf("read bill file: %w", err)
+		}
+		if len(rec.Problems) == 0 {
+			continue
+		}
+		o := OfRecord(rec)
+		if err := w.row(rec, &o); err != nil {
+			return Tally{}, err
+		}
+	}
+	return w.close()
+}
+
 // OfRecord returns the outcome that a record has by itself: Valid, or invalid with the code of
 // the first problem and the details of all.
 func OfRecord(rec *billfile.Record) ledger.Outcome {

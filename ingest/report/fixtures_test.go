@@ -45,10 +45,14 @@ func formatOf(f fixtures.Format) billfile.Format {
 		Currencies:    f.Currencies,
 		Encoding:      f.Encoding,
 		DateFormat:    f.DateFormat,
-		PhoneRegion:   "ZA",
+		PhoneRegion:   f.PhoneRegion,
 		Columns:       f.Columns,
 		IgnoreColumns: f.IgnoreColumns,
 		MaxFileSize:   f.MaxFileSize,
+		MaxRows:       f.MaxRows,
+		DecimalComma:  f.DecimalSeparator == ",",
+		ShortRows:     f.ShortRows == "blank",
+		AllowTotalRow: f.TotalRow == "allow",
 	}
 }
 
@@ -101,6 +105,7 @@ func validate(ctx context.Context, t *testing.T, name string, content []byte, f 
 	r.results, r.rejects = results.Bytes(), rejects.Bytes()
 	file.Lines, file.Outcome = ledger.Lines(r.survey.Lines), report.OutcomeOf(r.tally.Rows)
 	r.summary = report.Summarize(file, r.tally.Totals())
+	r.summary.Warnings = r.survey.Warnings
 	return r
 }
 

@@ -168,6 +168,11 @@ func (r *rejects) extend(b, body []byte, s shape, o *ledger.Outcome) []byte {
 		if len(r.ends) == r.cells-2 && last { // the reader accepts a row without the two columns
 			return r.addBoth(append(b, body...), o)
 		}
+		if n := r.cells - len(r.ends); n > 0 { // short_rows: blank, so the cells that it lacks are added
+			body = append(slices.Clone(body), bytes.Repeat([]byte{r.delim}, n)...)
+			r.ends = cellEnds(r.ends[:0], body, r.delim)
+			return r.addMissing(r.replace(b, body, o), o)
+		}
 	}
 	if last {
 		// The cells cannot be told apart. The two stand at the end of the line if this writer wrote them.

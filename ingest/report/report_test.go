@@ -155,6 +155,7 @@ func TestSummaryBytes(t *testing.T) {
     "customers": 2,
     "accounts": 3
   },
+  "warnings": [],
   "started_at": "2026-11-23T04:00:01.000Z",
   "finished_at": "2026-11-23T04:00:02.500Z",
   "version": "v1.2.3"
@@ -210,7 +211,7 @@ func TestSummaryWithoutRows(t *testing.T) {
 }
 
 func TestUnsent(t *testing.T) {
-	totals := report.Unsent(10, 3, map[string]int64{"ZAR": 700})
+	totals := report.Unsent(10, 3, map[string]int64{"ZAR": 700}, nil)
 	s := report.Summarize(&ledger.File{Outcome: ledger.FileHeld, Code: "over_limit"}, totals)
 	if s.Rows.Total != 10 || s.Rows.By[ledger.NotSent] != 7 || s.Rows.By[ledger.Invalid] != 3 || s.Amounts["ZAR"][ledger.NotSent] != 700 {
 		t.Errorf("held file: %+v, %+v", s.Rows, s.Amounts)
@@ -226,7 +227,7 @@ func TestUnsent(t *testing.T) {
 		{2, 2, map[ledger.Status]int{ledger.Invalid: 2}},
 		{2, 0, map[ledger.Status]int{ledger.NotSent: 2}},
 	} {
-		if diff := cmp.Diff(c.want, report.Unsent(c.rows, c.invalid, nil).Rows); diff != "" {
+		if diff := cmp.Diff(c.want, report.Unsent(c.rows, c.invalid, nil, nil).Rows); diff != "" {
 			t.Errorf("%d rows, %d invalid (-want +got):\n%s", c.rows, c.invalid, diff)
 		}
 	}

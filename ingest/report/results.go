@@ -30,13 +30,13 @@ func newResults(w io.Writer) *results {
 	return r
 }
 
-// row writes one line. amount_due is empty if it is 0, which no bill has, or has no currency.
+// row writes one line. amount_due is empty if it is 0, which no bill has: then it could not be read.
 func (r *results) row(o *ledger.Outcome) error {
 	if r.err != nil {
 		return r.err
 	}
 	amount := ""
-	if o.Amount != 0 && o.Currency != "" {
+	if o.Amount != 0 {
 		amount = strconv.FormatInt(o.Amount, 10)
 	}
 	r.cells = [...]string{

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"strconv"
 
+	"billdrop/ingest/billfile"
 	"billdrop/ingest/ledger"
 )
 
@@ -29,6 +30,8 @@ type Summary struct {
 	Amounts  Amounts      `json:"amounts"`
 	Requests Requests     `json:"requests"`
 	Parties  Parties      `json:"parties"`
+	// Warnings are what is not wrong with the file, but worth a look: one of each kind.
+	Warnings []billfile.Warning `json:"warnings"`
 
 	StartedAt  Timestamp `json:"started_at"`
 	FinishedAt Timestamp `json:"finished_at"` // null while a file is held
@@ -103,7 +106,7 @@ func (s Summary) Attention() bool {
 }
 
 // Summarize returns the summary of f, whose outcomes sum up to t. If the rows of f are in a
-// report, Balance has checked t. If f was refused unread, t is zero. If f is held, t comes from
+// report, Balance has checked t. The summary has no warnings yet: they come from the survey. If f was refused unread, t is zero. If f is held, t comes from
 // Unsent.
 func Summarize(f *ledger.File, t ledger.Totals) Summary {
 	return Summary{
@@ -128,6 +131,7 @@ func Summarize(f *ledger.File, t ledger.Totals) Summary {
 			Throttled: f.Throttled,
 		},
 		Parties:    Parties{Customers: t.Customers, Accounts: t.Accounts},
+		Warnings:   []billfile.Warning{},
 		StartedAt:  At(f.Started),
 		FinishedAt: At(f.Finished),
 		Version:    f.Version,
@@ -144,9 +148,9 @@ func OutcomeOf(rows map[ledger.Status]int) string {
 }
 
 // Unsent returns the totals for the summary of a held file, of which nothing was sent: its
-// valid rows are not_sent, the others invalid. amounts are the sums of the valid rows, by
+// valid rows are not_sent, the others invalid. amounts and invalidAmounts are the sums of both, by
 // currency.
-func Unsent(rows, invalid int, amounts map[string]int64) ledger.Totals {
+func Unsent(rows, invalid int, amounts, invalidAmounts map[string]int64) ledger.Totals {
 	t := ledger.Totals{Rows: map[ledger.Status]int{}, Amounts: map[string]map[ledger.Status]int64{}}
 	if rows > invalid {
 		t.Rows[ledger.NotSent] = rows - invalid
@@ -156,6 +160,12 @@ func Unsent(rows, invalid int, amounts map[string]int64) ledger.Totals {
 	}
 	for currency, sum := range amounts {
 		t.Amounts[currency] = map[ledger.Status]int64{ledger.NotSent: sum}
+	}
+	for currency, sum := range invalidAmounts {
+		if t.Amounts[currency] == nil {
+			t.Amounts[currency] = map[ledger.Status]int64{}
+		}
+		t.Amounts[currency][ledger.Invalid] = sum
 	}
 	return t
 }
@@ -174,6 +184,9 @@ func Parse(b []byte) (Summary, error) {
 func (s Summary) Bytes() []byte {
 	if s.Amounts == nil {
 		s.Amounts = Amounts{} // {} rather than null
+	}
+	if s.Warnings == nil {
+		s.Warnings = []billfile.Warning{}
 	}
 	return encode(s)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strings"
 	"time"
 
 	"billdrop/ingest/ledger"
@@ -96,7 +97,7 @@ func (e *Expect) Missed(now time.Time, files []*ledger.File) (due time.Time, mis
 }
 
 func (e *Expect) matches(name string) bool {
-	ok, err := path.Match(e.Pattern, name)
+	ok, err := path.Match(strings.ToLower(e.Pattern), strings.ToLower(name))
 	return ok && err == nil
 }
 

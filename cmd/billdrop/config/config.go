@@ -94,11 +94,18 @@ type Feed struct {
 	Columns             map[string]string `yaml:"columns"`
 	IgnoreColumns       []string          `yaml:"ignore_columns"`
 	RequireFinalNewline bool              `yaml:"require_final_newline"`
+	DecimalSeparator    string            `yaml:"decimal_separator"` // . or , (in major units alone)
+	ShortRows           string            `yaml:"short_rows"`        // refuse or blank
+	TotalRow            string            `yaml:"total_row"`         // refuse or allow
 
 	OnInvalid    string `yaml:"on_invalid"` // continue or reject
 	MaxAmountDue int64  `yaml:"max_amount_due"`
 	MaxFileSize  Size   `yaml:"max_file_size"`
-	Hold         Hold   `yaml:"hold"`
+	// Limits of what is read; 0 = no limit, except for MaxColumns.
+	MaxRows        int  `yaml:"max_rows"`
+	MaxColumns     int  `yaml:"max_columns"`
+	MaxInvalidRows int  `yaml:"max_invalid_rows"`
+	Hold           Hold `yaml:"hold"`
 
 	Expect   Expect   `yaml:"expect"`
 	OnFinish []string `yaml:"on_finish"` // the top-level one, or this in its place; [] = none
@@ -159,8 +166,14 @@ func DefaultFeed() Feed {
 		DateFormat:          "2006-01-02",
 		PhoneRegion:         "ZA",
 		RequireFinalNewline: true,
+		DecimalSeparator:    ".",
+		ShortRows:           "refuse",
+		TotalRow:            "refuse",
 		OnInvalid:           "continue",
 		MaxFileSize:         1 << 30,
+		MaxRows:             5_000_000,
+		MaxColumns:          1000,
+		MaxInvalidRows:      10_000,
 		Hold:                Hold{MaxInvalidPercent: 100},
 	}
 }

@@ -50,7 +50,7 @@ func (k *checker) checkExpect(at string, f *Feed) {
 	}
 	if !isPattern(e.Pattern) {
 		k.problem(join(at, "pattern"), "is not valid; write a pattern for file names such as \"bills-*.csv\"%s", patternHelp)
-	} else if fits, _ := path.Match(f.Pattern, e.Pattern); e.Pattern != "" && !fits && !strings.ContainsAny(e.Pattern, `*?[\`) {
+	} else if fits, _ := path.Match(strings.ToLower(f.Pattern), strings.ToLower(e.Pattern)); e.Pattern != "" && !fits && !strings.ContainsAny(e.Pattern, `*?[\`) {
 		k.problem(join(at, "pattern"), "names a file that the feed's pattern does not match, so it is never taken; write one that it matches")
 	}
 	if _, err := e.Zone(); err != nil {

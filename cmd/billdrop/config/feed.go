@@ -43,6 +43,9 @@ func (k *checker) checkFeed(i int, f *Feed) {
 	k.checkFormat(at, f)
 	k.oneOf(join(at, "on_invalid"), f.OnInvalid, "continue", "reject")
 	k.within(join(at, "max_amount_due"), f.MaxAmountDue, 0, maxAmount)
+	k.within(join(at, "max_rows"), int64(f.MaxRows), 0, 1<<31-1)
+	k.within(join(at, "max_columns"), int64(f.MaxColumns), 1, 10_000)
+	k.within(join(at, "max_invalid_rows"), int64(f.MaxInvalidRows), 0, 1<<31-1)
 	k.within(join(at, "hold.max_invalid_percent"), int64(f.Hold.MaxInvalidPercent), 0, 100)
 	k.within(join(at, "hold.max_rows"), int64(f.Hold.MaxRows), 0, 1<<40)
 	for _, currency := range slices.Sorted(maps.Keys(f.Hold.MaxTotal)) {
@@ -92,6 +95,12 @@ func (k *checker) checkFormat(at string, f *Feed) {
 	k.checkCurrencies(at, f)
 	k.oneOf(join(at, "delimiter"), f.Delimiter, "auto", ",", ";", "tab", "|")
 	k.oneOf(join(at, "encoding"), f.Encoding, "auto", "utf-8", "utf-16", "windows-1252")
+	k.oneOf(join(at, "short_rows"), f.ShortRows, "refuse", "blank")
+	k.oneOf(join(at, "total_row"), f.TotalRow, "refuse", "allow")
+	k.oneOf(join(at, "decimal_separator"), f.DecimalSeparator, ".", ",")
+	if f.DecimalSeparator == "," && (f.Amounts == "minor" || f.Amounts == "" && preset.Amounts == billfile.Minor) {
+		k.problem(join(at, "decimal_separator"), "does not go with amounts: minor, which have no decimals; leave it out, or write amounts: major")
+	}
 	if !dateLayout(f.DateFormat) || (billfile.Format{Amounts: billfile.Minor, DateFormat: f.DateFormat}).Validate() != nil {
 		k.problem(join(at, "date_format"), "is not valid; write the day 2 January 2006 in your format: \"2006-01-02\", \"02/01/2006\", \"20060102\", …")
 	}

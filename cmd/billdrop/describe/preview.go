@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"billdrop/ingest/billfile"
 	"billdrop/ingest/preview"
 )
 
@@ -25,6 +26,7 @@ func Validation(v *preview.Validation, few bool) string {
 	default:
 		fmt.Fprintf(&b, "%s: valid, %s\n", v.File, rowsAndSums(v.Rows.Total, v.Amounts))
 	}
+	b.WriteString(warnings(v.Warnings))
 	if v.ProblemsTotal == 0 {
 		return b.String()
 	}
@@ -61,6 +63,15 @@ func Validation(v *preview.Validation, few bool) string {
 	return b.String()
 }
 
+// warnings describes what is worth a look, a line each.
+func warnings(all []billfile.Warning) string {
+	var b strings.Builder
+	for _, w := range all {
+		fmt.Fprintf(&b, "  warning: %s: %s\n", w.Code, w.Detail)
+	}
+	return b.String()
+}
+
 func rowsAndSums(rows int, amounts map[string]int64) string {
 	return strings.Join(append([]string{Count(rows, "row")}, sums(amounts)...), ", ")
 }
@@ -83,6 +94,7 @@ func Plan(p *preview.Planned) string {
 		fmt.Fprintf(&b, "  new: %s, %s; this took %s\n",
 			Count(p.New.Customers, "customer"), Count(p.New.Accounts, "account"), Count(p.Gets, "look-up"))
 	}
+	b.WriteString(warnings(p.Warnings))
 	for _, over := range p.OverLimits {
 		fmt.Fprintf(&b, "  would be held: %s\n", over)
 	}
