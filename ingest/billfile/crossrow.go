@@ -138,7 +138,7 @@ type disputed struct {
 	line   uint32 // where it stands
 	other  uint32 // of the first row that says otherwise; 0 = none does
 	rest   uint16 // of its hash
-	which  uint8  // of the details
+	which  uint8  // of the details; the first that differs
 	seen   bool
 }
 
@@ -205,14 +205,13 @@ type round struct {
 	sides  []dispute // of disputed[from:], limited
 }
 
-// maxDisputes is how many parties a round looks at. A dispute takes 36 bytes.
+// maxDisputes is how many parties a round looks at. A dispute takes 24 bytes.
 const maxDisputes = 1 << 20
 
 // dispute is what the rows of a party say.
 type dispute struct {
-	says   details   // of each detail the first that is not blank
-	lines  [3]uint32 // where that stands
-	others [3]uint32 // of the first row that says otherwise; 0 = none does
+	says  details   // of each detail the first that is not blank
+	lines [3]uint32 // where that stands
 }
 
 // newRound starts a round at suspect number from. It takes at most most suspects.
@@ -257,25 +256,14 @@ func (r *round) party(m member, says details, line uint32) {
 		case v == 0:
 		case d.says[i] == 0:
 			d.says[i], d.lines[i] = v, line
-		case d.others[i] == 0 && v != d.says[i]:
-			d.others[i] = line
+		case v != d.says[i] && (g.other == 0 || i < int(g.which)):
+			g.detail, g.line, g.other, g.which = d.says[i], d.lines[i], line, uint8(i)
 		}
 	}
 }
 
-// settle records what the round found. It returns where the next round begins, or 0 after
-// the last.
-func (r *round) settle() int {
-	for i := range r.sides {
-		d := &r.sides[i]
-		for which, other := range d.others {
-			if other != 0 {
-				g := &r.groups.disputed[r.from+i]
-				g.detail, g.line, g.other, g.which = d.says[which], d.lines[which], other, uint8(which)
-				break
-			}
-		}
-	}
+// end ends the round. It returns where the next round begins, or 0 after the last.
+func (r *round) end() int {
 	if next := r.from + len(r.sides); next < r.groups.parties() {
 		return next
 	}

@@ -112,7 +112,7 @@ func TestRounds(t *testing.T) {
 					items[i].member = f.membership(&items[i], h, true)
 					r.observe(&items[i])
 				}
-				from = r.settle()
+				from = r.end()
 			}
 			all := *found
 			all.repeated, all.disputed = slices.Clone(found.repeated), slices.Clone(found.disputed)
@@ -120,7 +120,7 @@ func TestRounds(t *testing.T) {
 			for i := range items {
 				r.observe(&items[i])
 			}
-			r.settle()
+			r.end()
 			if want := (f.parties() + most - 1) / most; rounds != want || !slices.Equal(f.repeated, all.repeated) || !slices.Equal(f.disputed, all.disputed) {
 				t.Fatalf("%d rounds of %d parties (want %d) found %v %v, one round %v %v", rounds, most, want, f.repeated, f.disputed, all.repeated, all.disputed)
 			}

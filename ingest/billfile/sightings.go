@@ -167,6 +167,7 @@ func (s suspects) ready() suspects {
 	if len(s.hashes) == 0 {
 		return s
 	}
+	s.hashes = slices.Clone(s.hashes) // without room to grow: there may be millions
 	s.starts = make([]int32, 1<<partBits+1)
 	for _, hash := range s.hashes {
 		s.starts[hash>>(s.bits-partBits)+1]++

@@ -127,7 +127,7 @@ func (s *Survey) compare(ctx context.Context, open Opener, visit func(*Record) e
 		if err := s.nextPass().pass(ctx, open, s, func(it *item) error { r.observe(it); return nil }); err != nil {
 			return err
 		}
-		from = r.settle()
+		from = r.end()
 	}
 	if !s.groups.any() {
 		return nil
