@@ -40,6 +40,11 @@ func customerRows(n int) string {
 	return b.String()
 }
 
+// nestedRows are rows of new customers.
+func nestedRows(n int) string {
+	return strings.NewReplacer("customer_id", "customer_reference", "bcus_", "CUS-").Replace(customerRows(n))
+}
+
 func refused(status int) emulator.Fault {
 	return emulator.Fault{Status: status, Problem: emulator.Problem{Type: "about:blank", Title: "no", Detail: "no"}}
 }
@@ -66,7 +71,7 @@ func TestFirstAnswers(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			content := customerRows(c.rows)
 			if c.nested {
-				content = strings.NewReplacer("customer_id", "customer_reference").Replace(content)
+				content = strings.NewReplacer("customer_id", "customer_reference", "bcus_", "CUS-").Replace(content)
 			}
 			all := func(call emulator.Call) emulator.Fault {
 				if call.Method == "GET" {
@@ -99,7 +104,7 @@ func TestFirstAnswersAwaitOthers(t *testing.T) {
 		}
 		return emulator.Fault{Delay: 100 * time.Millisecond}
 	}
-	content := strings.NewReplacer("customer_id", "customer_reference").Replace(customerRows(40))
+	content := nestedRows(40)
 	bubble(t, content, script, func(t *testing.T, w *world) {
 		summaries, err := w.worker(t, alive()).Poll(t.Context())
 		if err != nil {
@@ -151,7 +156,7 @@ func TestStubbornRows(t *testing.T) {
 				}
 				return emulator.Fault{}
 			}
-			content := strings.NewReplacer("customer_id", "customer_reference").Replace(customerRows(rows))
+			content := nestedRows(rows)
 			bubble(t, content, script, func(t *testing.T, w *world) {
 				summaries, err := w.worker(t, alive()).Poll(t.Context())
 				if err != nil {
@@ -246,7 +251,7 @@ func TestStoredRefusalsOfAMendedSetup(t *testing.T) {
 		}
 		return emulator.Fault{}
 	}
-	content := strings.NewReplacer("customer_id", "customer_reference").Replace(customerRows(12))
+	content := nestedRows(12)
 	bubble(t, content, script, func(t *testing.T, w *world) {
 		if _, err := w.worker(t, alive()).Poll(t.Context()); !errors.Is(err, delivery.ErrSetup) {
 			t.Fatal(err)
@@ -272,7 +277,7 @@ func TestTwoOutages(t *testing.T) {
 			}
 			return emulator.Fault{Status: 503}
 		}
-		content := strings.NewReplacer("customer_id", "customer_reference").Replace(customerRows(rows))
+		content := nestedRows(rows)
 		bubble(t, content, script, func(t *testing.T, w *world) {
 			summaries, err := w.worker(t, alive()).Poll(t.Context())
 			if !errors.Is(err, delivery.ErrStopped) || len(summaries) != 0 {

@@ -20,11 +20,6 @@ var (
 	problem403 = emulator.Fault{Status: 403}
 )
 
-// nestedRows is customerRows with a new customer a row.
-func nestedRows(n int) string {
-	return strings.NewReplacer("customer_id", "customer_reference").Replace(customerRows(n))
-}
-
 // some returns a script that answers the rows from first up to, not including, end with a fault; with
 // gets, look-ups of them too.
 func some(first, end int, gets bool, f emulator.Fault) func(emulator.Call) emulator.Fault {
