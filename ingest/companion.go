@@ -73,8 +73,7 @@ func readChecksum(name string, companion []byte) (string, error) {
 func names(line, name string) bool {
 	before, found := strings.CutSuffix(line, name)
 	if !found {
-		before, _, found = strings.Cut(line, "("+name+")") // SHA256 (name) = …
-		return found
+		return strings.Contains(line, "("+name+")") // SHA256 (name) = …
 	}
 	return before == "" || strings.ContainsAny(before[len(before)-1:], ` */\`)
 }

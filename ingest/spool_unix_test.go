@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -15,7 +16,9 @@ import (
 // A full disk stops the run with a hint, and leaves nothing behind. The next try succeeds.
 func TestSpoolFullDisk(t *testing.T) {
 	s := spool{t.TempDir()}
-	// A limit on the size of files stands in for the disk.
+	// A limit on the size of files stands in for the disk. It is larger than any other file that
+	// the process writes meanwhile.
+	const limit = 8 << 20
 	signal.Ignore(syscall.SIGXFSZ)
 	defer signal.Reset(syscall.SIGXFSZ)
 	var before syscall.Rlimit
@@ -23,11 +26,11 @@ func TestSpoolFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	few := before
-	few.Cur = 4 // bytes
+	few.Cur = limit
 	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &few); err != nil {
 		t.Fatal(err)
 	}
-	_, _, err := s.take(t.Context(), "x", 0, writing("a bill file"))
+	_, _, err := s.take(t.Context(), "x", 0, writing(strings.Repeat("a bill file\n", limit/8)))
 	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &before); err != nil {
 		t.Fatal(err)
 	}
