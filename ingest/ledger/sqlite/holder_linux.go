@@ -15,12 +15,12 @@ import (
 // and takes no lock itself, because that could keep a worker from starting. seen is false
 // where the table cannot be read.
 func Holder(path string) (pid int, seen bool, err error) {
-	info, err := os.Stat(path + ".lock")
+	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return 0, true, nil // it was never held
+		return 0, true, nil // there is none
 	}
 	if err != nil {
-		return 0, false, fmt.Errorf("look at the lock of ledger %q: %w", path, err)
+		return 0, false, fmt.Errorf("look at ledger %q: %w", path, err)
 	}
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {

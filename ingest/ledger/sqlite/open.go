@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/gofrs/flock"
 	"github.com/pressly/goose/v3"
 	driver "modernc.org/sqlite"
 	codes "modernc.org/sqlite/lib"
@@ -45,7 +44,8 @@ const (
 )
 
 // Open opens the ledger in the file at path, for this process alone, and makes it when
-// there is none (its directory must exist). An older ledger is brought up to date.
+// there is none (its directory must exist). An older ledger is brought up to date. The
+// file is locked whatever path, symbolic or hard link leads to it.
 //
 // Errors wrap ErrLocked when another process (or another Open in this one) holds it, else
 // ErrUnusable: no directory, no right, no ledger, a ledger of a newer billdrop, a disk
@@ -76,16 +76,17 @@ func (l *Ledger) open(ctx context.Context) error {
 	if err := checkDirectory(l.path); err != nil {
 		return err
 	}
-	// The lock comes before everything else: what follows may change the file.
-	l.lock = flock.New(l.path+".lock", flock.SetPermissions(0o600))
-	locked, err := l.lock.TryLock()
-	if err != nil {
-		return fmt.Errorf("take its lock: %w", err)
+	var err error
+	if l.path, err = realPath(l.path); err != nil {
+		return err
 	}
-	if !locked {
-		return ledger.ErrLocked
+	if l.lock, err = takeName(l.path); err != nil {
+		return err
 	}
 	if err := create(l.path); err != nil {
+		return err
+	}
+	if err := l.lock.takeFile(l.path); err != nil {
 		return err
 	}
 	// A connection that cannot change the file looks whose it is: opening it for writing

@@ -98,6 +98,60 @@ func TestOpenLocked(t *testing.T) {
 	}
 }
 
+// One ledger has one lock, whatever path leads to it, and a refused Open does not take
+// SQLite's own locks away.
+func TestOpenLockedByAnyName(t *testing.T) {
+	links := map[string]func(old, new string) error{"symbolic link": os.Symlink}
+	if runtime.GOOS == "linux" {
+		links["hard link"] = os.Link
+	}
+	for name, link := range links {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			path, other := filepath.Join(dir, "ledger.db"), filepath.Join(t.TempDir(), "other.db")
+			if err := open(t, path).Close(); err != nil {
+				t.Fatal(err)
+			}
+			if err := link(path, other); err != nil {
+				t.Fatal(err)
+			}
+			for _, order := range [][2]string{{path, other}, {other, path}} {
+				l := open(t, order[0])
+				for range 2 {
+					if _, err := sqlite.Open(t.Context(), order[1]); !errors.Is(err, ledger.ErrLocked) {
+						t.Fatalf("Open of %s beside %s: %v, want ErrLocked", order[1], order[0], err)
+					}
+				}
+				if err := l.AddFile(t.Context(), &ledger.File{ID: filepath.Base(order[0])}); err != nil {
+					t.Fatal(err)
+				}
+				if err := l.Close(); err != nil {
+					t.Fatal(err)
+				}
+				if err := open(t, order[1]).Close(); err != nil {
+					t.Fatalf("after Close: %v", err)
+				}
+			}
+		})
+	}
+}
+
+// A restored backup under the name of a ledger in use is refused too.
+func TestOpenLockedExchanged(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ledger.db")
+	l := open(t, path)
+	defer l.Close()
+	if err := os.Rename(path, path+".old"); err != nil {
+		t.Skipf("an open file cannot be renamed here: %v", err)
+	}
+	if _, err := sqlite.Open(t.Context(), path); !errors.Is(err, ledger.ErrLocked) {
+		t.Fatalf("Open: %v, want ErrLocked", err)
+	}
+	if err := os.Rename(path+".old", path); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // sqlExec changes a database that is not open as a ledger.
 func sqlExec(t *testing.T, path, query string) {
 	t.Helper()

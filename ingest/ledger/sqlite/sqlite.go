@@ -13,7 +13,7 @@
 // kill -9 and power loss (https://www.sqlite.org/wal.html). Beside NAME there are
 // NAME-wal and NAME-shm while it is in use, and after a crash: they belong to the ledger,
 // and a copy without NAME-wal lacks its latest commits. One process at a time holds
-// NAME.lock.
+// NAME.lock, and a lock of the file itself.
 //
 // Times are kept in microseconds, UTC.
 package sqlite
@@ -24,8 +24,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-
-	"github.com/gofrs/flock"
 
 	"billdrop/ingest/ledger"
 )
@@ -42,7 +40,7 @@ var (
 // ErrUnusable.
 type Ledger struct {
 	path string
-	lock *flock.Flock // nil when read-only
+	lock *lock // nil when read-only
 	read *sql.DB
 
 	bills, parties *sql.Stmt // look-ups, on read
@@ -163,7 +161,7 @@ func (l *Ledger) release() error {
 		errs = append(errs, l.write.Close())
 	}
 	if l.lock != nil {
-		errs = append(errs, l.lock.Close())
+		errs = append(errs, l.lock.release())
 	}
 	return errors.Join(errs...)
 }
