@@ -71,6 +71,7 @@ type Answer struct {
 	Kind       Kind
 	Status     int           // HTTP status; 0 when no answer arrived
 	Replayed   bool          // the answer had Idempotent-Replayed: true
+	Date       time.Time     // the server's time, of an answer that no cache kept; zero = not told
 	RetryAfter time.Duration // clamped to 1 s…15 min; 0 when the API gave none
 	Problem    Problem       // of a 4xx or 5xx
 	Server     string        // name of the software that answered a 4xx or 5xx, such as nginx; "" = not known

@@ -58,6 +58,9 @@ func classify(r result) Answer {
 		Replayed:   strings.EqualFold(strings.TrimSpace(r.header.Get("Idempotent-Replayed")), "true"),
 		RetryAfter: retryAfter(r.header, r.now),
 	}
+	if r.header.Get("Age") == "" {
+		a.Date, _ = http.ParseTime(r.header.Get("Date")) // zero if there is none
+	}
 	switch {
 	case r.status < 200:
 		a.Kind, a.Err = Lost, r.fail(errOddStatus)

@@ -246,9 +246,10 @@ func firstStep(rec *ledger.Bill, content, body ledger.Digest, now time.Time) dec
 	return decision{Do: stepResend}
 }
 
-// keyUsable reports whether a key may be sent now. If the clock stands before the key's first
+// keyUsable reports whether a key may be sent now. Its age is by the wall clock, because the
+// monotonic one stands while the machine is suspended. If the clock stands before the key's first
 // use, its age is not known, and it counts as too old.
 func keyUsable(firstUsed, now time.Time) bool {
-	age := now.Sub(firstUsed)
+	age := wall(firstUsed, now)
 	return age >= -time.Second && age < keyLifetime
 }

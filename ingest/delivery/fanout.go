@@ -79,6 +79,7 @@ func (l *Lane) deliver(ctx context.Context, led ledger.Ledger, f *ledger.File, r
 		recordCtx: context.WithoutCancel(ctx),
 	}
 	defer l.leave()
+	l.clock.recorded(f.Started)
 	var rows errgroup.Group
 	earlier, err := led.Outcomes(ctx, f.ID, 0, 1)
 	if fan.resumed = len(earlier) > 0; err == nil {
@@ -257,7 +258,11 @@ func (f *fanout) prepare(ctx context.Context, chunk []*delivery) error {
 		if d.turn != nil {
 			continue
 		}
-		if d.read(known[d.bill.Reference]); d.rec == nil && !f.settling {
+		d.read(known[d.bill.Reference])
+		if d.rec != nil {
+			f.lane.clock.recorded(d.rec.Send.At)
+		}
+		if d.rec == nil && !f.settling {
 			d.partiesReady = f.lane.parties.acquire(d.lease) // in file order: the first row of a party leads
 		}
 	}

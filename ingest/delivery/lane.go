@@ -100,6 +100,7 @@ type Lane struct {
 	limiter *rate.Limiter
 	pace    *pace
 	setup   *setupCheck
+	clock   *clock
 
 	mu    sync.Mutex
 	gate  *gate
@@ -109,7 +110,7 @@ type Lane struct {
 // NewLane returns the lane of one merchant account.
 func NewLane(scope ledger.Scope, api API, p Policy) *Lane {
 	return &Lane{scope: scope, api: api, policy: p, parties: newParties(), refs: newReferences(),
-		limiter: newLimiter(p), pace: new(pace), setup: newSetupCheck()}
+		limiter: newLimiter(p), pace: new(pace), setup: newSetupCheck(), clock: newClock()}
 }
 
 // Scope returns the scope in which this lane's bill references are unique.

@@ -238,6 +238,7 @@ func (d *delivery) ask(ctx context.Context, get getter, reference string) (clien
 	redacted := func(ctx context.Context, reference string) client.Answer {
 		a := get(ctx, reference)
 		d.redactPage(&a)
+		d.lane.clock.observe(a)
 		return a
 	}
 	return d.gate.ask(ctx, redacted, reference, func(a client.Answer) error {

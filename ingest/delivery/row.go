@@ -70,6 +70,10 @@ func (d *delivery) run(ctx context.Context) error {
 		}
 		todo = settleStep(d.rec)
 	}
+	todo, err := d.checkClock(ctx, todo)
+	if err != nil {
+		return err
+	}
 	for {
 		var err error
 		switch todo.Do {
@@ -156,7 +160,7 @@ func (d *delivery) sendNew(ctx context.Context) (decision, error) {
 	}
 	s.Content = ledger.Digest(d.content[:16])
 	s.Key = idempotencyKey(d.lane.scope, d.bill.Reference, d.content, s.Generation)
-	s.KeyFirstUsed = time.Now()
+	s.KeyFirstUsed = d.lane.clock.earliest()
 	d.body = body(&d.bill, s.Form, s.CustomerID, s.AccountID)
 	s.Body = ledger.DigestOf(d.body)
 	return d.send(ctx)
@@ -240,6 +244,9 @@ func (d *delivery) send(ctx context.Context) (decision, error) {
 	s := &d.rec.Send
 	before := s.Answer
 	s.At, s.Answer = time.Now(), ""
+	if now := d.lane.clock.earliest(); wall(now, s.KeyFirstUsed) > maxSkew && s.File == d.file.ID && d.generations > 0 {
+		s.KeyFirstUsed = now // it was written by a clock that is fast, before the API told its time
+	}
 	s.Count++
 	d.rec.State = ledger.Pending
 	if err := d.ledger.Begin(d.recordCtx, d.lane.scope, d.rec); err != nil {
@@ -259,13 +266,14 @@ func (d *delivery) send(ctx context.Context) (decision, error) {
 		}
 		return decision{}, err
 	}
-	if !keyUsable(s.KeyFirstUsed, time.Now()) {
+	if !keyUsable(s.KeyFirstUsed, d.lane.clock.latest()) {
 		d.gate.cancel(tk)
 		return decision{Do: stepLookUp, Cause: causeExpired}, takeBack()
 	}
 	d.lane.parties.nesting(d.lease, s.Form)
 	d.last = d.lane.api.CreateBill(d.recordCtx, s.Key, d.bill.Reference, d.body)
 	d.redactPage(&d.last)
+	d.lane.clock.observe(d.last)
 	d.setup.observe(d.last)
 	d.silence = nil
 	switch { // before the gate lets the next one through

@@ -1,0 +1,92 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"billdrop/client"
+	"billdrop/client/emulator"
+	"billdrop/ingest/delivery"
+	"billdrop/ingest/ledger"
+)
+
+// TestWrongClockLooksUpFirst: what an earlier run sent is sent again under its key, unless this
+// machine's clock and the API's differ, or the ledger holds times in the future. Then the bill
+// is looked up first.
+func TestWrongClockLooksUpFirst(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		ahead time.Duration // the API's clock, in the second run
+		back  time.Duration // by which a time in the ledger is in the future
+		first string        // the method of the second run's first request about a bill
+	}{
+		{"clocks agree", 0, 0, "POST"},
+		{"4 min", -4 * time.Minute, 0, "POST"},
+		{"this machine's clock is 10 h slow", 10 * time.Hour, 0, "GET"},
+		{"this machine's clock is 6 min fast", -6 * time.Minute, 0, "GET"},
+		{"this machine's clock was set back", 0, time.Hour, "GET"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, simConfig{Seed: 2})
+				lost := true
+				sent, first := make(map[string]bool), make(map[string]string)
+				w.script = func(c emulator.Call) emulator.Fault {
+					if lost {
+						sent[c.Reference] = sent[c.Reference] || c.Method == "POST"
+						return emulator.Fault{Apply: true, Drop: true}
+					}
+					if first[c.Reference] == "" {
+						first[c.Reference] = c.Method
+					}
+					return emulator.Fault{}
+				}
+				process := func() *process { return &process{steps: make(map[string]int)} }
+				if _, err := w.worker(t, process()).Poll(t.Context()); !errors.Is(err, delivery.ErrStopped) {
+					t.Fatalf("the first run: %v, want ErrStopped", err)
+				}
+				lost = false
+				w.cfg.Break = func(p *ledgerAndAPI) {
+					p.API = &lyingAPI{API: p.API,
+						create: func(real delivery.API, ctx context.Context, key, reference string, body []byte) client.Answer {
+							a := real.CreateBill(ctx, key, reference, body)
+							a.Date = a.Date.Add(tt.ahead)
+							return a
+						},
+						bill: func(a client.Answer) client.Answer {
+							if a.Date.IsZero() {
+								t.Error("an answer has no Date")
+							}
+							a.Date = a.Date.Add(tt.ahead)
+							return a
+						}}
+					p.Ledger = &lyingLedger{Ledger: p.Ledger, bills: func(known map[string]*ledger.Bill) {
+						for ref, b := range known {
+							if tt.back > 0 && ref == "INV-1" {
+								b.Send.At = time.Now().Add(tt.back)
+							}
+						}
+					}}
+				}
+				if _, err := w.worker(t, process()).Poll(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				gets, posts := 0, 0
+				for ref := range sent {
+					switch first[ref] {
+					case "GET":
+						gets++
+					case "POST":
+						posts++
+					}
+				}
+				if tt.first == "GET" && (posts > 0 || gets == 0) || tt.first == "POST" && (gets > 1 || posts == 0) {
+					t.Errorf("%d bills are looked up first, %d are sent first, want %s; all: %v", gets, posts, tt.first, first)
+				}
+			})
+		})
+	}
+}

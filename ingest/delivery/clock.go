@@ -1,0 +1,122 @@
+package delivery
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"billdrop/client"
+	"billdrop/ingest/ledger"
+)
+
+// maxSkew is by how much this machine's clock and the API's may differ. Beyond it one of them
+// is wrong, and a key's age by this machine's clock proves nothing.
+const maxSkew = 5 * time.Minute
+
+// clock compares this machine's clock with the API's (the Date of its answers, RFC 9110,
+// section 6.6.1), and with itself.
+type clock struct {
+	asking chan struct{} // held while the API is asked for its time
+
+	mu     sync.Mutex
+	began  time.Time
+	asked  bool          // the API was asked, whether or not it told its time
+	offset time.Duration // the API's time less this machine's, if they differ by more than maxSkew
+	back   bool          // this machine's clock was set back
+}
+
+func newClock() *clock { return &clock{asking: make(chan struct{}, 1), began: time.Now()} }
+
+// observe compares with the time of an answer that has just arrived.
+func (c *clock) observe(a client.Answer) {
+	if a.Date.IsZero() {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.asked = true
+	if c.offset = a.Date.Sub(time.Now()); c.offset.Abs() <= maxSkew {
+		c.offset = 0
+	}
+}
+
+// recorded compares with a time that the ledger holds. One in the future shows that the clock
+// was set back.
+func (c *clock) recorded(at time.Time) {
+	if at.Sub(time.Now()) <= maxSkew {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.back = true
+}
+
+// wrong reports whether a key's age by this machine's clock proves nothing.
+func (c *clock) wrong() bool {
+	now := time.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	// The wall clock may run ahead of the monotonic one, which stands during a suspend.
+	c.back = c.back || wall(c.began, now) < now.Sub(c.began)-maxSkew
+	return c.back || c.offset != 0
+}
+
+// earliest and latest are the time now, by whichever of the two clocks is behind or ahead. So a
+// key's age comes out too high, if anything.
+func (c *clock) earliest() time.Time { return time.Now().Round(0).Add(min(0, c.difference())) }
+func (c *clock) latest() time.Time   { return time.Now().Round(0).Add(max(0, c.difference())) }
+
+func (c *clock) difference() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.offset
+}
+
+// wall returns the time from one moment to another by the wall clock. Without Round, Sub uses
+// the monotonic clock.
+func wall(from, to time.Time) time.Duration { return to.Round(0).Sub(from.Round(0)) }
+
+// askClock lets a row that an earlier run sent look at the API's clock before it trusts its
+// key's age, unless an answer has told the time already.
+func (d *delivery) askClock(ctx context.Context) (found bool, err error) {
+	c := d.lane.clock
+	d.park()
+	select {
+	case c.asking <- struct{}{}:
+		defer func() { <-c.asking }()
+	case <-ctx.Done():
+		return false, context.Cause(ctx)
+	case <-d.gate.closed:
+		return false, d.gate.err()
+	}
+	c.mu.Lock()
+	asked := c.asked
+	c.asked = true
+	c.mu.Unlock()
+	if asked {
+		return false, nil
+	}
+	a, err := d.ask(ctx, d.lane.api.GetBill, d.bill.Reference)
+	return a.Kind == client.Found, err
+}
+
+// checkClock replaces a decision to send a key of an earlier run again, if the clocks cannot be
+// trusted: then the bill is looked up first.
+func (d *delivery) checkClock(ctx context.Context, todo decision) (decision, error) {
+	if todo.Do != stepResend {
+		return todo, nil
+	}
+	found, err := d.askClock(ctx)
+	if err != nil {
+		return decision{}, err
+	}
+	return clockStep(todo, found || d.lane.clock.wrong(), d.rec), nil
+}
+
+// clockStep decides whether the key of an earlier run is sent again.
+func clockStep(todo decision, doubtful bool, rec *ledger.Bill) decision {
+	if todo.Do == stepResend && doubtful && rec.Send.Count > 0 {
+		return decision{Do: stepLookUp, Cause: causeExpired}
+	}
+	return todo
+}
