@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"billdrop/cmd/billdrop/config"
+	"billdrop/cmd/billdrop/console"
 	"billdrop/cmd/billdrop/describe"
 	"billdrop/cmd/billdrop/diagnose"
 )
@@ -30,7 +31,7 @@ func (c *checkCmd) Run(ctx context.Context, s *session) error {
 		Report: func(l diagnose.Line) {
 			lines = append(lines, l)
 			if !s.json() {
-				fmt.Fprintf(s.stdout, "%-7s  %-18s  %s\n", l.Status, l.Check, l.Detail)
+				fmt.Fprintf(s.stdout, "%-7s  %-18s  %s\n", l.Status, l.Check, console.Clean(l.Detail))
 			}
 		},
 	})

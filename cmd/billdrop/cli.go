@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -83,6 +84,9 @@ func newParser(c *cli, stdout, stderr io.Writer) (*kong.Kong, error) {
 
 // dispatch parses args and runs the command that they name.
 func dispatch(ctx context.Context, args []string, s *session) error {
+	if wantsJSONLog(args) {
+		s.screen.UseJSON() // also for what is wrong with the arguments
+	}
 	var c cli
 	parser, err := newParser(&c, s.stdout, s.screen)
 	if err != nil {
@@ -104,6 +108,17 @@ func dispatch(ctx context.Context, args []string, s *session) error {
 	return parsed.Run(s, parser)
 }
 
+// wantsJSONLog reports whether args ask for log lines in JSON. Parsing may fail before it has
+// come to that flag.
+func wantsJSONLog(args []string) bool {
+	for i, arg := range args {
+		if arg == "--log-format=json" || arg == "--log-format" && i+1 < len(args) && args[i+1] == "json" {
+			return true
+		}
+	}
+	return false
+}
+
 // session is what every command works with: its flags and the world outside.
 type session struct {
 	Globals
@@ -121,12 +136,15 @@ func (s *session) json() bool { return s.Output == "json" }
 func (s *session) print(doc any, text func() string) error {
 	err := error(nil)
 	if s.json() {
-		e := json.NewEncoder(s.stdout)
+		var b bytes.Buffer
+		e := json.NewEncoder(&b)
 		e.SetEscapeHTML(false)
 		e.SetIndent("", "  ")
-		err = e.Encode(doc)
+		if err = e.Encode(doc); err == nil {
+			_, err = s.stdout.Write(console.CleanJSON(b.Bytes()))
+		}
 	} else {
-		_, err = io.WriteString(s.stdout, text())
+		_, err = io.WriteString(s.stdout, console.Clean(text()))
 	}
 	if err != nil {
 		return fmt.Errorf("write to standard output: %w", err)

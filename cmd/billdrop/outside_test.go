@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -80,10 +81,15 @@ var (
 func (o *outside) lines(args []string, s said) {
 	o.t.Helper()
 	var errs []string
-	hint := false
+	hint, asJSON := false, false
+	if i := slices.Index(args, "--log-format"); i >= 0 {
+		asJSON = args[i+1] == "json"
+	}
 	for line := range strings.Lines(string(s.stderr)) {
 		line = strings.TrimRight(line, "\n")
 		switch {
+		case asJSON && !json.Valid([]byte(line)):
+			o.t.Errorf("%q: a line of standard error that is not JSON: %q", args, line)
 		case prefixed.MatchString(line):
 			hint = hint || strings.HasPrefix(line, "hint: ")
 			if strings.HasPrefix(line, "error: ") {
@@ -91,9 +97,15 @@ func (o *outside) lines(args []string, s said) {
 			}
 		case logText.MatchString(line):
 		default:
-			var log struct{ Time, Level, Msg string }
-			if json.Unmarshal([]byte(line), &log) != nil || log.Time == "" || log.Level == "" || log.Msg == "" {
+			var log map[string]any
+			_ = json.Unmarshal([]byte(line), &log)
+			if log["time"] == nil || log["level"] == nil || log["msg"] == nil {
 				o.t.Errorf("%q: neither a message nor a log line on standard error: %q", args, line)
+			}
+			_, advised := log["hint"]
+			if message := advised || len(log) == 3; message && log["level"] == "ERROR" {
+				hint = hint || advised
+				errs = append(errs, fmt.Sprint(log["msg"]))
 			}
 		}
 	}

@@ -264,7 +264,7 @@ func (r *rejects) appendQuoted(b []byte, s string) []byte {
 	}
 	latin := r.layout.Encoding == "windows-1252"
 	start := len(b)
-	for _, c := range visible(s) {
+	for _, c := range Visible(s) {
 		if latin {
 			if _, ok := charmap.Windows1252.EncodeRune(c); !ok {
 				c = '?'

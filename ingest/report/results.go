@@ -57,18 +57,18 @@ func (r *results) close() error {
 // replaced.
 func cell(s string) string {
 	if s != "" && strings.IndexByte("=+-@\t\r", s[0]) >= 0 {
-		return "'" + visible(s)
+		return "'" + Visible(s)
 	}
-	return visible(s)
+	return Visible(s)
 }
 
-// visible replaces hidden characters by U+FFFD, so that a record of a report is one physical
+// Visible replaces hidden characters by U+FFFD, so that a record of a report is one physical
 // line without invisible text.
-func visible(s string) string {
+func Visible(s string) string {
 	for _, r := range s {
-		if (r < ' ' || r > '~') && hidden(r) { // most cells are ASCII, and need no call
+		if (r < ' ' || r > '~') && Hidden(r) { // most cells are ASCII, and need no call
 			return strings.Map(func(r rune) rune {
-				if hidden(r) {
+				if Hidden(r) {
 					return utf8.RuneError
 				}
 				return r
@@ -78,9 +78,9 @@ func visible(s string) string {
 	return s
 }
 
-// hidden reports whether r is a control, format (bidirectional or zero-width) or line
+// Hidden reports whether r is a control, format (bidirectional or zero-width) or line
 // separating character, or comes from bytes that are not UTF-8. The tab is not hidden: it
 // breaks nothing.
-func hidden(r rune) bool {
+func Hidden(r rune) bool {
 	return r != '\t' && (r == utf8.RuneError || unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp))
 }

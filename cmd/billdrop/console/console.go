@@ -11,6 +11,8 @@ import (
 
 	"github.com/lmittmann/tint"
 	"golang.org/x/term"
+
+	"billdrop/ingest/report"
 )
 
 // eraseLine moves to the start of the terminal's line and empties it.
@@ -23,7 +25,8 @@ type Console struct {
 	mu       sync.Mutex
 	w        io.Writer
 	terminal bool
-	redraw   func() // draws the bar; nil while there is none; called with mu held
+	lines    *slog.Logger // set if every line is to be JSON
+	redraw   func()       // draws the bar; nil while there is none; called with mu held
 }
 
 // New returns a console on w. Only a terminal gets colours and a bar.
@@ -61,22 +64,42 @@ func (c *Console) draw(redraw func()) {
 // Error writes what went wrong and what to do about it. Each line of text begins with
 // "error:", each line of a hint with "hint:".
 func (c *Console) Error(text string, hints ...string) {
-	io.WriteString(c, prefixed("error: ", text)+prefixed("hint: ", hints...))
+	if c.lines == nil {
+		io.WriteString(c, prefixed("error: ", text)+prefixed("hint: ", hints...))
+		return
+	}
+	if len(hints) > 0 {
+		c.lines.Error(text, "hint", strings.Join(hints, "\n"))
+		return
+	}
+	c.lines.Error(text)
 }
 
 // Warnf writes what is odd but does not stop the work.
 func (c *Console) Warnf(format string, args ...any) {
-	io.WriteString(c, prefixed("warning: ", fmt.Sprintf(format, args...)))
+	text := fmt.Sprintf(format, args...)
+	if c.lines == nil {
+		io.WriteString(c, prefixed("warning: ", text))
+		return
+	}
+	c.lines.Warn(text)
 }
 
 func prefixed(prefix string, texts ...string) string {
 	var b strings.Builder
 	for _, text := range texts {
 		for line := range strings.Lines(text) {
-			b.WriteString(prefix + strings.TrimRight(line, "\n") + "\n")
+			b.WriteString(prefix + report.Visible(strings.TrimRight(line, "\n")) + "\n")
 		}
 	}
 	return b.String()
+}
+
+// UseJSON makes every line a JSON object, the messages too, and shows no bar. It is called
+// before anything is written.
+func (c *Console) UseJSON() {
+	c.lines = slog.New(cleanHandler{slog.NewJSONHandler(c, nil)})
+	c.terminal = false
 }
 
 // Logger returns a logger on the console: in colour on a terminal that accepts it, as
@@ -86,15 +109,14 @@ func (c *Console) Logger(level, format string, env func(string) (string, bool)) 
 	if err := least.UnmarshalText([]byte(level)); err != nil {
 		least = slog.LevelInfo // the command line accepts known levels only
 	}
+	var h slog.Handler = slog.NewTextHandler(c, &slog.HandlerOptions{Level: least})
 	switch {
 	case format == "json":
-		return slog.New(slog.NewJSONHandler(c, &slog.HandlerOptions{Level: least}))
+		h = slog.NewJSONHandler(c, &slog.HandlerOptions{Level: least})
 	case c.terminal:
-		return slog.New(tint.NewTextHandler(c, &tint.Options{
-			Level: least, TimeFormat: "15:04:05", NoColor: !colour(env),
-		}))
+		h = tint.NewTextHandler(c, &tint.Options{Level: least, TimeFormat: "15:04:05", NoColor: !colour(env)})
 	}
-	return slog.New(slog.NewTextHandler(c, &slog.HandlerOptions{Level: least}))
+	return slog.New(cleanHandler{h})
 }
 
 // colour reports whether a terminal accepts colours. NO_COLOR, set to anything, refuses
