@@ -3,6 +3,7 @@ package monitor
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -54,7 +55,7 @@ func (v *view) readyz(w http.ResponseWriter, r *http.Request) {
 func (v *view) ready(s watch.State) (ok bool, why string) {
 	switch {
 	case s.Failed != "":
-		return false, oneLine(s.Failed)
+		return false, cut(oneLine(s.Failed))
 	case s.Polled.IsZero() && v.files.busy(s.Feed):
 		return true, "ok, its first poll is busy with a file"
 	case s.Polled.IsZero():
@@ -71,7 +72,7 @@ func oneLine(s string) string {
 func plain(w http.ResponseWriter, code int, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(code)
-	_, _ = w.Write([]byte(text)) // the client may have gone
+	_, _ = io.WriteString(w, visible(text)) // the client may have gone
 }
 
 // goodPolls records each feed's latest good poll. The worker reports only the latest poll. It

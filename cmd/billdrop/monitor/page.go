@@ -9,6 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"html/template"
+	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -18,6 +20,7 @@ import (
 
 	"billdrop/cmd/billdrop/describe"
 	"billdrop/ingest/ledger"
+	"billdrop/ingest/report"
 	"billdrop/ingest/watch"
 )
 
@@ -28,8 +31,13 @@ const (
 	pageTimeout = 25 * time.Second
 	// newestFiles is how many finished files the front page lists.
 	newestFiles = 50
-	// unfinishedFiles bounds the files under way and held that the front page lists.
-	unfinishedFiles = 200
+	// mostLines bounds the lines of each kind that a page lists: files under way or held, and
+	// remarks about an inbox, in which a sender may leave any number of names.
+	mostLines = 200
+	// mostCounted bounds the files that are counted beyond those that are listed.
+	mostCounted = 2_000
+	// maxReason bounds what a page quotes of an error, in bytes.
+	maxReason = 2_000
 )
 
 //go:embed page.html
@@ -116,13 +124,14 @@ func (v *view) newPage(r *http.Request, title string, changes bool) page {
 // frontPage is what billdrop does now, and what it did last.
 type frontPage struct {
 	page
-	Feeds      []feedLine
-	UnderWay   []movingLine
-	Held       []describe.File
-	Latest     []describe.File
-	Troubled   int  // feeds whose latest poll failed
-	Unfinished bool // more files are under way or held than are shown
-	Older      bool // older files exist than are shown
+	Feeds    []feedLine
+	UnderWay []movingLine
+	Held     []describe.File
+	Latest   []describe.File
+	Troubled int  // feeds whose latest poll failed
+	More     int  // files under way or held that are not shown
+	Most     bool // and these are not all
+	Older    bool // older files exist than are shown
 }
 
 // feedLine is a feed.
@@ -133,6 +142,39 @@ type feedLine struct {
 	Merchant string
 	Mode     string
 	LastFile time.Time
+	More     []moreRemarks // remarks that are not shown, by kind
+}
+
+// moreRemarks are remarks of one kind that are not shown.
+type moreRemarks struct {
+	Kind  string
+	Count int
+}
+
+// shorten leaves at most mostLines remarks of each kind, and counts the others.
+func (l *feedLine) shorten() {
+	seen := make(map[string]int)
+	var shown []watch.Remark
+	for _, r := range l.Remarks {
+		if seen[r.Kind]++; seen[r.Kind] <= mostLines {
+			r.Text = cut(r.Text)
+			shown = append(shown, r)
+		}
+	}
+	l.Remarks = shown
+	for _, kind := range slices.Sorted(maps.Keys(seen)) {
+		if n := seen[kind] - mostLines; n > 0 {
+			l.More = append(l.More, moreRemarks{kind, n})
+		}
+	}
+}
+
+// cut returns the beginning of a long text.
+func cut(s string) string {
+	if len(s) <= maxReason {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxReason], "") + " …"
 }
 
 // movingLine is a file under way.
@@ -151,6 +193,7 @@ func (v *view) overview(w http.ResponseWriter, r *http.Request) {
 	for i, s := range v.Worker.Inboxes() {
 		line := feedLine{State: s, LastFile: v.files.lastOf(s.Feed)}
 		line.Ready, line.Why = v.ready(s)
+		line.shorten()
 		line.Merchant, line.Mode = v.Feeds[i].Lane.Scope().Merchant, v.Feeds[i].Lane.Scope().Mode
 		if !line.Ready && !s.Polled.IsZero() {
 			p.Troubled++
@@ -167,12 +210,13 @@ func (v *view) overview(w http.ResponseWriter, r *http.Request) {
 
 // readFiles reads the files that are shown.
 func (p *frontPage) readFiles(ctx context.Context, v *view) error {
-	unfinished, err := v.Ledger.Files(ctx, ledger.Query{Unfinished: true, Limit: unfinishedFiles + 1})
+	unfinished, err := v.Ledger.Files(ctx, ledger.Query{Unfinished: true, Limit: mostCounted})
 	if err != nil {
 		return err
 	}
-	if p.Unfinished = len(unfinished) > unfinishedFiles; p.Unfinished {
-		unfinished = unfinished[:unfinishedFiles]
+	p.Most = len(unfinished) == mostCounted
+	if p.More = max(0, len(unfinished)-mostLines); p.More > 0 {
+		unfinished = unfinished[:mostLines]
 	}
 	for _, f := range unfinished {
 		if f.State == ledger.Held {
@@ -236,7 +280,16 @@ func (v *view) show(w http.ResponseWriter, code int, name string, data any) {
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(code)
-	_, _ = w.Write(b.Bytes()) // the client may have gone
+	_, _ = io.WriteString(w, visible(b.String())) // the client may have gone
+}
+
+// visible replaces the control and bidirectional characters of names and of texts of others.
+func visible(page string) string {
+	lines := strings.Split(page, "\n")
+	for i, line := range lines {
+		lines[i] = report.Visible(line)
+	}
+	return strings.Join(lines, "\n")
 }
 
 // sorryPage says why there is nothing to show.

@@ -1,6 +1,8 @@
 package monitor
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +17,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/net/netutil"
+	"golang.org/x/time/rate"
 
 	"billdrop/cmd/billdrop/describe"
 )
@@ -23,7 +27,13 @@ const (
 	headerTimeout = 5 * time.Second
 	// answerTimeout bounds a whole answer. The first page after a start adds up large files.
 	answerTimeout = 30 * time.Second
-	idleTimeout   = 2 * time.Minute
+	// idleTimeout is longer than refreshAfter, and short, because connections are few.
+	idleTimeout = 15 * time.Second
+	// maxConns bounds the connections, idle ones included. Others wait to be accepted.
+	maxConns = 64
+	// pagesPerSecond bounds the answers of each kind, and so what a flood of requests costs
+	// the worker. pagesAtOnce is how many may come in one burst.
+	pagesPerSecond, pagesAtOnce = 20, 100
 	// closeTimeout is how long answers under way may take after the worker has ended.
 	closeTimeout   = 3 * time.Second
 	maxHeaderBytes = 16 << 10
@@ -95,7 +105,7 @@ func (m *Monitor) Serve(l net.Listener, s Site) (*Server, error) {
 		MaxHeaderBytes: maxHeaderBytes, ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelWarn),
 	}}
 	server.serving.Go(func() {
-		if err := server.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		if err := server.server.Serve(netutil.LimitListener(l, maxConns)); !errors.Is(err, http.ErrServerClosed) {
 			s.Log.Error("the status page has ended, and the worker continues; restart billdrop to get the page back", "error", err)
 		}
 	})
@@ -127,14 +137,51 @@ func (m *Monitor) handler(s Site) (http.Handler, *view, error) {
 		return nil, nil, fmt.Errorf("register the metrics: %w", err)
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", v.overview)
-	mux.HandleFunc("GET /files/{id}", v.file)
+	mux.Handle("GET /{$}", bounded(v.overview))
+	mux.Handle("GET /files/{id}", bounded(v.file))
 	mux.HandleFunc("GET /healthz", v.healthz)
-	mux.HandleFunc("GET /readyz", v.readyz)
-	mux.Handle("GET /metrics", promhttp.HandlerFor(m.metrics.registry, promhttp.HandlerOpts{
+	mux.Handle("GET /readyz", bounded(v.readyz))
+	mux.Handle("GET /metrics", bounded(promhttp.HandlerFor(m.metrics.registry, promhttp.HandlerOpts{
 		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelWarn), MaxRequestsInFlight: 4,
-	}))
+	}).ServeHTTP))
 	return v.guard(mux), v, nil
+}
+
+// answer is an answer that is written once it is whole, so that a client that reads slowly
+// keeps no other one waiting.
+type answer struct {
+	header http.Header
+	code   int
+	body   bytes.Buffer
+}
+
+func (a *answer) Header() http.Header         { return a.header }
+func (a *answer) WriteHeader(code int)        { a.code = cmp.Or(a.code, code) }
+func (a *answer) Write(p []byte) (int, error) { return a.body.Write(p) }
+
+// bounded answers at most pagesPerSecond requests, few at a time. More are refused at once.
+func bounded(next http.HandlerFunc) http.Handler {
+	limit := rate.NewLimiter(pagesPerSecond, pagesAtOnce)
+	turns := make(chan struct{}, 2)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !limit.Allow() {
+			w.Header().Set("Retry-After", "1")
+			http.Error(w, "too many requests; wait a second", http.StatusTooManyRequests)
+			return
+		}
+		a := answer{header: w.Header()}
+		select {
+		case turns <- struct{}{}:
+			func() {
+				defer func() { <-turns }()
+				next(&a, r)
+			}()
+		case <-r.Context().Done(): // the client has gone
+			return
+		}
+		w.WriteHeader(cmp.Or(a.code, http.StatusOK))
+		_, _ = w.Write(a.body.Bytes()) // the client may have gone
+	})
 }
 
 // guard sets the headers of every answer. On loopback it refuses requests that name another
