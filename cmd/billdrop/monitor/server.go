@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"path"
 	"strconv"
 	"strings"
 	"sync"
@@ -197,6 +198,10 @@ func (v *view) guard(next http.Handler) http.Handler {
 		h.Set("Cache-Control", "no-store")
 		if v.Loopback && !isLocalHost(r.Host) {
 			http.Error(w, "use localhost or 127.0.0.1 in the address; a proxy in front has to send one of these as Host", http.StatusMisdirectedRequest)
+			return
+		}
+		if path.Clean(r.URL.Path) != r.URL.Path {
+			http.NotFound(w, r) // a redirect would repeat what was asked for
 			return
 		}
 		next.ServeHTTP(w, r)
