@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -78,5 +79,37 @@ func TestTypedCommands(t *testing.T) {
 	}
 	if n < 12 {
 		t.Errorf("only %d commands were found", n)
+	}
+}
+
+// TestSecurityNamesTests: every test that docs/security.md names exists.
+func TestSecurityNamesTests(t *testing.T) {
+	tests := make(map[string]bool)
+	err := filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		for _, m := range regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`).FindAllStringSubmatch(string(readAll(t, path)), -1) {
+			tests[m[1]] = true
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile(`\b(?:Test|Fuzz)[A-Z]\w*(?:/[a-z_]+)?`).FindAllString(string(readAll(t, "../../docs/security.md")), -1)
+	if len(named) < 30 {
+		t.Errorf("only %d tests are named", len(named))
+	}
+	for _, name := range named {
+		name, script, _ := strings.Cut(name, "/")
+		if !tests[name] {
+			t.Errorf("there is no test %s", name)
+		}
+		if script != "" {
+			if _, err := os.Stat(filepath.Join("testdata", "script", script+".txtar")); err != nil {
+				t.Error(err)
+			}
+		}
 	}
 }
