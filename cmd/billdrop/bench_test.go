@@ -233,6 +233,7 @@ spool_dir: %s/spool
 feeds:
   - name: bills
     amounts: minor
+    max_rows: 0
     settle: 0s
 %s`, s.url, dir, concurrency, s.ssh.Address, s.ssh.User, s.ssh.PrivateKeyFile, s.ssh.KnownHostsFile, dir, dir, feed), 0o600))
 	return s

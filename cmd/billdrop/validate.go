@@ -110,6 +110,7 @@ func (c *validateCmd) feed(s *session) (*config.Feed, error) {
 			hint("add --amounts minor if 2000 means R20.00, or --amounts major if 20.00 does (or --preset moment-daily for Moment's daily file)")
 	default:
 		feed = config.DefaultFeed()
+		feed.MaxRows = 0 // a limit of what is sent, and there is no feed to send it
 	}
 	if c.Preset != "" {
 		feed.Preset, feed.Amounts = c.Preset, ""

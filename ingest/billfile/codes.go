@@ -104,7 +104,7 @@ const (
 
 // otherCodes are what a rejects file has in error_code for rows that are not invalid:
 // statuses, and codes of the delivery.
-var otherCodes = [...]string{"conflict", "rejected", "failed", "unknown", "not_sent", "unknown_account", "attempts_exhausted", "no_answer"}
+var otherCodes = [...]string{"conflict", "rejected", "failed", "unknown", "not_sent", "unknown_account", "party_mismatch", "attempts_exhausted", "no_answer"}
 
 // RowCodes returns all row codes.
 func RowCodes() []string { return slices.Clone(rowCodes[:]) }

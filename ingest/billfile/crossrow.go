@@ -36,7 +36,7 @@ type details [3]uint32
 func (h hasher) details(cells ...string) (d details) {
 	for i, cell := range cells {
 		if cell != "" {
-			d[i] = max(uint32(maphash.String(h.detail, seen(cell))), 1)
+			d[i] = max(uint32(maphash.String(h.detail, cell)), 1)
 		}
 	}
 	return d
@@ -96,10 +96,10 @@ func (h hasher) identity(it *item) identity {
 		}
 	}
 	if it.customer {
-		id.customer, id.ofCustomer = h.of(b.CustomerReference), h.details(b.CustomerName, b.CustomerEmail, b.CustomerPhone)
+		id.customer, id.ofCustomer = h.of(b.CustomerReference), h.details(seen(b.CustomerName), b.CustomerEmail, b.CustomerPhone)
 	}
 	if it.account {
-		id.account, id.ofAccount = h.of(b.AccountReference), h.details(b.AccountName, b.CustomerReference, b.CustomerID)
+		id.account, id.ofAccount = h.of(b.AccountReference), h.details(seen(b.AccountName), b.CustomerReference, b.CustomerID)
 	}
 	return id
 }

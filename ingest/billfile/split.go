@@ -232,6 +232,9 @@ func (s *splitter) add(records []extent, e extent) []extent {
 // isBlank reports whether a line holds nothing: only spaces and tabs, or cells that are all empty,
 // with quotation marks or without.
 func (s *splitter) isBlank(line []byte) bool {
+	if c := line[0]; c > '"' && c < utf8.RuneSelf && c != s.delim {
+		return false // by far the most
+	}
 	inside, closed := false, false // quotation marks of a cell
 	for i := 0; i < len(line); i++ {
 		switch c := line[i]; {

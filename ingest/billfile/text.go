@@ -333,7 +333,7 @@ func placeholderDetail(s string) string {
 	if noLetterOrDigit(s) {
 		return " holds only " + quote(s) + ", without any letter or digit: "
 	}
-	return " holds " + quote(s) + ", which programs write for an empty cell: "
+	return ` holds "` + s + `", which programs write for an empty cell: `
 }
 
 // reservedPrefix returns with what of the API's ids s begins; "" = with none.

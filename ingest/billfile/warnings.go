@@ -67,7 +67,7 @@ func (r *remarked) add(it *item) {
 // warnings puts the warnings together once the file was read.
 func (s *Survey) warnings() []Warning {
 	var all []Warning
-	add := func(code string, rows rowsWith, what, advice string) {
+	add := func(code string, rows rowsWith, first, what, advice string) {
 		if rows.count == 0 {
 			return
 		}
@@ -76,16 +76,16 @@ func (s *Survey) warnings() []Warning {
 			have = " row has "
 		}
 		all = append(all, Warning{Code: code, Count: rows.count, Line: rows.line,
-			Detail: strconv.Itoa(rows.count) + have + what + " (first on " + lineText(rows.line) + "): " + advice})
+			Detail: strconv.Itoa(rows.count) + have + what + " (first on " + first + "): " + advice})
 	}
 	similar, other := s.groups.similar.rows()
-	add(WarnSimilarReferences, similar, "bill references that differ in capital and small letters alone, as with "+lineText(other),
+	add(WarnSimilarReferences, similar, "lines "+strconv.Itoa(similar.line)+" and "+strconv.Itoa(other), "bill references that differ in capital and small letters alone",
 		"each of them becomes a bill of its own; if they are one bill, write the reference the same way every time")
-	add(WarnMojibake, s.rows.mojibake, "signs such as \"Ã«\" in a name or note, where accented letters were damaged before the file came",
+	add(WarnMojibake, s.rows.mojibake, lineText(s.rows.mojibake.line), "signs such as \"Ã«\" in a name or note, where accented letters were damaged before the file came",
 		"the damaged text is sent; correct it at its source, which wrote UTF-8 and was read as Windows-1252")
-	add(WarnHTMLEntity, s.rows.entity, "characters as web pages write them, such as &amp; for &, in a name or note",
+	add(WarnHTMLEntity, s.rows.entity, lineText(s.rows.entity.line), "characters as web pages write them, such as &amp; for &, in a name or note",
 		"the text is sent as it stands; have the program that writes the file export plain text")
-	add(WarnDuplicateRow, s.rows.duplicate, "the same content as an earlier row, which alone is sent",
+	add(WarnDuplicateRow, s.rows.duplicate, lineText(s.rows.duplicate.line), "the same content as an earlier row, which alone is sent",
 		"if they are items of one bill, too little is billed: write one row with their sum")
 	return all
 }

@@ -101,6 +101,7 @@ func Plan(ctx context.Context, o PlanOptions) (Planned, error) {
 	if err != nil {
 		return Planned{}, fmt.Errorf("plan %s: %w", v.File, err)
 	}
+	planned.Warnings = append(planned.Warnings, p.newParties.warning()...)
 	planned.Gets, planned.ForeignAnswers = p.forecast.Gets(), p.forecast.Foreign()
 	slices.SortStableFunc(planned.Problems, func(a, b FoundProblem) int { return a.Row - b.Row })
 	return planned, nil
@@ -109,8 +110,9 @@ func Plan(ctx context.Context, o PlanOptions) (Planned, error) {
 // planner adds to planned what a run would make of the rows of one file.
 type planner struct {
 	*PlanOptions
-	planned  *Planned
-	forecast *delivery.Forecast
+	planned    *Planned
+	forecast   *delivery.Forecast
+	newParties newParties
 }
 
 // plannedRow is one valid row.
@@ -145,6 +147,11 @@ func (p *planner) run(ctx context.Context, recs *billfile.Decoder) error {
 		}
 		for i := range chunk {
 			p.add(&chunk[i], prospects[i])
+		}
+		if p.Ledger != nil {
+			if err := p.newParties.add(ctx, p.Ledger, p.Feed.Lane.Scope(), chunk, prospects); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -27,7 +27,8 @@ const (
 type filePage struct {
 	page
 	File     describe.File
-	Detail   string // of the file as a whole, if it quotes no data
+	Detail   string             // of the file as a whole, if it quotes no data
+	Warnings []billfile.Warning // of a file that this process finished
 	Took     time.Duration
 	Moving   bool
 	Progress advance
@@ -72,6 +73,7 @@ func (v *view) filePage(ctx context.Context, r *http.Request) (*filePage, error)
 	if !f.Started.IsZero() && f.Finished.After(f.Started) {
 		p.Took = f.Finished.Sub(f.Started).Round(time.Millisecond)
 	}
+	p.Warnings = v.files.warningsOf(f.ID)
 	p.Progress, p.Moving = v.files.advanceOf(f.ID, p.Now)
 	p.Moving = p.Moving && f.State == ledger.Sending
 	from, err := strconv.Atoi(query.Get("from"))

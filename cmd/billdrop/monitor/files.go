@@ -3,12 +3,14 @@ package monitor
 import (
 	"context"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"billdrop/ingest"
+	"billdrop/ingest/billfile"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/report"
 )
@@ -20,9 +22,14 @@ type files struct {
 	next    ingest.Progress
 
 	mu     sync.Mutex
-	moving map[string]*moving   // by file id
-	last   map[string]time.Time // feed → when its latest file was finished
+	moving map[string]*moving            // by file id
+	last   map[string]time.Time          // feed → when its latest file was finished
+	warned map[string][]billfile.Warning // by file id, of the latest that this process finished
+	oldest []string                      // ids in warned
 }
+
+// mostWarned is how many files' warnings are kept. Those of others are in their summaries.
+const mostWarned = 1000
 
 // moving is a file whose rows are being sent.
 type moving struct {
@@ -41,7 +48,7 @@ func (m *Monitor) Progress(ctx context.Context, led ledger.Ledger, feeds []*inge
 	if m == nil {
 		return next, nil
 	}
-	f := &files{metrics: m.metrics, next: next, moving: make(map[string]*moving), last: make(map[string]time.Time)}
+	f := &files{metrics: m.metrics, next: next, moving: make(map[string]*moving), last: make(map[string]time.Time), warned: make(map[string][]billfile.Warning)}
 	for _, feed := range feeds {
 		m.metrics.begin(feed.Name)
 		newest, err := led.Files(ctx, ledger.Query{Feed: feed.Name, ExcludeDropped: true, Limit: 100})
@@ -102,6 +109,28 @@ func (f *files) FileFinished(id string, s report.Summary) {
 	}
 	delete(f.moving, id)
 	f.finished(s.Feed, s.FinishedAt.Time)
+	if len(s.Warnings) > 0 {
+		f.keepWarnings(id, s.Warnings)
+	}
+}
+
+// keepWarnings keeps the warnings of a file for its page. f.mu is held.
+func (f *files) keepWarnings(id string, w []billfile.Warning) {
+	if f.warned[id] == nil {
+		f.oldest = append(f.oldest, id)
+	}
+	f.warned[id] = w
+	if len(f.oldest) > mostWarned {
+		delete(f.warned, f.oldest[0])
+		f.oldest = slices.Delete(f.oldest, 0, 1)
+	}
+}
+
+// warningsOf returns the warnings of a file that this process finished.
+func (f *files) warningsOf(id string) []billfile.Warning {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.warned[id]
 }
 
 // finished records when a feed's latest file was finished. f.mu is held, or f is not shared

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"billdrop/ingest"
+	"billdrop/ingest/billfile"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/ledger/ledgertest"
 	"billdrop/ingest/report"
@@ -178,7 +179,11 @@ func TestProgressOfAFile(t *testing.T) {
 		t.Error("the page does not hold still")
 	}
 	v.files.FileFinished("f", report.Summary{Feed: "bills", Outcome: ledger.CompletedWithErrors, FinishedAt: report.At(time.Unix(1_800_000_000, 0)),
-		Rows: report.Rows{Total: 10, By: map[ledger.Status]int{ledger.Created: 9, ledger.Invalid: 1}}})
+		Rows:     report.Rows{Total: 10, By: map[ledger.Status]int{ledger.Created: 9, ledger.Invalid: 1}},
+		Warnings: []billfile.Warning{{Code: billfile.WarnMojibake, Count: 1, Line: 2, Detail: "1 row has <signs>"}}})
+	if _, _, body := ask(t, h, "GET", "/files/f"); !strings.Contains(body, "Warning: 1 row has &lt;signs&gt;") {
+		t.Errorf("the page lacks the warning:\n%s", body)
+	}
 	// Refused as a whole: there was no RowDone.
 	v.files.FileFinished("g", report.Summary{Feed: "bills", Outcome: ledger.FileRejected, Rows: report.Rows{Total: 3, By: map[ledger.Status]int{ledger.NotSent: 3}}})
 	// Published by an earlier process, archived by this one.
