@@ -35,7 +35,7 @@ func (c *clock) observe(a client.Answer) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.asked = true
-	if c.offset = a.Date.Sub(time.Now()); c.offset.Abs() <= maxSkew {
+	if c.offset = time.Until(a.Date); c.offset.Abs() <= maxSkew {
 		c.offset = 0
 	}
 }
@@ -43,7 +43,7 @@ func (c *clock) observe(a client.Answer) {
 // recorded compares with a time that the ledger holds. One in the future shows that the clock
 // was set back.
 func (c *clock) recorded(at time.Time) {
-	if at.Sub(time.Now()) <= maxSkew {
+	if time.Until(at) <= maxSkew {
 		return
 	}
 	c.mu.Lock()
