@@ -134,7 +134,7 @@ func (p *parties) load(refs []ledger.PartyRef, known map[ledger.PartyRef]ledger.
 			continue
 		}
 		if e.id == "" {
-			e.id, e.old = k.ID, k.Since.Before(start)
+			e.id, e.old = k.ID, !k.Since.After(start)
 		}
 		if e.owner == "" {
 			e.owner = k.CustomerID

@@ -153,7 +153,7 @@ func TestPartiesAskOnce(t *testing.T) {
 // What the ledger knows of a row's parties decides how they are named.
 func TestPartiesForms(t *testing.T) {
 	start := time.Date(2026, 11, 23, 5, 0, 0, 0, time.UTC)
-	before, since := start.Add(-time.Second), start
+	before, since := start.Add(-time.Second), start.Add(time.Microsecond)
 	account := func(id, owner string) map[ledger.PartyRef]ledger.Party {
 		return map[ledger.PartyRef]ledger.Party{
 			{Kind: ledger.Account, Reference: "A"}:      {ID: id, CustomerID: owner, Since: before},
@@ -181,6 +181,7 @@ func TestPartiesForms(t *testing.T) {
 		{"account known, customer not", *bill("A", "C"), account("bacc_1", "bcus_1"), route{Do: routeAskCustomer}},
 		{"customer known", *bill("", "C"), customer("bcus_1", before), sending(ledger.FormCustomer)},
 		{"customer known from before, account not", *bill("A", "C"), customer("bcus_1", before), route{Do: routeAskAccount}},
+		{"customer known from the moment before, account not", *bill("A", "C"), customer("bcus_1", start), route{Do: routeAskAccount}},
 		{"customer known from this file, account not", *bill("A", "C"), customer("bcus_1", since), sending(ledger.FormNewAccount)},
 		{"a customer's reference is not an account's", *bill("C", ""), customer("bcus_1", before), route{Do: routeAskAccount}},
 	} {
