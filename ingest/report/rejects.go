@@ -75,7 +75,7 @@ func newRejects(w io.Writer, l billfile.Layout) (*rejects, error) {
 	r.code, r.detail = columnOf(l, codeColumn), columnOf(l, detailColumn)
 	delim := regexp.QuoteMeta(string(l.Delimiter))
 	r.own = regexp.MustCompile(delim + "[" + codeLetters + "]+" + delim + `"(?:[^"]|"")*"$`)
-	if _, r.headerEnd = cutLineEnd(l.Header); len(r.headerEnd) == 0 {
+	if _, r.headerEnd = billfile.CutLineEnd(l.Header); len(r.headerEnd) == 0 {
 		r.headerEnd = []byte("\n")
 	}
 	return r, nil
@@ -93,7 +93,7 @@ func (r *rejects) row(rec *billfile.Record, o *ledger.Outcome) error {
 			return err
 		}
 	}
-	body, end := cutLineEnd(rec.Raw)
+	body, end := billfile.CutLineEnd(rec.Raw)
 	if len(end) == 0 {
 		end = r.headerEnd
 	}
@@ -107,7 +107,7 @@ func (r *rejects) row(rec *billfile.Record, o *ledger.Outcome) error {
 func (r *rejects) begin() error {
 	r.enc = r.layout.Encoder(r.w)
 	r.out = bufio.NewWriterSize(r.enc, 64<<10)
-	body, _ := cutLineEnd(r.layout.Header)
+	body, _ := billfile.CutLineEnd(r.layout.Header)
 	b := append(r.buf[:0], body...)
 	if r.code < 0 {
 		b = append(append(b, r.delim), codeColumn...)
@@ -294,13 +294,4 @@ func cellEnds(ends []int, body []byte, delim byte) []int {
 		}
 	}
 	return append(ends, len(body))
-}
-
-// cutLineEnd separates a record from its line end, which is empty, LF or CRLF.
-func cutLineEnd(raw []byte) (body, end []byte) {
-	body, found := bytes.CutSuffix(raw, []byte("\n"))
-	if found {
-		body = bytes.TrimSuffix(body, []byte("\r"))
-	}
-	return body, raw[len(body):]
 }
