@@ -104,9 +104,9 @@ func (l *simLedger) SaveFile(ctx context.Context, f *ledger.File) error {
 	return l.p.step("save "+f.Name+" "+string(f.State), func() error { return l.Ledger.SaveFile(ctx, f) })
 }
 
-func (l *simLedger) Begin(ctx context.Context, s ledger.Scope, b *ledger.Bill) error {
+func (l *simLedger) Begin(ctx context.Context, s ledger.Scope, b *ledger.Bill, leads ...ledger.PartyRef) error {
 	l.p.pause("begin", b.Reference, b.Send.Count, b.Send.Generation)
-	return l.p.step("begin "+b.Reference, func() error { return l.Ledger.Begin(ctx, s, b) })
+	return l.p.step("begin "+b.Reference, func() error { return l.Ledger.Begin(ctx, s, b, leads...) })
 }
 
 func (l *simLedger) Record(ctx context.Context, e ledger.Entry) error {

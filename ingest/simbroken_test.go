@@ -52,9 +52,9 @@ type lyingLedger struct {
 	entry func(*ledger.Entry)
 }
 
-func (l *lyingLedger) Begin(ctx context.Context, s ledger.Scope, b *ledger.Bill) error {
+func (l *lyingLedger) Begin(ctx context.Context, s ledger.Scope, b *ledger.Bill, leads ...ledger.PartyRef) error {
 	if l.begin == nil {
-		return l.Ledger.Begin(ctx, s, b)
+		return l.Ledger.Begin(ctx, s, b, leads...)
 	}
 	return l.begin(l.Ledger, ctx, s, b)
 }

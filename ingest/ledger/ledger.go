@@ -144,6 +144,10 @@ type Bill struct {
 	Doubt    bool
 	Observed Observed // of Exists
 	Send     Send     // zero when nothing was ever sent (a bill found by look-up)
+	// Revision names the stored state that was read, in a Shared ledger; 0 = none. Begin and Record set it.
+	Revision int64
+	// Held: another live worker has the bill in hand; only Bills of a Shared ledger sets it.
+	Held bool
 }
 
 // InDoubt reports whether the server may still be working on a request for this bill: a
@@ -286,8 +290,9 @@ type Ledger interface {
 
 	// Begin records b, whose Send is about to be sent, and returns once that is durable:
 	// no POST without it. The Send that it replaces joins the attempts of the bill, as
-	// does one that a Record replaces. Many callers share one sync.
-	Begin(ctx context.Context, s Scope, b *Bill) error
+	// does one that a Record replaces. Many callers share one sync. leads are the parties
+	// that the body would create; only a Shared ledger looks at them.
+	Begin(ctx context.Context, s Scope, b *Bill, leads ...PartyRef) error
 	// Record writes e soon, in order, without waiting for the disk; it blocks only while
 	// too many writes are waiting. It returns the failure of any earlier write.
 	Record(ctx context.Context, e Entry) error

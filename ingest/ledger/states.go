@@ -144,6 +144,10 @@ type File struct {
 	// Published are the reports that were published last. Publishing are those that are about to be: they are
 	// recorded before, so that after a crash, too, a report that exists is known to be this file's.
 	Published, Publishing Reports
+	// Machine is the host name of the machine that Path of a local file is on; "" = the only one.
+	Machine string
+	// Revision names the stored state that was read, in a Shared ledger. SaveFile sets it.
+	Revision int64
 }
 
 // Reports are the SHA-256 (hex) of a file's reports; "" = no such report.

@@ -127,7 +127,9 @@ func (s *sealed) AddFile(context.Context, *ledger.File) error { return s.refuse(
 
 func (s *sealed) SaveFile(context.Context, *ledger.File) error { return s.refuse("SaveFile") }
 
-func (s *sealed) Begin(context.Context, ledger.Scope, *ledger.Bill) error { return s.refuse("Begin") }
+func (s *sealed) Begin(context.Context, ledger.Scope, *ledger.Bill, ...ledger.PartyRef) error {
+	return s.refuse("Begin")
+}
 
 func (s *sealed) Record(context.Context, ledger.Entry) error { return s.refuse("Record") }
 

@@ -263,7 +263,7 @@ func attemptOf(s *ledger.Send) ledger.Attempt {
 	return ledger.Attempt{File: s.File, At: s.At, Key: s.Key, Generation: s.Generation, Answer: s.Answer}
 }
 
-func (m *Memory) Begin(ctx context.Context, s ledger.Scope, b *ledger.Bill) error {
+func (m *Memory) Begin(ctx context.Context, s ledger.Scope, b *ledger.Bill, _ ...ledger.PartyRef) error {
 	return m.durably(ctx, func() error {
 		m.putBill(billKey{s, b.Reference}, *b)
 		return nil

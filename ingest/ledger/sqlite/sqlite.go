@@ -85,7 +85,7 @@ func (l *Ledger) putFile(ctx context.Context, verb string, f *ledger.File, isNew
 
 // Begin implements ledger.Ledger. When ctx ends first, the send may or may not be
 // recorded; it must not be made.
-func (l *Ledger) Begin(ctx context.Context, s ledger.Scope, b *ledger.Bill) error {
+func (l *Ledger) Begin(ctx context.Context, s ledger.Scope, b *ledger.Bill, _ ...ledger.PartyRef) error {
 	batch, err := l.submit(ctx, &begin{scope: s, bill: *b})
 	if err == nil {
 		err = batch.wait(ctx)
