@@ -18,6 +18,7 @@ type delivery struct {
 	content   [32]byte
 	turn      <-chan struct{} // nil: the row holds its reference
 	lease     *lease
+	proven    bool            // the record of the bill proves its parties, so the lease is on none
 	// partiesReady is set if the parties were acquired already, in file order.
 	partiesReady <-chan struct{}
 
@@ -124,7 +125,7 @@ func (d *delivery) read(b *ledger.Bill) {
 // start decides how to begin, from the record of the reference.
 func (d *delivery) start() decision {
 	var digest ledger.Digest
-	if d.rec != nil && d.rec.Send.Key != "" {
+	if d.rec != nil && d.rec.Send.Key != "" && d.rec.State == ledger.Pending { // else nothing is sent again
 		if d.rec.InDoubt() { // a crash, or a run that was stopped hard: the answer is lost
 			d.rec.Doubt = true
 			if d.rec.Send.Answer == "" {
