@@ -29,16 +29,17 @@ type delivery struct {
 	silence     <-chan struct{} // set while last is a 403 of which it is not known whose it is
 	charged     int             // sends of this run that count against the row
 	sparing     sparing
-	outages     int    // of the gate, when charged was last set to 0
-	generations int    // keys used up in this run
-	customers   int    // created by sends of this row, runs before a retry included
-	accounts    int    // likewise
-	rounds      int    // look-ups in this run for a request that stayed in flight
-	lateLooks   int    // look-ups in this run for what the API calls taken and does not show
-	late        bool   // the API calls something taken, so what it does not show may only be late
-	diff        string // in what the bill that exists differs
-	fresh       bool   // the API has told of the bill in this run
-	waiting     bool   // it has given up its active place
+	outages     int       // of the gate, when charged was last set to 0
+	generations int       // keys used up in this run
+	keyFirst    time.Time // when this run first committed the key; zero: an earlier one did
+	customers   int       // created by sends of this row, runs before a retry included
+	accounts    int       // likewise
+	rounds      int       // look-ups in this run for a request that stayed in flight
+	lateLooks   int       // look-ups in this run for what the API calls taken and does not show
+	late        bool      // the API calls something taken, so what it does not show may only be late
+	diff        string    // in what the bill that exists differs
+	fresh       bool      // the API has told of the bill in this run
+	waiting     bool      // it has given up its active place
 }
 
 // run takes the row to its outcome and records it. It returns an error if the run stops before
@@ -161,7 +162,8 @@ func (d *delivery) sendNew(ctx context.Context) (decision, error) {
 	}
 	s.Content = ledger.Digest(d.content[:16])
 	s.Key = idempotencyKey(d.lane.scope, d.bill.Reference, d.content, s.Generation)
-	s.KeyFirstUsed = d.lane.clock.earliest()
+	d.keyFirst = time.Now()
+	s.KeyFirstUsed = d.lane.clock.firstUse(d.keyFirst)
 	d.body = body(&d.bill, s.Form, s.CustomerID, s.AccountID)
 	s.Body = ledger.DigestOf(d.body)
 	return d.send(ctx)
@@ -245,8 +247,8 @@ func (d *delivery) send(ctx context.Context) (decision, error) {
 	s := &d.rec.Send
 	before := s.Answer
 	s.At, s.Answer = time.Now(), ""
-	if now := d.lane.clock.earliest(); wall(now, s.KeyFirstUsed) > maxSkew && s.File == d.file.ID && d.generations > 0 {
-		s.KeyFirstUsed = now // it was written by a clock that is fast, before the API told its time
+	if s.KeyFirstUsed.IsZero() && !d.keyFirst.IsZero() {
+		s.KeyFirstUsed = d.lane.clock.firstUse(d.keyFirst) // the API may have told its time meanwhile
 	}
 	s.Count++
 	d.rec.State = ledger.Pending
@@ -267,7 +269,7 @@ func (d *delivery) send(ctx context.Context) (decision, error) {
 		}
 		return decision{}, err
 	}
-	if !keyUsable(s.KeyFirstUsed, d.lane.clock.latest()) {
+	if !d.keyUsable() {
 		d.gate.cancel(tk)
 		return decision{Do: stepLookUp, Cause: causeExpired}, takeBack()
 	}
@@ -287,6 +289,14 @@ func (d *delivery) send(ctx context.Context) (decision, error) {
 	}
 	d.gate.done(tk, d.bill.Reference, d.last)
 	return d.judge(ctx, d.sparing.spares(d.gate, tk, d.last))
+}
+
+// keyUsable reports whether the row's key may be sent now.
+func (d *delivery) keyUsable() bool {
+	if s := &d.rec.Send; !s.KeyFirstUsed.IsZero() {
+		return keyUsable(s.KeyFirstUsed, d.lane.clock.latest())
+	}
+	return !d.keyFirst.IsZero() && elapsed(d.keyFirst, time.Now()) < keyLifetime
 }
 
 // judge decides by the last answer, and records it. spared: the answer uses up no attempt.

@@ -26,6 +26,9 @@ var (
 	ErrUnfinished = errors.New("not finished yet")
 	// ErrLocked: another billdrop process holds this ledger.
 	ErrLocked = errors.New("another billdrop holds the lock of this ledger")
+	// ErrLinked: the ledger file has several names (hard links), under which it is not the same
+	// ledger after a crash.
+	ErrLinked = errors.New("the ledger file has hard links")
 	// ErrUnusable: the ledger cannot be read, or can no longer promise durability (disk
 	// full, I/O error, not a ledger). Once a write has failed in this way, every later
 	// write fails too: the program must stop.
@@ -125,7 +128,7 @@ type Send struct {
 	Content      Digest    // of the row's content
 	Body         Digest    // of the request body
 	Key          string    // idempotency key, a UUID
-	KeyFirstUsed time.Time // when Key was first committed for sending: never later than its first use
+	KeyFirstUsed time.Time // when Key was first committed for sending: never later than its first use; zero = not known
 	At           time.Time // when this send was committed
 	Count        int       // sends for File so far, this one included
 	Answer       string    // a few fixed words ("201", "409 taken", "timeout"); "" = no answer recorded
