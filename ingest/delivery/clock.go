@@ -16,7 +16,8 @@ const maxSkew = 5 * time.Minute
 // clock compares this machine's clock with the API's (the Date of its answers, RFC 9110,
 // section 6.6.1), and with itself.
 type clock struct {
-	asking chan struct{} // held while the API is asked for its time
+	now    func() time.Time // this machine's clock
+	asking chan struct{}    // held while the API is asked for its time
 
 	mu     sync.Mutex
 	began  time.Time
@@ -26,7 +27,13 @@ type clock struct {
 	back   bool          // this machine's clock was set back
 }
 
-func newClock() *clock { return &clock{asking: make(chan struct{}, 1), began: time.Now()} }
+// newClock returns a clock that compares now; nil = time.Now.
+func newClock(now func() time.Time) *clock {
+	if now == nil {
+		now = time.Now
+	}
+	return &clock{now: now, asking: make(chan struct{}, 1), began: now()}
+}
 
 // observe compares with the time of an answer that has just arrived.
 func (c *clock) observe(a client.Answer) {
@@ -35,8 +42,8 @@ func (c *clock) observe(a client.Answer) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.asked, c.told = true, time.Now()
-	if c.offset = time.Until(a.Date); c.offset.Abs() <= maxSkew {
+	c.asked, c.told = true, c.now()
+	if c.offset = wall(c.now(), a.Date); c.offset.Abs() <= maxSkew {
 		c.offset = 0
 	}
 }
@@ -44,7 +51,7 @@ func (c *clock) observe(a client.Answer) {
 // recorded compares with a time that the ledger holds. One in the future shows that the clock
 // was set back.
 func (c *clock) recorded(at time.Time) {
-	if time.Until(at) <= maxSkew {
+	if wall(c.now(), at) <= maxSkew {
 		return
 	}
 	c.mu.Lock()
@@ -54,7 +61,7 @@ func (c *clock) recorded(at time.Time) {
 
 // wrong reports whether a key's age by this machine's clock proves nothing.
 func (c *clock) wrong() bool {
-	now := time.Now()
+	now := c.now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	// The wall clock may run ahead of the monotonic one, which stands during a suspend.
@@ -64,8 +71,8 @@ func (c *clock) wrong() bool {
 
 // earliest and latest are the time now, by whichever of the two clocks is behind or ahead. So a
 // key's age comes out too high, if anything.
-func (c *clock) earliest() time.Time { return time.Now().Round(0).Add(min(0, c.difference())) }
-func (c *clock) latest() time.Time   { return time.Now().Round(0).Add(max(0, c.difference())) }
+func (c *clock) earliest() time.Time { return c.now().Round(0).Add(min(0, c.difference())) }
+func (c *clock) latest() time.Time   { return c.now().Round(0).Add(max(0, c.difference())) }
 
 func (c *clock) difference() time.Duration {
 	c.mu.Lock()
@@ -73,19 +80,24 @@ func (c *clock) difference() time.Duration {
 	return c.offset
 }
 
+// uncheckedSlack is how fast a clock that was not checked may be. A key that was first used by
+// such a clock is usable for keyLifetime less this time.
+const uncheckedSlack = 14 * time.Hour
+
 // firstUse returns the time to record for a key that this process first committed at first, with
 // its monotonic reading: never later than that moment. While this machine's clock was not compared
 // with the API's since it was last set, it may be fast, and once it is corrected the key would
-// look too young. So the time is zero until then: a later run does not know the key's age.
+// look too young. So the time is uncheckedSlack earlier until then.
 func (c *clock) firstUse(first time.Time) time.Time {
-	now := time.Now()
+	now := c.now()
 	c.mu.Lock()
 	told := c.told
 	c.mu.Unlock()
+	used := now.Round(0).Add(min(0, c.difference()) - elapsed(first, now))
 	if told.IsZero() || (wall(told, now)-now.Sub(told)).Abs() > maxSkew {
-		return time.Time{}
+		used = used.Add(-uncheckedSlack)
 	}
-	return c.earliest().Add(-elapsed(first, now))
+	return used
 }
 
 // elapsed returns the time between two moments of this process, by the clock that ran longer: the

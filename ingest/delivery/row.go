@@ -18,7 +18,7 @@ type delivery struct {
 	content   [32]byte
 	turn      <-chan struct{} // nil: the row holds its reference
 	lease     *lease
-	proven    bool            // the record of the bill proves its parties, so the lease is on none
+	proven    bool // the record of the bill proves its parties, so the lease is on none
 	// partiesReady is set if the parties were acquired already, in file order.
 	partiesReady <-chan struct{}
 
@@ -136,7 +136,7 @@ func (d *delivery) start() decision {
 		d.body = body(&d.bill, d.rec.Send.Form, d.rec.Send.CustomerID, d.rec.Send.AccountID)
 		digest = ledger.DigestOf(d.body)
 	}
-	return firstStep(d.rec, ledger.Digest(d.content[:16]), digest, time.Now())
+	return firstStep(d.rec, ledger.Digest(d.content[:16]), digest, d.lane.Now())
 }
 
 // sendNew begins a generation: it chooses the form that today's knowledge of the parties allows,
@@ -162,7 +162,7 @@ func (d *delivery) sendNew(ctx context.Context) (decision, error) {
 	}
 	s.Content = ledger.Digest(d.content[:16])
 	s.Key = idempotencyKey(d.lane.scope, d.bill.Reference, d.content, s.Generation)
-	d.keyFirst = time.Now()
+	d.keyFirst = d.lane.Now()
 	s.KeyFirstUsed = d.lane.clock.firstUse(d.keyFirst)
 	d.body = body(&d.bill, s.Form, s.CustomerID, s.AccountID)
 	s.Body = ledger.DigestOf(d.body)
@@ -246,8 +246,8 @@ func (d *delivery) send(ctx context.Context) (decision, error) {
 	defer d.recorded.Release(1)
 	s := &d.rec.Send
 	before := s.Answer
-	s.At, s.Answer = time.Now(), ""
-	if s.KeyFirstUsed.IsZero() && !d.keyFirst.IsZero() {
+	s.At, s.Answer = d.lane.Now(), ""
+	if !d.keyFirst.IsZero() {
 		s.KeyFirstUsed = d.lane.clock.firstUse(d.keyFirst) // the API may have told its time meanwhile
 	}
 	s.Count++
@@ -293,10 +293,10 @@ func (d *delivery) send(ctx context.Context) (decision, error) {
 
 // keyUsable reports whether the row's key may be sent now.
 func (d *delivery) keyUsable() bool {
-	if s := &d.rec.Send; !s.KeyFirstUsed.IsZero() {
-		return keyUsable(s.KeyFirstUsed, d.lane.clock.latest())
+	if d.keyFirst.IsZero() {
+		return keyUsable(d.rec.Send.KeyFirstUsed, d.lane.clock.latest())
 	}
-	return !d.keyFirst.IsZero() && elapsed(d.keyFirst, time.Now()) < keyLifetime
+	return elapsed(d.keyFirst, d.lane.Now()) < keyLifetime
 }
 
 // judge decides by the last answer, and records it. spared: the answer uses up no attempt.

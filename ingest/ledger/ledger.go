@@ -128,7 +128,7 @@ type Send struct {
 	Content      Digest    // of the row's content
 	Body         Digest    // of the request body
 	Key          string    // idempotency key, a UUID
-	KeyFirstUsed time.Time // when Key was first committed for sending: never later than its first use; zero = not known
+	KeyFirstUsed time.Time // when Key was first committed for sending: never later than its first use
 	At           time.Time // when this send was committed
 	Count        int       // sends for File so far, this one included
 	Answer       string    // a few fixed words ("201", "409 taken", "timeout"); "" = no answer recorded
