@@ -105,7 +105,9 @@ func (h *heartbeat) beat(timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(h.ctx, timeout)
 	defer cancel()
 	if h.conn == nil {
-		c, err := pgx.ConnectConfig(ctx, h.l.config.Copy())
+		config := h.l.config.Copy()
+		config.RuntimeParams["application_name"] += " heartbeat"
+		c, err := pgx.ConnectConfig(ctx, config)
 		if err != nil {
 			return err
 		}

@@ -78,10 +78,20 @@ func (l *Ledger) acquire(ctx context.Context, sql, selected string, args ...any)
 	if err := l.guarded(ctx, sql, selected, args, &got); err != nil || got {
 		return got, err
 	}
-	lost := false
-	err = l.patiently(ctx, func(ctx context.Context) error {
-		tag, err := l.pool.Exec(ctx, `SELECT FROM workers WHERE lost_at IS NULL AND heard_at + lost_after <= clock_timestamp()`)
-		if lost = tag.RowsAffected() > 0; err == nil && lost {
+	if lost, err := l.markOverdue(ctx); err != nil || !lost {
+		return false, err
+	}
+	err = l.guarded(ctx, sql, selected, args, &got)
+	return got, err
+}
+
+// markOverdue marks workers as lost that were not heard of for too long, which heartbeats do, too, a
+// little later. It reports whether there were any.
+func (l *Ledger) markOverdue(ctx context.Context) (bool, error) {
+	overdue := false
+	err := l.patiently(ctx, func(ctx context.Context) error {
+		err := l.pool.QueryRow(ctx, "SELECT EXISTS (SELECT FROM workers WHERE lost_at IS NULL AND heard_at + lost_after <= clock_timestamp())").Scan(&overdue)
+		if err == nil && overdue {
 			_, err = l.pool.Exec(ctx, markLost)
 		}
 		return err
@@ -89,10 +99,7 @@ func (l *Ledger) acquire(ctx context.Context, sql, selected string, args ...any)
 	if err != nil {
 		return false, readError(ctx, "mark lost workers", err)
 	}
-	if lost {
-		err = l.guarded(ctx, sql, selected, args, &got)
-	}
-	return got, err
+	return overdue, nil
 }
 
 // Release implements ledger.Shared. What was recorded before is durable when it returns nil.

@@ -55,3 +55,45 @@ func TestConformance(t *testing.T) {
 		},
 	})
 }
+
+func TestSharedConformance(t *testing.T) {
+	server := pgtest.Start(t)
+	var relays sync.Map // handle → relay
+	relayOf := func(l ledger.Shared) *relay {
+		r, ok := relays.Load(l)
+		if !ok {
+			t.Fatal("a handle without a relay")
+		}
+		return r.(*relay)
+	}
+	ledgertest.RunShared(t, ledgertest.SharedEngine{
+		LostAfter: 4 * time.Second,
+		New: func(t *testing.T) func(*testing.T, time.Duration) ledger.Shared {
+			database := server.Database(t)
+			return func(t *testing.T, patience time.Duration) ledger.Shared {
+				t.Helper()
+				r, url := newRelay(t, database)
+				l, err := postgres.Open(t.Context(), url, postgres.Options{Patience: patience})
+				if err != nil {
+					t.Fatal(err)
+				}
+				relays.Store(ledger.Shared(l), r)
+				return l
+			}
+		},
+		Silence: func(l ledger.Shared) func() {
+			r := relayOf(l)
+			r.set(func() { r.silent = true })
+			return func() { r.set(func() { r.silent = false }) }
+		},
+		Cut: func(l ledger.Shared) func() {
+			r := relayOf(l)
+			r.set(func() { r.cut = true })
+			return func() { r.set(func() { r.cut = false }) }
+		},
+		LoseAnswer: func(l ledger.Shared) {
+			r := relayOf(l)
+			r.set(func() { r.lose = true })
+		},
+	})
+}

@@ -235,6 +235,12 @@ func (l *Ledger) Current() error {
 
 // Workers implements ledger.Shared.
 func (l *Ledger) Workers(ctx context.Context) ([]ledger.Colleague, error) {
+	if l.beating.Load() != nil {
+		// Whoever is not among them has nothing in hand either.
+		if _, err := l.markOverdue(ctx); err != nil {
+			return nil, fmt.Errorf("list workers: %w", err)
+		}
+	}
 	var list []ledger.Colleague
 	err := l.query(ctx, `SELECT name, machine, role, since, heard_at, in_flight, ARRAY(SELECT jsonb_object_keys(formats))
 		FROM workers WHERE lost_at IS NULL AND heard_at + lost_after > clock_timestamp() ORDER BY name COLLATE "C"`, nil, func() { list = nil },
