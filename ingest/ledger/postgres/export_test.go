@@ -26,3 +26,35 @@ func Crash(l *Ledger) {
 }
 
 var _ ledger.Ledger = (*Ledger)(nil)
+
+// Freeze stops the heartbeat of l, and its writer within a transaction, until thaw is called.
+func Freeze(l *Ledger) (thaw func()) {
+	h := l.beating.Load()
+	h.end()
+	o := &stuck{begun: make(chan struct{}), on: make(chan struct{})}
+	if _, err := l.submit(h.l.writer.stopped, o); err != nil {
+		panic(err)
+	}
+	l.queue.wake()
+	<-o.begun
+	return func() { close(o.on) }
+}
+
+// stuck is an op that stops its batch.
+type stuck struct {
+	begun, on chan struct{}
+	once      bool
+}
+
+func (o *stuck) apply(t *tx) error {
+	if _, err := t.exec("SELECT 1"); err != nil {
+		return err
+	}
+	if !o.once {
+		o.once = true
+		close(o.begun)
+		<-o.on
+	}
+	_, err := t.exec("SELECT 1")
+	return err
+}
