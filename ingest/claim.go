@@ -84,7 +84,7 @@ func (r *round) recordClaim(ctx context.Context, e inbox.Entry) (*ledger.File, e
 	f := &ledger.File{
 		ID: newID(time.Now()), Feed: r.feed.Name, Scope: r.feed.Lane.Scope(), Origin: ledger.FromInbox,
 		Name: e.Name, Path: processing, Results: r.feed.Dirs.Results,
-		Size: e.Size, ModTime: e.ModTime, State: ledger.Claiming, Received: time.Now(),
+		Size: e.Size, ModTime: e.ModTime, State: ledger.Claiming, Received: r.feed.Lane.Now(),
 	}
 	if _, err := r.takeFile(ctx, f.ID); err != nil {
 		return nil, err
@@ -160,7 +160,7 @@ func (j *job) fetch(ctx context.Context) error {
 		return err
 	}
 	j.file.SHA256, j.file.Size = sum, size
-	j.file.Started = time.Now()
+	j.file.Started = j.feed.Lane.Now()
 	return j.chooseStem(ctx, ledger.Spooled)
 }
 
@@ -170,7 +170,7 @@ const unread = "unread"
 // leaveUnread goes on with a file that is too large to be read. It has no copy and no hash,
 // and judge refuses it.
 func (j *job) leaveUnread(ctx context.Context) error {
-	j.file.Started = time.Now()
+	j.file.Started = j.feed.Lane.Now()
 	return j.chooseStem(ctx, ledger.Spooled)
 }
 

@@ -140,7 +140,7 @@ func (w *Worker) beginImport(feed *Feed, l LocalFile) (*importing, error) {
 // resumed jobs was the import of this file.
 func (w *Worker) importFile(ctx context.Context, i *importing, resumed []*job) (*job, error) {
 	f := i.file
-	f.Received, f.Started = time.Now(), time.Now()
+	f.Received, f.Started = i.feed.Lane.Now(), i.feed.Lane.Now()
 	// The copy comes first, so that a file that cannot be read leaves nothing in the
 	// ledger.
 	limit := i.feed.Format.MaxFileSize

@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -339,7 +338,7 @@ func (j *job) settle(ctx context.Context, outcome string) error {
 		sums = report.Unsent(j.survey.Rows, j.survey.Invalid, j.survey.Amounts, j.survey.InvalidAmounts)
 	}
 	j.file.Sums, j.file.Outcome = &sums, outcome
-	j.file.Finished = time.Now()
+	j.file.Finished = j.feed.Lane.Now()
 	j.file.RunID, j.file.Version = j.runID, j.Version
 	j.announce(resultsField, j.sums.Results)
 	j.announce(rejectsField, j.sums.Rejects)
