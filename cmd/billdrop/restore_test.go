@@ -31,7 +31,9 @@ func TestRestoreSteps(t *testing.T) {
 		t.Helper()
 		return sessionLine(t, box, "billdrop run --once --no-progress", want)
 	}
-	bill := func(reference string) string { return "bill_reference,amount_due,customer_reference\n" + reference + ",100,C\n" }
+	bill := func(reference string) string {
+		return "bill_reference,amount_due,customer_reference\n" + reference + ",100,C\n"
+	}
 
 	put("october.csv", bill("OCT-1"))
 	run(0)
