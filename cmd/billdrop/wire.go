@@ -154,7 +154,6 @@ func buildLanes(s *session, c *config.Config) ([]*delivery.Lane, error) {
 		live     bool
 	}
 	shared := make(map[account]*delivery.Lane)
-	owners := make(map[owner]string)
 	lanes := make([]*delivery.Lane, len(c.Feeds))
 	var wrong []error
 	for i := range c.Feeds {
@@ -162,37 +161,12 @@ func buildLanes(s *session, c *config.Config) ([]*delivery.Lane, error) {
 		a := account{f.Merchant, f.API.Live}
 		if _, built := shared[a]; !built {
 			lane, _, err := buildLane(s, c, f)
-			if err == nil {
-				err = checkOwner(s, c, f, owners)
-			}
 			wrong = append(wrong, err)
 			shared[a] = lane // also if it failed, so that each error is returned once
 		}
 		lanes[i] = shared[a]
 	}
 	return lanes, errors.Join(wrong...)
-}
-
-// owner is a merchant account of the API.
-type owner struct {
-	key client.Key
-	url string
-}
-
-// checkOwner returns an error if a feed has the key of another merchant's feed. The key decides
-// whose bills they are. owners are the names of the feeds that were checked.
-func checkOwner(s *session, c *config.Config, f *config.Feed, owners map[owner]string) error {
-	key, from, err := readKey(s, c, f)
-	if err != nil {
-		return err
-	}
-	o := owner{key, spellURL(f.API.BaseURL)}
-	if other, taken := owners[o]; taken {
-		return describe.Advise(fmt.Errorf("feeds %s and %s have different merchants and the same API key (%s)", other, f.Name, from),
-			"name each merchant's own key in api.key_file of its feeds, or give the feeds the same merchant")
-	}
-	owners[o] = f.Name
-	return nil
 }
 
 // buildLane returns the lane of a feed's bills, and where its API key comes from.

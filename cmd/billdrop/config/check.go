@@ -56,7 +56,6 @@ func (k *checker) check() {
 	k.checkFeedNames()
 	k.checkDirectories()
 	k.checkLanes()
-	k.checkMerchants()
 	k.checkKeys()
 	k.checkCommands()
 }
@@ -225,24 +224,7 @@ func (k *checker) checkLanes() {
 			continue
 		}
 		if !reflect.DeepEqual(k.config.Feeds[j].API, f.API) {
-			k.problem(join(feedPath(i), "api"), "differs from the api of %s (%s) though both have the same merchant; give them the same settings, or each a merchant of its own", feedPath(j), k.config.Feeds[j].Name)
-		}
-	}
-}
-
-// checkMerchants checks that feeds of different merchants do not have one key file. The key decides
-// whose bills they are, so the ledger would count one merchant's bills as two merchants', and
-// neither references nor customers of one feed would be known to the other.
-func (k *checker) checkMerchants() {
-	type account struct{ keyFile, baseURL string }
-	first := map[account]int{}
-	for i, f := range k.config.Feeds {
-		a := account{f.API.KeyFile, f.API.BaseURL}
-		j, seen := first[a]
-		if !seen && f.API.KeyFile != "" {
-			first[a] = i
-		} else if other := &k.config.Feeds[j]; seen && other.Merchant != f.Merchant {
-			k.problem(join(feedPath(i), "merchant"), "is another than that of %s (%s), and both have the same api.key_file; name each merchant's own key file, or give them the same merchant", feedPath(j), other.Name)
+			k.problem(join(feedPath(i), "api"), "differs from the api of %s though both have the same merchant; give them the same settings, or each a merchant of its own", feedPath(j))
 		}
 	}
 }
