@@ -43,6 +43,8 @@ func (q *quiet) Handle(ctx context.Context, r slog.Record) error {
 	return q.to.Handle(ctx, r)
 }
 
-func (q *quiet) WithAttrs(attrs []slog.Attr) slog.Handler { return &quiet{q.to.WithAttrs(attrs), q.said} }
+func (q *quiet) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return &quiet{q.to.WithAttrs(attrs), q.said}
+}
 
 func (q *quiet) WithGroup(name string) slog.Handler { return &quiet{q.to.WithGroup(name), q.said} }
