@@ -73,6 +73,21 @@ func (c *clock) wrong() bool {
 func (c *clock) earliest() time.Time { return c.now().Round(0).Add(min(0, c.difference())) }
 func (c *clock) latest() time.Time   { return c.now().Round(0).Add(max(0, c.difference())) }
 
+// moment is a time by both clocks.
+type moment struct {
+	at     time.Time     // by this machine's
+	offset time.Duration // the API's time less that; 0 = not known, or small
+}
+
+func (c *clock) moment() moment { return moment{c.now(), c.difference()} }
+
+// since returns the time since m, by whichever clock shows the longest one.
+func (c *clock) since(m moment) time.Duration {
+	now := c.moment()
+	byWall := wall(m.at, now.at)
+	return max(now.at.Sub(m.at), byWall, byWall+now.offset-m.offset)
+}
+
 func (c *clock) difference() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -29,6 +29,7 @@ type delivery struct {
 	sparing     sparing
 	outages     int    // of the gate, when charged was last set to 0
 	generations int    // keys used up in this run
+	begun       moment // when this run began to use the latest of them
 	customers   int    // created by sends of this row, runs before a retry included
 	accounts    int    // likewise
 	rounds      int    // look-ups in this run for a request that stayed in flight
@@ -159,7 +160,7 @@ func (d *delivery) sendNew(ctx context.Context) (decision, error) {
 	}
 	s.Content = ledger.Digest(d.content[:16])
 	s.Key = idempotencyKey(d.lane.scope, d.bill.Reference, d.content, s.Generation)
-	s.KeyFirstUsed = d.lane.clock.earliest()
+	s.KeyFirstUsed, d.begun = d.lane.clock.earliest(), d.lane.clock.moment()
 	d.body = body(&d.bill, s.Form, s.CustomerID, s.AccountID)
 	s.Body = ledger.DigestOf(d.body)
 	return d.send(ctx)
@@ -243,9 +244,7 @@ func (d *delivery) send(ctx context.Context) (decision, error) {
 	s := &d.rec.Send
 	before := s.Answer
 	s.At, s.Answer = d.lane.Now(), ""
-	if now := d.lane.clock.earliest(); wall(now, s.KeyFirstUsed) > maxSkew && s.File == d.file.ID && d.generations > 0 {
-		s.KeyFirstUsed = now // it was written by a clock that is fast, before the API told its time
-	}
+	d.correctFirstUse()
 	s.Count++
 	d.rec.State = ledger.Pending
 	if err := d.ledger.Begin(d.recordCtx, d.lane.scope, d.rec); err != nil {
@@ -265,7 +264,7 @@ func (d *delivery) send(ctx context.Context) (decision, error) {
 		}
 		return decision{}, err
 	}
-	if !keyUsable(s.KeyFirstUsed, d.lane.clock.latest()) {
+	if !d.keyUsable() {
 		d.gate.cancel(tk)
 		return decision{Do: stepLookUp, Cause: causeExpired}, takeBack()
 	}
@@ -287,6 +286,24 @@ func (d *delivery) send(ctx context.Context) (decision, error) {
 	return d.judge(ctx, d.sparing.spares(d.gate, tk, d.last))
 }
 
+// correctFirstUse corrects the first use of a key of this run that was taken from a fast clock,
+// before the API told its time.
+func (d *delivery) correctFirstUse() {
+	s := &d.rec.Send
+	if now := d.lane.clock.earliest(); wall(now, s.KeyFirstUsed) > maxSkew && s.File == d.file.ID && d.generations > 0 {
+		s.KeyFirstUsed = now
+	}
+}
+
+// keyUsable reports whether the key of the latest send may be sent now. A key that this run was
+// the first to use is as old as its use: whatever the clock says, it may be used for a while.
+func (d *delivery) keyUsable() bool {
+	if d.generations > 0 {
+		return d.lane.clock.since(d.begun) < keyLifetime
+	}
+	return keyUsable(d.rec.Send.KeyFirstUsed, d.lane.clock.latest())
+}
+
 // judge decides by the last answer, and records it. spared: the answer uses up no attempt.
 func (d *delivery) judge(ctx context.Context, spared bool) (decision, error) {
 	a, s := d.last, &d.rec.Send
@@ -300,6 +317,7 @@ func (d *delivery) judge(ctx context.Context, spared bool) (decision, error) {
 		d.charged++
 	}
 	s.Answer = a.Label()
+	d.correctFirstUse()
 	s.Unanswered = s.Unanswered || todo.Inconclusive
 	d.rec.Doubt = d.rec.Doubt || todo.Inconclusive || todo.Doubtful
 	if a.Kind == client.NotSent || a.Kind == client.Untrusted || a.Kind == client.ProxyRefused {
