@@ -118,7 +118,7 @@ func (w *world) whileAlive(t testing.TB, p *process, step string, nth int) {
 }
 
 func (w *world) setClock(roll uint64) {
-	errs := []time.Duration{0, 0, 0, 4 * time.Minute, -4 * time.Minute, 10 * time.Hour, -10 * time.Hour, 26 * time.Hour, -26 * time.Hour}
+	errs := []time.Duration{0, 0, 0, 4 * time.Minute, -4 * time.Minute, 10 * time.Hour, -10 * time.Hour, 13 * time.Hour, -26 * time.Hour}
 	w.clock.set(errs[roll%uint64(len(errs))])
 }
 

@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"billdrop/client"
 	"billdrop/ingest/billfile"
@@ -17,6 +18,7 @@ type delivery struct {
 	content   [32]byte
 	turn      <-chan struct{} // nil: the row holds its reference
 	lease     *lease
+	proven    bool // the record of the bill proves its parties, so the lease is on none
 	// partiesReady is set if the parties were acquired already, in file order.
 	partiesReady <-chan struct{}
 
@@ -27,17 +29,17 @@ type delivery struct {
 	silence     <-chan struct{} // set while last is a 403 of which it is not known whose it is
 	charged     int             // sends of this run that count against the row
 	sparing     sparing
-	outages     int    // of the gate, when charged was last set to 0
-	generations int    // keys used up in this run
-	begun       moment // when this run began to use the latest of them
-	customers   int    // created by sends of this row, runs before a retry included
-	accounts    int    // likewise
-	rounds      int    // look-ups in this run for a request that stayed in flight
-	lateLooks   int    // look-ups in this run for what the API calls taken and does not show
-	late        bool   // the API calls something taken, so what it does not show may only be late
-	diff        string // in what the bill that exists differs
-	fresh       bool   // the API has told of the bill in this run
-	waiting     bool   // it has given up its active place
+	outages     int       // of the gate, when charged was last set to 0
+	generations int       // keys used up in this run
+	keyFirst    time.Time // when this run first committed the key; zero: an earlier one did
+	customers   int       // created by sends of this row, runs before a retry included
+	accounts    int       // likewise
+	rounds      int       // look-ups in this run for a request that stayed in flight
+	lateLooks   int       // look-ups in this run for what the API calls taken and does not show
+	late        bool      // the API calls something taken, so what it does not show may only be late
+	diff        string    // in what the bill that exists differs
+	fresh       bool      // the API has told of the bill in this run
+	waiting     bool      // it has given up its active place
 }
 
 // run takes the row to its outcome and records it. It returns an error if the run stops before
@@ -124,7 +126,7 @@ func (d *delivery) read(b *ledger.Bill) {
 // start decides how to begin, from the record of the reference.
 func (d *delivery) start() decision {
 	var digest ledger.Digest
-	if d.rec != nil && d.rec.Send.Key != "" {
+	if d.rec != nil && d.rec.Send.Key != "" && d.rec.State == ledger.Pending { // else nothing is sent again
 		if d.rec.InDoubt() { // a crash, or a run that was stopped hard: the answer is lost
 			d.rec.Doubt = true
 			if d.rec.Send.Answer == "" {
@@ -160,7 +162,8 @@ func (d *delivery) sendNew(ctx context.Context) (decision, error) {
 	}
 	s.Content = ledger.Digest(d.content[:16])
 	s.Key = idempotencyKey(d.lane.scope, d.bill.Reference, d.content, s.Generation)
-	s.KeyFirstUsed, d.begun = d.lane.clock.earliest(), d.lane.clock.moment()
+	d.keyFirst = d.lane.Now()
+	s.KeyFirstUsed = d.lane.clock.firstUse(d.keyFirst)
 	d.body = body(&d.bill, s.Form, s.CustomerID, s.AccountID)
 	s.Body = ledger.DigestOf(d.body)
 	return d.send(ctx)
@@ -244,7 +247,9 @@ func (d *delivery) send(ctx context.Context) (decision, error) {
 	s := &d.rec.Send
 	before := s.Answer
 	s.At, s.Answer = d.lane.Now(), ""
-	d.correctFirstUse()
+	if !d.keyFirst.IsZero() {
+		s.KeyFirstUsed = d.lane.clock.firstUse(d.keyFirst) // the API may have told its time meanwhile
+	}
 	s.Count++
 	d.rec.State = ledger.Pending
 	if err := d.ledger.Begin(d.recordCtx, d.lane.scope, d.rec); err != nil {
@@ -286,22 +291,12 @@ func (d *delivery) send(ctx context.Context) (decision, error) {
 	return d.judge(ctx, d.sparing.spares(d.gate, tk, d.last))
 }
 
-// correctFirstUse corrects the first use of a key of this run that was taken from a fast clock,
-// before the API told its time.
-func (d *delivery) correctFirstUse() {
-	s := &d.rec.Send
-	if now := d.lane.clock.earliest(); wall(now, s.KeyFirstUsed) > maxSkew && s.File == d.file.ID && d.generations > 0 {
-		s.KeyFirstUsed = now
-	}
-}
-
-// keyUsable reports whether the key of the latest send may be sent now. A key that this run was
-// the first to use is as old as its use: whatever the clock says, it may be used for a while.
+// keyUsable reports whether the row's key may be sent now.
 func (d *delivery) keyUsable() bool {
-	if d.generations > 0 {
-		return d.lane.clock.since(d.begun) < keyLifetime
+	if d.keyFirst.IsZero() {
+		return keyUsable(d.rec.Send.KeyFirstUsed, d.lane.clock.latest())
 	}
-	return keyUsable(d.rec.Send.KeyFirstUsed, d.lane.clock.latest())
+	return elapsed(d.keyFirst, d.lane.Now()) < keyLifetime
 }
 
 // judge decides by the last answer, and records it. spared: the answer uses up no attempt.
@@ -317,7 +312,6 @@ func (d *delivery) judge(ctx context.Context, spared bool) (decision, error) {
 		d.charged++
 	}
 	s.Answer = a.Label()
-	d.correctFirstUse()
 	s.Unanswered = s.Unanswered || todo.Inconclusive
 	d.rec.Doubt = d.rec.Doubt || todo.Inconclusive || todo.Doubtful
 	if a.Kind == client.NotSent || a.Kind == client.Untrusted || a.Kind == client.ProxyRefused {
