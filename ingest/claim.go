@@ -25,7 +25,12 @@ func (r *round) claim(ctx context.Context, e inbox.Entry) {
 	if f == nil {
 		return
 	}
+	defer r.giveFile(ctx, f.ID)
 	server := serverPlace(r.feed, r.remote)
+	if err := r.certain(); err != nil {
+		r.fail(err)
+		return
+	}
 	claimed, err := server.Claim(ctx, placed(f))
 	if err != nil {
 		r.fail(err)
@@ -58,6 +63,11 @@ func (r *round) claim(ctx context.Context, e inbox.Entry) {
 func (r *round) recordClaim(ctx context.Context, e inbox.Entry) (*ledger.File, error) {
 	r.claims.Lock()
 	defer r.claims.Unlock()
+	giveBack, err := r.takeLease(ctx, "claims/"+path.Clean(r.feed.Dirs.Processing))
+	if err != nil {
+		return nil, err
+	}
+	defer giveBack()
 	name, err := r.processingName(ctx, e.Name)
 	if err != nil {
 		return nil, err
@@ -76,7 +86,11 @@ func (r *round) recordClaim(ctx context.Context, e inbox.Entry) (*ledger.File, e
 		Name: e.Name, Path: processing, Results: r.feed.Dirs.Results,
 		Size: e.Size, ModTime: e.ModTime, State: ledger.Claiming, Received: r.feed.Lane.Now(),
 	}
+	if _, err := r.takeFile(ctx, f.ID); err != nil {
+		return nil, err
+	}
 	if err := r.Ledger.AddFile(ctx, f); err != nil {
+		r.giveFile(ctx, f.ID)
 		return nil, fmt.Errorf("record claim of %q: %w", e.Name, err)
 	}
 	return f, nil

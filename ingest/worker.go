@@ -75,13 +75,20 @@ type Options struct {
 	// called concurrently and must not block.
 	Finished func(s report.Summary)
 	Version  string
+	// Member is used if Ledger is a ledger.Shared: then the Worker is one of any number that
+	// share the ledger, each with a spool of its own. Run, Poll, Import, Retry and Reject join
+	// the others and leave them.
+	Member Member
 }
 
 // Worker takes bill files through their lives. Poll and Import may be called concurrently,
-// but no other Worker may use its ledger or its spool.
+// but no other Worker may use its spool, or its ledger unless that is a ledger.Shared.
 type Worker struct {
 	Options
 	spool    spool
+	orders   orders
+	shared   ledger.Shared // Options.Ledger, if other workers use it too; else nil
+	crew     *crew         // likewise
 	runID    string
 	settlers map[string]*inbox.Settler // by feed
 	claims   sync.Mutex                // held while a name in processing/ is chosen and recorded
@@ -94,12 +101,19 @@ func New(o Options) (*Worker, error) {
 	if o.Ledger == nil || o.Spool == "" || o.Log == nil {
 		return nil, errors.New("a worker needs a ledger, a spool directory and a log")
 	}
-	w := &Worker{Options: o, spool: spool{o.Spool}, runID: newID(time.Now()), settlers: make(map[string]*inbox.Settler)}
+	w := &Worker{Options: o, spool: spool{o.Spool}, orders: ordersOf(o.Ledger, o.Spool), runID: newID(time.Now()), settlers: make(map[string]*inbox.Settler)}
 	names := make([]string, len(o.Feeds))
 	for i, f := range o.Feeds {
 		w.settlers[f.Name], names[i] = inbox.NewSettler(f.Watch), f.Name
 	}
 	w.inboxes = watch.NewBoard(o.Log, names)
+	if shared, ok := o.Ledger.(ledger.Shared); ok {
+		var err error
+		if w.Member, err = o.Member.withDefaults(); err != nil {
+			return nil, err
+		}
+		w.shared, w.crew = shared, newCrew(w)
+	}
 	return w, nil
 }
 
