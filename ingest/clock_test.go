@@ -97,3 +97,48 @@ func TestWrongClockLooksUpFirst(t *testing.T) {
 		})
 	}
 }
+
+// A machine's clock that is a day off, as the API tells, makes no row fail.
+func TestClockADayOff(t *testing.T) {
+	for _, off := range []time.Duration{26 * time.Hour, -26 * time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, simConfig{Seed: 2})
+			w.clock.set(off)
+			if _, err := w.worker(t, alive()).Poll(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			for ref, status := range statusOf(t, w, "a.csv", simBills) {
+				if status == "failed" || status == "unknown" {
+					t.Errorf("the clock is %v off: %s is %s", off, ref, status)
+				}
+			}
+		})
+	}
+}
+
+// The first use of a key that was recorded by a fast clock is corrected once an answer tells the
+// time, also if nothing more is sent.
+func TestFirstUseByAFastClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, simConfig{Seed: 2})
+		w.script = func(emulator.Call) emulator.Fault { return emulator.Fault{Status: 503} }
+		w.clock.set(10 * time.Hour)
+		p := alive()
+		p.before = func(step string, nth int) {
+			if step == "begin INV-1" && nth == 2 {
+				p.kill()
+			}
+		}
+		if _, err := w.worker(t, p).Poll(t.Context()); !errors.Is(err, errDead) {
+			t.Fatalf("the run: %v, want to die", err)
+		}
+		known, err := w.ledger.Bills(t.Context(), w.scope, []string{"INV-1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		send := known["INV-1"].Send
+		if ahead := time.Until(send.KeyFirstUsed); send.Answer != "503" || ahead > 0 {
+			t.Errorf("answered %q, and its key was first used %v from now", send.Answer, ahead)
+		}
+	})
+}

@@ -127,7 +127,7 @@ func (d *delivery) reload(ctx context.Context) error {
 
 // read takes over what the ledger holds of the reference; nil = nothing.
 func (d *delivery) read(b *ledger.Bill) {
-	d.keyFirst = time.Time{}
+	d.keyFirst = time.Time{} // another worker may have used the key meanwhile
 	if d.rec = b; b != nil {
 		d.stored = *b
 	}
