@@ -55,7 +55,9 @@ type process struct {
 	mu    sync.Mutex
 	steps map[string]int
 	dead  bool
-	where string
+	// refused: the API refuses its key.
+	refused bool
+	where   string
 }
 
 // step does one thing to the world, unless the process is dead or dies before. A process
@@ -130,6 +132,12 @@ type simAPI struct {
 
 func (a *simAPI) ask(name string, do func(delivery.API) client.Answer) client.Answer {
 	api := a.API
+	a.p.mu.Lock()
+	refused := a.p.refused
+	a.p.mu.Unlock()
+	if refused {
+		return client.Answer{Kind: client.KeyRefused, Status: 401}
+	}
 	if a.w.unreachable(name) {
 		api = a.w.severed
 	}
