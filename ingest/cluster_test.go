@@ -104,6 +104,12 @@ func (c *cluster) newWorker(name string) *clusterWorker {
 // add starts a worker that does something.
 func (c *cluster) add(do func(*clusterWorker, context.Context) error) *clusterWorker {
 	w := c.newWorker(fmt.Sprintf("w%d", len(c.workers)+1))
+	c.run(w, do)
+	return w
+}
+
+// run has a worker do something.
+func (c *cluster) run(w *clusterWorker, do func(*clusterWorker, context.Context) error) {
 	c.workers = append(c.workers, w)
 	ctx, cancel := context.WithCancel(context.Background())
 	w.end = cancel
@@ -111,7 +117,6 @@ func (c *cluster) add(do func(*clusterWorker, context.Context) error) *clusterWo
 		defer close(w.ended)
 		w.err = do(w, ctx)
 	}()
-	return w
 }
 
 // kill ends a worker as kill -9 does.
@@ -690,6 +695,119 @@ func TestClusterImport(t *testing.T) {
 			t.Error(err)
 		}
 		if n := len(c.world.api.State().Bills); n != 2500 {
+			t.Errorf("%d bills", n)
+		}
+	})
+}
+
+// Without its database a worker sends nothing from three seconds on, waits, and goes on by itself. A
+// single round ends once it has waited for as long as it may.
+func TestClusterWithoutDatabase(t *testing.T) {
+	const rows = 4000
+	content := manyBills(1, rows, rows)
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1)
+		c.policy.Concurrency = 4
+		defer c.stop()
+		for range 3 { // before it has ever been there, too
+			w := c.newWorker(fmt.Sprintf("w%d", len(c.workers)+1))
+			w.handle.Cut()
+			c.run(w, func(w *clusterWorker, ctx context.Context) error { return w.Run(ctx, clusterInterval) })
+		}
+		each := func(do func(*ledgertest.Handle)) {
+			for _, w := range c.workers {
+				do(w.handle)
+			}
+		}
+		c.world.files.put("/inbox/a.csv", []byte(content))
+		time.Sleep(time.Minute)
+		each((*ledgertest.Handle).Heal)
+		for _, length := range []time.Duration{5 * time.Second, 2 * c.lost} {
+			before := c.bills()
+			c.await(time.Minute, "some more is sent", func() bool { return c.bills() > before+500 })
+			each((*ledgertest.Handle).Cut)
+			time.Sleep(3*time.Second + 50*time.Millisecond)
+			sent := c.bills()
+			time.Sleep(length)
+			if n := c.bills(); n != sent {
+				t.Errorf("%d requests later than 3s after the loss of the database", n-sent)
+			}
+			each((*ledgertest.Handle).Heal)
+		}
+		c.check(c.finished("a.csv", content, 5*time.Minute), rows, rows)
+
+		w := c.newWorker("impatient")
+		w.handle = c.store.Open(time.Minute)
+		w.Options.Ledger, w.shared, w.orders = w.handle, w.handle, ordersOf(w.handle, w.Spool)
+		w.handle.Cut()
+		began := time.Now()
+		if _, err := w.Poll(t.Context()); !errors.Is(err, ledger.ErrUnreachable) || time.Since(began) > 3*time.Minute {
+			t.Errorf("%s: %v", time.Since(began), err)
+		}
+		w.handle.Heal()
+		if err := w.handle.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A retry from any machine sends the rows that failed, in parts again.
+func TestClusterRetry(t *testing.T) {
+	const rows = 2100
+	content := manyBills(1, rows, rows)
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1)
+		defer c.stop()
+		var mu sync.Mutex
+		bad := true
+		c.world.script = func(call emulator.Call) emulator.Fault {
+			mu.Lock()
+			defer mu.Unlock()
+			if bad && strings.HasSuffix(call.Reference, "7") {
+				return emulator.Fault{Status: 500}
+			}
+			return emulator.Fault{}
+		}
+		c.start(2)
+		c.world.files.put("/inbox/a.csv", []byte(content))
+		c.finished("a.csv", content, time.Hour)
+		failed := rows - len(c.world.api.State().Bills)
+		mu.Lock()
+		bad = false
+		mu.Unlock()
+		err := c.command(func(w *Worker, ctx context.Context) error {
+			s, err := w.Retry(ctx, c.only().ID)
+			if s.Rows.By[ledger.Created] != rows {
+				t.Errorf("%d failed; after the retry: %v", failed, s.Rows.By)
+			}
+			return err
+		})
+		if err != nil || failed == 0 {
+			t.Errorf("%d failed, %v", failed, err)
+		}
+	})
+}
+
+// An import that was killed is finished by a worker of its machine, whoever serves the feed.
+func TestClusterResumesImports(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1)
+		defer c.stop()
+		c.start(2)
+		time.Sleep(3 * time.Second)
+		name := filepath.Join(t.TempDir(), "local.csv")
+		write(t, name, manyBills(1, 1500, 100))
+		killed := c.add(func(w *clusterWorker, ctx context.Context) error {
+			_, err := w.Import(ctx, w.Feeds[0], []LocalFile{{Path: name}})
+			return err
+		})
+		c.await(time.Minute, "a third is sent", func() bool { return c.bills() > 500 })
+		c.kill(killed)
+		w := c.newWorker("late")
+		w.Member.Machine = killed.Member.Machine
+		c.run(w, func(w *clusterWorker, ctx context.Context) error { return w.Run(ctx, clusterInterval) })
+		c.await(2*time.Minute, "the import is done", func() bool { return c.only().State == ledger.Done })
+		if n := len(c.world.api.State().Bills); n != 1500 {
 			t.Errorf("%d bills", n)
 		}
 	})
