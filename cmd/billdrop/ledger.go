@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"billdrop/cmd/billdrop/config"
+	"billdrop/cmd/billdrop/wiring"
 	"billdrop/ingest"
 )
 
@@ -37,13 +38,13 @@ func (c *rebindCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	lanes, err := buildLanes(s, conf)
+	lanes, err := s.kit().Lanes(conf)
 	if err != nil {
 		return usageError{err}
 	}
 	feeds := make([]*ingest.Feed, len(lanes))
 	for i := range conf.Feeds {
-		feeds[i] = buildFeed(&conf.Feeds[i], lanes[i])
+		feeds[i] = wiring.Feed(&conf.Feeds[i], lanes[i])
 	}
 	l, err := openLedger(ctx, conf.LedgerPath())
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"billdrop/cmd/billdrop/config"
 	"billdrop/cmd/billdrop/console"
 	"billdrop/cmd/billdrop/describe"
+	"billdrop/cmd/billdrop/wiring"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/ledger/sqlite"
 	"billdrop/ingest/preview"
@@ -49,11 +50,11 @@ func (c *planCmd) Run(ctx context.Context, s *session) error {
 	}
 	feed := &conf.Feeds[i]
 	feed.API.GiveUpAfter = min(feed.API.GiveUpAfter, planPatience)
-	lane, _, err := buildLane(s, conf, feed)
+	lane, _, err := s.kit().Lane(conf, feed)
 	if err != nil {
 		return usageError{err}
 	}
-	o := preview.PlanOptions{Feed: buildFeed(feed, lane), MaxProblems: c.MaxProblems}
+	o := preview.PlanOptions{Feed: wiring.Feed(feed, lane), MaxProblems: c.MaxProblems}
 	led, err := sqlite.OpenReadOnly(ctx, conf.LedgerPath())
 	switch {
 	case errors.Is(err, ledger.ErrNotFound):

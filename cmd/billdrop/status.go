@@ -7,6 +7,7 @@ import (
 
 	"billdrop/cmd/billdrop/config"
 	"billdrop/cmd/billdrop/describe"
+	"billdrop/cmd/billdrop/wiring"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/report"
 	"billdrop/ingest/watch"
@@ -115,7 +116,7 @@ func (c *statusCmd) missing(ctx context.Context, s *session, led ledger.Ledger, 
 		if c.Feed != "" && c.Feed != f.Name {
 			continue
 		}
-		m, err := watch.FindOverdue(ctx, led, f.Name, buildExpect(f), time.Now())
+		m, err := watch.FindOverdue(ctx, led, f.Name, wiring.Expect(f), time.Now())
 		if err != nil {
 			return nil, err
 		}
