@@ -35,7 +35,7 @@ func (c *approveCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	l, err := openLedger(ctx, conf.LedgerPath())
+	l, err := openLedger(ctx, s, conf)
 	if errors.Is(err, ledger.ErrLocked) {
 		return c.queue(ctx, s, conf)
 	}
@@ -61,7 +61,7 @@ func (c *approveCmd) Run(ctx context.Context, s *session) error {
 
 // queue leaves the approval to the billdrop that holds the ledger.
 func (c *approveCmd) queue(ctx context.Context, s *session, conf *config.Config) error {
-	left, err := leaveOrder(ctx, conf, ingest.OrderApprove, c.FileID)
+	left, err := leaveOrder(ctx, s, conf, ingest.OrderApprove, c.FileID)
 	if err != nil {
 		return adviseOrder(c.FileID, err)
 	}

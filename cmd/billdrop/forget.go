@@ -44,7 +44,7 @@ func (c *forgetCmd) Run(ctx context.Context, s *session) error {
 			return err
 		}
 	}
-	l, err := openLedger(ctx, conf.LedgerPath())
+	l, err := openLedger(ctx, s, conf)
 	if err != nil {
 		return err
 	}

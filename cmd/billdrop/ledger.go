@@ -46,7 +46,7 @@ func (c *rebindCmd) Run(ctx context.Context, s *session) error {
 	for i := range conf.Feeds {
 		feeds[i] = wiring.Feed(&conf.Feeds[i], lanes[i])
 	}
-	l, err := openLedger(ctx, conf.LedgerPath())
+	l, err := openLedger(ctx, s, conf)
 	if err != nil {
 		return err
 	}

@@ -7,9 +7,9 @@ import (
 
 	"billdrop/cmd/billdrop/config"
 	"billdrop/cmd/billdrop/describe"
+	"billdrop/cmd/billdrop/engine"
 	"billdrop/ingest"
 	"billdrop/ingest/ledger"
-	"billdrop/ingest/ledger/sqlite"
 	"billdrop/ingest/report"
 )
 
@@ -23,11 +23,11 @@ type ordered struct {
 
 // leaveOrder queues an order for the billdrop that holds the ledger. If the order cannot
 // be queued, the error is ledger.ErrLocked.
-func leaveOrder(ctx context.Context, conf *config.Config, o ingest.Order, id string) (*ordered, error) {
+func leaveOrder(ctx context.Context, s *session, conf *config.Config, o ingest.Order, id string) (*ordered, error) {
 	locked := func(why error) error {
-		return fmt.Errorf("%w (%s), and no order can be left for it: %w", ledger.ErrLocked, conf.LedgerPath(), why)
+		return fmt.Errorf("%w (%s), and no order can be left for it: %w", ledger.ErrLocked, conf.LedgerPlace(), why)
 	}
-	led, err := readLedger(ctx, conf)
+	led, err := readLedger(ctx, s, conf)
 	if err != nil {
 		return nil, locked(err)
 	}
@@ -73,7 +73,7 @@ func order(ctx context.Context, s *session, o ingest.Order, id string) error {
 		return err
 	}
 	// Where the holder can be seen, the order needs neither key nor server.
-	if pid, _, err := sqlite.Holder(conf.LedgerPath()); err == nil && pid != 0 {
+	if pid, _ := (engine.Location{Place: conf.LedgerPlace()}).Holder(); pid != 0 {
 		return queueOrder(ctx, s, conf, o, id)
 	}
 	if conf, err = loadConfig(s, config.Needs{Key: true, OnFinish: true}); err != nil {
@@ -115,7 +115,7 @@ func executeOrder(ctx context.Context, m *machine, spoolDir string, o ingest.Ord
 }
 
 func queueOrder(ctx context.Context, s *session, conf *config.Config, o ingest.Order, id string) error {
-	left, err := leaveOrder(ctx, conf, o, id)
+	left, err := leaveOrder(ctx, s, conf, o, id)
 	if err != nil {
 		return orderFailed(s, id, err)
 	}

@@ -10,9 +10,9 @@ import (
 	"billdrop/cmd/billdrop/config"
 	"billdrop/cmd/billdrop/console"
 	"billdrop/cmd/billdrop/describe"
+	"billdrop/cmd/billdrop/engine"
 	"billdrop/cmd/billdrop/wiring"
 	"billdrop/ingest/ledger"
-	"billdrop/ingest/ledger/sqlite"
 	"billdrop/ingest/preview"
 )
 
@@ -55,10 +55,14 @@ func (c *planCmd) Run(ctx context.Context, s *session) error {
 		return usageError{err}
 	}
 	o := preview.PlanOptions{Feed: wiring.Feed(feed, lane), MaxProblems: c.MaxProblems}
-	led, err := sqlite.OpenReadOnly(ctx, conf.LedgerPath())
+	location, err := engine.Configured(conf, s.log)
+	if err != nil {
+		return err
+	}
+	led, err := location.Read(ctx)
 	switch {
 	case errors.Is(err, ledger.ErrNotFound):
-		s.screen.Warnf("there is no ledger %s yet, so everything is looked up at the API", conf.LedgerPath())
+		s.screen.Warnf("there is no ledger %s yet, so everything is looked up at the API", location.Place)
 	case err != nil:
 		return err
 	default:

@@ -10,13 +10,12 @@ import (
 
 	"billdrop/cmd/billdrop/config"
 	"billdrop/cmd/billdrop/console"
-	"billdrop/cmd/billdrop/describe"
+	"billdrop/cmd/billdrop/engine"
 	"billdrop/cmd/billdrop/notify"
 	"billdrop/cmd/billdrop/wiring"
 	"billdrop/ingest"
 	"billdrop/ingest/inbox"
 	"billdrop/ingest/ledger"
-	"billdrop/ingest/ledger/sqlite"
 	"billdrop/ingest/transfer"
 )
 
@@ -77,7 +76,7 @@ func assemble(ctx context.Context, s *session, c *config.Config, remote bool) (*
 	if err := os.MkdirAll(filepath.Join(c.SpoolDir, ingest.OrdersDir), 0o700); err != nil {
 		return nil, usagef("spool_dir: %w", err).hint("make the directory, writable for the user that billdrop runs as")
 	}
-	l, err := openLedger(ctx, c.LedgerPath())
+	l, err := openLedger(ctx, s, c)
 	if err != nil {
 		return nil, err
 	}
@@ -115,28 +114,24 @@ func (m *machine) close() error {
 	return nil
 }
 
-// openLedger opens the ledger for writing. It does not make the ledger's directory: a
-// disk that is not mounted must not look like a ledger without bills.
-func openLedger(ctx context.Context, path string) (ledger.Ledger, error) {
-	dir := filepath.Dir(path)
-	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
-		return nil, describe.Advise(fmt.Errorf("%w: there is no directory %s for it", ledger.ErrUnusable, dir),
-			"make it (mkdir -p -m 700 %s), or mount the disk that it is on", config.ShellWord(dir))
-	}
-	l, err := sqlite.Open(ctx, path)
+// openLedger opens the ledger for writing.
+func openLedger(ctx context.Context, s *session, c *config.Config) (ledger.Ledger, error) {
+	location, err := engine.Configured(c, s.log)
 	if err != nil {
-		return nil, fmt.Errorf("open the ledger %s: %w", path, err)
+		return nil, err
 	}
-	return l, nil
+	return location.Open(ctx)
 }
 
 // readLedger opens the ledger for reading, also while a worker uses it.
-func readLedger(ctx context.Context, c *config.Config) (*sqlite.Ledger, error) {
-	path := c.LedgerPath()
-	led, err := sqlite.OpenReadOnly(ctx, path)
+func readLedger(ctx context.Context, s *session, c *config.Config) (ledger.Ledger, error) {
+	location, err := engine.Configured(c, s.log)
+	if err != nil {
+		return nil, err
+	}
+	led, err := location.Read(ctx)
 	if errors.Is(err, ledger.ErrNotFound) {
-		return nil, describe.Advise(fmt.Errorf("%w: there is no ledger %s", ledger.ErrUnusable, path),
-			"the first run makes it; if there was one, mount or restore the disk that it is on")
+		return nil, location.Missing()
 	}
 	return led, err
 }
