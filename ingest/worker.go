@@ -75,10 +75,14 @@ type Options struct {
 	// called concurrently and must not block.
 	Finished func(s report.Summary)
 	Version  string
+	// Member is used if Ledger is a ledger.Shared: then the Worker is one of any number that
+	// share the ledger, each with a spool of its own. Run, Poll, Import, Retry and Reject join
+	// the others and leave them.
+	Member Member
 }
 
 // Worker takes bill files through their lives. Poll and Import may be called concurrently,
-// but no other Worker may use its ledger or its spool.
+// but no other Worker may use its spool, or its ledger unless that is a ledger.Shared.
 type Worker struct {
 	Options
 	spool    spool
