@@ -21,7 +21,7 @@ type statusCmd struct {
 }
 
 func (statusCmd) Help() string {
-	return `Only reads the ledger, so it may be used while a worker runs. Without FILE_ID it lists the newest files and exits 0. With FILE_ID it exits 1 if the file or one of its rows needs attention.
+	return `Only reads the ledger, so it may be used while a worker runs. Without FILE_ID it lists the newest files, and the workers if several share the ledger, and exits 0. With FILE_ID it exits 1 if the file or one of its rows needs attention.
 
 Examples:
   billdrop status
@@ -97,8 +97,17 @@ func (c *statusCmd) list(ctx context.Context, s *session, led ledger.Ledger, con
 	if err != nil {
 		return err
 	}
-	return s.print(map[string]any{"files": docs, "older": older, "missing": missing}, func() string {
-		return describe.List(files, older)
+	workers, err := describe.ReadWorkers(ctx, led)
+	if err != nil {
+		return err
+	}
+	doc := map[string]any{"files": docs, "older": older, "missing": missing, "workers": workers}
+	return s.print(doc, func() string {
+		text := describe.List(files, older)
+		if conf.LedgerPlace().Shared() {
+			text += "\n" + describe.WorkerTable(workers)
+		}
+		return text
 	})
 }
 
