@@ -34,7 +34,7 @@ func testRecord(t *testing.T, e Engine) {
 	f := read()
 	f.State, f.Gets = ledger.Sending, 0
 	record(t, l, ledger.Entry{File: "f", Gets: 1})
-	if err := l.SaveFile(t.Context(), f); err != nil {
+	if err := save(t.Context(), l, f); err != nil {
 		t.Fatal(err)
 	}
 	if f := read(); f.Gets != 7 || f.State != ledger.Sending {
@@ -133,7 +133,7 @@ func testCrash(t *testing.T, e Engine) {
 	add(t, l, newFile("f"))
 	f := newFile("f")
 	f.State = ledger.Sending
-	if err := l.SaveFile(t.Context(), f); err != nil {
+	if err := save(t.Context(), l, f); err != nil {
 		t.Fatal(err)
 	}
 	l = crashed(l)
@@ -245,7 +245,7 @@ func testConcurrency(t *testing.T, e Engine) {
 			_, err3 := l.Attention(t.Context(), "f", 1, 10)
 			f := newFile("f")
 			f.State = ledger.Sending
-			if err := errors.Join(err, err2, err3, l.SaveFile(t.Context(), f), l.Flush(t.Context())); err != nil {
+			if err := errors.Join(err, err2, err3, save(t.Context(), l, f), l.Flush(t.Context())); err != nil {
 				t.Error(err)
 				return
 			}

@@ -39,7 +39,7 @@ func testFiles(t *testing.T, e Engine) {
 	if _, err := l.File(t.Context(), "a"); !errors.Is(err, ledger.ErrNotFound) {
 		t.Errorf("File of an unknown id: %v, want ErrNotFound", err)
 	}
-	if err := l.SaveFile(t.Context(), fullFile("a")); !errors.Is(err, ledger.ErrNotFound) {
+	if err := save(t.Context(), l, fullFile("a")); !errors.Is(err, ledger.ErrNotFound) {
 		t.Errorf("SaveFile of an unknown id: %v, want ErrNotFound", err)
 	}
 
@@ -66,7 +66,7 @@ func testFiles(t *testing.T, e Engine) {
 	// A save replaces everything but the counters.
 	saved := newFile("a")
 	saved.Gets, saved.Throttled = 99, 99
-	if err := l.SaveFile(t.Context(), saved); err != nil {
+	if err := save(t.Context(), l, saved); err != nil {
 		t.Fatalf("SaveFile: %v", err)
 	}
 	saved.Gets, saved.Throttled = 5, 6
@@ -116,7 +116,7 @@ func testStems(t *testing.T, l ledger.Ledger) {
 	if _, err := l.File(t.Context(), "s4"); !errors.Is(err, ledger.ErrNotFound) {
 		t.Errorf("File after a refused AddFile: %v, want ErrNotFound", err)
 	}
-	if err := l.SaveFile(t.Context(), stemmed("s2", "/results", "bills-1")); !errors.Is(err, ledger.ErrExists) {
+	if err := save(t.Context(), l, stemmed("s2", "/results", "bills-1")); !errors.Is(err, ledger.ErrExists) {
 		t.Errorf("SaveFile with a taken stem: %v, want ErrExists", err)
 	}
 	if f, err := l.File(t.Context(), "s2"); err != nil || f.Stem != "" {
@@ -127,7 +127,7 @@ func testStems(t *testing.T, l ledger.Ledger) {
 		stemmed("s3", "/elsewhere", "bills-1"),
 		stemmed("s2", "/results", "bills-1-2"),
 	} {
-		if err := l.SaveFile(t.Context(), f); err != nil {
+		if err := save(t.Context(), l, f); err != nil {
 			t.Errorf("SaveFile(%s) with the free stem %s: %v", f.ID, f.Stem, err)
 		}
 	}

@@ -202,7 +202,7 @@ func testHistory(t *testing.T, e Engine) {
 	record(t, l, ledger.Entry{Scope: scope, Bill: b, File: "g",
 		Outcome: &ledger.Outcome{Row: 7, Line: 8, Reference: "A", Status: ledger.Rejected, Attempts: 3}})
 	again := newBill("A", "h", 1)
-	again.Send.At = first.Add(time.Hour)
+	again.Revision, again.Send.At = b.Revision, first.Add(time.Hour)
 	begin(t, l, again)
 	again = answered(again)
 	record(t, l, ledger.Entry{Scope: scope, Bill: again, File: "h", Outcome: created(again)})
@@ -242,7 +242,7 @@ func testHistory(t *testing.T, e Engine) {
 	c := newBill("C", "g", 9)
 	begin(t, l, c)
 	row("g", 9, "C", ledger.Unknown)
-	seen := &ledger.Bill{Reference: "C", State: ledger.Exists, Observed: ledger.Observed{BillID: "bill_c"}}
+	seen := &ledger.Bill{Reference: "C", State: ledger.Exists, Observed: ledger.Observed{BillID: "bill_c"}, Revision: c.Revision}
 	record(t, l, ledger.Entry{Scope: scope, Bill: seen})
 	same(t, "history of a bill whose send was replaced", &ledger.History{
 		Bill:      seen,
