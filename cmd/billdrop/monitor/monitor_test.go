@@ -275,7 +275,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 		slices.Sort(labels)
 		documented[m[1]] = metric{m[2], strings.Join(labels, " ")}
 	}
-	led := ledgertest.NewStore(0).Open(time.Minute) // shared, or the number of workers is not among them
+	led := openHandle(t, ledgertest.NewStore(0)) // shared, or the number of workers is not among them
 	if err := led.Join(t.Context(), ledger.Member{Name: "east", LostAfter: time.Minute}); err != nil {
 		t.Fatal(err)
 	}

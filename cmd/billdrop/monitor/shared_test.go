@@ -14,12 +14,24 @@ import (
 	"billdrop/ingest/watch"
 )
 
+// openHandle opens a shared ledger until the test ends.
+func openHandle(t *testing.T, store *ledgertest.Store) *ledgertest.Handle {
+	t.Helper()
+	led := store.Open(time.Minute)
+	t.Cleanup(func() {
+		if err := led.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return led
+}
+
 // newCrew returns a ledger that a worker "west" of another machine and a command share, with a file
 // of 10 rows of which west has done 4.
 func newCrew(t *testing.T) ledger.Shared {
 	t.Helper()
 	store := ledgertest.NewStore(0)
-	west, command, ours := store.Open(time.Minute), store.Open(time.Minute), store.Open(time.Minute)
+	west, command, ours := openHandle(t, store), openHandle(t, store), openHandle(t, store)
 	for led, m := range map[ledger.Shared]ledger.Member{
 		west:    {Name: "west", Machine: "w.example.com", Role: ingest.RoleRun, LostAfter: time.Minute, Formats: map[string]map[string]string{"bills": {}}},
 		command: {Name: "import", Machine: "w.example.com", Role: ingest.RoleCommand, LostAfter: time.Minute},
