@@ -43,7 +43,7 @@ func (c *importCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	m, err := assemble(ctx, s, conf, false)
+	m, err := assemble(ctx, s, conf, job{role: ingest.RoleCommand})
 	if err != nil {
 		return err
 	}

@@ -79,7 +79,7 @@ func order(ctx context.Context, s *session, o ingest.Order, id string) error {
 	if conf, err = loadConfig(s, config.Needs{Key: true, OnFinish: true}); err != nil {
 		return err
 	}
-	m, err := assemble(ctx, s, conf, conf.SFTP.Address != "")
+	m, err := assemble(ctx, s, conf, job{remote: conf.SFTP.Address != "", role: ingest.RoleCommand})
 	if errors.Is(err, ledger.ErrLocked) {
 		return queueOrder(ctx, s, conf, o, id)
 	}

@@ -48,18 +48,25 @@ type machine struct {
 	server   *inbox.Pool      // the SFTP account, which all feeds share; nil if the command needs none
 }
 
+// job is what a machine is for.
+type job struct {
+	remote  bool   // it needs the SFTP server
+	role    string // among workers that share a ledger; one of ingest's
+	forever bool   // it waits for a ledger that is out of reach as long as it takes
+}
+
 // assemble builds the worker that the configuration describes. It checks the whole set-up
 // before it opens the ledger, so a mistake changes nothing. The caller closes the machine.
-func assemble(ctx context.Context, s *session, c *config.Config, remote bool) (*machine, error) {
+func assemble(ctx context.Context, s *session, c *config.Config, j job) (*machine, error) {
 	lanes, err := s.kit().Lanes(c)
-	if remote {
+	if j.remote {
 		err = errors.Join(err, c.SFTP.CheckFiles())
 	}
 	if err = errors.Join(err, c.CheckRights()); err != nil {
 		return nil, usageError{err}
 	}
 	var server *inbox.Pool
-	if remote {
+	if j.remote {
 		server = inbox.NewPool(c.SFTP.Account())
 		if c.SFTP.LegacyAlgorithms {
 			s.screen.Warnf("sftp.legacy_algorithms is true: the connection may use algorithms that can be broken; ask the server's operator for current ones")
@@ -68,7 +75,7 @@ func assemble(ctx context.Context, s *session, c *config.Config, remote bool) (*
 	feeds := make([]*ingest.Feed, len(c.Feeds))
 	for i := range c.Feeds {
 		feeds[i] = wiring.Feed(&c.Feeds[i], lanes[i])
-		if remote {
+		if j.remote {
 			feeds[i].Connect = func(ctx context.Context) (transfer.Remote, error) { return server.Open(ctx) }
 		}
 	}
@@ -76,7 +83,14 @@ func assemble(ctx context.Context, s *session, c *config.Config, remote bool) (*
 	if err := os.MkdirAll(filepath.Join(c.SpoolDir, ingest.OrdersDir), 0o700); err != nil {
 		return nil, usagef("spool_dir: %w", err).hint("make the directory, writable for the user that billdrop runs as")
 	}
-	l, err := openLedger(ctx, s, c)
+	location, err := engine.Configured(c, s.log)
+	if err != nil {
+		return nil, err
+	}
+	if j.forever {
+		location.Patience = engine.Forever
+	}
+	l, err := location.Open(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +104,7 @@ func assemble(ctx context.Context, s *session, c *config.Config, remote bool) (*
 	}
 	m.worker, err = ingest.New(ingest.Options{
 		Ledger: l, Spool: c.SpoolDir, Feeds: feeds, Log: s.log, Progress: progress,
-		Finished: m.notifier.Finished, Version: buildVersion(),
+		Finished: m.notifier.Finished, Version: buildVersion(), Member: wiring.Member(c, j.role),
 	})
 	if err != nil {
 		return nil, errors.Join(err, m.close())

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"time"
@@ -17,9 +18,13 @@ import (
 	"billdrop/ingest/ledger/sqlite"
 )
 
-// ReadPatience is how long commands that only read wait for a server that does not answer. A person
-// waits for them.
-const ReadPatience = 5 * time.Second
+const (
+	// ReadPatience is how long commands that only read wait for a server that does not answer. A
+	// person waits for them.
+	ReadPatience = 5 * time.Second
+	// Forever is the patience of a worker that stays.
+	Forever time.Duration = math.MaxInt64
+)
 
 // ErrNoBackup: Backup is for files.
 var ErrNoBackup = errors.New("the ledger is in PostgreSQL, which has backups of its own")
@@ -29,7 +34,7 @@ type Location struct {
 	Place    config.Place
 	Password string // for a database; "" = that of its address, of PGPASSWORD or of a passfile
 	// Patience is how long a server that does not answer is waited for, when the ledger is opened and
-	// in each call later; 0 = as long as it takes. A file is not waited for.
+	// in each call later. A file is not waited for.
 	Patience time.Duration
 	Log      *slog.Logger // is told why a server is waited for
 }
