@@ -66,7 +66,7 @@ func TestArrowsPointOneWay(t *testing.T) {
 		},
 		"cmd/billdrop/demo": {
 			"billdrop/cmd/billdrop/config", "billdrop/cmd/billdrop/describe", "billdrop/cmd/billdrop/sandbox", "billdrop/fixtures",
-			"billdrop/ingest/ledger", "billdrop/ingest/report",
+			"billdrop/ingest/ledger", "billdrop/ingest/report", "billdrop/client/emulator",
 		},
 	}
 	files := 0
