@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"time"
+
+	"billdrop/ingest/ledger"
 )
 
 // Member is what a Worker is among those that share its ledger. Zero fields have defaults.
@@ -73,11 +75,9 @@ type Work struct {
 // worker carries it out within about a second.
 type Left struct {
 	Order Order
-	File  string // id
-	Name  string
-	State string // of the file, once the order lay there
+	File  *ledger.File // as it was when the order lay there
 }
 
 func (l *Left) Error() string {
-	return fmt.Sprintf("another worker is at work on %s (%s), and is told to %s it", l.Name, l.File, l.Order)
+	return fmt.Sprintf("another worker is at work on %s (%s), and is told to %s it", l.File.Name, l.File.ID, l.Order)
 }

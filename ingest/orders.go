@@ -5,25 +5,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"regexp"
 	"sync"
 	"time"
 
-	"billdrop/ingest/durable"
 	"billdrop/ingest/ledger"
 )
 
-// Order is an operator's decision on one file. Only one process writes to a ledger. While
-// that is at work, another process leaves the order in the spool, and the worker that polls
-// next carries it out.
-//
-// An order is an empty file, ORDER-FILE_ID, in the directory orders/ of the spool. Its name
-// is all of it, so it is never half there. It is removed once what it asks for is durable;
-// repeated after a crash in between, it changes nothing. Every user who may write to the
-// spool may give orders.
+// Order is an operator's decision on one file. If another process is at work on the file, the
+// order is left for it: the worker that has the file carries it out, or the one that polls next.
+// An order is removed once what it asks for is durable; repeated after a crash in between, it
+// changes nothing.
 type Order string
 
 const (
@@ -32,16 +23,38 @@ const (
 	OrderRetry   Order = "retry"   // send the failed and unknown rows of a finished file again
 )
 
-// OrdersDir is the directory of the orders, below the spool.
-const OrdersDir = "orders"
+// orders is where the orders lie that no worker has carried out yet.
+type orders interface {
+	// leave leaves an order on a file, in place of earlier ones on it.
+	leave(ctx context.Context, o Order, id string) error
+	// withdraw removes the orders on a file, if any.
+	withdraw(ctx context.Context, id string) error
+	// list returns all orders, rejections first: a file that has both orders is not sent.
+	list(ctx context.Context) ([]leftOrder, error)
+	// rejection reports whether a rejection of a file waits.
+	rejection(ctx context.Context, id string) (bool, error)
+	// remove removes one order, and reports whether it was still there.
+	remove(ctx context.Context, o leftOrder) (bool, error)
+}
 
-// idForm matches what newID makes, and nothing that leads out of a directory.
-const idForm = `[0-9]{8}-[0-9]{6}-[0-9a-f]{8}`
+// leftOrder is an order that waits.
+type leftOrder struct {
+	Order
+	file string    // id
+	at   time.Time // when it was left
+}
 
-var orderName = regexp.MustCompile(`^(reject|approve|retry)-(` + idForm + `)$`)
+// ordersOf returns where the orders of a ledger lie: in the ledger itself if several workers
+// share it, or else in the spool.
+func ordersOf(led ledger.Ledger, spoolDir string) orders {
+	if shared, ok := led.(ledger.Shared); ok {
+		return ledgerOrders{shared}
+	}
+	return spoolOrders{spoolDir}
+}
 
 // LeaveOrder leaves an order for the worker that polls next with this ledger and spool. It
-// replaces earlier orders about the file. led is only read.
+// replaces earlier orders about the file. A ledger that no others share is only read.
 //
 // It returns the file as it was when the order lay there already. If that was not Sending yet,
 // nothing of a rejected file is sent after LeaveOrder has returned: both sides write, then
@@ -58,47 +71,23 @@ func LeaveOrder(ctx context.Context, led ledger.Ledger, spoolDir string, o Order
 	if err := o.check(ctx, led, f); err != nil {
 		return nil, err
 	}
-	name := string(o) + "-" + id
-	if !orderName.MatchString(name) {
-		return nil, fmt.Errorf("leave order %q: not of the form of an order", name)
-	}
-	// Not MkdirAll: a spool that does not exist is not the worker's.
-	dir := filepath.Join(spoolDir, OrdersDir)
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, fmt.Errorf("leave order: %w", err)
-	}
-	if err := WithdrawOrders(spoolDir, id); err != nil {
-		return nil, err
-	}
-	file, err := durable.Create(filepath.Join(dir, name))
-	if err == nil {
-		err = errors.Join(file.Close(), durable.SyncDir(dir))
-	}
-	if err != nil {
+	at := ordersOf(led, spoolDir)
+	if err := at.leave(ctx, o, id); err != nil {
 		return nil, fmt.Errorf("leave order: %w", err)
 	}
 	if f, err = led.File(ctx, id); err == nil {
 		err = o.check(ctx, led, f)
 	}
 	if err != nil { // meanwhile it has gone on
-		return nil, errors.Join(err, WithdrawOrders(spoolDir, id))
+		return nil, errors.Join(err, at.withdraw(ctx, id))
 	}
 	return f, nil
 }
 
 // WithdrawOrders removes the orders about a file that no worker has carried out yet, if
 // any.
-func WithdrawOrders(spoolDir, id string) error {
-	for _, o := range []Order{OrderReject, OrderApprove, OrderRetry} {
-		name := string(o) + "-" + id
-		if !orderName.MatchString(name) {
-			return nil // not an id, so it has none
-		}
-		if err := os.Remove(filepath.Join(spoolDir, OrdersDir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("withdraw order: %w", err)
-		}
-	}
-	return nil
+func WithdrawOrders(ctx context.Context, led ledger.Ledger, spoolDir, id string) error {
+	return ordersOf(led, spoolDir).withdraw(ctx, id)
 }
 
 // check returns why an order does not apply to a file in its present state; nil when it
@@ -130,42 +119,10 @@ func (j *job) apply(ctx context.Context, o Order) error {
 	return j.reopen(ctx)
 }
 
-// leftOrder is an order that waits.
-type leftOrder struct {
-	Order
-	file string // id
-	path string
-	at   time.Time // when it was left
-}
-
-// orders lists the orders that wait, rejections first: a file that has both orders is not
-// sent.
-func (s spool) orders() ([]leftOrder, error) {
-	dir := filepath.Join(s.dir, OrdersDir)
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, &Error{Err: fmt.Errorf("read orders: %w", err), Hint: "give the user that billdrop runs as the right to read " + dir}
-	}
-	byOrder := make(map[Order][]leftOrder)
-	for _, e := range entries {
-		m := orderName.FindStringSubmatch(e.Name())
-		info, err := e.Info()
-		if m == nil || err != nil || !info.Mode().IsRegular() {
-			continue
-		}
-		o := Order(m[1])
-		byOrder[o] = append(byOrder[o], leftOrder{o, m[2], filepath.Join(dir, e.Name()), info.ModTime()})
-	}
-	return append(append(byOrder[OrderReject], byOrder[OrderApprove]...), byOrder[OrderRetry]...), nil
-}
-
 // applyOrders carries out the orders about files of the feed. resume takes up what they
 // start.
 func (r *round) applyOrders(ctx context.Context, origin ledger.Origin) {
-	orders, err := r.spool.orders()
+	orders, err := r.orders.list(ctx)
 	if err != nil {
 		r.fail(err)
 		return
@@ -188,7 +145,7 @@ func (r *round) applyOrders(ctx context.Context, origin ledger.Origin) {
 		case ctx.Err() != nil:
 			return
 		case err == nil, permanent(err):
-			r.removeOrder(o, err)
+			r.removeOrder(ctx, o, err)
 		default: // the next poll tries again
 			r.fail(fmt.Errorf("%s %s: %w", o.Order, o.file, err))
 		}
@@ -207,13 +164,13 @@ func permanent(err error) bool {
 
 // removeOrder removes an order, and logs what became of it; why is nil if it was carried
 // out.
-func (r *round) removeOrder(o leftOrder, why error) {
-	err := os.Remove(o.path)
-	if errors.Is(err, fs.ErrNotExist) && why != nil {
+func (r *round) removeOrder(ctx context.Context, o leftOrder, why error) {
+	there, err := r.orders.remove(ctx, o)
+	if !there && why != nil && err == nil {
 		return // another feed's round found the same
 	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		r.fail(&Error{Err: fmt.Errorf("remove order: %w", err), Hint: "remove it, or give the user that billdrop runs as the right to"})
+	if err != nil {
+		r.fail(err)
 	}
 	log := r.Log.With("order", string(o.Order), "file_id", o.file, "left_at", o.at)
 	if why != nil {
@@ -229,7 +186,7 @@ func (j *job) obeyRejection(ctx context.Context) error {
 	case ledger.Settled, ledger.Published:
 		return nil // too late: it is about to end
 	}
-	waits, err := j.spool.rejection(j.file.ID)
+	waits, err := j.orders.rejection(ctx, j.file.ID)
 	if err != nil || !waits {
 		return err
 	}
@@ -237,19 +194,7 @@ func (j *job) obeyRejection(ctx context.Context) error {
 		return err
 	}
 	j.log.Info("order taken", "order", string(OrderReject))
-	return WithdrawOrders(j.spool.dir, j.file.ID)
-}
-
-// rejection reports whether a rejection of a file waits.
-func (s spool) rejection(id string) (bool, error) {
-	info, err := os.Lstat(filepath.Join(s.dir, OrdersDir, string(OrderReject)+"-"+id))
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return false, nil
-	case err != nil:
-		return false, fmt.Errorf("look for orders: %w", err)
-	}
-	return info.Mode().IsRegular(), nil
+	return j.orders.withdraw(ctx, j.file.ID)
 }
 
 // orderPoll is how often a rejection is looked for while the rows of a file are sent.
@@ -265,7 +210,7 @@ func (j *job) untilRejected(ctx context.Context) (watched context.Context, stop 
 	var watch sync.WaitGroup
 	watch.Go(func() {
 		for sleep(ctx, orderPoll) == nil {
-			if waits, err := j.spool.rejection(j.file.ID); waits || err != nil {
+			if waits, err := j.orders.rejection(ctx, j.file.ID); ctx.Err() == nil && (waits || err != nil) {
 				cancel(cmp.Or(err, errOrdered))
 			}
 		}

@@ -270,13 +270,13 @@ func TestLeaveOrder(t *testing.T) {
 	}
 	left := func() string {
 		t.Helper()
-		orders, err := spool{dir}.orders()
+		orders, err := spoolOrders{dir}.list(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		var names []string
 		for _, o := range orders {
-			names = append(names, filepath.Base(o.path))
+			names = append(names, orderFile(o.Order, o.file))
 		}
 		return strings.Join(names, " ")
 	}
@@ -317,7 +317,7 @@ func TestLeaveOrder(t *testing.T) {
 	if info, err := os.Stat(filepath.Join(dir, OrdersDir, "approve-"+held)); err != nil || info.Mode() != 0o600 || left() != "approve-"+held {
 		t.Errorf("%v, %v, left: %q", info, err, left())
 	}
-	if err := WithdrawOrders(dir, held); err != nil || left() != "" {
+	if err := WithdrawOrders(t.Context(), led, dir, held); err != nil || left() != "" {
 		t.Errorf("%v, left: %q", err, left())
 	}
 }
@@ -400,7 +400,7 @@ func TestRejectionMeetsSending(t *testing.T) {
 						t.Errorf("%s is %s, and the API has %d", ref, status, n)
 					}
 				}
-				if orders, err := worker.spool.orders(); err != nil || len(orders) > 0 {
+				if orders, err := worker.orders.list(t.Context()); err != nil || len(orders) > 0 {
 					t.Errorf("left: %v, %v", orders, err)
 				}
 			})

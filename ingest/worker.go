@@ -86,6 +86,7 @@ type Options struct {
 type Worker struct {
 	Options
 	spool    spool
+	orders   orders
 	runID    string
 	settlers map[string]*inbox.Settler // by feed
 	claims   sync.Mutex                // held while a name in processing/ is chosen and recorded
@@ -98,7 +99,7 @@ func New(o Options) (*Worker, error) {
 	if o.Ledger == nil || o.Spool == "" || o.Log == nil {
 		return nil, errors.New("a worker needs a ledger, a spool directory and a log")
 	}
-	w := &Worker{Options: o, spool: spool{o.Spool}, runID: newID(time.Now()), settlers: make(map[string]*inbox.Settler)}
+	w := &Worker{Options: o, spool: spool{o.Spool}, orders: ordersOf(o.Ledger, o.Spool), runID: newID(time.Now()), settlers: make(map[string]*inbox.Settler)}
 	names := make([]string, len(o.Feeds))
 	for i, f := range o.Feeds {
 		w.settlers[f.Name], names[i] = inbox.NewSettler(f.Watch), f.Name

@@ -42,7 +42,7 @@ func (c *approveCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	err = ingest.WithdrawOrders(conf.SpoolDir, c.FileID) // this order replaces them
+	err = ingest.WithdrawOrders(ctx, l, conf.SpoolDir, c.FileID) // this order replaces them
 	var f *ledger.File
 	if err == nil {
 		f, err = ingest.Approve(ctx, l, c.FileID)

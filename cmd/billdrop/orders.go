@@ -95,7 +95,7 @@ func order(ctx context.Context, s *session, o ingest.Order, id string) error {
 
 // executeOrder withdraws earlier orders about the file, which this one replaces.
 func executeOrder(ctx context.Context, m *machine, spoolDir string, o ingest.Order, id string) (f describe.Finished, err error) {
-	if err := ingest.WithdrawOrders(spoolDir, id); err != nil {
+	if err := ingest.WithdrawOrders(ctx, m.ledger, spoolDir, id); err != nil {
 		return f, err
 	}
 	if o == ingest.OrderReject {

@@ -49,7 +49,21 @@ func (d *Decoder) Next() (*Record, error) {
 	return &d.current.Record, nil
 }
 
-func (d *Decoder) advance() error {
+// Skip passes over the next n records, or what is left of them, without looking into them. Its
+// errors are those of Next.
+func (d *Decoder) Skip(n int) error {
+	for d.err == nil && n > 0 {
+		if d.err = d.fill(); d.err == nil {
+			passed := min(n, len(d.batch.records)-d.next)
+			d.next += passed
+			n -= passed
+		}
+	}
+	return d.err
+}
+
+// fill reads the next batch once all records of the present one have been yielded.
+func (d *Decoder) fill() error {
 	for d.next == len(d.batch.records) {
 		b := &d.batch
 		b.row, d.next = d.split.rows+1, 0
@@ -65,6 +79,13 @@ func (d *Decoder) advance() error {
 		if err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+func (d *Decoder) advance() error {
+	if err := d.fill(); err != nil {
+		return err
 	}
 	e := &d.batch.records[d.next]
 	if err := d.parser.parse(e.of(d.batch.buf), e, d.batch.row+d.next, &d.current, d.survey.hasher, d.survey.groups); err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/csv"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -24,6 +25,61 @@ func TestDecodeOfAnotherFile(t *testing.T) {
 			t.Errorf("%q: got %v, want ErrChanged", text, err)
 		}
 	}
+}
+
+// What is skipped is read all the same, and the records after it are those of a whole pass.
+func TestDecodeSkip(t *testing.T) {
+	var text strings.Builder
+	text.WriteString(head)
+	const rows = 3000 // several batches
+	for i := range rows {
+		fmt.Fprintf(&text, "INV-%d,%d,C%d\n\n", i, i%7, i%5) // no bill of nothing
+	}
+	s := survey(t, text.String(), zar)
+	whole := decodeAll(t, s, text.String())
+	for _, c := range []struct{ skip, take int }{{0, 1}, {1, 1}, {499, 3}, {1000, 1000}, {rows - 1, 1}} {
+		d, err := s.Decode(strings.NewReader(text.String()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for from := 0; from+c.skip+c.take <= rows; from += c.skip + c.take {
+			if err := d.Skip(c.skip); err != nil {
+				t.Fatal(err)
+			}
+			for i := range c.take {
+				r, err := d.Next()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got, want := fmt.Sprintf("%+v", *r), whole[from+c.skip+i]; got != want {
+					t.Fatalf("skip %d: got %s, want %s", c.skip, got, want)
+				}
+			}
+		}
+	}
+	d, err := s.Decode(strings.NewReader(text.String()))
+	if err == nil {
+		err = d.Skip(rows + 1)
+	}
+	if err != io.EOF {
+		t.Errorf("beyond the end: %v", err)
+	}
+}
+
+// decodeAll returns the records of a pass as text.
+func decodeAll(t *testing.T, s *Survey, text string) (all []string) {
+	t.Helper()
+	d, err := s.Decode(strings.NewReader(text))
+	for err == nil {
+		var r *Record
+		if r, err = d.Next(); err == nil {
+			all = append(all, fmt.Sprintf("%+v", *r))
+		}
+	}
+	if err != io.EOF {
+		t.Fatal(err)
+	}
+	return all
 }
 
 // FuzzDecode holds reading to its promises, whatever the bytes: it ends, accounts for

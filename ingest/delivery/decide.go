@@ -31,6 +31,7 @@ const (
 	stepRefuse                     // the API's refusal is final for this row
 	stepMismatch                   // the row's account belongs to another customer
 	stepUnknownAccount             // the row's account is not there, and no customer is named to open it for
+	stepUnsent                     // nothing of the row was sent, and nothing is
 	stepFinish                     // the row has its status
 	stepStop                       // the run ends; no row is to blame
 )

@@ -52,27 +52,33 @@ type fanout struct {
 	recordCtx context.Context
 }
 
-// Deliver takes every row of the file that has no outcome yet to its outcome. When it returns
-// nil, all outcomes are durable.
+// Records yields the records of a file, or of a part of it, in order, then io.EOF.
+// *billfile.Decoder implements it.
+type Records interface {
+	Next() (*billfile.Record, error)
+}
+
+// Deliver takes every row of recs that has no outcome yet to its outcome. When it returns nil,
+// all outcomes are durable.
 //
 // Cancelling ctx is the soft stop: nothing new is sent, requests in flight are awaited and
 // their answers recorded, and ctx's cause is returned. A run that had to stop returns a *Stop.
 // onStatus, if not nil, is called with the status of each row that gets its outcome. Calls are
 // concurrent and must not block.
-func (l *Lane) Deliver(ctx context.Context, led ledger.Ledger, f *ledger.File, recs *billfile.Decoder, onStatus func(ledger.Status)) error {
+func (l *Lane) Deliver(ctx context.Context, led ledger.Ledger, f *ledger.File, recs Records, onStatus func(ledger.Status)) error {
 	return l.deliver(ctx, led, f, recs, onStatus, false)
 }
 
 // Settle is Deliver for a file that the operator has rejected: it sends nothing. A row that was
 // sent for the file is looked up, and every other row without an outcome is not_sent.
-func (l *Lane) Settle(ctx context.Context, led ledger.Ledger, f *ledger.File, recs *billfile.Decoder, onStatus func(ledger.Status)) error {
+func (l *Lane) Settle(ctx context.Context, led ledger.Ledger, f *ledger.File, recs Records, onStatus func(ledger.Status)) error {
 	return l.deliver(ctx, led, f, recs, onStatus, true)
 }
 
-func (l *Lane) deliver(ctx context.Context, led ledger.Ledger, f *ledger.File, recs *billfile.Decoder, onStatus func(ledger.Status), settling bool) error {
+func (l *Lane) deliver(ctx context.Context, led ledger.Ledger, f *ledger.File, recs Records, onStatus func(ledger.Status), settling bool) error {
 	fan := &fanout{
 		settling: settling,
-		lane:     l, ledger: led, file: f, onStatus: onStatus, gate: l.join(), setup: l.setup,
+		lane:     l, ledger: led, file: f, onStatus: onStatus, gate: l.join(led), setup: l.setup,
 		recorded:  semaphore.NewWeighted(int64(max(minRecorded, 4*l.policy.Concurrency))),
 		active:    semaphore.NewWeighted(maxActive),
 		admitted:  semaphore.NewWeighted(maxActive + maxWaiting),
@@ -99,7 +105,7 @@ func (l *Lane) deliver(ctx context.Context, led ledger.Ledger, f *ledger.File, r
 }
 
 // feed starts rows in file order, chunk by chunk.
-func (f *fanout) feed(ctx context.Context, recs *billfile.Decoder, rows *errgroup.Group) error {
+func (f *fanout) feed(ctx context.Context, recs Records, rows *errgroup.Group) error {
 	next := make(chan *delivery)
 	defer close(next)
 	for done := false; !done; {
@@ -161,7 +167,7 @@ func (d *delivery) park() {
 }
 
 // read reads the next chunk. It drops rows that have their outcome, and records invalid rows.
-func (f *fanout) read(ctx context.Context, recs *billfile.Decoder) ([]*delivery, error) {
+func (f *fanout) read(ctx context.Context, recs Records) ([]*delivery, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
 	}

@@ -80,7 +80,7 @@ type forecastParty struct {
 // Forecast begins a forecast. The ledger is only read, and nil if there is none yet. Requests
 // pass the lane's gate, as a run's would. Every forecast must be closed.
 func (l *Lane) Forecast(led ledger.Ledger) *Forecast {
-	f := &Forecast{lane: l, ledger: led, gate: l.join(), parties: make(map[partyName]*forecastParty)}
+	f := &Forecast{lane: l, ledger: led, gate: l.join(nil), parties: make(map[partyName]*forecastParty)}
 	l.setup.feeding(-1) // nothing is sent that could be refused
 	return f
 }

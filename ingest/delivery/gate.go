@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"billdrop/client"
+	"billdrop/ingest/ledger"
 )
 
 // gate admits every request of a lane. It bounds the requests in flight and their rate, pauses
@@ -19,6 +21,7 @@ type gate struct {
 	limiter *rate.Limiter // the lane's; nil: no limit of ours
 	pace    *pace         // the lane's
 	warn    func(reason string)
+	shared  ledger.Shared // nil: this worker is the only one
 
 	mu        sync.Mutex
 	limit     int // requests in flight allowed now, 1…policy.Concurrency
@@ -71,9 +74,29 @@ type waiter struct {
 	ticket ticket
 }
 
-// acquire waits until one more request may be sent. Every ticket must be given back, with done
-// or with cancel.
+// acquire waits until one more request may be sent, and returns at the last moment before it is.
+// Every ticket must be given back, with done or with cancel.
 func (g *gate) acquire(ctx context.Context) (ticket, error) {
+	for {
+		t, err := g.queue(ctx)
+		if err != nil || g.shared == nil {
+			return t, err
+		}
+		if err = g.shared.Current(); err == nil {
+			return t, nil
+		}
+		g.cancel(t)
+		if errors.Is(err, ledger.ErrFenced) {
+			return ticket{}, err
+		}
+		if err := g.sleep(ctx, currentPoll); err != nil {
+			return ticket{}, err
+		}
+	}
+}
+
+// queue waits for the turn of one more request.
+func (g *gate) queue(ctx context.Context) (ticket, error) {
 	if err := ctx.Err(); err != nil {
 		return ticket{}, context.Cause(ctx)
 	}

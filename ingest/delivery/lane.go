@@ -133,14 +133,16 @@ func (l *Lane) Width() int {
 	return g.limit
 }
 
-// join adds a file to the lane. The first file of an idle lane gets a new, open gate.
-func (l *Lane) join() *gate {
+// join adds a file to the lane. The first file of an idle lane gets a new, open gate. led is nil
+// for a reader, which other workers do not know of.
+func (l *Lane) join(led ledger.Ledger) *gate {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.users == 0 {
 		l.gate = newGate(l.policy, l.limiter)
 		l.parties.newRun()
 		l.gate.pace = l.pace
+		l.gate.share(led)
 		if l.Warn != nil {
 			l.gate.warn = l.Warn
 		}

@@ -15,7 +15,7 @@ func TestWidth(t *testing.T) {
 		if got := lane.Width(); got != 8 {
 			t.Errorf("at rest: %d, want 8", got)
 		}
-		g := lane.join()
+		g := lane.join(nil)
 		crowd(t, g, 1, func(int) client.Answer { return client.Answer{Kind: client.Throttled, Status: 429} })
 		if got := lane.Width(); got != 4 {
 			t.Errorf("after a 429: %d, want 4", got)

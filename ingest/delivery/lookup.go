@@ -40,6 +40,9 @@ func (d *delivery) lookUp(ctx context.Context, c cause) (decision, error) {
 // lastLook looks a bill up once more while the run stops, past the closed gate. If the bill is
 // there and the same, the row is settled; otherwise the next run continues with it.
 func (d *delivery) lastLook(ctx context.Context) (decision, error) {
+	if !d.gate.certain() {
+		return decision{Do: stepStop}, nil
+	}
 	a := d.lane.api.GetBill(d.recordCtx, d.bill.Reference)
 	if err := d.record(ctx, ledger.Entry{File: d.file.ID, Gets: 1}); err != nil {
 		return decision{}, err

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -38,6 +39,7 @@ type delivery struct {
 	diff        string // in what the bill that exists differs
 	fresh       bool   // the API has told of the bill in this run
 	waiting     bool   // it has given up its active place
+	taken       taken  // how it waits for a colleague
 }
 
 // run takes the row to its outcome and records it. It returns an error if the run stops before
@@ -59,24 +61,11 @@ func (d *delivery) run(ctx context.Context) error {
 	} else {
 		defer d.lane.refs.give(d.bill.Reference)
 	}
-	todo := d.start()
-	if d.settling {
-		sent, err := d.sentBefore(ctx)
-		if err != nil {
-			return d.broken(err)
-		}
-		if !sent {
-			return d.leaveUnsent()
-		}
-		todo = settleStep(d.rec)
-	}
-	todo, err := d.checkClock(ctx, todo)
-	if err != nil {
-		return err
-	}
-	for {
-		var err error
+	todo, err := d.begin(ctx)
+	for err == nil {
 		switch todo.Do {
+		case stepUnsent:
+			return d.leaveUnsent()
 		case stepCompare:
 			todo, err = d.compare(ctx)
 		case stepSend:
@@ -98,10 +87,30 @@ func (d *delivery) run(ctx context.Context) error {
 		default:
 			return d.stop()
 		}
-		if err != nil {
-			return err
+		if errors.Is(err, ledger.ErrTaken) {
+			todo, err = d.beginAnew(ctx)
 		}
 	}
+	return err
+}
+
+// begin decides how the row begins, once no colleague has its bill in hand.
+func (d *delivery) begin(ctx context.Context) (decision, error) {
+	if err := d.awaitColleague(ctx); err != nil {
+		return decision{}, err
+	}
+	todo := d.start()
+	if d.settling {
+		sent, err := d.sentBefore(ctx)
+		if err != nil {
+			return decision{}, d.broken(err)
+		}
+		if !sent {
+			return decision{Do: stepUnsent}, nil
+		}
+		todo = settleStep(d.rec)
+	}
+	return d.checkClock(ctx, todo)
 }
 
 // reload reads the reference's record again, after another row worked on it.
@@ -163,7 +172,10 @@ func (d *delivery) sendNew(ctx context.Context) (decision, error) {
 	s.KeyFirstUsed = d.lane.clock.earliest()
 	d.body = body(&d.bill, s.Form, s.CustomerID, s.AccountID)
 	s.Body = ledger.DigestOf(d.body)
-	return d.send(ctx)
+	if todo, err = d.send(ctx); errors.Is(err, ledger.ErrTaken) {
+		d.generations-- // it was not begun
+	}
+	return todo, err
 }
 
 // chooseForm acquires the row's parties, and asks the API for them as long as the route demands
@@ -249,9 +261,14 @@ func (d *delivery) send(ctx context.Context) (decision, error) {
 	}
 	s.Count++
 	d.rec.State = ledger.Pending
-	if err := d.ledger.Begin(d.recordCtx, d.lane.scope, d.rec); err != nil {
+	err := d.ledger.Begin(d.recordCtx, d.lane.scope, d.rec, d.leads(s.Form)...)
+	if errors.Is(err, ledger.ErrTaken) {
+		return decision{}, err
+	}
+	if err != nil {
 		return decision{}, d.broken(err)
 	}
+	d.taken = taken{}
 	takeBack := func() error {
 		s.Count--
 		if s.Answer = before; s.Answer == "" {

@@ -1,0 +1,132 @@
+package delivery
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"billdrop/client"
+	"billdrop/ingest/ledger"
+)
+
+// Where several workers share a ledger, it decides who may send a bill, and who may create a
+// party: Begin is ErrTaken for all others. They wait and read again what the ledger holds. So a
+// clean run has one POST a bill and no look-up, however many workers there are.
+
+const (
+	// colleagueMin and colleagueMax bound the wait before the ledger is read again for a row that
+	// a colleague is at work on.
+	colleagueMin = 50 * time.Millisecond
+	colleagueMax = 500 * time.Millisecond
+	// currentPoll is how often a worker that is not certain to be a live one looks whether it is.
+	currentPoll = 100 * time.Millisecond
+)
+
+// share takes a ledger that other workers may use too; any other ledger changes nothing.
+func (g *gate) share(led ledger.Ledger) { g.shared, _ = led.(ledger.Shared) }
+
+// certain reports whether this worker is not taken for lost by others.
+func (g *gate) certain() bool { return g.shared == nil || g.shared.Current() == nil }
+
+// InFlight returns how many requests are out.
+func (l *Lane) InFlight() int {
+	l.mu.Lock()
+	g := l.gate
+	l.mu.Unlock()
+	if g == nil {
+		return 0
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.inFlight
+}
+
+// taken is how a row waits for colleagues. The zero value is ready.
+type taken struct {
+	since time.Time     // when the wait began
+	wait  time.Duration // the latest one
+}
+
+// leads returns the parties that a body of this form would create, as far as is known.
+func (d *delivery) leads(form ledger.Form) []ledger.PartyRef {
+	if d.gate.shared == nil || !form.Nested() {
+		return nil
+	}
+	return d.lane.parties.unknown(d.lease, form)
+}
+
+// unknown returns the parties that a body of this form nests and that are not known yet.
+func (p *parties) unknown(l *lease, form ledger.Form) []ledger.PartyRef {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var refs []ledger.PartyRef
+	for _, e := range l.leads(route{Do: routeSend, Form: form}) {
+		refs = append(refs, e.ref)
+	}
+	return refs
+}
+
+// beginAnew waits a little for the colleague that is at work on the row's bill or on its parties,
+// and decides anew how to begin.
+func (d *delivery) beginAnew(ctx context.Context) (decision, error) {
+	d.last, d.silence, d.partiesReady = client.Answer{}, nil, nil
+	if err := d.pauseForColleague(ctx); err != nil {
+		return decision{}, err
+	}
+	return d.begin(ctx)
+}
+
+// awaitColleague waits until no colleague has the row's bill in hand.
+func (d *delivery) awaitColleague(ctx context.Context) error {
+	for d.rec != nil && d.rec.Held {
+		d.lane.parties.handOver(d.lease) // other rows of the party need not wait
+		if err := d.pauseForColleague(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pauseForColleague waits, longer each time, and reads again what the ledger holds of the row. A
+// wait that outlasts every outage ends the run.
+func (d *delivery) pauseForColleague(ctx context.Context) error {
+	d.park()
+	d.setup.working(-1) // it waits for another row, so it cannot tell anything
+	defer d.setup.working(1)
+	if d.taken.wait == 0 {
+		d.taken = taken{since: time.Now(), wait: colleagueMin / 2}
+	}
+	if waited := time.Since(d.taken.since); waited > 2*d.lane.policy.GiveUpAfter {
+		d.gate.close(&Stop{Reason: fmt.Sprintf("another worker has had bill %s, or its parties, in hand for %s", d.bill.Reference, waited.Round(time.Second)),
+			Hint: "see what holds it up: billdrop status"})
+		return d.gate.err()
+	}
+	d.taken.wait = min(2*d.taken.wait, colleagueMax)
+	if err := d.gate.sleep(ctx, d.taken.wait); err != nil {
+		return err
+	}
+	if err := d.reload(ctx); err != nil {
+		return err
+	}
+	return d.reloadParties(ctx)
+}
+
+// reloadParties reads the row's parties again, and lets other rows of theirs go on if something
+// was learnt.
+func (d *delivery) reloadParties(ctx context.Context) error {
+	p := d.lane.parties
+	before := p.known(d.lease)
+	var refs []ledger.PartyRef
+	for _, e := range d.lease.named() {
+		refs = append(refs, e.ref)
+	}
+	known, err := d.ledger.Parties(ctx, d.lane.scope, refs)
+	if err != nil {
+		return d.broken(err)
+	}
+	p.load(refs, known, d.file.Started)
+	if p.known(d.lease) != before {
+		p.handOver(d.lease)
+	}
+	return nil
+}
