@@ -47,7 +47,11 @@ func (c *approveCmd) Run(ctx context.Context, s *session) error {
 	if err == nil {
 		f, err = ingest.Approve(ctx, l, c.FileID)
 	}
-	if err = errors.Join(err, l.Close()); err != nil {
+	left, closed := orderedOf(err), l.Close()
+	if left != nil && closed == nil {
+		return c.printOrdered(s, conf, left)
+	}
+	if err = errors.Join(err, closed); err != nil {
 		return adviseOrder(c.FileID, err)
 	}
 	return s.print(approved{FileID: f.ID, File: f.Name, Approved: true}, func() string {
@@ -65,6 +69,10 @@ func (c *approveCmd) queue(ctx context.Context, s *session, conf *config.Config)
 	if err != nil {
 		return adviseOrder(c.FileID, err)
 	}
+	return c.printOrdered(s, conf, left)
+}
+
+func (c *approveCmd) printOrdered(s *session, conf *config.Config, left *ordered) error {
 	doc := approved{FileID: left.FileID, File: left.File, Approved: true, Ordered: true}
 	return s.print(doc, func() string { return left.text(conf) })
 }

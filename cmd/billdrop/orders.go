@@ -61,8 +61,20 @@ func (o *ordered) text(conf *config.Config) string {
 	case o.Order == ingest.OrderRetry:
 		is, does = "is to be retried", "sends its failed and unknown rows"
 	}
+	if conf.LedgerPlace().Shared() {
+		return fmt.Sprintf("%s (%s) %s; the worker that has it in hand %s within seconds\n", o.File, o.FileID, is, does)
+	}
 	return fmt.Sprintf("%s (%s) %s; the running worker %s at its next poll (poll_interval %s); during an import or a run --once, the next run does\n",
 		o.File, o.FileID, is, does, config.Duration(conf.PollInterval))
+}
+
+// orderedOf is the order that was left for a worker of a shared ledger; nil if err says of none.
+func orderedOf(err error) *ordered {
+	var left *ingest.Left
+	if !errors.As(err, &left) {
+		return nil
+	}
+	return &ordered{Order: left.Order, FileID: left.File.ID, File: left.File.Name, State: string(left.File.State)}
 }
 
 // order executes an order about a file that rests here, or queues it for the process that
@@ -87,7 +99,11 @@ func order(ctx context.Context, s *session, o ingest.Order, id string) error {
 		return err
 	}
 	f, err := executeOrder(ctx, m, conf.SpoolDir, o, id)
-	if err = errors.Join(err, m.close()); err != nil {
+	left, closed := orderedOf(err), m.close()
+	if left != nil && closed == nil {
+		return printOrdered(s, conf, left)
+	}
+	if err = errors.Join(err, closed); err != nil {
 		return orderFailed(s, id, err)
 	}
 	return printFiles(s, []describe.Finished{f}, nil)
@@ -119,6 +135,10 @@ func queueOrder(ctx context.Context, s *session, conf *config.Config, o ingest.O
 	if err != nil {
 		return orderFailed(s, id, err)
 	}
+	return printOrdered(s, conf, left)
+}
+
+func printOrdered(s *session, conf *config.Config, left *ordered) error {
 	return s.print(filesDocument{Files: []report.Summary{}, Ordered: left}, func() string { return left.text(conf) })
 }
 
