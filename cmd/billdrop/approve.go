@@ -7,6 +7,8 @@ import (
 	"fmt"
 
 	"billdrop/cmd/billdrop/config"
+	"billdrop/cmd/billdrop/describe"
+	"billdrop/cmd/billdrop/input"
 	"billdrop/ingest"
 	"billdrop/ingest/ledger"
 )
@@ -47,7 +49,7 @@ func (c *approveCmd) Run(ctx context.Context, s *session) error {
 	if err == nil {
 		f, err = ingest.Approve(ctx, l, c.FileID)
 	}
-	left, closed := orderedOf(err), l.Close()
+	left, closed := describe.LeftOrder(err), l.Close()
 	if left != nil && closed == nil {
 		return c.printOrdered(s, conf, left)
 	}
@@ -57,7 +59,7 @@ func (c *approveCmd) Run(ctx context.Context, s *session) error {
 	return s.print(approved{FileID: f.ID, File: f.Name, Approved: true}, func() string {
 		next := "billdrop run --once"
 		if f.Origin == ledger.FromLocal { // imported otherwise, it would be another file
-			next = fmt.Sprintf("billdrop import --feed %s --out %s %s", f.Feed, config.ShellWord(f.Results), config.ShellWord(cmp.Or(f.Path, stdinName)))
+			next = fmt.Sprintf("billdrop import --feed %s --out %s %s", f.Feed, config.ShellWord(f.Results), config.ShellWord(cmp.Or(f.Path, input.Stdin)))
 		}
 		return fmt.Sprintf("%s (%s) is approved; the next run sends it: %s\n", f.Name, f.ID, next)
 	})
@@ -72,7 +74,7 @@ func (c *approveCmd) queue(ctx context.Context, s *session, conf *config.Config)
 	return c.printOrdered(s, conf, left)
 }
 
-func (c *approveCmd) printOrdered(s *session, conf *config.Config, left *ordered) error {
+func (c *approveCmd) printOrdered(s *session, conf *config.Config, left *describe.Ordered) error {
 	doc := approved{FileID: left.FileID, File: left.File, Approved: true, Ordered: true}
-	return s.print(doc, func() string { return left.text(conf) })
+	return s.print(doc, func() string { return left.Text(pollText(conf)) })
 }

@@ -13,17 +13,9 @@ import (
 	"billdrop/ingest/report"
 )
 
-// ordered is an order that waits for the billdrop that holds the ledger.
-type ordered struct {
-	Order  ingest.Order `json:"order"`
-	FileID string       `json:"file_id"`
-	File   string       `json:"file"`
-	State  string       `json:"state"` // of the file, when the order lay there
-}
-
 // leaveOrder queues an order for the billdrop that holds the ledger. If the order cannot
 // be queued, the error is ledger.ErrLocked.
-func leaveOrder(ctx context.Context, s *session, conf *config.Config, o ingest.Order, id string) (*ordered, error) {
+func leaveOrder(ctx context.Context, s *session, conf *config.Config, o ingest.Order, id string) (*describe.Ordered, error) {
 	locked := func(why error) error {
 		return fmt.Errorf("%w (%s), and no order can be left for it: %w", ledger.ErrLocked, conf.LedgerPlace(), why)
 	}
@@ -38,43 +30,15 @@ func leaveOrder(ctx context.Context, s *session, conf *config.Config, o ingest.O
 	case err != nil:
 		return nil, locked(err)
 	}
-	return &ordered{Order: o, FileID: f.ID, File: f.Name, State: string(f.State)}, nil
+	return describe.OrderOn(o, f), nil
 }
 
-// begun reports whether rows of the file may have been sent.
-func (o *ordered) begun() bool {
-	switch ledger.FileState(o.State) {
-	case ledger.Claiming, ledger.Claimed, ledger.Spooled, ledger.Held:
-		return false
-	}
-	return true
-}
-
-// text says what was ordered, and when it is done.
-func (o *ordered) text(conf *config.Config) string {
-	is, does := "is approved", "sends it"
-	switch {
-	case o.Order == ingest.OrderReject && o.begun():
-		return fmt.Sprintf("%s (%s) is to be rejected; rows of it were sent, and the running worker stops sending it within seconds, or the next run does\n", o.File, o.FileID)
-	case o.Order == ingest.OrderReject:
-		is, does = "is rejected", "reports it so"
-	case o.Order == ingest.OrderRetry:
-		is, does = "is to be retried", "sends its failed and unknown rows"
-	}
+// pollText is how often a worker looks for orders, as Ordered.Text wants it.
+func pollText(conf *config.Config) string {
 	if conf.LedgerPlace().Shared() {
-		return fmt.Sprintf("%s (%s) %s; the worker that has it in hand %s within seconds\n", o.File, o.FileID, is, does)
+		return ""
 	}
-	return fmt.Sprintf("%s (%s) %s; the running worker %s at its next poll (poll_interval %s); during an import or a run --once, the next run does\n",
-		o.File, o.FileID, is, does, config.Duration(conf.PollInterval))
-}
-
-// orderedOf is the order that was left for a worker of a shared ledger; nil if err says of none.
-func orderedOf(err error) *ordered {
-	var left *ingest.Left
-	if !errors.As(err, &left) {
-		return nil
-	}
-	return &ordered{Order: left.Order, FileID: left.File.ID, File: left.File.Name, State: string(left.File.State)}
+	return config.Duration(conf.PollInterval)
 }
 
 // order executes an order about a file that rests here, or queues it for the process that
@@ -99,7 +63,7 @@ func order(ctx context.Context, s *session, o ingest.Order, id string) error {
 		return err
 	}
 	f, err := executeOrder(ctx, m, conf.SpoolDir, o, id)
-	left, closed := orderedOf(err), m.close()
+	left, closed := describe.LeftOrder(err), m.close()
 	if left != nil && closed == nil {
 		return printOrdered(s, conf, left)
 	}
@@ -138,8 +102,8 @@ func queueOrder(ctx context.Context, s *session, conf *config.Config, o ingest.O
 	return printOrdered(s, conf, left)
 }
 
-func printOrdered(s *session, conf *config.Config, left *ordered) error {
-	return s.print(filesDocument{Files: []report.Summary{}, Ordered: left}, func() string { return left.text(conf) })
+func printOrdered(s *session, conf *config.Config, left *describe.Ordered) error {
+	return s.print(filesDocument{Files: []report.Summary{}, Ordered: left}, func() string { return left.Text(pollText(conf)) })
 }
 
 // orderFailed prints a document without files, unless nothing was changed.

@@ -11,6 +11,7 @@ import (
 	"billdrop/cmd/billdrop/console"
 	"billdrop/cmd/billdrop/describe"
 	"billdrop/cmd/billdrop/engine"
+	"billdrop/cmd/billdrop/input"
 	"billdrop/cmd/billdrop/wiring"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/preview"
@@ -37,8 +38,8 @@ func (c *planCmd) Run(ctx context.Context, s *session) error {
 	if c.MaxProblems < 0 {
 		return errMaxProblems
 	}
-	if err := checkFiles(c.Files); err != nil {
-		return err
+	if err := input.CheckFiles(c.Files); err != nil {
+		return usageError{err}
 	}
 	conf, err := loadConfig(s, config.Needs{Key: true})
 	if err != nil {
@@ -94,7 +95,7 @@ func (c *planCmd) plan(ctx context.Context, s *session, o preview.PlanOptions) (
 	o.Progress = bar
 	planned := make([]preview.Planned, 0, len(c.Files))
 	for _, path := range c.Files {
-		o.Path, o.In = path, s.input(ctx, path)
+		o.Path, o.In = path, input.Reader(ctx, s.stdin, path)
 		p, err := preview.Plan(ctx, o)
 		if err != nil {
 			return nil, err

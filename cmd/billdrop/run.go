@@ -112,9 +112,9 @@ func runOnce(ctx context.Context, s *session, conf *config.Config) ([]describe.F
 
 // filesDocument is the JSON of `run --once`, `import`, `retry` and `reject`.
 type filesDocument struct {
-	Files   []report.Summary `json:"files"`             // finished or held
-	Ordered *ordered         `json:"ordered,omitempty"` // left to the billdrop that holds the ledger
-	Error   string           `json:"error,omitempty"`   // why the work could not be completed
+	Files   []report.Summary  `json:"files"`             // finished or held
+	Ordered *describe.Ordered `json:"ordered,omitempty"` // left to the billdrop that holds the ledger
+	Error   string            `json:"error,omitempty"`   // why the work could not be completed
 }
 
 // printFiles prints what became of files. It returns err, which ended the work early, or

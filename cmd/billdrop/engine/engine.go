@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"os"
 	"path/filepath"
 	"time"
@@ -23,7 +22,7 @@ const (
 	// person waits for them.
 	ReadPatience = 5 * time.Second
 	// Forever is the patience of a worker that stays.
-	Forever time.Duration = math.MaxInt64
+	Forever time.Duration = 0
 )
 
 // ErrNoBackup: Backup is for files.
@@ -34,7 +33,7 @@ type Location struct {
 	Place    config.Place
 	Password string // for a database; "" = that of its address, of PGPASSWORD or of a passfile
 	// Patience is how long a server that does not answer is waited for, when the ledger is opened and
-	// in each call later. A file is not waited for.
+	// in each call later; 0 = as long as it takes. A file is not waited for.
 	Patience time.Duration
 	Log      *slog.Logger // is told why a server is waited for
 }
@@ -42,7 +41,7 @@ type Location struct {
 // Configured returns the location of the ledger that c names.
 func Configured(c *config.Config, log *slog.Logger) (Location, error) {
 	password, err := c.LedgerPassword()
-	return Location{Place: c.LedgerPlace(), Password: password, Patience: c.API.GiveUpAfter, Log: log}, err
+	return Location{Place: c.LedgerPlace(), Password: password, Patience: max(c.API.GiveUpAfter, time.Millisecond), Log: log}, err
 }
 
 // Open opens the ledger for writing, and makes it if there is none. It does not make the directory of
