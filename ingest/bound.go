@@ -105,6 +105,17 @@ func (w *Worker) checkFeeds(ctx context.Context, which func(*ledger.File) bool) 
 	for _, f := range w.Feeds {
 		known[f.Name] = true
 	}
+	if w.shared != nil {
+		colleagues, err := w.shared.Workers(ctx)
+		if err != nil {
+			return err
+		}
+		for _, c := range colleagues {
+			for _, feed := range c.Feeds {
+				known[feed] = true
+			}
+		}
+	}
 	var lost []string
 	for _, f := range files {
 		if !known[f.Feed] && which(f) {

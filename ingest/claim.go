@@ -25,7 +25,12 @@ func (r *round) claim(ctx context.Context, e inbox.Entry) {
 	if f == nil {
 		return
 	}
+	defer r.giveFile(ctx, f.ID)
 	server := serverPlace(r.feed, r.remote)
+	if err := r.certain(); err != nil {
+		r.fail(err)
+		return
+	}
 	claimed, err := server.Claim(ctx, placed(f))
 	if err != nil {
 		r.fail(err)
@@ -58,6 +63,11 @@ func (r *round) claim(ctx context.Context, e inbox.Entry) {
 func (r *round) recordClaim(ctx context.Context, e inbox.Entry) (*ledger.File, error) {
 	r.claims.Lock()
 	defer r.claims.Unlock()
+	giveBack, err := r.takeLease(ctx, "claims/"+path.Clean(r.feed.Dirs.Processing))
+	if err != nil {
+		return nil, err
+	}
+	defer giveBack()
 	name, err := r.processingName(ctx, e.Name)
 	if err != nil {
 		return nil, err
@@ -74,9 +84,13 @@ func (r *round) recordClaim(ctx context.Context, e inbox.Entry) (*ledger.File, e
 	f := &ledger.File{
 		ID: newID(time.Now()), Feed: r.feed.Name, Scope: r.feed.Lane.Scope(), Origin: ledger.FromInbox,
 		Name: e.Name, Path: processing, Results: r.feed.Dirs.Results,
-		Size: e.Size, ModTime: e.ModTime, State: ledger.Claiming, Received: time.Now(),
+		Size: e.Size, ModTime: e.ModTime, State: ledger.Claiming, Received: r.feed.Lane.Now(),
+	}
+	if _, err := r.takeFile(ctx, f.ID); err != nil {
+		return nil, err
 	}
 	if err := r.Ledger.AddFile(ctx, f); err != nil {
+		r.giveFile(ctx, f.ID)
 		return nil, fmt.Errorf("record claim of %q: %w", e.Name, err)
 	}
 	return f, nil
@@ -146,7 +160,7 @@ func (j *job) fetch(ctx context.Context) error {
 		return err
 	}
 	j.file.SHA256, j.file.Size = sum, size
-	j.file.Started = time.Now()
+	j.file.Started = j.feed.Lane.Now()
 	return j.chooseStem(ctx, ledger.Spooled)
 }
 
@@ -156,7 +170,7 @@ const unread = "unread"
 // leaveUnread goes on with a file that is too large to be read. It has no copy and no hash,
 // and judge refuses it.
 func (j *job) leaveUnread(ctx context.Context) error {
-	j.file.Started = time.Now()
+	j.file.Started = j.feed.Lane.Now()
 	return j.chooseStem(ctx, ledger.Spooled)
 }
 

@@ -36,10 +36,19 @@ type Imported struct {
 //
 // The error joins what kept files from their end. An unfinished import that cannot go on
 // for a reason of its own does not keep the files from theirs.
-func (w *Worker) Import(ctx context.Context, feed *Feed, files []LocalFile) ([]Imported, error) {
+func (w *Worker) Import(ctx context.Context, feed *Feed, files []LocalFile) (done []Imported, err error) {
 	if err := w.spool.sweep(ctx, w.Ledger); err != nil {
 		return nil, err
 	}
+	err = w.asMember(ctx, RoleCommand, func(ctx context.Context) error {
+		done, err = w.importFiles(ctx, feed, files)
+		w.noticeLoss(err)
+		return err
+	})
+	return done, err
+}
+
+func (w *Worker) importFiles(ctx context.Context, feed *Feed, files []LocalFile) ([]Imported, error) {
 	if err := w.checkBound(ctx, feed); err != nil {
 		return nil, err
 	}
@@ -94,6 +103,9 @@ func (w *Worker) beginImport(feed *Feed, l LocalFile) (*importing, error) {
 	f := &ledger.File{
 		ID: newID(time.Now()), Feed: feed.Name, Scope: feed.Lane.Scope(), Origin: ledger.FromLocal, Name: "stdin", State: ledger.Claimed,
 	}
+	if w.shared != nil {
+		f.Machine = w.Member.Machine
+	}
 	fetch := func(_ context.Context, dst io.Writer) error {
 		_, err := io.Copy(dst, l.In)
 		return err
@@ -128,7 +140,7 @@ func (w *Worker) beginImport(feed *Feed, l LocalFile) (*importing, error) {
 // resumed jobs was the import of this file.
 func (w *Worker) importFile(ctx context.Context, i *importing, resumed []*job) (*job, error) {
 	f := i.file
-	f.Received, f.Started = time.Now(), time.Now()
+	f.Received, f.Started = i.feed.Lane.Now(), i.feed.Lane.Now()
 	// The copy comes first, so that a file that cannot be read leaves nothing in the
 	// ledger.
 	limit := i.feed.Format.MaxFileSize
@@ -173,7 +185,12 @@ func (w *Worker) importFile(ctx context.Context, i *importing, resumed []*job) (
 // addImport records a new import, and takes it to its end.
 func (w *Worker) addImport(ctx context.Context, feed *Feed, f *ledger.File) (*job, error) {
 	j := w.newJob(feed, f, localPlace(f))
-	if err := w.Ledger.AddFile(ctx, f); err != nil {
+	_, err := w.takeFile(ctx, f.ID)
+	defer w.giveFile(ctx, f.ID)
+	if err == nil {
+		err = w.Ledger.AddFile(ctx, f)
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("record import of %s: %w", f.Name, err), w.spool.remove(f.ID))
 	}
 	if err := j.chooseStem(ctx, ledger.Spooled); err != nil {
@@ -183,6 +200,17 @@ func (w *Worker) addImport(ctx context.Context, feed *Feed, f *ledger.File) (*jo
 }
 
 func (j *job) importNow(ctx context.Context) error {
+	held, err := j.takeFile(ctx, j.file.ID)
+	switch {
+	case err != nil:
+		return err
+	case !held:
+		return notApplicable("wait until it is done", "another worker is at work on %s", j.file.ID)
+	}
+	defer j.giveFile(ctx, j.file.ID)
+	if err := j.refresh(ctx); err != nil {
+		return err
+	}
 	if err := j.live(ctx); err != nil {
 		return fmt.Errorf("%s: %w", j.file.ID, err)
 	}
@@ -203,7 +231,7 @@ func (w *Worker) findImport(ctx context.Context, feed *Feed, f *ledger.File) (*j
 		return nil, err
 	}
 	for _, e := range earlier {
-		if e.Origin == ledger.FromLocal && sameImport(e, f) {
+		if e.Origin == ledger.FromLocal && w.reachable(e) && sameImport(e, f) {
 			return w.newJob(feed, e, localPlace(e)), w.spool.remove(f.ID)
 		}
 	}

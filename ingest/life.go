@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -54,7 +53,7 @@ func (j *job) live(ctx context.Context) error {
 	if err := j.ensureSpooled(ctx); err != nil && (!rejected || outOfReach(ctx, err)) {
 		return j.cannotFetch(err)
 	}
-	for !j.file.State.Finished() {
+	for changes := 0; !j.file.State.Finished(); {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
 		}
@@ -104,12 +103,19 @@ func (j *job) live(ctx context.Context) error {
 				Hint: "run the version that wrote it",
 			}
 		}
+		if errors.Is(err, ledger.ErrChanged) && changes < maxChanges {
+			changes++
+			err = j.refresh(ctx) // and decide anew
+		}
 		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+// maxChanges is how often another process may change a file that is in this one's hand.
+const maxChanges = 10
 
 // advance makes the next state durable.
 func (j *job) advance(ctx context.Context, s ledger.FileState) error {
@@ -257,11 +263,11 @@ func (j *job) send(ctx context.Context) error {
 	if err := j.reportStart(ctx); err != nil {
 		return err
 	}
-	err := j.decode(ctx, func(recs *billfile.Decoder) error {
-		watched, stop := j.untilRejected(ctx)
-		defer stop()
-		return j.feed.Lane.Deliver(watched, j.Ledger, j.file, recs, j.rowDone())
-	})
+	send := j.deliver
+	if j.shared != nil {
+		send = j.sendShared
+	}
+	err := send(ctx)
 	if errors.Is(err, errOrdered) {
 		return nil // live obeys it
 	}
@@ -269,6 +275,15 @@ func (j *job) send(ctx context.Context) error {
 		return err
 	}
 	return j.settle(ctx, "")
+}
+
+// deliver delivers all rows of the file.
+func (j *job) deliver(ctx context.Context) error {
+	return j.decode(ctx, func(recs *billfile.Decoder) error {
+		watched, stop := j.untilRejected(ctx)
+		defer stop()
+		return j.feed.Lane.Deliver(watched, j.Ledger, j.file, recs, j.rowDone())
+	})
 }
 
 // rowDone returns what reports the rows of the file to Progress; nil if nothing does.
@@ -323,11 +338,14 @@ func (j *job) settle(ctx context.Context, outcome string) error {
 		sums = report.Unsent(j.survey.Rows, j.survey.Invalid, j.survey.Amounts, j.survey.InvalidAmounts)
 	}
 	j.file.Sums, j.file.Outcome = &sums, outcome
-	j.file.Finished = time.Now()
+	j.file.Finished = j.feed.Lane.Now()
 	j.file.RunID, j.file.Version = j.runID, j.Version
 	j.announce(resultsField, j.sums.Results)
 	j.announce(rejectsField, j.sums.Rejects)
-	return j.advance(ctx, ledger.Settled)
+	if err := j.advance(ctx, ledger.Settled); err != nil {
+		return err
+	}
+	return j.dropParts(ctx)
 }
 
 // archive moves the bill file to where it rests, and clears the spool last, because until

@@ -132,14 +132,18 @@ func (r *round) applyOrders(ctx context.Context, origin ledger.Origin) {
 			return
 		}
 		f, feed, err := r.fileOf(ctx, o.file)
-		if err == nil && (feed != r.feed || f.Origin != origin) {
+		if err == nil && (feed != r.feed || f.Origin != origin || !r.reachable(f)) {
 			continue // it is for another round
 		}
 		if err == nil {
-			err = o.check(ctx, r.Ledger, f)
+			var held bool
+			if held, err = r.takeFile(ctx, f.ID); !held && err == nil {
+				continue // the worker that has the file obeys
+			}
 		}
 		if err == nil {
-			err = r.newJob(r.feed, f, r.placeOf(f)).apply(ctx, o.Order)
+			err = r.obey(ctx, o.Order, f)
+			r.giveFile(ctx, f.ID)
 		}
 		switch {
 		case ctx.Err() != nil:
@@ -150,6 +154,19 @@ func (r *round) applyOrders(ctx context.Context, origin ledger.Origin) {
 			r.fail(fmt.Errorf("%s %s: %w", o.Order, o.file, err))
 		}
 	}
+}
+
+// obey carries out an order on a file that is in hand.
+func (r *round) obey(ctx context.Context, o Order, f *ledger.File) error {
+	j := r.newJob(r.feed, f, r.placeOf(f))
+	err := j.refresh(ctx)
+	if err == nil {
+		err = o.check(ctx, r.Ledger, j.file)
+	}
+	if err == nil {
+		err = j.apply(ctx, o)
+	}
+	return err
 }
 
 // permanent reports whether an order would fail in the same way at the next poll.
@@ -206,11 +223,28 @@ var errOrdered = errors.New("a rejection of the file waits")
 // untilRejected returns a context that ends with errOrdered when a rejection of the file
 // waits. stop ends the watch, and must be called.
 func (j *job) untilRejected(ctx context.Context) (watched context.Context, stop func()) {
+	return until(ctx, func(ctx context.Context) (bool, error) { return j.orders.rejection(ctx, j.file.ID) })
+}
+
+// whileSending is untilRejected for a worker that does not own the file: the owner may have carried
+// out the rejection already.
+func (j *job) whileSending(ctx context.Context) (watched context.Context, stop func()) {
+	return until(ctx, func(ctx context.Context) (bool, error) {
+		if waits, err := j.orders.rejection(ctx, j.file.ID); waits || err != nil {
+			return waits, err
+		}
+		f, err := j.Ledger.File(ctx, j.file.ID)
+		return err == nil && (f.State != ledger.Sending || RejectedByHand(f)), err
+	})
+}
+
+// until returns a context that ends with errOrdered once ordered returns true.
+func until(ctx context.Context, ordered func(context.Context) (bool, error)) (watched context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var watch sync.WaitGroup
 	watch.Go(func() {
 		for sleep(ctx, orderPoll) == nil {
-			if waits, err := j.orders.rejection(ctx, j.file.ID); ctx.Err() == nil && (waits || err != nil) {
+			if waits, err := ordered(ctx); ctx.Err() == nil && (waits || err != nil) {
 				cancel(cmp.Or(err, errOrdered))
 			}
 		}

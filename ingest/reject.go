@@ -74,6 +74,9 @@ func (j *job) settleRejected(ctx context.Context) error {
 	}
 	j.recordRead()
 	if j.file.State == ledger.Sending {
+		if err = j.awaitParts(ctx); err != nil {
+			return err
+		}
 		err = j.decode(ctx, func(recs *billfile.Decoder) error {
 			return j.feed.Lane.Settle(ctx, j.Ledger, j.file, recs, j.rowDone())
 		})

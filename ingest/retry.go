@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -28,7 +29,16 @@ func (w *Worker) Reject(ctx context.Context, id string) (report.Summary, error) 
 }
 
 // carryOut applies an order to a file that rests, and takes the file to its end.
-func (w *Worker) carryOut(ctx context.Context, o Order, id string) (report.Summary, error) {
+func (w *Worker) carryOut(ctx context.Context, o Order, id string) (s report.Summary, err error) {
+	err = w.asMember(ctx, RoleCommand, func(ctx context.Context) error {
+		s, err = w.carryOutNow(ctx, o, id)
+		w.noticeLoss(err)
+		return err
+	})
+	return s, err
+}
+
+func (w *Worker) carryOutNow(ctx context.Context, o Order, id string) (report.Summary, error) {
 	f, feed, err := w.fileOf(ctx, id)
 	if err != nil {
 		return report.Summary{}, err
@@ -36,6 +46,10 @@ func (w *Worker) carryOut(ctx context.Context, o Order, id string) (report.Summa
 	if err := o.check(ctx, w.Ledger, f); err != nil {
 		return report.Summary{}, err
 	}
+	if f, err = w.takeFor(ctx, o, f); err != nil {
+		return report.Summary{}, err
+	}
+	defer w.giveFile(ctx, id)
 	place, done, err := w.reach(ctx, feed, f)
 	if err != nil {
 		return report.Summary{}, err
@@ -53,6 +67,45 @@ func (w *Worker) carryOut(ctx context.Context, o Order, id string) (report.Summa
 	}
 	return *j.summary, nil
 }
+
+// takeFor takes a file into this worker's hand for an order, and reads it again. If another worker has
+// the file, a rejection is left for that worker, and the error is a *Left.
+func (w *Worker) takeFor(ctx context.Context, o Order, f *ledger.File) (*ledger.File, error) {
+	if w.shared == nil {
+		return f, nil
+	}
+	if !w.reachable(f) {
+		return nil, notApplicable("run it on "+f.Machine, "%s came from a disk of the machine %s", f.ID, f.Machine)
+	}
+	for tries := 0; ; tries++ {
+		held, err := w.takeFile(ctx, f.ID)
+		switch {
+		case err != nil:
+			return nil, err
+		case held:
+			if f, err = w.Ledger.File(ctx, f.ID); err == nil {
+				err = o.check(ctx, w.Ledger, f)
+			}
+			if err != nil {
+				w.giveFile(ctx, f.ID)
+			}
+			return f, err
+		case o == OrderReject:
+			if f, err = LeaveOrder(ctx, w.Ledger, w.Spool, o, f.ID); err == nil {
+				err = &Left{Order: o, File: f}
+			}
+			return nil, err
+		case tries == maxTries: // a finished file is in hand for a moment only
+			return nil, notApplicable("wait until it is done", "another worker is at work on %s", f.ID)
+		}
+		if err := sleep(ctx, leasePoll); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// maxTries is how often a file that rests is asked for.
+const maxTries = 50
 
 // checkRetry returns why a file cannot be retried; nil when it can.
 func checkRetry(ctx context.Context, led ledger.Ledger, f *ledger.File) error {
@@ -89,6 +142,9 @@ func (j *job) reopen(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := j.dropParts(ctx); err != nil { // of an earlier sending
+		return err
+	}
 	j.file.Retried++
 	return j.advance(ctx, ledger.Sending)
 }
@@ -96,14 +152,18 @@ func (j *job) reopen(ctx context.Context) error {
 // Approve releases a held file: the next run sends it, whether it exceeds its limits or
 // not. ErrNotApplicable when it is not held.
 func Approve(ctx context.Context, led ledger.Ledger, id string) (*ledger.File, error) {
-	f, err := led.File(ctx, id)
-	if err != nil {
-		return nil, err
+	for changes := 0; ; changes++ {
+		f, err := led.File(ctx, id)
+		if err == nil {
+			err = OrderApprove.check(ctx, led, f)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if err = approve(ctx, led, f); !errors.Is(err, ledger.ErrChanged) || changes == maxChanges {
+			return f, err
+		}
 	}
-	if err := OrderApprove.check(ctx, led, f); err != nil {
-		return nil, err
-	}
-	return f, approve(ctx, led, f)
 }
 
 func approve(ctx context.Context, led ledger.Ledger, f *ledger.File) error {

@@ -31,6 +31,12 @@ type round struct {
 
 // run does the round.
 func (r *round) run(ctx context.Context) error {
+	giveBack, err := r.takeLease(ctx, "round/"+r.feed.Name) // a single round may be under way elsewhere
+	if err != nil {
+		r.fail(fmt.Errorf("feed %s: %w", r.feed.Name, err))
+		return errors.Join(r.errs...)
+	}
+	defer giveBack()
 	r.files(ctx)
 	if ctx.Err() == nil {
 		r.remarkOverdue(ctx)
@@ -104,7 +110,7 @@ func (r *round) resume(ctx context.Context, origin ledger.Origin) {
 		return
 	}
 	for _, f := range slices.Backward(files) {
-		if f.Origin != origin || r.fatal(ctx) {
+		if f.Origin != origin || !r.reachable(f) || r.fatal(ctx) {
 			continue
 		}
 		if resting(f) && !r.once {
@@ -117,9 +123,21 @@ func (r *round) resume(ctx context.Context, origin ledger.Origin) {
 	}
 }
 
-// takeUp works on one file until it ends or rests.
+// takeUp works on one file until it ends or rests. It passes over a file that another worker has in
+// hand.
 func (r *round) takeUp(ctx context.Context, j *job) {
-	if err := j.live(ctx); err != nil {
+	held, err := r.takeFile(ctx, j.file.ID)
+	if !held && err == nil {
+		return
+	}
+	if held {
+		defer r.giveFile(ctx, j.file.ID)
+		if err = j.refresh(ctx); err == nil {
+			err = j.live(ctx)
+		}
+	}
+	if err != nil {
+		r.noticeLoss(err)
 		r.fail(fmt.Errorf("file %s (%s): %w", j.file.Name, j.file.ID, err))
 	}
 	j.survey, j.tally = nil, nil // a round may take up many files
@@ -267,8 +285,10 @@ func (r *round) fatal(ctx context.Context) bool {
 		return true
 	}
 	for _, err := range r.errs {
-		if errors.Is(err, delivery.ErrStopped) || errors.Is(err, ledger.ErrUnusable) || errors.Is(err, inbox.ErrUnreachable) || errors.Is(err, inbox.ErrFull) {
-			return true
+		for _, fatal := range []error{delivery.ErrStopped, ledger.ErrUnusable, ledger.ErrUnreachable, ledger.ErrFenced, inbox.ErrUnreachable, inbox.ErrFull} {
+			if errors.Is(err, fatal) {
+				return true
+			}
 		}
 	}
 	return false

@@ -24,6 +24,14 @@ func (w *Worker) Poll(ctx context.Context) ([]report.Summary, error) {
 	if err := w.spool.sweep(ctx, w.Ledger); err != nil {
 		return nil, err
 	}
+	if w.shared != nil {
+		return w.pollShared(ctx)
+	}
+	return w.poll(ctx)
+}
+
+// poll is Poll of a worker that has its ledger.
+func (w *Worker) poll(ctx context.Context) ([]report.Summary, error) {
 	var feeds errgroup.Group
 	rounds := make([]round, len(w.Feeds))
 	for i, f := range w.Feeds {
@@ -62,7 +70,12 @@ func distinct(errs []error) []error {
 // ledger ends all feeds. Files under way of feeds that are not there are an error at once.
 func (w *Worker) Run(ctx context.Context, interval time.Duration) error {
 	if err := w.spool.sweep(ctx, w.Ledger); err != nil {
-		return err
+		if w.shared == nil || !errors.Is(err, ledger.ErrUnreachable) {
+			return err
+		}
+	}
+	if w.shared != nil {
+		return w.runShared(ctx, interval)
 	}
 	if err := w.checkFeeds(ctx, anyFile); err != nil {
 		return err
@@ -88,24 +101,33 @@ func (w *Worker) Run(ctx context.Context, interval time.Duration) error {
 // runFeed polls one feed until it cannot go on.
 func (w *Worker) runFeed(ctx context.Context, f *Feed, interval time.Duration) error {
 	for {
-		r := round{Worker: w, feed: f}
-		err := r.run(ctx)
-		switch {
-		case ctx.Err() != nil:
-			return context.Cause(ctx)
-		case errors.Is(err, delivery.ErrSetup), errors.Is(err, ErrNotApplicable), errors.Is(err, ErrDirectories), errors.Is(err, ledger.ErrUnusable):
+		wait, err := w.pollFeed(ctx, f, interval)
+		if err != nil {
 			return err
-		case err != nil:
-			w.Log.Error("feed stopped; trying again at the next poll", failure(f, err)...)
-		}
-		wait := interval
-		if r.nextLook > 0 {
-			wait = min(wait, r.nextLook)
 		}
 		if err := sleep(ctx, wait); err != nil {
 			return err
 		}
 	}
+}
+
+// pollFeed does one round, and returns when the next is due. An error means that there is none.
+func (w *Worker) pollFeed(ctx context.Context, f *Feed, interval time.Duration) (wait time.Duration, err error) {
+	r := round{Worker: w, feed: f}
+	err = r.run(ctx)
+	w.noticeLoss(err)
+	switch {
+	case ctx.Err() != nil:
+		return 0, context.Cause(ctx)
+	case errors.Is(err, delivery.ErrSetup), errors.Is(err, ErrNotApplicable), errors.Is(err, ErrDirectories), errors.Is(err, ledger.ErrUnusable):
+		return 0, err
+	case err != nil:
+		w.Log.Error("feed stopped; trying again at the next poll", failure(f, err)...)
+	}
+	if r.nextLook > 0 {
+		return min(interval, r.nextLook), nil
+	}
+	return interval, nil
 }
 
 // sleep waits for d to pass, or returns the cause of ctx.

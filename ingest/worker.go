@@ -87,6 +87,8 @@ type Worker struct {
 	Options
 	spool    spool
 	orders   orders
+	shared   ledger.Shared // Options.Ledger, if other workers use it too; else nil
+	crew     *crew         // likewise
 	runID    string
 	settlers map[string]*inbox.Settler // by feed
 	claims   sync.Mutex                // held while a name in processing/ is chosen and recorded
@@ -105,6 +107,13 @@ func New(o Options) (*Worker, error) {
 		w.settlers[f.Name], names[i] = inbox.NewSettler(f.Watch), f.Name
 	}
 	w.inboxes = watch.NewBoard(o.Log, names)
+	if shared, ok := o.Ledger.(ledger.Shared); ok {
+		var err error
+		if w.Member, err = o.Member.withDefaults(); err != nil {
+			return nil, err
+		}
+		w.shared, w.crew = shared, newCrew(w)
+	}
 	return w, nil
 }
 

@@ -16,7 +16,8 @@ const maxSkew = 5 * time.Minute
 // clock compares this machine's clock with the API's (the Date of its answers, RFC 9110,
 // section 6.6.1), and with itself.
 type clock struct {
-	asking chan struct{} // held while the API is asked for its time
+	now    func() time.Time // this machine's clock
+	asking chan struct{}    // held while the API is asked for its time
 
 	mu     sync.Mutex
 	began  time.Time
@@ -25,7 +26,13 @@ type clock struct {
 	back   bool          // this machine's clock was set back
 }
 
-func newClock() *clock { return &clock{asking: make(chan struct{}, 1), began: time.Now()} }
+// newClock returns a clock that compares now; nil = time.Now.
+func newClock(now func() time.Time) *clock {
+	if now == nil {
+		now = time.Now
+	}
+	return &clock{now: now, asking: make(chan struct{}, 1), began: now()}
+}
 
 // observe compares with the time of an answer that has just arrived.
 func (c *clock) observe(a client.Answer) {
@@ -35,7 +42,7 @@ func (c *clock) observe(a client.Answer) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.asked = true
-	if c.offset = time.Until(a.Date); c.offset.Abs() <= maxSkew {
+	if c.offset = wall(c.now(), a.Date); c.offset.Abs() <= maxSkew {
 		c.offset = 0
 	}
 }
@@ -43,7 +50,7 @@ func (c *clock) observe(a client.Answer) {
 // recorded compares with a time that the ledger holds. One in the future shows that the clock
 // was set back.
 func (c *clock) recorded(at time.Time) {
-	if time.Until(at) <= maxSkew {
+	if wall(c.now(), at) <= maxSkew {
 		return
 	}
 	c.mu.Lock()
@@ -53,7 +60,7 @@ func (c *clock) recorded(at time.Time) {
 
 // wrong reports whether a key's age by this machine's clock proves nothing.
 func (c *clock) wrong() bool {
-	now := time.Now()
+	now := c.now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	// The wall clock may run ahead of the monotonic one, which stands during a suspend.
@@ -63,8 +70,8 @@ func (c *clock) wrong() bool {
 
 // earliest and latest are the time now, by whichever of the two clocks is behind or ahead. So a
 // key's age comes out too high, if anything.
-func (c *clock) earliest() time.Time { return time.Now().Round(0).Add(min(0, c.difference())) }
-func (c *clock) latest() time.Time   { return time.Now().Round(0).Add(max(0, c.difference())) }
+func (c *clock) earliest() time.Time { return c.now().Round(0).Add(min(0, c.difference())) }
+func (c *clock) latest() time.Time   { return c.now().Round(0).Add(max(0, c.difference())) }
 
 func (c *clock) difference() time.Duration {
 	c.mu.Lock()

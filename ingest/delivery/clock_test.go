@@ -69,7 +69,7 @@ func TestClock(t *testing.T) {
 		{"this machine's is fast", -10 * time.Hour, true, -10 * time.Hour, 0},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			c, now := newClock(), time.Now()
+			c, now := newClock(nil), time.Now()
 			c.observe(client.Answer{Date: now.Add(tt.ahead)})
 			c.observe(client.Answer{}) // without a Date
 			if got := c.wrong(); got != tt.wrong {
@@ -84,7 +84,7 @@ func TestClock(t *testing.T) {
 
 // That the clock was set back shows in the ledger's times, or against the monotonic clock.
 func TestClockSetBack(t *testing.T) {
-	c := newClock()
+	c := newClock(nil)
 	c.recorded(time.Now().Add(maxSkew - time.Minute))
 	if c.wrong() {
 		t.Error("a few minutes are taken for a clock that was set back")
@@ -94,11 +94,11 @@ func TestClockSetBack(t *testing.T) {
 		t.Error("the ledger holds a time in the future, and the clock counts as right")
 	}
 	began := standing(t, time.Now().Add(-time.Hour), 2*time.Hour)
-	if c := (&clock{began: began}); !c.wrong() {
+	if c := (&clock{now: time.Now, began: began}); !c.wrong() {
 		t.Error("one hour by the wall clock in three by the monotonic one, and the clock counts as right")
 	}
 	began = standing(t, time.Now().Add(-26*time.Hour), -25*time.Hour)
-	if c := (&clock{began: began}); c.wrong() {
+	if c := (&clock{now: time.Now, began: began}); c.wrong() {
 		t.Error("a suspend is taken for a clock that was set back")
 	}
 }

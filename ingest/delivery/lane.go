@@ -69,8 +69,8 @@ type API interface {
 	GetAccount(ctx context.Context, reference string) client.Answer
 }
 
-// Policy sets how patient and how fast a lane is. Every field must be set; config.example.yaml
-// explains them.
+// Policy sets how patient and how fast a lane is. Every field but Now must be set;
+// config.example.yaml explains them.
 type Policy struct {
 	Concurrency  int // requests in flight at most
 	RateLimit    int // requests per second at most; 0 = no limit of our own
@@ -79,6 +79,9 @@ type Policy struct {
 	BackoffMax   time.Duration
 	LookupSettle time.Duration // between two 404s that together prove absence
 	GiveUpAfter  time.Duration // how long an outage may last
+	// Now is this machine's clock; nil = time.Now. Times that are recorded, and the ages of keys,
+	// are by it.
+	Now func() time.Time
 }
 
 // Lane is one merchant account at the Billing API, with all that its senders share. Feeds with
@@ -110,11 +113,14 @@ type Lane struct {
 // NewLane returns the lane of one merchant account.
 func NewLane(scope ledger.Scope, api API, p Policy) *Lane {
 	return &Lane{scope: scope, api: api, policy: p, parties: newParties(), refs: newReferences(),
-		limiter: newLimiter(p), pace: new(pace), setup: newSetupCheck(), clock: newClock()}
+		limiter: newLimiter(p), pace: new(pace), setup: newSetupCheck(), clock: newClock(p.Now)}
 }
 
 // Scope returns the scope in which this lane's bill references are unique.
 func (l *Lane) Scope() ledger.Scope { return l.scope }
+
+// Now returns the time by this machine's clock.
+func (l *Lane) Now() time.Time { return l.clock.now() }
 
 // Width returns how many requests may be in flight now: Policy.Concurrency, or fewer after
 // 429s and outages.

@@ -2,7 +2,6 @@ package delivery
 
 import (
 	"context"
-	"time"
 
 	"billdrop/client"
 	"billdrop/ingest/ledger"
@@ -202,7 +201,7 @@ func (d *delivery) askCustomer(ctx context.Context) (answered bool, err error) {
 // meetAccount records an account that the API holds, and only then shows it to other rows.
 func (d *delivery) meetAccount(ctx context.Context, a *client.Account) error {
 	e := d.lease.account
-	p := ledger.Party{PartyRef: e.ref, ID: a.ID, CustomerID: a.CustomerID, Since: time.Now()}
+	p := ledger.Party{PartyRef: e.ref, ID: a.ID, CustomerID: a.CustomerID, Since: d.lane.Now()}
 	if err := d.record(ctx, ledger.Entry{Scope: d.lane.scope, Parties: []ledger.Party{p}}); err != nil {
 		return err
 	}
@@ -215,7 +214,7 @@ func (d *delivery) meetAccount(ctx context.Context, a *client.Account) error {
 
 // meetCustomer records a customer that the API holds, and only then shows it to other rows.
 func (d *delivery) meetCustomer(ctx context.Context, c *client.Customer) error {
-	p := ledger.Party{PartyRef: d.lease.customer.ref, ID: c.ID, Since: time.Now()}
+	p := ledger.Party{PartyRef: d.lease.customer.ref, ID: c.ID, Since: d.lane.Now()}
 	if err := d.record(ctx, ledger.Entry{Scope: d.lane.scope, Parties: []ledger.Party{p}}); err != nil {
 		return err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"billdrop/client"
 	"billdrop/ingest/billfile"
@@ -143,7 +142,7 @@ func (d *delivery) start() decision {
 		d.body = body(&d.bill, d.rec.Send.Form, d.rec.Send.CustomerID, d.rec.Send.AccountID)
 		digest = ledger.DigestOf(d.body)
 	}
-	return firstStep(d.rec, ledger.Digest(d.content[:16]), digest, time.Now())
+	return firstStep(d.rec, ledger.Digest(d.content[:16]), digest, d.lane.Now())
 }
 
 // sendNew begins a generation: it chooses the form that today's knowledge of the parties allows,
@@ -255,7 +254,7 @@ func (d *delivery) send(ctx context.Context) (decision, error) {
 	defer d.recorded.Release(1)
 	s := &d.rec.Send
 	before := s.Answer
-	s.At, s.Answer = time.Now(), ""
+	s.At, s.Answer = d.lane.Now(), ""
 	if now := d.lane.clock.earliest(); wall(now, s.KeyFirstUsed) > maxSkew && s.File == d.file.ID && d.generations > 0 {
 		s.KeyFirstUsed = now // it was written by a clock that is fast, before the API told its time
 	}

@@ -96,13 +96,15 @@ type LeftOrder struct {
 //
 // Beyond what Ledger promises:
 //   - Begin is refused with ErrTaken unless the stored bill is the one that b was read as
-//     (Bill.Revision), nobody else has it in hand, and no other live worker has in hand one of the
-//     parties that the body would create (leads). A caller that gets nil leads these parties until
-//     they are recorded, or its part is no longer in its hand. All leads are granted, or none.
+//     (Bill.Revision), nobody else has it or its row's part in hand, and each of the parties that the
+//     body would create (leads) is unknown and not led by another live worker. A caller that gets nil
+//     leads these parties until they are recorded, its row has its outcome, or its part is no longer
+//     in its hand. All leads are granted, or none.
 //   - Bills marks as Held a Pending bill whose latest send belongs to a part that another live
 //     worker has in hand. Whoever finds one waits, and reads it again.
 //   - SaveFile is refused with ErrChanged unless the stored file is the one that f was read as (File.Revision).
-//   - Record changes a bill only as its latest Begin by this worker left it; it is ErrFenced after a loss.
+//   - Record changes a bill only as this worker read, began or recorded it last: one that another has changed
+//     since then stays as it is. Record is ErrFenced after a loss.
 //   - A write whose commit got no answer is tried again, and succeeds if it had succeeded before. While the
 //     engine is out of reach, calls wait, for as long as the handle was opened to, then they are ErrUnreachable.
 type Shared interface {

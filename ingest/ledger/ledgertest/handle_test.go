@@ -30,3 +30,29 @@ func TestHandle(t *testing.T) {
 		},
 	})
 }
+
+// A handle keeps the promises of those that several workers use at once.
+func TestHandleShared(t *testing.T) {
+	ledgertest.RunShared(t, ledgertest.SharedEngine{
+		New: func(*testing.T) func(*testing.T, time.Duration) ledger.Shared {
+			s := ledgertest.NewStore(-time.Minute)
+			return func(_ *testing.T, patience time.Duration) ledger.Shared { return s.Open(patience) }
+		},
+		LostAfter: 30 * time.Second,
+		Virtual:   true,
+		Silence:   func(l ledger.Shared) func() { return l.(*ledgertest.Handle).Silence() },
+		Cut: func(l ledger.Shared) func() {
+			l.(*ledgertest.Handle).Cut()
+			return l.(*ledgertest.Handle).Heal
+		},
+		LoseAnswer: func(l ledger.Shared) {
+			var once sync.Once
+			l.(*ledgertest.Handle).Network(func(op string) (trouble ledgertest.Trouble) {
+				if op != "heartbeat" {
+					once.Do(func() { trouble.LoseAnswer = true })
+				}
+				return trouble
+			})
+		},
+	})
+}

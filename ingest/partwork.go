@@ -1,0 +1,498 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"billdrop/ingest/billfile"
+	"billdrop/ingest/delivery"
+	"billdrop/ingest/ledger"
+)
+
+const (
+	// partsAtOnce is how many parts of one feed a worker delivers at a time: the senders that one
+	// part leaves idle at its end are busy with another.
+	partsAtOnce = 3
+	// restAfter is how long a worker takes no parts of a feed after it had to give one up.
+	restAfter = 10 * time.Second
+)
+
+// crew is this worker's share in the files of all workers. It may be used concurrently.
+type crew struct {
+	*Worker
+	feeds map[string]*Feed
+	slots map[string]*semaphore.Weighted // of partsAtOnce, by feed
+	looks map[string]chan struct{}       // by feed: something tells that it be looked at
+	done  chan struct{}                  // a part was ended
+	at    sync.WaitGroup                 // parts in hand that this worker found by itself
+
+	mu     sync.Mutex
+	ctx    context.Context // of the membership
+	stop   context.CancelCauseFunc
+	served int // feeds that this worker serves
+	busy   map[partID]bool
+	owned  map[string]bool      // files in this worker's hand
+	copies map[string]*fileCopy // by file
+	rests  map[string]time.Time // by feed: no parts of it are taken before
+	unfits map[string]error     // by feed: why this worker cannot send for it
+}
+
+type partID struct {
+	file string
+	no   int
+}
+
+// fileCopy is the spooled copy of a file, open for the parts of it that this worker delivers.
+type fileCopy struct {
+	users int // parts; guarded by crew.mu
+
+	mu     sync.Mutex
+	survey *billfile.Survey
+	file   *os.File
+	recs   *billfile.Decoder
+	next   int // the row that recs yields next
+}
+
+func newCrew(w *Worker) *crew {
+	c := &crew{
+		Worker: w, feeds: make(map[string]*Feed), slots: make(map[string]*semaphore.Weighted), looks: make(map[string]chan struct{}),
+		done: make(chan struct{}, 1), busy: make(map[partID]bool), owned: make(map[string]bool), copies: make(map[string]*fileCopy),
+		rests: make(map[string]time.Time), unfits: make(map[string]error),
+	}
+	for _, f := range w.Feeds {
+		c.feeds[f.Name], c.slots[f.Name], c.looks[f.Name] = f, semaphore.NewWeighted(partsAtOnce), make(chan struct{}, 1)
+	}
+	return c
+}
+
+// begin begins a membership.
+func (c *crew) begin(ctx context.Context, stop context.CancelCauseFunc) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ctx, c.stop = ctx, stop
+}
+
+// end ends a membership whose context has ended: no part is in hand when it returns.
+func (c *crew) end() {
+	c.at.Wait()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for id, cp := range c.copies {
+		cp.close()
+		delete(c.copies, id)
+	}
+}
+
+// work takes up what the dispatcher hands out, and what nobody has in hand, until ctx ends. finish
+// waits for the end.
+func (c *crew) work(ctx context.Context, interval time.Duration) (finish func()) {
+	var all sync.WaitGroup
+	all.Go(func() { c.lookAround(ctx) })
+	if d := c.Member.Dispatcher; d != nil {
+		w := Work{Interval: interval, AtOnce: partsAtOnce, Look: c.handleLook, Part: c.handlePart}
+		for _, f := range c.Feeds {
+			w.Feeds = append(w.Feeds, f.Name)
+		}
+		all.Go(func() {
+			for ctx.Err() == nil {
+				if err := d.Run(ctx, w); err != nil && ctx.Err() == nil {
+					c.Log.Warn("work is found by looking alone, because none is handed out; trying again", "error", err)
+				}
+				_ = sleep(ctx, restAfter)
+			}
+		})
+	}
+	return all.Wait
+}
+
+// handleLook has a feed looked at, if this worker serves it or nobody does.
+func (c *crew) handleLook(_ context.Context, feed string) {
+	select {
+	case c.looks[feed] <- struct{}{}:
+	default: // it is about to be; or another worker's
+	}
+}
+
+// awaitLook waits until a feed is to be looked at.
+func (c *crew) awaitLook(ctx context.Context, f *Feed, wait time.Duration) error {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-c.looks[f.Name]:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// handlePart delivers a part, unless it is done or in another worker's hand.
+func (c *crew) handlePart(ctx context.Context, feed, file string, no int) {
+	f := c.feeds[feed]
+	if f == nil || c.resting(f) || c.slots[feed].Acquire(ctx, 1) != nil {
+		return
+	}
+	defer c.slots[feed].Release(1)
+	if c.enter(file, no) {
+		defer c.leave(file, no)
+		c.deliverPart(ctx, f, file, no)
+	}
+}
+
+// lookAround looks for parts that nobody has in hand.
+func (c *crew) lookAround(ctx context.Context) {
+	for {
+		files, err := c.Ledger.Files(ctx, ledger.Query{Unfinished: true})
+		if err == nil {
+			c.closeCopies(files)
+			err = c.takeParts(ctx, files)
+		}
+		if err != nil && ctx.Err() == nil {
+			c.noticeLoss(err)
+			c.Log.Debug("no look for parts", "error", err)
+		}
+		if c.Member.Dispatcher == nil {
+			err = c.awaitPart(ctx, colleaguePoll)
+		} else {
+			err = sleep(ctx, colleaguePoll)
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// takeParts takes free parts of files that other workers have in hand, or lost, oldest file first.
+func (c *crew) takeParts(ctx context.Context, files []*ledger.File) error {
+	for _, f := range slices.Backward(files) {
+		feed := c.feeds[f.Feed]
+		if feed == nil || !divided(f) || f.State != ledger.Sending || RejectedByHand(f) || c.resting(feed) || !c.free(feed) {
+			continue
+		}
+		parts, err := c.shared.Parts(ctx, f.ID)
+		if err != nil {
+			return err
+		}
+		c.take(feed, f.ID, parts)
+	}
+	return nil
+}
+
+// free reports whether the worker could take one more part of a feed.
+func (c *crew) free(f *Feed) bool {
+	free := c.slots[f.Name].TryAcquire(1)
+	if free {
+		c.slots[f.Name].Release(1)
+	}
+	return free
+}
+
+// take begins to deliver parts that nobody has in hand, as many as this worker has room for.
+func (c *crew) take(f *Feed, file string, parts []ledger.Part) {
+	if c.resting(f) {
+		return
+	}
+	for _, p := range parts {
+		if p.Done || p.Failure != nil || p.Worker != "" && p.Worker != c.Member.Name {
+			continue
+		}
+		if !c.slots[f.Name].TryAcquire(1) {
+			return
+		}
+		if !c.enter(file, p.No) {
+			c.slots[f.Name].Release(1)
+			continue
+		}
+		c.mu.Lock()
+		ctx := c.ctx
+		c.mu.Unlock()
+		c.at.Go(func() {
+			defer c.slots[f.Name].Release(1)
+			defer c.leave(file, p.No)
+			c.deliverPart(ctx, f, file, p.No)
+		})
+	}
+}
+
+// enter reports whether a part was not in this worker's hand, and puts it there.
+func (c *crew) enter(file string, no int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	id := partID{file, no}
+	if c.busy[id] {
+		return false
+	}
+	c.busy[id] = true
+	return true
+}
+
+// leave ends what enter began.
+func (c *crew) leave(file string, no int) {
+	c.mu.Lock()
+	delete(c.busy, partID{file, no})
+	c.mu.Unlock()
+	select {
+	case c.done <- struct{}{}:
+	default:
+	}
+}
+
+// awaitPart waits until a part was ended by this worker, but not longer than d.
+func (c *crew) awaitPart(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-c.done:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// deliverPart takes the rows of a part to their outcomes, if nobody else does.
+func (c *crew) deliverPart(ctx context.Context, feed *Feed, file string, no int) {
+	held, err := c.shared.AcquirePart(ctx, file, no)
+	if err == nil && held {
+		err = c.partRows(ctx, feed, file, no)
+		err = errors.Join(err, c.release(ctx, file, no, err))
+	}
+	if err == nil || ctx.Err() != nil || errors.Is(err, errOrdered) || errors.Is(err, ledger.ErrNotFound) {
+		return
+	}
+	c.noticeLoss(err)
+	if errors.Is(err, delivery.ErrSetup) {
+		c.drop(feed, err)
+	}
+	c.mu.Lock()
+	c.rests[feed.Name] = time.Now().Add(restAfter)
+	c.mu.Unlock()
+	c.Log.Warn("part of a file given up", append(failure(feed, err), "file_id", file, "part", no)...)
+}
+
+// partRows delivers the rows of a part that is in hand.
+func (c *crew) partRows(ctx context.Context, feed *Feed, file string, no int) error {
+	f, err := c.Ledger.File(ctx, file)
+	if err != nil {
+		return err
+	}
+	if f.State != ledger.Sending || RejectedByHand(f) {
+		return errOrdered
+	}
+	parts, err := c.shared.Parts(ctx, file)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(parts, func(p ledger.Part) bool { return p.No == no })
+	if i < 0 {
+		return ledger.ErrNotFound
+	}
+	recs, err := c.read(ctx, feed, f, parts[i])
+	if err != nil {
+		return &noCopy{err}
+	}
+	j := c.newJob(feed, f, nil)
+	ctx, stop := j.whileSending(ctx)
+	defer stop()
+	return feed.Lane.Deliver(ctx, c.Ledger, f, &recs, nil)
+}
+
+// noCopy is why this worker cannot read a file that others may be able to read.
+type noCopy struct{ error }
+
+func (e *noCopy) Unwrap() error { return e.error }
+
+// release gives a part back that ended with err; nil = it is done.
+func (c *crew) release(ctx context.Context, file string, no int, err error) error {
+	var failed *ledger.PartFailure
+	var local *noCopy
+	switch {
+	case errors.Is(err, ledger.ErrFenced), errors.Is(err, ledger.ErrUnreachable):
+		return nil // it is another's by now; or still this worker's, which goes on with it
+	case err == nil, ctx.Err() != nil, errors.Is(err, errOrdered), errors.As(err, &local):
+	default:
+		failed = &ledger.PartFailure{Reason: err.Error(), Hint: adviceOn(err), Setup: errors.Is(err, delivery.ErrSetup)}
+		if s := (*delivery.Stop)(nil); errors.As(err, &s) {
+			failed.Reason = s.Reason
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
+	defer cancel()
+	return c.shared.ReleasePart(ctx, file, no, err == nil, failed)
+}
+
+// drop records that this worker cannot send for a feed until the set-up is mended.
+func (c *crew) drop(f *Feed, why error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.unfits[f.Name] = why
+}
+
+// unfit returns why this worker cannot send for a feed; nil if it can.
+func (c *crew) unfit(f *Feed) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.unfits[f.Name]
+}
+
+// again ends the rest after a part that was given up.
+func (c *crew) again(f *Feed) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.rests, f.Name)
+}
+
+// resting reports whether this worker takes no parts of a feed at the moment.
+func (c *crew) resting(f *Feed) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.unfits[f.Name] != nil || time.Now().Before(c.rests[f.Name])
+}
+
+// own records whether a file is in this worker's hand.
+func (c *crew) own(id string, owned bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if delete(c.owned, id); owned {
+		c.owned[id] = true
+	}
+}
+
+// lend lets parts of the owner's file be read by its survey.
+func (c *crew) lend(j *job) {
+	cp := c.borrow(j.file.ID)
+	defer c.giveUp(cp)
+	cp.mu.Lock()
+	defer cp.mu.Unlock()
+	cp.survey = j.survey
+}
+
+// takeBack ends what lend began: the owner may remove its copy.
+func (c *crew) takeBack(j *job) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if cp := c.copies[j.file.ID]; cp != nil && cp.users == 0 {
+		cp.close()
+		delete(c.copies, j.file.ID)
+	}
+}
+
+// borrow returns the copy of a file, which is not removed before it is given up.
+func (c *crew) borrow(id string) *fileCopy {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	cp := c.copies[id]
+	if cp == nil {
+		cp = &fileCopy{}
+		c.copies[id] = cp
+	}
+	cp.users++
+	return cp
+}
+
+func (c *crew) giveUp(cp *fileCopy) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	cp.users--
+}
+
+// read returns the records of a part. The file is fetched once, checked by its hash, and read forwards.
+func (c *crew) read(ctx context.Context, feed *Feed, f *ledger.File, p ledger.Part) (rows, error) {
+	cp := c.borrow(f.ID)
+	defer c.giveUp(cp)
+	cp.mu.Lock()
+	defer cp.mu.Unlock()
+	if cp.recs == nil || cp.next > p.From {
+		if err := c.open(ctx, feed, f, cp); err != nil {
+			return nil, err
+		}
+	}
+	if err := cp.recs.Skip(p.From - cp.next); err != nil {
+		return nil, err
+	}
+	cp.next = p.From
+	recs := make(rows, 0, p.To-p.From)
+	for ; cp.next < p.To; cp.next++ {
+		rec, err := cp.recs.Next()
+		if err != nil {
+			return nil, err
+		}
+		kept := *rec
+		kept.Raw, kept.Problems = nil, slices.Clone(rec.Problems)
+		recs = append(recs, kept)
+	}
+	return recs, nil
+}
+
+// open begins another reading of a file. cp.mu is held.
+func (c *crew) open(ctx context.Context, feed *Feed, f *ledger.File, cp *fileCopy) error {
+	cp.close()
+	own := *f
+	j := c.newJob(feed, &own, nil)
+	if err := j.sameFormat(); err != nil {
+		return err
+	}
+	file, err := c.spool.open(f)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errCopyDiffers) {
+		place, done, e := c.reach(ctx, feed, f)
+		if e != nil {
+			return e
+		}
+		defer done()
+		j.place = place
+		if err = j.ensureSpooled(ctx); err == nil {
+			file, err = c.spool.open(f)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	j.survey = cp.survey
+	if err = j.takeSurvey(ctx); err == nil {
+		cp.survey = j.survey
+		cp.recs, err = j.survey.Decode(file)
+	}
+	if err != nil {
+		return errors.Join(err, file.Close())
+	}
+	cp.file, cp.next = file, 1
+	return nil
+}
+
+func (cp *fileCopy) close() {
+	if cp.file != nil {
+		cp.file.Close()
+	}
+	cp.file, cp.recs = nil, nil
+}
+
+// closeCopies closes the copies of files whose rows are all sent, and removes those that are not this
+// worker's to publish: copies hold personal data.
+func (c *crew) closeCopies(unfinished []*ledger.File) {
+	sending := make(map[string]bool)
+	for _, f := range unfinished {
+		sending[f.ID] = f.State == ledger.Sending
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for id, cp := range c.copies {
+		if cp.users > 0 || sending[id] {
+			continue
+		}
+		cp.close()
+		delete(c.copies, id)
+		if c.owned[id] {
+			continue
+		}
+		if err := c.spool.remove(id); err != nil {
+			c.Log.Warn("a copy that is no longer needed could not be removed", "error", err)
+		}
+	}
+}
