@@ -253,7 +253,7 @@ func (s *Server) await() error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if s.command("pg_isready", "-q", "-h", host, "-p", port).Run() == nil {
+		if s.command("pg_isready", "-q", "-h", host, "-p", port, "-U", s.User, "-d", "postgres").Run() == nil {
 			return nil
 		}
 		select {

@@ -1,0 +1,245 @@
+package postgres
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"billdrop/ingest/ledger"
+)
+
+// put is a bill on its way into the table. bill is a copy.
+type put struct {
+	bill               ledger.Bill
+	ref                ledger.Scope
+	scope, file        int64 // numbers
+	revision, replaced int64
+}
+
+// billRows are the columns of bills that a statement puts, in the order of putBills.
+type billRows struct {
+	scope                                   []int64
+	reference                               []string
+	state, form                             []int16
+	doubt, voided, unanswered               []bool
+	billID, customerID, accountID, currency []string
+	amount                                  []int64
+	billDate, dueDate                       []string
+	file                                    []pgtype.Int8
+	row, generation, sends                  []int64
+	sentCustomerID, sentAccountID           []string
+	content, body                           [][]byte
+	key, answer                             []string
+	keyFirstUsed, sentAt                    []pgtype.Int8
+	revision, replaced, sum, sendSum        []int64
+}
+
+func (c *billRows) add(p *put) {
+	b := &p.bill
+	o, s := &b.Observed, &b.Send
+	sent := *s != (ledger.Send{})
+	c.scope = append(c.scope, p.scope)
+	c.reference = append(c.reference, stored(b.Reference))
+	c.state = append(c.state, int16(b.State))
+	c.doubt = append(c.doubt, b.Doubt)
+	c.billID = append(c.billID, stored(o.BillID))
+	c.customerID = append(c.customerID, stored(o.CustomerID))
+	c.accountID = append(c.accountID, stored(o.AccountID))
+	c.currency = append(c.currency, stored(o.Currency))
+	c.amount = append(c.amount, o.Amount)
+	c.billDate = append(c.billDate, stored(o.BillDate))
+	c.dueDate = append(c.dueDate, stored(o.DueDate))
+	c.voided = append(c.voided, o.Voided)
+	c.file = append(c.file, pgtype.Int8{Int64: p.file, Valid: sent})
+	c.row = append(c.row, int64(s.Row))
+	c.generation = append(c.generation, int64(s.Generation))
+	c.form = append(c.form, int16(s.Form))
+	c.sentCustomerID = append(c.sentCustomerID, stored(s.CustomerID))
+	c.sentAccountID = append(c.sentAccountID, stored(s.AccountID))
+	c.content = append(c.content, s.Content[:])
+	c.body = append(c.body, s.Body[:])
+	c.key = append(c.key, stored(s.Key))
+	c.keyFirstUsed = append(c.keyFirstUsed, micros(s.KeyFirstUsed))
+	c.sentAt = append(c.sentAt, micros(s.At))
+	c.sends = append(c.sends, int64(s.Count))
+	c.answer = append(c.answer, stored(s.Answer))
+	c.unanswered = append(c.unanswered, s.Unanswered)
+	c.revision = append(c.revision, p.revision)
+	c.replaced = append(c.replaced, p.replaced)
+	c.sum = append(c.sum, ledger.SumBill(p.ref, b))
+	c.sendSum = append(c.sendSum, ledger.SumSend(p.ref, b.Reference, s))
+}
+
+func (c *billRows) args(me int64) []any {
+	return []any{c.scope, c.reference, c.state, c.doubt, c.billID, c.customerID, c.accountID, c.currency, c.amount, c.billDate, c.dueDate, c.voided,
+		c.file, c.row, c.generation, c.form, c.sentCustomerID, c.sentAccountID, c.content, c.body, c.key, c.keyFirstUsed, c.sentAt, c.sends,
+		c.answer, c.unanswered, c.revision, c.replaced, c.sum, c.sendSum, me}
+}
+
+// putBills puts bills where the stored state is the one that is to be replaced, and no other worker has
+// the bill in hand (which need not be asked for what this session wrote itself). It returns the new
+// revisions, and whether the row is a new one. The send that a bill replaces joins the attempts by a
+// trigger. Rows are locked in one order by all workers, so that no two batches wait for each other.
+const putBills = `INSERT INTO bills AS b (scope, reference, state, doubt,
+		bill_id, customer_id, account_id, currency, amount_due, bill_date, due_date, voided,
+		file, row_no, generation, form, sent_customer_id, sent_account_id, content, body, key, key_first_used, sent_at, sends,
+		answer, unanswered, revision, replaced, sum, send_sum)
+	SELECT * FROM unnest($1::bigint[], $2::text[], $3::smallint[], $4::boolean[],
+		$5::text[], $6::text[], $7::text[], $8::text[], $9::bigint[], $10::text[], $11::text[], $12::boolean[],
+		$13::bigint[], $14::bigint[], $15::bigint[], $16::smallint[], $17::text[], $18::text[], $19::bytea[], $20::bytea[],
+		$21::text[], $22::bigint[], $23::bigint[], $24::bigint[],
+		$25::text[], $26::boolean[], $27::bigint[], $28::bigint[], $29::bigint[], $30::bigint[])
+		AS v (scope, reference)
+	ORDER BY v.reference COLLATE "C", v.scope
+	ON CONFLICT (reference, scope) DO UPDATE SET state = excluded.state, doubt = excluded.doubt,
+		bill_id = excluded.bill_id, customer_id = excluded.customer_id, account_id = excluded.account_id,
+		currency = excluded.currency, amount_due = excluded.amount_due, bill_date = excluded.bill_date, due_date = excluded.due_date,
+		voided = excluded.voided, file = excluded.file, row_no = excluded.row_no, generation = excluded.generation, form = excluded.form,
+		sent_customer_id = excluded.sent_customer_id, sent_account_id = excluded.sent_account_id, content = excluded.content,
+		body = excluded.body, key = excluded.key, key_first_used = excluded.key_first_used, sent_at = excluded.sent_at,
+		sends = excluded.sends, answer = excluded.answer, unanswered = excluded.unanswered,
+		revision = excluded.revision, replaced = excluded.replaced, sum = excluded.sum, send_sum = excluded.send_sum
+	WHERE b.revision = excluded.replaced
+		AND (b.revision >> 32 = $31 OR b.state <> 0 OR b.file IS NULL OR NOT elsewhere(b.file, b.row_no, $31))
+	RETURNING b.revision, b.xmax = 0`
+
+// selectBills selects what scanBill reads. What it is followed by joins bills AS b and file_numbers AS n.
+const selectBills = `SELECT b.reference, b.state, b.doubt,
+	b.bill_id, b.customer_id, b.account_id, b.currency, b.amount_due, b.bill_date, b.due_date, b.voided,
+	n.id, b.row_no, b.generation, b.form, b.sent_customer_id, b.sent_account_id, b.content, b.body,
+	b.key, b.key_first_used, b.sent_at, b.sends, b.answer, b.unanswered, b.revision`
+
+const billsByReference = selectBills + `, b.state = 0 AND b.file IS NOT NULL AND elsewhere(b.file, b.row_no, $3)
+	FROM bills AS b LEFT JOIN file_numbers AS n ON n.number = b.file
+	WHERE b.reference = ANY ($1) AND b.scope = $2`
+
+// scanBill reads what selectBills selects, and what follows it.
+func scanBill(rows pgx.Row, more ...any) (*ledger.Bill, error) {
+	b := &ledger.Bill{}
+	o, s := &b.Observed, &b.Send
+	var file pgtype.Text
+	var content, body []byte
+	var first, at pgtype.Int8
+	into := append([]any{&b.Reference, &b.State, &b.Doubt, &o.BillID, &o.CustomerID, &o.AccountID, &o.Currency, &o.Amount, &o.BillDate, &o.DueDate,
+		&o.Voided, &file, &s.Row, &s.Generation, &s.Form, &s.CustomerID, &s.AccountID, &content, &body, &s.Key, &first, &at, &s.Count,
+		&s.Answer, &s.Unanswered, &b.Revision}, more...)
+	if err := rows.Scan(into...); err != nil {
+		return nil, err
+	}
+	s.File = file.String
+	copy(s.Content[:], content)
+	copy(s.Body[:], body)
+	s.KeyFirstUsed, s.At = timeOf(first), timeOf(at)
+	read(&b.Reference, &o.BillID, &o.CustomerID, &o.AccountID, &o.Currency, &o.BillDate, &o.DueDate, &s.File, &s.CustomerID, &s.AccountID,
+		&s.Key, &s.Answer)
+	return b, nil
+}
+
+// lead is a party that a send may create.
+type lead struct {
+	digest ledger.Digest
+	kind   ledger.PartyKind
+}
+
+// begin is Ledger.Begin.
+type begin struct {
+	put
+	leads   []lead
+	refused error // ErrTaken: nothing was written, the batch goes on
+}
+
+func (o *begin) apply(t *tx) error {
+	o.refused = nil
+	return t.addBegin(o)
+}
+
+func (o *begin) result() any {
+	if o.refused != nil {
+		return "taken"
+	}
+	return nil
+}
+
+func (o *begin) restore(b json.RawMessage) error {
+	o.refused = nil
+	if b != nil {
+		o.refused = ledger.ErrTaken
+	}
+	return nil
+}
+
+// Bills implements ledger.Ledger.
+func (l *Ledger) Bills(ctx context.Context, s ledger.Scope, refs []string) (map[string]*ledger.Bill, error) {
+	wanted := make(map[string]bool, len(refs))
+	for _, r := range refs {
+		wanted[r] = true
+	}
+	err := l.settle(ctx, func(o op) bool {
+		switch o := o.(type) {
+		case *begin:
+			return wanted[o.bill.Reference]
+		case *record:
+			return o.entry.Bill != nil && wanted[o.bill.Reference]
+		}
+		return false
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read bills: %w", err)
+	}
+	bills := make(map[string]*ledger.Bill)
+	if len(refs) == 0 {
+		return bills, nil
+	}
+	scope, err := l.scope(ctx, s)
+	if err != nil {
+		return nil, fmt.Errorf("read bills: %w", err)
+	}
+	err = l.query(ctx, billsByReference, []any{allStored(refs), scope, l.session()}, func() { clear(bills) }, func(rows pgx.Rows) error {
+		var held bool
+		b, err := scanBill(rows, &held)
+		if err != nil {
+			return err
+		}
+		b.Held = held
+		bills[b.Reference] = b
+		return nil
+	})
+	if err != nil {
+		return nil, readError(ctx, "read bills", err)
+	}
+	return bills, nil
+}
+
+// session is that under which l writes, 0 before the first write.
+func (l *Ledger) session() int64 {
+	if me := l.self.Load(); me != nil {
+		return me.session
+	}
+	return 0
+}
+
+// query runs a query on the pool and hands each of its rows to scan. It may be run several times: reset
+// is called before each.
+func (l *Ledger) query(ctx context.Context, sql string, args []any, reset func(), scan func(pgx.Rows) error) error {
+	return l.patiently(ctx, func(ctx context.Context) error {
+		reset()
+		return eachRow(ctx, l.pool, sql, args, scan)
+	})
+}
+
+func eachRow(ctx context.Context, q querier, sql string, args []any, scan func(pgx.Rows) error) error {
+	rows, err := q.Query(ctx, sql, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := scan(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}

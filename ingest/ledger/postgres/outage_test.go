@@ -1,0 +1,227 @@
+package postgres_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"billdrop/ingest/ledger"
+	"billdrop/ingest/ledger/postgres"
+	"billdrop/ingest/ledger/postgres/pgtest"
+)
+
+// newBill is a bill whose first send is about to leave for a row of a file.
+func newBill(reference, file string, row int) *ledger.Bill {
+	digest := ledger.DigestOf([]byte(reference))
+	now := time.Now()
+	return &ledger.Bill{Reference: reference, Send: ledger.Send{File: file, Row: row, Generation: 1, Form: ledger.FormNewAccountCustomer,
+		Content: digest, Body: digest, Key: uuid.UUID(digest).String(), KeyFirstUsed: now, At: now, Count: 1}}
+}
+
+// sendRow is a row's life: it leads a customer and an account, and brings them.
+func sendRow(ctx context.Context, l ledger.Ledger, file, reference string, row int) error {
+	b := newBill(reference, file, row)
+	customer, account := ledger.PartyRef{Kind: ledger.Customer, Reference: reference}, ledger.PartyRef{Kind: ledger.Account, Reference: reference}
+	if err := l.Begin(ctx, scope, b, customer, account); err != nil {
+		return err
+	}
+	b.State, b.Send.Answer = ledger.Exists, "201"
+	b.Observed = ledger.Observed{BillID: "bill_" + reference, CustomerID: "bcus_" + reference, AccountID: "bacc_" + reference,
+		Currency: "ZAR", Amount: 12345, BillDate: "2026-11-01", DueDate: "2026-11-30"}
+	return l.Record(ctx, ledger.Entry{Scope: scope, Bill: b, File: file, Gets: 1,
+		Parties: []ledger.Party{{PartyRef: customer, ID: b.Observed.CustomerID}, {PartyRef: account, ID: b.Observed.AccountID, CustomerID: b.Observed.CustomerID}},
+		Outcome: &ledger.Outcome{Row: row, Line: row + 1, Reference: reference, Status: ledger.Created, BillID: b.Observed.BillID,
+			CustomerID: b.Observed.CustomerID, AccountID: b.Observed.AccountID, Currency: "ZAR", Amount: 12345, Attempts: 1, Key: b.Send.Key},
+	})
+}
+
+// sendRows sends rows of a file from many senders until stop is closed, and returns how many there were.
+func sendRows(t *testing.T, l ledger.Ledger, file string, stop <-chan struct{}) int {
+	t.Helper()
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range 32 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				row := int(next.Add(1))
+				if err := sendRow(t.Context(), l, file, fmt.Sprintf("%s-%d", file, row), row); err != nil {
+					t.Errorf("row %d: %v", row, err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if err := l.Flush(t.Context()); err != nil {
+		t.Error(err)
+	}
+	return int(next.Load())
+}
+
+// checkRows fails t unless each of n rows of a file was recorded exactly once.
+func checkRows(t *testing.T, server *pgtest.Server, database, file string, n int) {
+	t.Helper()
+	got := server.Query(t, database, fmt.Sprintf(`SELECT (SELECT count(*) FROM outcome WHERE file_id = '%[1]s' AND status = 'created'),
+		(SELECT count(*) FROM bill WHERE file_id = '%[1]s' AND status = 'exists'), (SELECT count(*) FROM attempt WHERE file_id = '%[1]s'),
+		(SELECT gets FROM file WHERE file_id = '%[1]s'), (SELECT count(*) FROM parties WHERE id LIKE '%%_%[1]s-%%' AND lead_worker IS NULL)`, file))
+	if want := fmt.Sprintf("%d|%d|%d|%d|%d", n, n, n, n, 2*n); got != want {
+		t.Errorf("outcomes, bills, attempts, look-ups and parties of %s: %s, want %s", file, got, want)
+	}
+}
+
+func joinShort(t *testing.T, l *postgres.Ledger, name string, lostAfter time.Duration) {
+	t.Helper()
+	if err := l.Join(t.Context(), ledger.Member{Name: name, Role: "run", LostAfter: lostAfter}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestCutConnections: connections that break at any moment, answers to commits that are lost, and a
+// server that is killed change nothing about what is recorded: every row once, every count once.
+func TestCutConnections(t *testing.T) {
+	server := pgtest.Start(t)
+	relay, url := newRelay(t, server.Database(t))
+	l := open(t, url)
+	t.Cleanup(func() { l.Close() })
+	joinShort(t, l, "a", time.Minute)
+	if err := l.AddFile(t.Context(), &ledger.File{ID: "f", Scope: scope, State: ledger.Sending}); err != nil {
+		t.Fatal(err)
+	}
+	stop := make(chan struct{})
+	go func() {
+		defer close(stop)
+		for i := range 30 {
+			time.Sleep(time.Duration(20+rand.IntN(80)) * time.Millisecond)
+			switch {
+			case i == 10 || i == 20:
+				if err := server.Kill(); err != nil {
+					t.Error(err)
+				}
+				if err := server.Start(); err != nil {
+					t.Error(err)
+				}
+			case i%2 == 0:
+				relay.set(func() { relay.lose = true })
+			default:
+				relay.set(func() { relay.cut = true })
+				relay.set(func() { relay.cut = false })
+			}
+		}
+	}()
+	n := sendRows(t, l, "f", stop)
+	if n < 100 || relay.lost < 3 {
+		t.Errorf("%d rows, %d answers lost: too few to show anything", n, relay.lost)
+	}
+	checkRows(t, server, "ledger_1", "f", n)
+	t.Logf("%d rows, %d answers to commits lost", n, relay.lost)
+}
+
+// TestPartition: a worker from which nothing gets through is lost, and others have its work. What it had
+// on its way is refused when the network is back, and it may join anew.
+func TestPartition(t *testing.T) {
+	server := pgtest.Start(t)
+	url := server.Database(t)
+	relay, through := newRelay(t, url)
+	a, b := open(t, through), open(t, url)
+	t.Cleanup(func() { a.Close() })
+	t.Cleanup(func() { b.Close() })
+	joinShort(t, a, "a", 2*time.Second)
+	joinShort(t, b, "b", time.Minute)
+	if err := a.AddFile(t.Context(), &ledger.File{ID: "f", Scope: scope, State: ledger.Sending}); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.AddParts(t.Context(), "f", []ledger.Part{{To: 100}}); err != nil {
+		t.Fatal(err)
+	}
+	if ok, err := a.AcquirePart(t.Context(), "f", 0); err != nil || !ok {
+		t.Fatalf("AcquirePart: %v, %v", ok, err)
+	}
+	customer := ledger.PartyRef{Kind: ledger.Customer, Reference: "P"}
+	if err := a.Begin(t.Context(), scope, newBill("led", "f", 1), customer); err != nil {
+		t.Fatal(err)
+	}
+
+	relay.set(func() { relay.deaf = true })
+	late := make(chan error, 1)
+	go func() { late <- a.Begin(t.Context(), scope, newBill("late", "f", 2)) }()
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		if ok, err := b.AcquirePart(t.Context(), "f", 0); err != nil {
+			t.Fatal(err)
+		} else if ok {
+			break
+		}
+		if a.Current() != nil {
+			// By now it would not send any more. It is not lost before.
+			if time.Now().After(deadline) {
+				t.Fatal("the part of a worker that is cut off is not given to another")
+			}
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if a.Current() == nil {
+		t.Error("a worker that is lost goes on sending")
+	}
+	if err := b.Begin(t.Context(), scope, newBill("mine", "f", 3), customer); err != nil {
+		t.Errorf("Begin with a party that a lost worker led: %v", err)
+	}
+	relay.set(func() { relay.deaf = false })
+	if err := <-late; !errors.Is(err, ledger.ErrFenced) {
+		t.Errorf("Begin of a worker that was lost meanwhile: %v, want ErrFenced", err)
+	}
+	if bills, err := b.Bills(t.Context(), scope, []string{"late"}); err != nil || len(bills) != 0 {
+		t.Errorf("bills %v, %v: a worker that is lost recorded a send", bills, err)
+	}
+	joinShort(t, a, "a", 2*time.Second)
+	if err := a.Current(); err != nil {
+		t.Errorf("Current after a worker joined anew: %v", err)
+	}
+}
+
+// TestFrozenInTransaction: a worker that stops within a transaction does not hold those up who take its
+// work over.
+func TestFrozenInTransaction(t *testing.T) {
+	server := pgtest.Start(t)
+	url := server.Database(t)
+	a, b := open(t, url), open(t, url)
+	t.Cleanup(func() { a.Close() })
+	t.Cleanup(func() { b.Close() })
+	joinShort(t, a, "a", 2*time.Second)
+	joinShort(t, b, "b", time.Minute)
+	if ok, err := a.Acquire(t.Context(), "x"); err != nil || !ok {
+		t.Fatalf("Acquire: %v, %v", ok, err)
+	}
+	thaw := postgres.Freeze(a) // in the middle of a batch, with its locks
+	began := time.Now()
+	for {
+		if ok, err := b.Acquire(t.Context(), "x"); err != nil {
+			t.Fatal(err)
+		} else if ok {
+			break
+		}
+		if time.Since(began) > 12*time.Second {
+			t.Fatal("the lease of a frozen worker is not given to another")
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	thaw()
+	err := a.Begin(t.Context(), scope, newBill("A", "f", 1))
+	if err == nil {
+		err = a.Flush(t.Context())
+	}
+	if !errors.Is(err, ledger.ErrFenced) {
+		t.Errorf("Begin of a worker that was frozen: %v, want ErrFenced", err)
+	}
+}

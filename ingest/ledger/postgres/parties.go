@@ -1,0 +1,146 @@
+package postgres
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"billdrop/ingest/ledger"
+)
+
+// digestOf identifies a party without giving its reference away. The parts are separated by a byte that
+// none of them holds. It is the same in every engine, because a ledger may be copied.
+func digestOf(s ledger.Scope, r ledger.PartyRef) ledger.Digest {
+	b := make([]byte, 0, 128)
+	b = append(b, s.Merchant...)
+	b = append(b, 0)
+	b = append(b, s.Mode...)
+	b = append(b, 0, byte(r.Kind))
+	b = append(b, r.Reference...)
+	sum := sha256.Sum256(b)
+	return ledger.Digest(sum[:16])
+}
+
+// party is what a statement puts into the table: what is known of a party (id), that a send leads it
+// (leads), or that one does not any more (neither).
+type party struct {
+	digest         ledger.Digest
+	scope          int64
+	kind           ledger.PartyKind
+	id, customerID string
+	since          time.Time
+	leads          bool
+	file           int64 // of the send that leads
+	row            int
+}
+
+// merge makes p what it is after next, and reports whether that can be said without knowing what is
+// stored.
+func (p *party) merge(next *party) bool {
+	if p.id != next.id || p.id == "" {
+		return false
+	}
+	p.customerID = cmp.Or(next.customerID, p.customerID)
+	if p.since.IsZero() {
+		p.since = next.since
+	}
+	return true
+}
+
+// partyRows are the columns of parties that a statement puts, in the order of putParties.
+type partyRows struct {
+	digest                    [][]byte
+	scope                     []int64
+	kind                      []int16
+	id, customerID            []string
+	since                     []pgtype.Int8
+	leader, leadFile, leadRow []pgtype.Int8
+}
+
+func (c *partyRows) add(p *party, me int64) {
+	c.digest = append(c.digest, p.digest[:])
+	c.scope = append(c.scope, p.scope)
+	c.kind = append(c.kind, int16(p.kind))
+	c.id = append(c.id, stored(p.id))
+	c.customerID = append(c.customerID, stored(p.customerID))
+	c.since = append(c.since, micros(p.since))
+	c.leader = append(c.leader, pgtype.Int8{Int64: me, Valid: p.leads})
+	c.leadFile = append(c.leadFile, pgtype.Int8{Int64: p.file, Valid: p.leads})
+	c.leadRow = append(c.leadRow, pgtype.Int8{Int64: int64(p.row), Valid: p.leads})
+}
+
+func (c *partyRows) args(me int64) []any {
+	return []any{c.digest, c.scope, c.kind, c.id, c.customerID, c.since, c.leader, c.leadFile, c.leadRow, me}
+}
+
+// putParties puts parties; see party for what a row means. What is known of an account's customer stays
+// known when a later record of the account does not name it. It returns the digests of the rows that
+// it changed: a lead that is not among them was refused. Rows are locked in one order by all workers.
+const putParties = `INSERT INTO parties AS p (digest, scope, kind, id, customer_id, since, lead_worker, lead_file, lead_row)
+	SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::smallint[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[])
+		AS v (digest)
+	ORDER BY v.digest
+	ON CONFLICT (digest) DO UPDATE SET
+		id = CASE WHEN excluded.id <> '' THEN excluded.id ELSE p.id END,
+		customer_id = CASE WHEN excluded.customer_id <> '' OR excluded.id <> '' AND excluded.id <> p.id THEN excluded.customer_id ELSE p.customer_id END,
+		since = CASE WHEN excluded.id <> '' AND excluded.id <> p.id THEN excluded.since ELSE coalesce(p.since, excluded.since) END,
+		lead_worker = excluded.lead_worker, lead_file = excluded.lead_file, lead_row = excluded.lead_row
+	WHERE CASE
+		WHEN excluded.id <> '' THEN p.id <> excluded.id OR excluded.customer_id <> '' AND excluded.customer_id <> p.customer_id
+			OR p.since IS NULL AND excluded.since IS NOT NULL OR p.lead_worker IS NOT NULL
+		WHEN excluded.lead_worker IS NOT NULL THEN p.id = ''
+			AND (p.lead_worker IS NULL OR NOT led_elsewhere(p.lead_worker, p.lead_file, p.lead_row, $10))
+		ELSE p.lead_worker = $10 END
+	RETURNING p.digest`
+
+// Parties implements ledger.Ledger.
+func (l *Ledger) Parties(ctx context.Context, s ledger.Scope, refs []ledger.PartyRef) (map[ledger.PartyRef]ledger.Party, error) {
+	asked := make(map[ledger.Digest]ledger.PartyRef, len(refs))
+	digests := make([][]byte, 0, len(refs))
+	for _, ref := range refs {
+		d := digestOf(s, ref)
+		asked[d] = ref
+		digests = append(digests, d[:])
+	}
+	err := l.settle(ctx, func(o op) bool {
+		r, ok := o.(*record)
+		if !ok {
+			return false
+		}
+		for i := range r.parties {
+			if _, ok := asked[r.parties[i].digest]; ok {
+				return true
+			}
+		}
+		return false
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read parties: %w", err)
+	}
+	parties := make(map[ledger.PartyRef]ledger.Party)
+	if len(refs) == 0 {
+		return parties, nil
+	}
+	err = l.query(ctx, "SELECT digest, id, customer_id, since FROM parties WHERE digest = ANY ($1) AND id <> ''", []any{digests}, func() { clear(parties) },
+		func(rows pgx.Rows) error {
+			var digest []byte
+			var p ledger.Party
+			var since pgtype.Int8
+			if err := rows.Scan(&digest, &p.ID, &p.CustomerID, &since); err != nil {
+				return err
+			}
+			read(&p.ID, &p.CustomerID)
+			p.PartyRef, p.Since = asked[ledger.Digest(digest)], timeOf(since)
+			parties[p.PartyRef] = p
+			return nil
+		})
+	if err != nil {
+		return nil, readError(ctx, "read parties", err)
+	}
+	return parties, nil
+}

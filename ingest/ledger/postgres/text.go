@@ -1,0 +1,95 @@
+package postgres
+
+import (
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5/pgtype"
+)
+
+// A text of PostgreSQL is valid UTF-8 without a NUL. File names of a server need not be: what cannot
+// be stored is escaped, byte by byte, as the characters U+E000 to U+E0FF, which have no meaning.
+// Where these stand themselves, their bytes are escaped too, so that every string comes back.
+const (
+	escapes = 0xE000
+	// escapeLead is the first byte of every escape.
+	escapeLead = 0xEE
+)
+
+// stored is how a string is stored.
+func stored(s string) string {
+	for i := 0; i < len(s); i++ {
+		if s[i] == 0 || s[i] >= utf8.RuneSelf {
+			return escaped(s)
+		}
+	}
+	return s
+}
+
+func escaped(s string) string {
+	if utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 && strings.IndexByte(s, escapeLead) < 0 {
+		return s
+	}
+	var b strings.Builder
+	for len(s) > 0 {
+		r, n := utf8.DecodeRuneInString(s)
+		if r == 0 || r == utf8.RuneError && n == 1 || isEscape(r) {
+			for i := range n {
+				b.WriteRune(escapes + rune(s[i]))
+			}
+		} else {
+			b.WriteString(s[:n])
+		}
+		s = s[n:]
+	}
+	return b.String()
+}
+
+func isEscape(r rune) bool { return r >= escapes && r <= escapes+0xFF }
+
+// read is the inverse of stored, for each of texts.
+func read(texts ...*string) {
+	for _, t := range texts {
+		if strings.IndexByte(*t, escapeLead) >= 0 {
+			*t = unescaped(*t)
+		}
+	}
+}
+
+func unescaped(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if isEscape(r) {
+			b.WriteByte(byte(r - escapes))
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+// allStored is stored, of each string.
+func allStored(list []string) []string {
+	out := make([]string, len(list))
+	for i, s := range list {
+		out[i] = stored(s)
+	}
+	return out
+}
+
+// micros is how a time of the ledger is stored: microseconds since 1970 UTC, NULL for the zero time.
+func micros(t time.Time) pgtype.Int8 {
+	if t.IsZero() {
+		return pgtype.Int8{}
+	}
+	return pgtype.Int8{Int64: t.UnixMicro(), Valid: true}
+}
+
+// timeOf is the inverse of micros.
+func timeOf(n pgtype.Int8) time.Time {
+	if !n.Valid {
+		return time.Time{}
+	}
+	return time.UnixMicro(n.Int64).UTC()
+}
