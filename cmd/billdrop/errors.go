@@ -10,6 +10,7 @@ import (
 
 	"billdrop/cmd/billdrop/config"
 	"billdrop/cmd/billdrop/describe"
+	"billdrop/cmd/billdrop/engine"
 	"billdrop/cmd/billdrop/sandbox"
 	"billdrop/ingest"
 	"billdrop/ingest/delivery"
@@ -65,6 +66,7 @@ func exitCode(ctx context.Context, err error) int {
 	var stop *signalError
 	var parse *kong.ParseError
 	var usage usageError
+	var differ *ledger.FormatsDiffer
 	switch {
 	case err == nil:
 		return exitDone
@@ -72,7 +74,7 @@ func exitCode(ctx context.Context, err error) int {
 		return exitAttention
 	case errors.As(err, &usage), errors.As(err, &parse), errors.Is(err, config.ErrSecret),
 		errors.Is(err, ledger.ErrNotFound), errors.Is(err, ingest.ErrNotApplicable), errors.Is(err, inbox.ErrConfig),
-		errors.Is(err, sandbox.ErrOptions):
+		errors.Is(err, sandbox.ErrOptions), errors.Is(err, engine.ErrSetup), errors.Is(err, ledger.ErrNameTaken), errors.As(err, &differ):
 		return exitUsage
 	case errors.Is(err, ledger.ErrLocked):
 		return exitLocked
@@ -91,6 +93,8 @@ func hints(err error, code int) []string {
 		return append(own, "then run again; "+safe)
 	case len(own) > 0:
 		return own
+	case errors.Is(err, ledger.ErrNameTaken):
+		return []string{"give each worker a worker.name of its own, or none; a worker that was killed keeps its name until worker.lost_after has passed"}
 	case code == exitLocked:
 		return []string{"wait for it to end, or stop it; two workers need a ledger each"}
 	case code == exitStopped:

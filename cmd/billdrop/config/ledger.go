@@ -51,6 +51,12 @@ func (p Place) String() string {
 // GoString keeps a password out of %#v.
 func (p Place) GoString() string { return fmt.Sprintf("config.Place(%q)", p.String()) }
 
+// HasPassword reports whether the address of the database holds a password.
+func (p Place) HasPassword() bool {
+	u, err := url.Parse(p.url)
+	return err == nil && hasPassword(u)
+}
+
 // passwordKeys are parameters of a PostgreSQL URL that hold a secret.
 var passwordKeys = []string{"password", "sslpassword"}
 

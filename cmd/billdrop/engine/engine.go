@@ -48,7 +48,7 @@ func Configured(c *config.Config, log *slog.Logger) (Location, error) {
 // a file: a disk that is not mounted must not look like a ledger without bills.
 func (l Location) Open(ctx context.Context) (ledger.Ledger, error) {
 	if l.Place.Shared() {
-		return l.openDatabase(ctx, false)
+		return ledgerOrNil(l.openDatabase(ctx, false))
 	}
 	dir := filepath.Dir(l.Place.Path)
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
@@ -67,10 +67,14 @@ func (l Location) Open(ctx context.Context) (ledger.Ledger, error) {
 func (l Location) Read(ctx context.Context) (ledger.Ledger, error) {
 	if l.Place.Shared() {
 		l.Patience = ReadPatience
-		return l.openDatabase(ctx, true)
+		return ledgerOrNil(l.openDatabase(ctx, true))
 	}
-	led, err := sqlite.OpenReadOnly(ctx, l.Place.Path)
-	if err != nil { // not a nil *sqlite.Ledger in the interface
+	return ledgerOrNil(sqlite.OpenReadOnly(ctx, l.Place.Path))
+}
+
+// ledgerOrNil keeps a nil pointer out of the interface.
+func ledgerOrNil[L ledger.Ledger](led L, err error) (ledger.Ledger, error) {
+	if err != nil {
 		return nil, err
 	}
 	return led, nil
