@@ -28,6 +28,16 @@ func (g *gate) share(led ledger.Ledger) { g.shared, _ = led.(ledger.Shared) }
 // certain reports whether this worker is not taken for lost by others.
 func (g *gate) certain() bool { return g.shared == nil || g.shared.Current() == nil }
 
+// maxRecorded returns how many rows may be recorded as about to be sent. Where others share the ledger,
+// they are few: if this worker is lost, other rows of their parties go on at once, and a body that
+// nests such a party is no longer of use.
+func (f *fanout) maxRecorded() int {
+	if f.gate.shared != nil {
+		return max(64, 2*f.lane.policy.Concurrency)
+	}
+	return max(minRecorded, 4*f.lane.policy.Concurrency)
+}
+
 // InFlight returns how many requests are out.
 func (l *Lane) InFlight() int {
 	l.mu.Lock()

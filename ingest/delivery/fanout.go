@@ -79,11 +79,11 @@ func (l *Lane) deliver(ctx context.Context, led ledger.Ledger, f *ledger.File, r
 	fan := &fanout{
 		settling: settling,
 		lane:     l, ledger: led, file: f, onStatus: onStatus, gate: l.join(led), setup: l.setup,
-		recorded:  semaphore.NewWeighted(int64(max(minRecorded, 4*l.policy.Concurrency))),
 		active:    semaphore.NewWeighted(maxActive),
 		admitted:  semaphore.NewWeighted(maxActive + maxWaiting),
 		recordCtx: context.WithoutCancel(ctx),
 	}
+	fan.recorded = semaphore.NewWeighted(int64(fan.maxRecorded()))
 	defer l.leave()
 	l.clock.recorded(f.Started)
 	var rows errgroup.Group
