@@ -102,9 +102,11 @@ func assemble(ctx context.Context, s *session, c *config.Config, j job) (*machin
 	if err != nil {
 		return nil, errors.Join(err, m.close())
 	}
+	member := wiring.Member(c, j.role)
+	member.Dispatcher = engine.Dispatcher(l, s.log)
 	m.worker, err = ingest.New(ingest.Options{
 		Ledger: l, Spool: c.SpoolDir, Feeds: feeds, Log: s.log, Progress: progress,
-		Finished: m.notifier.Finished, Version: buildVersion(), Member: wiring.Member(c, j.role),
+		Finished: m.notifier.Finished, Version: buildVersion(), Member: member,
 	})
 	if err != nil {
 		return nil, errors.Join(err, m.close())

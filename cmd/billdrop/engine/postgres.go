@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 
+	"billdrop/ingest"
+	"billdrop/ingest/crew"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/ledger/postgres"
 )
@@ -43,4 +46,13 @@ func (l Location) warn(reason string) {
 	if l.Log != nil {
 		l.Log.Warn("waiting for the ledger", "ledger", l.Place.String(), "reason", reason)
 	}
+}
+
+// Dispatcher returns what hands out work among the workers of a shared ledger; nil if led is one
+// machine's.
+func Dispatcher(led ledger.Ledger, log *slog.Logger) ingest.Dispatcher {
+	if database, ok := led.(*postgres.Ledger); ok {
+		return crew.New(database.Pool(), log)
+	}
+	return nil
 }
