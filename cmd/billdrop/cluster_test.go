@@ -94,6 +94,11 @@ func nameTaken(t *testing.T, pg *pgtest.Server) {
 			t.Errorf("the refusal lacks %q:\n%s", text, said)
 		}
 	}
+	// Nor may it use the spool of another one.
+	spool := reworded(t, c.box, "spool.yaml", "sqlite:"+c.box.Path("ledger.db"), c.database, c.box.Path("spool"), c.box.Path("spool-east"))
+	if said := o.say(2, "run", "--once", "--config", spool).stderr; !bytes.Contains(said, []byte("another worker on this machine uses spool_dir")) {
+		t.Errorf("a spool that is taken: %s", said)
+	}
 	first.stop() // leaves, so its name is free at once
 	o.say(0, "run", "--once", "--config", other)
 }

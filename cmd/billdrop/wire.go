@@ -45,6 +45,7 @@ type machine struct {
 	progress *console.Progress
 	notifier *notify.Notifier // nil if no feed has on_finish
 	feeds    []*ingest.Feed   // in the order of the configuration
+	spool    *wiring.Spool    // nil where the ledger's lock keeps it for one worker
 	server   *inbox.Pool      // the SFTP account, which all feeds share; nil if the command needs none
 }
 
@@ -90,13 +91,19 @@ func assemble(ctx context.Context, s *session, c *config.Config, j job) (*machin
 	if j.forever {
 		location.Patience = engine.Forever
 	}
+	var spool *wiring.Spool
+	if location.Place.Shared() && j.role == ingest.RoleRun {
+		if spool, err = wiring.TakeSpool(c.SpoolDir); err != nil {
+			return nil, err
+		}
+	}
 	l, err := location.Open(ctx)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, spool.Release())
 	}
 	m := &machine{
 		ledger: l, progress: console.NewProgress(s.screen, s.log, !s.NoProgress), notifier: notify.New(s.log, c), feeds: feeds,
-		server: server,
+		server: server, spool: spool,
 	}
 	progress, err := s.monitor.Progress(ctx, l, feeds, m.progress)
 	if err != nil {
@@ -122,7 +129,7 @@ func (m *machine) close() error {
 	if m.server != nil {
 		_ = m.server.Close() // returns nil
 	}
-	err := m.ledger.Close()
+	err := errors.Join(m.ledger.Close(), m.spool.Release())
 	m.notifier.Close()
 	if err != nil {
 		return fmt.Errorf("close the ledger: %w", err)
