@@ -31,6 +31,7 @@ func TestCluster(t *testing.T) {
 		test func(*testing.T, *pgtest.Server)
 	}{
 		{"a worker is killed", oneIsKilled},
+		{"the database is restarted", databaseRestarted},
 		{"names", nameTaken},
 		{"formats", formatsDiffer},
 		{"commands beside workers", commandsBeside},
@@ -77,6 +78,44 @@ func oneIsKilled(t *testing.T, pg *pgtest.Server) {
 	}
 	if len(state.Bills) != rows || len(state.Customers) != rows {
 		t.Errorf("the API holds %d bills and %d customers for %d rows", len(state.Bills), len(state.Customers), rows)
+	}
+}
+
+// databaseRestarted: PostgreSQL is killed in the middle of a file and comes back. Nothing is sent
+// meanwhile, and the workers go on by themselves.
+func databaseRestarted(t *testing.T, pg *pgtest.Server) {
+	const rows = 4000
+	c := newCluster(t, pg, emulator.Config{Latency: 20 * time.Millisecond, Seed: 1}, 10*time.Second)
+	east, west := c.config("east", "east", ""), c.config("west", "west", "")
+	first, second := c.run(east, "east"), c.run(west, "west")
+	c.up(east, first, second)
+	drop(t, c.box, "bills.csv", string(numberedBills(rows)))
+	await(t, func() bool { return c.box.Requests() > rows/4 })
+	if err := pg.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	killed := time.Now()
+	// 3 s after the loss nothing is sent any more, and nothing is until it is back.
+	<-time.After(4 * time.Second)
+	silent := c.box.Requests()
+	<-time.After(time.Second)
+	if sent := c.box.Requests(); sent != silent || sent >= rows {
+		t.Errorf("%d requests at 4 s after the database was killed, and %d at 5 s, of %d", silent, sent, rows)
+	}
+	if err := pg.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if s := c.finished("bills"); s.Outcome != "completed" || s.Rows.By["created"] != rows {
+		t.Errorf("the report: %s, %v, %s after the kill", s.Outcome, s.Rows.By, time.Since(killed))
+	}
+	first.stop()
+	second.stop()
+	state, err := apiState(c.box.APIURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(state.Bills) != rows {
+		t.Errorf("the API holds %d bills for %d rows", len(state.Bills), rows)
 	}
 }
 

@@ -48,7 +48,7 @@ func TestArrowsPointOneWay(t *testing.T) {
 		"ingest/transfer": {"billdrop/ingest/durable", "billdrop/ingest/inbox"},
 		"ingest/watch":    {"billdrop/ingest/inbox", "billdrop/ingest/ledger"},
 		"ingest/ledger":   {"billdrop/ingest/ledger", "billdrop/ingest/durable"},
-		"ingest/inbox":    {"billdrop/ingest/inbox"},
+		"ingest/inbox":    {"billdrop/ingest/inbox", "billdrop/ingest/durable"},
 		"ingest/report":   {"billdrop/ingest/billfile", "billdrop/ingest/ledger"},
 		"ingest": {"billdrop/ingest/billfile", "billdrop/ingest/delivery", "billdrop/ingest/durable", "billdrop/ingest/inbox",
 			"billdrop/ingest/ledger", "billdrop/ingest/report", "billdrop/ingest/transfer", "billdrop/ingest/watch"},

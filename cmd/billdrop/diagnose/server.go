@@ -128,6 +128,10 @@ func (e *examiner) directory(ctx context.Context, account *inbox.Account, check,
 		return false
 	}
 	entries, err := account.List(ctx, dir)
+	found := describe.Count(len(entries), "entry")
+	if errors.Is(err, inbox.ErrListingCut) { // of use all the same
+		found, err = "more than "+found, nil
+	}
 	if err == nil {
 		err = e.tryRemote(ctx, account, dir)
 	}
@@ -135,7 +139,7 @@ func (e *examiner) directory(ctx context.Context, account *inbox.Account, check,
 		e.failed(check, err)
 		return false
 	}
-	e.report(check, status, "%s, %s in it; may be read and written", dir, describe.Count(len(entries), "entry"))
+	e.report(check, status, "%s, %s in it; may be read and written", dir, found)
 	return true
 }
 

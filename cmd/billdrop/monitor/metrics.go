@@ -92,7 +92,7 @@ func feedDesc(name, help string, more ...string) *prometheus.Desc {
 }
 
 // remarkKinds are reported even if their number is 0.
-var remarkKinds = []string{watch.Missing, watch.Stranger, watch.Unsettled}
+var remarkKinds = []string{watch.Missing, watch.Stranger, watch.Unsettled, watch.Crowded}
 
 // Describe implements prometheus.Collector.
 func (v *view) Describe(to chan<- *prometheus.Desc) {

@@ -173,14 +173,15 @@ func nameOf(config *pgxpool.Config) string {
 
 // setSession sets what every session needs: commits that wait for the disk (of those that wait for
 // standbys, too, where the server says so), and an end to transactions whose client is gone or
-// frozen.
+// frozen. Plans are made for each query anew: one that was made for an empty table would read all of a
+// large one.
 func setSession(ctx context.Context, c *pgx.Conn) error {
 	_, err := c.Exec(ctx, `SELECT
 		set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, false),
 		set_config('idle_in_transaction_session_timeout', '5s', false), set_config('lock_timeout', '10s', false),
 		set_config('tcp_keepalives_idle', '5', false), set_config('tcp_keepalives_interval', '2', false),
 		set_config('tcp_keepalives_count', '3', false), set_config('tcp_user_timeout', '10s', false),
-		set_config('jit', 'off', false), set_config('default_transaction_isolation', 'read committed', false)`)
+		set_config('jit', 'off', false), set_config('plan_cache_mode', 'force_custom_plan', false), set_config('default_transaction_isolation', 'read committed', false)`)
 	return err
 }
 
