@@ -46,7 +46,7 @@ func TestLoadBase(t *testing.T) {
 	if c.SFTP.Address != "sftp.example.com:22" {
 		t.Errorf("address %q, want port 22 put after it", c.SFTP.Address)
 	}
-	for _, path := range []string{c.API.KeyFile, c.Feeds[0].API.KeyFile, c.SFTP.PasswordFile, c.LedgerPath(), c.SpoolDir} {
+	for _, path := range []string{c.API.KeyFile, c.Feeds[0].API.KeyFile, c.SFTP.PasswordFile, c.LedgerPlace().Path, c.SpoolDir} {
 		if !filepath.IsAbs(path) {
 			t.Errorf("path %q is not taken from the configuration's directory", path)
 		}
@@ -86,7 +86,15 @@ func TestProblems(t *testing.T) {
 		{"all missing", func(string) string { return "poll_interval: 5s\n" }, []string{"api.key_file: is missing", "feeds: is missing", "ledger: is missing", "merchant: is missing", "sftp.address: is missing", "sftp.known_hosts_file: is missing", "sftp.user: is missing", "spool_dir: is missing"}},
 		{"amounts missing", replace("    amounts: minor\n", ""), []string{"feeds[0].amounts: is missing; write minor if 2000 means R20.00"}},
 		{"amounts wrong", replace("amounts: minor", "amounts: cents"), []string{":13: feeds[0].amounts: is not valid; write minor"}},
-		{"postgres", replace("sqlite:ledger.db", "postgres://u:SECRET@h/db"), []string{":9: ledger: names PostgreSQL, which this version does not support"}},
+		{"postgres without slashes", replace("sqlite:ledger.db", "postgres:u:SECRET@h/db"), []string{":9: ledger: lacks the // after postgres:; write it as postgres://USER@HOST/DATABASE"}},
+		{"postgres with a bad port", replace("sqlite:ledger.db", "postgres://u:SECRET@h:port/db"), []string{":9: ledger: is not a valid address of a database"}},
+		{"postgres with a number sign", replace("sqlite:ledger.db", "'postgres://u:SECRET#x@h/db'"), []string{":9: ledger: is not a valid address of a database"}},
+		{"postgres with a fragment", replace("sqlite:ledger.db", "'postgres://u@h/db#SECRET'"), []string{":9: ledger: has a #"}},
+		{"two passwords", replace("ledger: sqlite:ledger.db", "ledger: postgres://u:SECRET@h/db\nledger_password_file: pw"), []string{":10: ledger_password_file: is the second password"}},
+		{"two passwords, one a parameter", replace("ledger: sqlite:ledger.db", "ledger: postgres://u@h/db?password=SECRET\nledger_password_file: pw"), []string{":10: ledger_password_file: is the second password"}},
+		{"password for SQLite", replace("spool_dir: spool", "spool_dir: spool\nledger_password_file: pw"), []string{":11: ledger_password_file: is for PostgreSQL"}},
+		{"inline ledger password", replace("spool_dir: spool", "spool_dir: spool\nledger_password: SECRET"), []string{":11: ledger_password: is not a key: secrets never stand"}},
+		{"worker", replace("spool_dir: spool", "spool_dir: spool\nworker:\n  name: a b\n  lost_after: 1s"), []string{":12: worker.name: is not valid", ":13: worker.lost_after: is out of range; write a duration between 2s and 1h"}},
 		{"no scheme", replace("sqlite:ledger.db", "ledger.db"), []string{":9: ledger: is not valid; write sqlite:"}},
 		{"http", replace("  key_file: api.key", "  key_file: api.key\n  base_url: http://api.example.com"), []string{":4: api.base_url: is http to \"api.example.com\", which anyone on the way can read; write https"}},
 		{"user in URL", replace("  key_file: api.key", "  key_file: api.key\n  base_url: https://u:SECRET@api.example.com"), []string{":4: api.base_url: has a user or password in it; leave it out"}},
