@@ -20,6 +20,7 @@ func TestArrowsPointOneWay(t *testing.T) {
 	}{
 		{"go.yaml.in/yaml", []string{"cmd"}},
 		{"net/http", []string{"client", "cmd"}},
+		{"github.com/standard-webhooks", []string{"client"}},
 		{"golang.org/x/crypto/ssh", []string{"ingest/inbox", "cmd"}},
 		{"github.com/pkg/sftp", []string{"ingest/inbox"}},
 		{"github.com/skeema/knownhosts", []string{"ingest/inbox"}},

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"billdrop/client/emulator"
 	"billdrop/cmd/billdrop/config"
 	"billdrop/cmd/billdrop/describe"
 	"billdrop/fixtures"
@@ -112,7 +113,10 @@ func (b *Sandbox) Document() map[string]any {
 		"sftp": map[string]string{
 			"address": b.SFTP.Addr(), "user": User, "private_key_file": b.Path("id_ed25519"), "known_hosts_file": b.Path("known_hosts"),
 		},
-		"api": map[string]string{"base_url": b.APIURL, "key_file": b.Path("api.key"), "state": b.APIURL + "/_sandbox/state"},
+		"api": map[string]string{
+			"base_url": b.APIURL, "key_file": b.Path("api.key"), "state": b.APIURL + emulator.StatePath, "pay": b.APIURL + emulator.PayPath,
+			"webhook_secret_file": b.Path(secretFile),
+		},
 	}
 }
 
