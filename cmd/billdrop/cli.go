@@ -31,6 +31,7 @@ type cli struct {
 	Approve    approveCmd    `cmd:"" help:"Release a held file: the next run sends it."`
 	Reject     rejectCmd     `cmd:"" help:"Give up a held file: none of it is sent."`
 	Why        whyCmd        `cmd:"" help:"Show everything that the ledger knows of one bill."`
+	Verify     verifyCmd     `cmd:"" help:"Ask the API whether the bills of finished files are still there, and the same."`
 	Backup     backupCmd     `cmd:"" help:"Copy the ledger into a new file, also while a worker runs."`
 	Prune      pruneCmd      `cmd:"" help:"Remove old files from the ledger, and their local reports."`
 	Forget     forgetCmd     `cmd:"" help:"Remove one customer's references from the ledger."`
