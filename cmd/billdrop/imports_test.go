@@ -61,6 +61,7 @@ func TestArrowsPointOneWay(t *testing.T) {
 		"cmd/billdrop/diagnose":   {"billdrop/cmd/billdrop/config", "billdrop/cmd/billdrop/describe", "billdrop/ingest"},
 		"cmd/billdrop/monitor":    {"billdrop/cmd/billdrop/describe", "billdrop/ingest", "billdrop/client"},
 		"cmd/billdrop/notify":     {"billdrop/cmd/billdrop/config", "billdrop/ingest/report"},
+		"cmd/billdrop/webhook":    {"billdrop/client", "billdrop/cmd/billdrop/describe", "billdrop/ingest/ledger"},
 		"cmd/billdrop/sandbox": {
 			"billdrop/cmd/billdrop/config", "billdrop/cmd/billdrop/describe", "billdrop/client/emulator", "billdrop/fixtures",
 			"billdrop/ingest/inbox/sftpserver",
