@@ -36,6 +36,7 @@ func TestArrowsPointOneWay(t *testing.T) {
 		{"billdrop/ingest/ledger/sqlite", []string{"cmd"}},
 		{"billdrop/ingest/preview", []string{"cmd"}},
 		{"billdrop/ingest/verify", []string{"cmd"}},
+		{"billdrop/ingest/payments", []string{"cmd"}},
 	}
 	rooms := map[string][]string{ // directory, and those below it → what of this module it may import
 		"client":          nil,
@@ -50,9 +51,10 @@ func TestArrowsPointOneWay(t *testing.T) {
 		"ingest/report":   {"billdrop/ingest/billfile", "billdrop/ingest/ledger"},
 		"ingest": {"billdrop/ingest/billfile", "billdrop/ingest/delivery", "billdrop/ingest/durable", "billdrop/ingest/inbox",
 			"billdrop/ingest/ledger", "billdrop/ingest/report", "billdrop/ingest/transfer", "billdrop/ingest/watch"},
-		"ingest/preview": {"billdrop/ingest"},
-		"ingest/verify":  {"billdrop/client", "billdrop/ingest/delivery", "billdrop/ingest/ledger", "billdrop/ingest/report"},
-		"cmd":            {"billdrop"},
+		"ingest/preview":  {"billdrop/ingest"},
+		"ingest/payments": {"billdrop/client", "billdrop/ingest/delivery", "billdrop/ingest/ledger", "billdrop/ingest/report"},
+		"ingest/verify":   {"billdrop/client", "billdrop/ingest/delivery", "billdrop/ingest/ledger", "billdrop/ingest/report"},
+		"cmd":             {"billdrop"},
 
 		"cmd/billdrop/config":     {"billdrop/client", "billdrop/ingest/billfile", "billdrop/ingest/durable", "billdrop/ingest/inbox"},
 		"cmd/billdrop/completion": nil,

@@ -71,7 +71,9 @@ func TestPaymentsOfAnotherKind(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "ledger.db")
 	for name, make := range map[string]func(file string) error{
 		"a ledger": func(file string) error { return open(t, file).Close() },
-		"a text":   func(file string) error { return os.WriteFile(file, []byte(strings.Repeat("not a database ", 99)), 0o600) },
+		"a text": func(file string) error {
+			return os.WriteFile(file, []byte(strings.Repeat("not a database ", 99)), 0o600)
+		},
 	} {
 		file := sqlite.PaymentsPath(path)
 		if err := os.RemoveAll(file); err != nil {
