@@ -56,12 +56,12 @@ func TestArrowsPointOneWay(t *testing.T) {
 		"ingest/verify":   {"billdrop/client", "billdrop/ingest/delivery", "billdrop/ingest/ledger", "billdrop/ingest/report"},
 		"cmd":             {"billdrop"},
 
-		"cmd/billdrop/config":     {"billdrop/client", "billdrop/ingest/billfile", "billdrop/ingest/durable", "billdrop/ingest/inbox"},
+		"cmd/billdrop/config":     {"billdrop/client", "billdrop/ingest/billfile", "billdrop/ingest/durable", "billdrop/ingest/inbox", "billdrop/ingest/payments"},
 		"cmd/billdrop/completion": nil,
 		"cmd/billdrop/console":    {"billdrop/ingest"},
 		"cmd/billdrop/describe":   {"billdrop/ingest"},
 		"cmd/billdrop/diagnose":   {"billdrop/cmd/billdrop/config", "billdrop/cmd/billdrop/describe", "billdrop/ingest"},
-		"cmd/billdrop/monitor":    {"billdrop/cmd/billdrop/describe", "billdrop/ingest", "billdrop/client"},
+		"cmd/billdrop/monitor":    {"billdrop/cmd/billdrop/describe", "billdrop/cmd/billdrop/webhook", "billdrop/ingest", "billdrop/client"},
 		"cmd/billdrop/notify":     {"billdrop/cmd/billdrop/config", "billdrop/ingest/report"},
 		"cmd/billdrop/webhook":    {"billdrop/client", "billdrop/cmd/billdrop/describe", "billdrop/ingest/ledger"},
 		"cmd/billdrop/sandbox": {

@@ -76,9 +76,9 @@ type PartyBill struct {
 
 // PaymentSums are sums over the payments of a merchant.
 type PaymentSums struct {
-	By         map[MatchedBy]int
-	Amounts    map[string]int64 // by currency, minor units, of all that were received
-	Unreported int
+	By         map[MatchedBy]int // of those that were settled
+	Amounts    map[string]int64  // by currency, minor units, of all that were received
+	Unreported int               // in no report that was published
 	// Oldest is when the oldest unreported one was received; zero = none.
 	Oldest time.Time
 }

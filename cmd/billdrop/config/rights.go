@@ -21,6 +21,7 @@ func (c *Config) CheckRights() error {
 	ledger := c.LedgerPath()
 	wrong := []error{
 		checkRights("ledger", filepath.Dir(ledger)), checkRights("ledger", ledger), checkRights("ledger", ledger+"-wal"),
+		checkRights("ledger", ledger+"-events"), checkRights("ledger", ledger+"-events-wal"),
 		checkRights("spool_dir", c.SpoolDir), checkRights("spool_dir", filepath.Join(c.SpoolDir, "orders")),
 	}
 	if c.SFTP.Address != "" {

@@ -127,6 +127,7 @@ type frontPage struct {
 	Feeds    []feedLine
 	UnderWay []movingLine
 	Held     []describe.File
+	Payments []paymentLine
 	Latest   []describe.File
 	Troubled int  // feeds whose latest poll failed
 	More     int  // files under way or held that are not shown
@@ -200,7 +201,11 @@ func (v *view) overview(w http.ResponseWriter, r *http.Request) {
 		}
 		p.Feeds = append(p.Feeds, line)
 	}
-	if err := p.readFiles(ctx, v); err != nil {
+	err := p.readFiles(ctx, v)
+	if err == nil {
+		p.Payments, err = v.paymentLines(ctx)
+	}
+	if err != nil {
 		v.sorry(w, r, err)
 		return
 	}

@@ -79,7 +79,7 @@ func Open(ctx context.Context, o Options) (*Sandbox, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, sub := range []string{"inbox", "processing", "archive", "rejected", "results", "spool"} {
+	for _, sub := range []string{"inbox", "processing", "archive", "rejected", "results", "payments", "spool"} {
 		if err := os.MkdirAll(b.Path(sub), 0o700); err != nil {
 			return nil, fmt.Errorf("make the sandbox: %w", err)
 		}
@@ -121,6 +121,12 @@ func (b *Sandbox) Path(name string) string { return filepath.Join(b.Dir, name) }
 
 // Requests is how many requests the Billing API has answered.
 func (b *Sandbox) Requests() int64 { return b.requests.Load() }
+
+// Acknowledged is how many events were acknowledged, and are not under way any more.
+func (b *Sandbox) Acknowledged() int64 {
+	n, _, _ := b.hooks.Counts()
+	return n
+}
 
 // Close stops both servers and joins them.
 func (b *Sandbox) Close() error {

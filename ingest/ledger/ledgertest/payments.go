@@ -276,8 +276,14 @@ func paymentsListed(t *testing.T, open func(t *testing.T, dir string) ledger.Pay
 		}
 	}
 	sums, err := p.Sums(t.Context(), payScope)
-	if err != nil || sums.By[ledger.ByBill] != 1 || len(sums.By) != 1 || sums.Amounts["ZAR"] != 100+101+102+103 || sums.Unreported != 3 || !sums.Oldest.Equal(payment(1).ReceivedAt) {
+	if err != nil || sums.By[ledger.ByBill] != 1 || len(sums.By) != 1 || sums.Amounts["ZAR"] != 100+101+102+103 || sums.Unreported != 4 || !sums.Oldest.Equal(payment(0).ReceivedAt) {
 		t.Errorf("Sums %+v, %v", sums, err)
+	}
+	if err := p.PublishedReport(t.Context(), payScope, "one.csv", time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if sums, err := p.Sums(t.Context(), payScope); err != nil || sums.By[ledger.ByBill] != 1 || sums.Unreported != 3 || !sums.Oldest.Equal(payment(1).ReceivedAt) {
+		t.Errorf("Sums, once it is published: %+v, %v", sums, err)
 	}
 }
 

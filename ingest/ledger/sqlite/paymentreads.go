@@ -202,8 +202,8 @@ func (p *Payments) Sums(ctx context.Context, s ledger.Scope) (ledger.PaymentSums
 	if err != nil || scope == 0 {
 		return sums, err
 	}
-	rows, err := p.read.QueryContext(ctx, `SELECT matched_by, currency, count(*), sum(amount), min(received) FROM payments WHERE scope = ?
-		GROUP BY matched_by, currency`, scope)
+	rows, err := p.read.QueryContext(ctx, `SELECT p.matched_by, p.currency, r.published IS NOT NULL, count(*), sum(p.amount), min(p.received)
+		FROM payments AS p LEFT JOIN reports AS r ON r.id = p.report WHERE p.scope = ? GROUP BY 1, 2, 3`, scope)
 	if err != nil {
 		return sums, unusable(err)
 	}
@@ -211,14 +211,17 @@ func (p *Payments) Sums(ctx context.Context, s ledger.Scope) (ledger.PaymentSums
 	for rows.Next() {
 		var by ledger.MatchedBy
 		var currency string
+		var published bool
 		var n int
 		var amount, oldest int64
-		if err := rows.Scan(&by, &currency, &n, &amount, &oldest); err != nil {
+		if err := rows.Scan(&by, &currency, &published, &n, &amount, &oldest); err != nil {
 			return sums, unusable(err)
 		}
 		sums.Amounts[currency] += amount
 		if by != "" {
 			sums.By[by] += n
+		}
+		if published {
 			continue
 		}
 		sums.Unreported += n
