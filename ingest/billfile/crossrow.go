@@ -158,14 +158,14 @@ type membership struct {
 }
 
 // parties returns how many parties are suspects.
-func (g *groups) parties() int { return len(g.customers.hashes) + len(g.accounts.hashes) }
+func (g *groups) parties() int { return g.customers.n + g.accounts.n }
 
-func (g *groups) any() bool { return len(g.references.hashes)+g.parties() > 0 }
+func (g *groups) any() bool { return g.references.n+g.parties() > 0 }
 
 // skipUncompared makes a checker skip the columns that the second pass does not compare.
 // If no reference is repeated, these are all but the parties' columns.
 func (g *groups) skipUncompared(c *checker) {
-	if g.complete || len(g.references.hashes) > 0 || g.similar.any() {
+	if g.complete || g.references.n > 0 || g.similar.any() {
 		return
 	}
 	for i, col := range c.columns {
@@ -179,7 +179,7 @@ func (g *groups) skipUncompared(c *checker) {
 func (g *groups) membership(it *item, h hasher, valid bool) membership {
 	m := membership{reference: g.references.find(it.id.reference), customer: g.customers.find(it.id.customer), account: g.accounts.find(it.id.account)}
 	if m.account.group != none {
-		m.account.group += len(g.customers.hashes)
+		m.account.group += g.customers.n
 	}
 	if g.complete {
 		if r := &m.reference; r.group != none && g.repeated[r.group].rest != r.rest {
