@@ -2,6 +2,7 @@ package billfile
 
 import (
 	"encoding/binary"
+	"math/bits"
 	"slices"
 
 	"golang.org/x/sync/errgroup"
@@ -179,8 +180,20 @@ func (s *suspects) find(hash uint64) member {
 		return member{group: none}
 	}
 	part := hash >> (64 - partBits)
-	i, ok := slices.BinarySearch(s.hashes[part], hash<<partBits>>(64-s.bits+partBits))
-	if !ok {
+	in, left := s.hashes[part], hash<<partBits>>(64-s.bits+partBits)
+	if len(in) == 0 {
+		return member{group: none}
+	}
+	// Hashes are spread evenly, so one stands near its share of the way through.
+	at, _ := bits.Mul64(hash<<partBits, uint64(len(in)))
+	i := int(at)
+	for i > 0 && in[i] > left {
+		i--
+	}
+	for i < len(in)-1 && in[i] < left {
+		i++
+	}
+	if in[i] != left {
 		return member{group: none}
 	}
 	return member{s.starts[part] + i, uint16(hash & (1<<(64-s.bits) - 1))}
