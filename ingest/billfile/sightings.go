@@ -23,8 +23,8 @@ type sightings struct {
 type parts[E any] [][][]E
 
 const (
-	partBits     = 12
-	detailBits   = 28 // of a party's sighting, which the details of the row have
+	partBits     = 10
+	detailBits   = 26 // of a party's sighting, which the details of the row have
 	sightedRef   = partBits + 40
 	sightedParty = partBits + 64 - detailBits
 )
