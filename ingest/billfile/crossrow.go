@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"hash/maphash"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -289,14 +290,23 @@ func (g *groups) addProblems(it *item, c *checker) {
 	}
 	if m.customer.group != none {
 		if other, what := g.disputed[m.customer.group].against(it.id.ofCustomer); other != 0 {
-			c.report(int(it.customerCol), finding{CodeConflictingParty, "", " has a different " + fieldNames[customerDetails[what]] + " on " + lineText(other) + ": give a customer the same details in all rows, or in one row only"})
+			c.reportConflict(int(it.customerCol), customerDetails[what], other, ": give a customer the same details in all rows, or in one row only")
 		}
 	}
 	if m.account.group != none {
 		if other, what := g.disputed[m.account.group].against(it.id.ofAccount); other != 0 {
-			c.report(c.column(fieldAccountReference), finding{CodeConflictingParty, "", " has a different " + fieldNames[accountDetails[what]] + " on " + lineText(other) + ": give an account the same details in all rows, or in one row only"})
+			c.reportConflict(c.at[fieldAccountReference], accountDetails[what], other, ": give an account the same details in all rows, or in one row only")
 		}
 	}
+}
+
+// reportConflict adds the problem of a party of which another line says something else. A file may
+// have millions of them, so the text is put together once.
+func (c *checker) reportConflict(col int, detail field, line int, advice string) {
+	b := append(append(c.detail[:0], c.labels[col]...), " has a different "...)
+	b = append(append(b, fieldNames[detail]...), " on line "...)
+	c.detail = append(strconv.AppendInt(b, int64(line), 10), advice...)
+	c.add(col, c.columns[col].name, CodeConflictingParty, string(c.detail))
 }
 
 // ofReference adds a problem of a row's bill reference, which may be made from a
