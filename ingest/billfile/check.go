@@ -332,7 +332,7 @@ func (c *checker) date(last *lastDate, s string) (string, finding) {
 	return last.date, last.finding
 }
 
-// keep fills in a field of the bill where nothing was found.
+// keep sets a field of the bill if nothing is wrong with it.
 func keep(to *string, s string, f finding) finding {
 	if f.code == "" {
 		*to = s

@@ -65,7 +65,7 @@ func asSeen(b *Bill) *Bill {
 	return &c
 }
 
-// What the details are, in their order.
+// The fields of details, in their order.
 var (
 	customerDetails = [3]field{fieldCustomerName, fieldCustomerEmail, fieldCustomerPhone}
 	accountDetails  = [3]field{fieldAccountName, fieldCustomerReference, fieldCustomerID}
