@@ -117,11 +117,17 @@ func (r *round) processingName(ctx context.Context, name string) (string, error)
 	return free, nil
 }
 
-// resolveClaim finds out whether a claim that was cut short took place.
+// resolveClaim finds out whether a claim that was cut short took place. If not, the file is
+// claimed now. Dropped, it would be claimed as a new one, of which an order that came
+// meanwhile says nothing.
 func (j *job) resolveClaim(ctx context.Context) error {
 	claimed, err := j.place.Claimed(ctx, placed(j.file))
-	if server, ok := j.place.(*transfer.Server); ok && !claimed && err == nil && RejectedByHand(j.file) {
-		claimed, err = server.Claim(ctx, placed(j.file)) // left in the inbox, it would be claimed and sent
+	if server, ok := j.place.(*transfer.Server); ok && !claimed && err == nil {
+		claim := server.ClaimUnchanged
+		if RejectedByHand(j.file) {
+			claim = server.Claim
+		}
+		claimed, err = claim(ctx, placed(j.file))
 	}
 	if err != nil {
 		return err
@@ -163,9 +169,6 @@ func (j *job) fetch(ctx context.Context) error {
 	j.file.Started = j.feed.Lane.Now()
 	return j.chooseStem(ctx, ledger.Spooled)
 }
-
-// unread stands in the stem of a file that is refused unread, in the place of its hash.
-const unread = "unread"
 
 // leaveUnread goes on with a file that is too large to be read. It has no copy and no hash,
 // and judge refuses it.

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"billdrop/ingest/ledger"
@@ -213,4 +215,45 @@ func TestSidecars(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A claim that was cut short before its rename goes on under its own record, so that an order on
+// the file that was accepted meanwhile counts.
+func TestClaimGoesOnUnderItsRecord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, simConfig{Seed: 2, Harsh: true})
+		w.well = true
+		p := alive()
+		p.before = func(step string, _ int) {
+			if step == "rename /inbox/a.csv" {
+				p.kill()
+			}
+		}
+		if _, err := w.worker(t, p).Poll(t.Context()); !errors.Is(err, errDead) {
+			t.Fatalf("the first run: %v, want to die", err)
+		}
+		begun, err := w.ledger.Files(t.Context(), ledger.Query{})
+		if err != nil || len(begun) != 1 || begun[0].State != ledger.Claiming {
+			t.Fatalf("after the first run: %+v, %v", begun, err)
+		}
+
+		p = alive()
+		p.before = func(step string, _ int) {
+			if step == "rename /inbox/a.csv" { // the last look for orders is over
+				if _, err := LeaveOrder(t.Context(), w.ledger, w.spool, OrderReject, begun[0].ID); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		if _, err := w.worker(t, p).Poll(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		files, err := w.ledger.Files(t.Context(), ledger.Query{})
+		if err != nil || len(files) != 1 || files[0].ID != begun[0].ID || files[0].Outcome != ledger.FileRejected {
+			t.Errorf("after the second run: %+v, %v; want %s alone, rejected", files, err, begun[0].ID)
+		}
+		if p.posts > 0 {
+			t.Errorf("%d bills were sent of a rejected file", p.posts)
+		}
+	})
 }

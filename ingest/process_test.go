@@ -50,22 +50,69 @@ func (d dice) oneIn(n uint64, words ...any) bool { return n > 0 && d.roll(words.
 // between the worker and the world and kills the worker before or after any step.
 type process struct {
 	dice   dice
-	deadly uint64 // one step in so many kills; 0 = none
+	deadly uint64                     // one step in so many kills; 0 = none
+	before func(step string, nth int) // if set, called before each step but a POST
 
-	mu    sync.Mutex
-	steps map[string]int
-	dead  bool
-	// refused: the API refuses its key.
-	refused bool
+	mu      sync.Mutex
+	steps   map[string]int
+	posts   int
+	dead    bool
+	refused bool // the API refuses its key
 	where   string
+	asleep  chan struct{} // closed when the machine wakes; nil = it is awake
+}
+
+// sleep suspends the process for d of the true time. Requests that have left are answered
+// meanwhile.
+func (p *process) sleep(d time.Duration) {
+	p.mu.Lock()
+	if p.asleep != nil {
+		p.mu.Unlock()
+		return
+	}
+	wakes := make(chan struct{})
+	p.asleep = wakes
+	p.mu.Unlock()
+	time.Sleep(d)
+	p.mu.Lock()
+	p.asleep = nil
+	p.mu.Unlock()
+	close(wakes)
+}
+
+// awake waits until the machine is awake.
+func (p *process) awake() {
+	p.mu.Lock()
+	asleep := p.asleep
+	p.mu.Unlock()
+	if asleep != nil {
+		<-asleep
+	}
+}
+
+// enter counts a step, and returns how often it was taken.
+func (p *process) enter(name string) (nth int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if strings.HasPrefix(name, "post ") {
+		p.posts++
+	}
+	p.steps[name]++
+	return p.steps[name]
 }
 
 // step does one thing to the world, unless the process is dead or dies before. A process
 // that dies after it has done it, and never learns what came of it.
 func (p *process) step(name string, do func() error) error {
+	nth := p.enter(name)
+	// A suspend between the last look at a key's age and the request cannot be seen.
+	if !strings.HasPrefix(name, "post ") {
+		if p.before != nil {
+			p.before(name, nth)
+		}
+		p.awake()
+	}
 	p.mu.Lock()
-	p.steps[name]++
-	nth := p.steps[name]
 	if !p.dead && p.dice.oneIn(p.deadly, "before", name, nth) {
 		p.dead, p.where = true, "before "+name
 	}
@@ -75,6 +122,7 @@ func (p *process) step(name string, do func() error) error {
 		return errDead
 	}
 	err := do()
+	p.awake()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.dead && p.dice.oneIn(p.deadly, "after", name, nth) {
@@ -174,6 +222,8 @@ func (a *simAPI) GetAccount(ctx context.Context, reference string) client.Answer
 type simFiles struct {
 	mu    sync.Mutex
 	files map[string]simFile
+	// overwritten are the reports that were replaced by others.
+	overwritten []string
 }
 
 type simFile struct {
@@ -296,6 +346,9 @@ func (r *simRemote) Publish(_ context.Context, dir, name string, content io.Read
 		return err
 	}
 	return r.step("publish", final, func() error {
+		if old, exists := r.files[final]; exists && !bytes.Equal(old.content, b) {
+			r.overwritten = append(r.overwritten, name)
+		}
 		r.files[final] = r.files[temporary]
 		delete(r.files, temporary)
 		return nil
@@ -325,4 +378,10 @@ func (f *simFiles) remove(name string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.files, name)
+}
+
+func (p *process) kill() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.dead = true
 }

@@ -211,13 +211,14 @@ func (r *round) collect(ctx context.Context) {
 func (r *round) look(ctx context.Context) (*watch.Look, error) {
 	dir := r.feed.Dirs.Inbox
 	entries, err := r.remote.List(ctx, dir)
-	if err != nil {
+	cut := watch.Cut(dir, err, time.Now())
+	if err != nil && cut == nil {
 		return nil, fmt.Errorf("feed %s: list inbox %s: %w", r.feed.Name, dir, err)
 	}
 	entries = slices.DeleteFunc(entries, func(e inbox.Entry) bool { return e.Dir && r.feedDir(path.Join(dir, e.Name)) })
 	now := time.Now()
 	l := &watch.Look{
-		Listing: r.settlers[r.feed.Name].Look(now, entries), Watch: r.feed.Watch, At: now, Entries: entries, Once: r.once,
+		Listing: r.settlers[r.feed.Name].Look(now, entries), Watch: r.feed.Watch, At: now, Entries: entries, Cut: cut, Once: r.once,
 	}
 	r.inboxes.Saw(r.feed.Name, l.Waits())
 	return l, nil
@@ -233,7 +234,8 @@ func (r *round) feedDir(dir string) bool {
 func (r *round) remarkUnknownFiles(ctx context.Context) error {
 	dir := r.feed.Dirs.Processing
 	entries, err := r.remote.List(ctx, dir)
-	if err != nil {
+	cut := watch.Cut(dir, err, time.Now())
+	if err != nil && cut == nil {
 		return fmt.Errorf("feed %s: list %s: %w", r.feed.Name, dir, err)
 	}
 	if len(entries) == 0 {
@@ -251,7 +253,7 @@ func (r *round) remarkUnknownFiles(ctx context.Context) error {
 			known[f.Path+suffix] = true
 		}
 	}
-	var remarks []watch.Remark
+	remarks := cut
 	for _, e := range entries {
 		if name := path.Join(dir, e.Name); !known[name] && !r.feedDir(name) {
 			remarks = append(remarks, watch.Remark{Kind: watch.Stranger, Name: e.Name, Since: time.Now(),

@@ -3,6 +3,8 @@ package ingest
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -50,6 +52,25 @@ type lyingLedger struct {
 	begin func(real ledger.Ledger, ctx context.Context, s ledger.Scope, b *ledger.Bill) error
 	bills func(map[string]*ledger.Bill)
 	entry func(*ledger.Entry)
+	file  func(*ledger.File)
+}
+
+func (l *lyingLedger) File(ctx context.Context, id string) (*ledger.File, error) {
+	f, err := l.Ledger.File(ctx, id)
+	if err == nil && l.file != nil {
+		l.file(f)
+	}
+	return f, err
+}
+
+func (l *lyingLedger) Files(ctx context.Context, q ledger.Query) ([]*ledger.File, error) {
+	files, err := l.Ledger.Files(ctx, q)
+	for _, f := range files {
+		if l.file != nil {
+			l.file(f)
+		}
+	}
+	return files, err
 }
 
 func (l *lyingLedger) Begin(ctx context.Context, s ledger.Scope, b *ledger.Bill, leads ...ledger.PartyRef) error {
@@ -186,6 +207,24 @@ var brokenVariants = map[string]func(*ledgerAndAPI){
 			e.Parties = slices.Clone(e.Parties)
 			for i := range e.Parties {
 				e.Parties[i].CustomerID = ""
+			}
+		}}
+	},
+	"monotonic age": func(p *ledgerAndAPI) {
+		real := p.Policy.Now
+		began := real()
+		p.Policy.Now = func() time.Time { return began.Round(0).Add(real().Sub(began)) }
+	},
+	"no scope check": func(p *ledgerAndAPI) {
+		p.Ledger = &lyingLedger{Ledger: p.Ledger, file: func(f *ledger.File) { f.Scope = p.Scope }}
+	},
+	"orders not obeyed": func(p *ledgerAndAPI) {
+		os.RemoveAll(filepath.Join(p.Spool, OrdersDir))
+	},
+	"spool not hashed": func(p *ledgerAndAPI) {
+		p.Ledger = &lyingLedger{Ledger: p.Ledger, file: func(f *ledger.File) {
+			if b, err := os.ReadFile(spool{p.Spool}.path(f.ID)); err == nil {
+				f.SHA256 = sha256Hex(string(b))
 			}
 		}}
 	},

@@ -71,6 +71,7 @@ type simConfig struct {
 	// Harsh: more faults than a row has attempts, so that rows end as failed or unknown,
 	// until a retry with the API well again.
 	Harsh bool
+	people
 	// Break, if set, makes the program a wrong one.
 	Break func(*ledgerAndAPI)
 }
@@ -80,6 +81,8 @@ type ledgerAndAPI struct {
 	Ledger ledger.Ledger
 	API    delivery.API
 	Policy *delivery.Policy
+	Scope  ledger.Scope
+	Spool  string
 }
 
 // world is what outlives processes.
@@ -93,14 +96,20 @@ type world struct {
 	ledger  *ledgertest.Memory
 	files   *simFiles
 	spool   string
+	scope   ledger.Scope // of the key that processes are started with
+	clock   machineClock
+	backups []*ledgertest.Memory
 	before  emulator.State // what others did
 	deaths  int
 	// firstUse of every key, by the API's clock.
 	firstUse map[string]time.Time
-	asked    map[string]int // how often each request was made, those that found nobody listening included
-	wrong    []string       // violations seen on the way
-	well     bool           // no more faults
-	mu       sync.Mutex     // guards asked
+	asked    map[string]int       // how often each request was made, those that found nobody listening included
+	wrong    []string             // violations seen on the way
+	well     bool                 // no more faults
+	restored bool                 // the ledger was replaced by a backup
+	kept     int                  // reports that were kept under another name
+	mu       sync.Mutex           // guards asked and rejected
+	rejected map[string]time.Time // when a file's last request may have left, by name
 	// script, if set, decides on faults instead of the dice.
 	script func(emulator.Call) emulator.Fault
 }
@@ -114,7 +123,7 @@ func newWorld(t testing.TB, cfg simConfig) *world {
 		dice: dice{cfg.Seed}, cfg: cfg,
 		api:    emulator.New(emulator.Config{Seed: cfg.Seed, ExistingParty: existing, Weak: cfg.Weak, Latency: 20 * time.Millisecond}),
 		ledger: ledgertest.NewMemory(), files: &simFiles{files: make(map[string]simFile)},
-		spool: memoryDir(t), firstUse: make(map[string]time.Time), asked: make(map[string]int),
+		spool: memoryDir(t), scope: ledger.Scope{Merchant: "acme", Mode: "test"}, rejected: make(map[string]time.Time), firstUse: make(map[string]time.Time), asked: make(map[string]int),
 	}
 	pipes := w.api.ServePipes()
 	t.Cleanup(pipes.Close)
@@ -161,9 +170,12 @@ func (w *world) fault(c emulator.Call) (f emulator.Fault) {
 	if c.Key != "" {
 		if first, ok := w.firstUse[c.Key]; !ok {
 			w.firstUse[c.Key] = time.Now()
-		} else if age := time.Since(first); age >= 20*time.Hour {
+		} else if age := time.Since(first); age >= 20*time.Hour+w.skew() && !w.restored {
 			w.wrong = append(w.wrong, fmt.Sprintf("key of %s sent %v after its first use", c.Reference, age))
 		}
+	}
+	if wrong := w.ordered(c); wrong != "" {
+		w.wrong = append(w.wrong, wrong)
 	}
 	if *simSeed != 0 {
 		defer func() {
@@ -217,6 +229,8 @@ func (w *world) run(t testing.TB) error {
 		if life > 40 {
 			p.deadly = 0 // long enough: see that it comes to an end
 		}
+		p.before = func(step string, nth int) { w.whileAlive(t, p, step, nth) }
+		w.beforeLife(t, life)
 		_, err := w.worker(t, p).Poll(t.Context())
 		switch {
 		case p.dead:
@@ -225,6 +239,8 @@ func (w *world) run(t testing.TB) error {
 			if w.cfg.Jumps {
 				time.Sleep(jumps[w.roll("jump", life)%uint64(len(jumps))])
 			}
+			w.afterDeath(t, life)
+		case w.mend(err):
 		case err == nil:
 			return nil
 		case errors.Is(err, delivery.ErrStopped):
@@ -270,12 +286,13 @@ func (w *world) worker(t testing.TB, p *process) *Worker {
 	if *simSeed != 0 {
 		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
-	parts := &ledgerAndAPI{&simLedger{w.ledger, p}, &simAPI{w.client, p, w}, &policy}
+	policy.Now = w.clock.now
+	parts := &ledgerAndAPI{&simLedger{w.ledger, p}, &simAPI{w.client, p, w}, &policy, w.scope, w.spool}
 	if w.cfg.Break != nil {
 		w.cfg.Break(parts)
 	}
 	feed := &Feed{
-		Name: "bills", BaseURL: "https://api.example.com", Lane: delivery.NewLane(ledger.Scope{Merchant: "acme", Mode: "test"}, parts.API, policy),
+		Name: "bills", BaseURL: "https://api.example.com", Lane: delivery.NewLane(w.scope, parts.API, policy),
 		Connect: func(context.Context) (transfer.Remote, error) { return &simRemote{w.files, p}, nil },
 		Dirs:    transfer.Dirs{Inbox: "/inbox", Processing: "/processing", Archive: "/archive", Rejected: "/rejected", Results: "/results"},
 		Watch:   inbox.Watch{Pattern: "*.csv"},

@@ -22,6 +22,7 @@ type clock struct {
 	mu     sync.Mutex
 	began  time.Time
 	asked  bool          // the API was asked, whether or not it told its time
+	told   time.Time     // when an answer last told the API's time; zero: none has
 	offset time.Duration // the API's time less this machine's, if they differ by more than maxSkew
 	back   bool          // this machine's clock was set back
 }
@@ -41,7 +42,7 @@ func (c *clock) observe(a client.Answer) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.asked = true
+	c.asked, c.told = true, c.now()
 	if c.offset = wall(c.now(), a.Date); c.offset.Abs() <= maxSkew {
 		c.offset = 0
 	}
@@ -78,6 +79,30 @@ func (c *clock) difference() time.Duration {
 	defer c.mu.Unlock()
 	return c.offset
 }
+
+// uncheckedSlack is how fast a clock that was not checked may be. A key that was first used by
+// such a clock is usable for keyLifetime less this time.
+const uncheckedSlack = 14 * time.Hour
+
+// firstUse returns the time to record for a key that this process first committed at first, with
+// its monotonic reading: never later than that moment. While this machine's clock was not compared
+// with the API's since it was last set, it may be fast, and once it is corrected the key would
+// look too young. So the time is uncheckedSlack earlier until then.
+func (c *clock) firstUse(first time.Time) time.Time {
+	now := c.now()
+	c.mu.Lock()
+	told := c.told
+	c.mu.Unlock()
+	used := now.Round(0).Add(min(0, c.difference()) - elapsed(first, now))
+	if told.IsZero() || (wall(told, now)-now.Sub(told)).Abs() > maxSkew {
+		used = used.Add(-uncheckedSlack)
+	}
+	return used
+}
+
+// elapsed returns the time between two moments of this process, by the clock that ran longer: the
+// wall clock may be set back, and the monotonic one stands while the machine is suspended.
+func elapsed(from, to time.Time) time.Duration { return max(wall(from, to), to.Sub(from)) }
 
 // wall returns the time from one moment to another by the wall clock. Without Round, Sub uses
 // the monotonic clock.

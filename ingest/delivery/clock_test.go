@@ -102,3 +102,46 @@ func TestClockSetBack(t *testing.T) {
 		t.Error("a suspend is taken for a clock that was set back")
 	}
 }
+
+// The first use of a key is recorded once the API has told its time, and corrected by it.
+func TestFirstUse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, first := newClock(nil), time.Now()
+		if got := c.firstUse(first); !got.Equal(first.Add(-uncheckedSlack)) {
+			t.Errorf("before an answer: %v, want %v less the slack", got, first)
+		}
+		time.Sleep(time.Minute)
+		c.observe(client.Answer{}) // without a Date
+		if got, want := c.firstUse(first), first.Add(-uncheckedSlack); !got.Equal(want) {
+			t.Errorf("after an answer without a date: %v, want %v", got, want)
+		}
+		c.observe(client.Answer{Date: time.Now()})
+		if got := c.firstUse(first); !got.Equal(first) {
+			t.Errorf("clocks agree: %v, want %v", got, first)
+		}
+		c.observe(client.Answer{Date: time.Now().Add(-10 * time.Hour)})
+		if got, want := c.firstUse(first), first.Add(-10*time.Hour); !got.Equal(want) {
+			t.Errorf("this machine's clock is 10 h fast: %v, want %v", got, want)
+		}
+		c.observe(client.Answer{Date: time.Now().Add(10 * time.Hour)})
+		if got := c.firstUse(first); !got.Equal(first) {
+			t.Errorf("this machine's clock is 10 h slow: %v, want %v", got, first)
+		}
+	})
+	now := time.Now() // a time of synctest has no monotonic reading
+	c := &clock{now: time.Now, told: standing(t, now.Add(-time.Second), 10*time.Hour)}
+	if got, want := c.firstUse(now), now.Add(-uncheckedSlack); got.After(want) {
+		t.Errorf("the clock was set since the last answer: %v, want %v", got, want)
+	}
+}
+
+// The age of a key within a run is by the clock that ran longer.
+func TestElapsed(t *testing.T) {
+	from := time.Now()
+	if got := elapsed(from, standing(t, from.Add(26*time.Hour), 25*time.Hour)); got != 26*time.Hour {
+		t.Errorf("across a suspend: %v", got)
+	}
+	if got := elapsed(from, standing(t, from.Add(time.Hour), -2*time.Hour)); got != 3*time.Hour {
+		t.Errorf("with a clock set back: %v", got)
+	}
+}

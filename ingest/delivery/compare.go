@@ -108,6 +108,40 @@ func (d difference) values(b *billfile.Bill, s *ledger.Observed) [2]any {
 	return pair
 }
 
+// provesParties reports whether the record of a bill shows that it bills the row's parties, whatever
+// is known of them by now: the bill was created by the only send of this very content, and every
+// party that the row names was named in that body by the id that the bill has, or was nested in it.
+func provesParties(rec *ledger.Bill, content ledger.Digest, b *billfile.Bill) bool {
+	s, o := &rec.Send, &rec.Observed
+	if rec.State != ledger.Exists || s.Answer != createdLabel || s.Content != content || s.Count != 1 {
+		return false
+	}
+	switch s.Form {
+	case ledger.FormAccount: // whose account it is, the body did not say
+		return !namesCustomer(b) && o.AccountID != "" && o.AccountID == s.AccountID
+	case ledger.FormCustomer:
+		return o.AccountID == "" && o.CustomerID != "" && o.CustomerID == s.CustomerID
+	case ledger.FormNewAccount:
+		return o.AccountID != "" && o.CustomerID != "" && o.CustomerID == s.CustomerID
+	case ledger.FormNewCustomer:
+		return o.AccountID == "" && o.CustomerID != ""
+	case ledger.FormNewAccountCustomer:
+		return o.AccountID != "" && o.CustomerID != ""
+	}
+	return false
+}
+
+// createdLabel is the label of an answer that created a bill and was not a replay.
+var createdLabel = client.Answer{Kind: client.Created, Status: 201}.Label()
+
+func namesAccount(b *billfile.Bill) bool  { return b.AccountID != "" || b.AccountReference != "" }
+func namesCustomer(b *billfile.Bill) bool { return b.CustomerID != "" || b.CustomerReference != "" }
+
+// provenFacts are the facts of a row's parties where the record of its bill proves them.
+func provenFacts(b *billfile.Bill, o *ledger.Observed) partyFacts {
+	return partyFacts{NamesAccount: namesAccount(b), NamesCustomer: namesCustomer(b), AccountID: o.AccountID, CustomerID: o.CustomerID}
+}
+
 // fillFromSent completes what a 201 says of a bill with what was sent, where it says nothing.
 func fillFromSent(s *ledger.Observed, b *billfile.Bill, sent *ledger.Send) {
 	s.Currency = cmp.Or(s.Currency, b.Currency)

@@ -145,3 +145,51 @@ func TestDifferenceValues(t *testing.T) {
 		}
 	}
 }
+
+// A bill proves its parties only by the one send that made it, with a body that named or nested them.
+func TestProvesParties(t *testing.T) {
+	content := ledger.DigestOf([]byte("row"))
+	record := func(form ledger.Form, customerID, accountID string, seen ledger.Observed) *ledger.Bill {
+		return &ledger.Bill{State: ledger.Exists, Observed: seen, Send: ledger.Send{
+			Form: form, CustomerID: customerID, AccountID: accountID, Content: content, Count: 1, Answer: "201"}}
+	}
+	nested := record(ledger.FormNewAccountCustomer, "", "", onAccount)
+	lone := &billfile.Bill{AccountReference: "A"}
+	for _, tt := range []struct {
+		name string
+		rec  *ledger.Bill
+		row  *billfile.Bill
+		want bool
+	}{
+		{"both nested", nested, accountRow, true},
+		{"both nested, and no account", record(ledger.FormNewAccountCustomer, "", "", onCustomer), accountRow, false},
+		{"both nested, and nobody's account", record(ledger.FormNewAccountCustomer, "", "", altered(onAccount, func(s *ledger.Observed) { s.CustomerID = "" })), accountRow, false},
+		{"account nested", record(ledger.FormNewAccount, "bcus_1", "", onAccount), accountRow, true},
+		{"account nested, and another's", record(ledger.FormNewAccount, "bcus_2", "", onAccount), accountRow, false},
+		{"account nested, and none", record(ledger.FormNewAccount, "bcus_1", "", onCustomer), accountRow, false},
+		{"customer nested", record(ledger.FormNewCustomer, "", "", onCustomer), loneRow, true},
+		{"customer nested, and an account", record(ledger.FormNewCustomer, "", "", onAccount), loneRow, false},
+		{"customer named", record(ledger.FormCustomer, "bcus_1", "", onCustomer), loneRow, true},
+		{"customer named, and another", record(ledger.FormCustomer, "bcus_2", "", onCustomer), loneRow, false},
+		{"customer named, and an account", record(ledger.FormCustomer, "bcus_1", "", onAccount), loneRow, false},
+		{"account named", record(ledger.FormAccount, "", "bacc_1", onAccount), lone, true},
+		{"account named, and another", record(ledger.FormAccount, "", "bacc_2", onAccount), lone, false},
+		{"account named, and the row names a customer", record(ledger.FormAccount, "", "bacc_1", onAccount), accountRow, false},
+		{"no form", record(ledger.FormNone, "", "", onAccount), accountRow, false},
+		{"pending", altered(nested, func(b **ledger.Bill) { c := **b; c.State = ledger.Pending; *b = &c }), accountRow, false},
+		{"other content", altered(nested, func(b **ledger.Bill) { c := **b; c.Send.Content = ledger.Digest{}; *b = &c }), accountRow, false},
+		{"sent twice", altered(nested, func(b **ledger.Bill) { c := **b; c.Send.Count = 2; *b = &c }), accountRow, false},
+		{"found by a look-up", altered(nested, func(b **ledger.Bill) { c := **b; c.Send.Answer = "timeout"; *b = &c }), accountRow, false},
+		{"a replayed answer", altered(nested, func(b **ledger.Bill) { c := **b; c.Send.Answer = "201 replayed"; *b = &c }), accountRow, false},
+	} {
+		if got := provesParties(tt.rec, content, tt.row); got != tt.want {
+			t.Errorf("%s: %v", tt.name, got)
+		}
+	}
+	if diffs := differences(accountRow, onAccount, provenFacts(accountRow, &onAccount)); len(diffs) != 0 {
+		t.Errorf("a proven row: %s", describe(diffs))
+	}
+	if diffs := differences(loneRow, onCustomer, provenFacts(loneRow, &onCustomer)); len(diffs) != 0 {
+		t.Errorf("a proven row without an account: %s", describe(diffs))
+	}
+}

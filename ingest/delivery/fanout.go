@@ -25,8 +25,8 @@ const (
 	// stack included.
 	maxWaiting = 2 * maxActive
 	// minRecorded rows may be recorded as about to be sent, however few senders there are. A
-	// fast API takes about as many in the time of one commit.
-	minRecorded = 512
+	// fast API takes about as many while one batch of them gathers and is committed.
+	minRecorded = 1024
 )
 
 // fanout is the delivery of one file's rows.
@@ -236,43 +236,57 @@ func (f *fanout) rowDone(s ledger.Status) {
 	}
 }
 
-// prepare takes the chunk's references and parties first, and then looks them up in the
-// ledger: what is looked up without being held may be outdated when it is used.
+// prepare takes the chunk's references, and then looks them up in the ledger; its parties
+// likewise. What is looked up without being held may be outdated when it is used. A row whose
+// bill proves its parties, as in a file that comes again, takes none.
 func (f *fanout) prepare(ctx context.Context, chunk []*delivery) error {
 	refs := make([]string, 0, len(chunk))
-	leases := make([]*lease, 0, len(chunk))
 	for _, d := range chunk {
 		if d.turn = f.lane.refs.take(d.bill.Reference); d.turn == nil {
 			refs = append(refs, d.bill.Reference)
 		}
+	}
+	known, err := f.ledger.Bills(ctx, f.lane.scope, refs)
+	leases := make([]*lease, 0, len(chunk))
+	for _, d := range chunk {
+		if b := known[d.bill.Reference]; d.turn == nil && b != nil {
+			d.read(b)
+			f.lane.clock.recorded(b.Send.At)
+			d.proven = provesParties(b, ledger.Digest(d.content[:16]), &d.bill)
+		}
+		if d.proven {
+			d.lease = noLease(&d.bill)
+			continue
+		}
 		d.lease = f.lane.parties.lease(&d.bill)
 		leases = append(leases, d.lease)
 	}
-	known, err := f.ledger.Bills(ctx, f.lane.scope, refs)
 	if err == nil {
-		notLoaded := f.lane.parties.notLoaded(leases)
-		var parties map[ledger.PartyRef]ledger.Party
-		if parties, err = f.ledger.Parties(ctx, f.lane.scope, notLoaded); err == nil {
-			f.lane.parties.load(notLoaded, parties, f.file.Started)
-		}
+		err = f.loadParties(ctx, leases)
 	}
 	if err != nil {
 		f.drop(chunk)
 		return err
 	}
 	for _, d := range chunk {
-		if d.turn != nil {
-			continue
-		}
-		d.read(known[d.bill.Reference])
-		if d.rec != nil {
-			f.lane.clock.recorded(d.rec.Send.At)
-		}
-		if d.rec == nil && !f.settling {
+		if d.turn == nil && d.rec == nil && !f.settling {
 			d.partiesReady = f.lane.parties.acquire(d.lease) // in file order: the first row of a party leads
 		}
 	}
 	return nil
+}
+
+// loadParties reads the parties of leases from the ledger that were not read yet.
+func (f *fanout) loadParties(ctx context.Context, leases []*lease) error {
+	refs := f.lane.parties.notLoaded(leases)
+	if len(refs) == 0 {
+		return nil
+	}
+	known, err := f.ledger.Parties(ctx, f.lane.scope, refs)
+	if err == nil {
+		f.lane.parties.load(refs, known, f.file.Started)
+	}
+	return err
 }
 
 // drop gives back what prepare took.

@@ -105,6 +105,9 @@ func (d *delivery) compare(ctx context.Context) (decision, error) {
 // sameOrNot compares the row with the bill that exists. It asks the API for the row's parties if
 // their ids are not known yet and the bill says something to compare them with.
 func (d *delivery) sameOrNot(ctx context.Context) (finding, error) {
+	if d.proven {
+		return d.finding(provenFacts(&d.bill, &d.rec.Observed)), nil
+	}
 	answered, err := true, error(nil)
 	if e := d.lease.account; e != nil {
 		answered, err = d.resolve(ctx, e, d.askAccount)
@@ -117,10 +120,15 @@ func (d *delivery) sameOrNot(ctx context.Context) (finding, error) {
 	if err != nil || !answered {
 		return foundNothing, err
 	}
-	if d.diff = describe(differences(&d.bill, d.rec.Observed, d.lane.parties.known(d.lease))); d.diff != "" {
-		return foundDifferent, nil
+	return d.finding(d.lane.parties.known(d.lease)), nil
+}
+
+// finding compares the row with the bill that exists, given what is known of its parties.
+func (d *delivery) finding(p partyFacts) finding {
+	if d.diff = describe(differences(&d.bill, d.rec.Observed, p)); d.diff != "" {
+		return foundDifferent
 	}
-	return foundSame, nil
+	return foundSame
 }
 
 // resolve asks the API for a party, unless it is known or another row has asked.

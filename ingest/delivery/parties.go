@@ -92,6 +92,9 @@ func (p *parties) entry(ref ledger.PartyRef) *party {
 	return e
 }
 
+// noLease is the lease of a row whose parties need not be known.
+func noLease(b *billfile.Bill) *lease { return &lease{bill: b} }
+
 // named returns the entries of the lease.
 func (l *lease) named() []*party {
 	named := make([]*party, 0, 2)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"billdrop/client"
 	"billdrop/ingest/billfile"
@@ -18,6 +19,7 @@ type delivery struct {
 	content   [32]byte
 	turn      <-chan struct{} // nil: the row holds its reference
 	lease     *lease
+	proven    bool // the record of the bill proves its parties, so the lease is on none
 	// partiesReady is set if the parties were acquired already, in file order.
 	partiesReady <-chan struct{}
 
@@ -28,17 +30,18 @@ type delivery struct {
 	silence     <-chan struct{} // set while last is a 403 of which it is not known whose it is
 	charged     int             // sends of this run that count against the row
 	sparing     sparing
-	outages     int    // of the gate, when charged was last set to 0
-	generations int    // keys used up in this run
-	customers   int    // created by sends of this row, runs before a retry included
-	accounts    int    // likewise
-	rounds      int    // look-ups in this run for a request that stayed in flight
-	lateLooks   int    // look-ups in this run for what the API calls taken and does not show
-	late        bool   // the API calls something taken, so what it does not show may only be late
-	diff        string // in what the bill that exists differs
-	fresh       bool   // the API has told of the bill in this run
-	waiting     bool   // it has given up its active place
-	taken       taken  // how it waits for a colleague
+	outages     int       // of the gate, when charged was last set to 0
+	generations int       // keys used up in this run
+	keyFirst    time.Time // when this run first committed the key; zero: an earlier one did
+	customers   int       // created by sends of this row, runs before a retry included
+	accounts    int       // likewise
+	rounds      int       // look-ups in this run for a request that stayed in flight
+	lateLooks   int       // look-ups in this run for what the API calls taken and does not show
+	late        bool      // the API calls something taken, so what it does not show may only be late
+	diff        string    // in what the bill that exists differs
+	fresh       bool      // the API has told of the bill in this run
+	waiting     bool      // it has given up its active place
+	taken       taken     // how it waits for a colleague
 }
 
 // run takes the row to its outcome and records it. It returns an error if the run stops before
@@ -124,6 +127,7 @@ func (d *delivery) reload(ctx context.Context) error {
 
 // read takes over what the ledger holds of the reference; nil = nothing.
 func (d *delivery) read(b *ledger.Bill) {
+	d.keyFirst = time.Time{} // another worker may have used the key meanwhile
 	if d.rec = b; b != nil {
 		d.stored = *b
 	}
@@ -132,7 +136,7 @@ func (d *delivery) read(b *ledger.Bill) {
 // start decides how to begin, from the record of the reference.
 func (d *delivery) start() decision {
 	var digest ledger.Digest
-	if d.rec != nil && d.rec.Send.Key != "" {
+	if d.rec != nil && d.rec.Send.Key != "" && d.rec.State == ledger.Pending { // else nothing is sent again
 		if d.rec.InDoubt() { // a crash, or a run that was stopped hard: the answer is lost
 			d.rec.Doubt = true
 			if d.rec.Send.Answer == "" {
@@ -168,7 +172,8 @@ func (d *delivery) sendNew(ctx context.Context) (decision, error) {
 	}
 	s.Content = ledger.Digest(d.content[:16])
 	s.Key = idempotencyKey(d.lane.scope, d.bill.Reference, d.content, s.Generation)
-	s.KeyFirstUsed = d.lane.clock.earliest()
+	d.keyFirst = d.lane.Now()
+	s.KeyFirstUsed = d.lane.clock.firstUse(d.keyFirst)
 	d.body = body(&d.bill, s.Form, s.CustomerID, s.AccountID)
 	s.Body = ledger.DigestOf(d.body)
 	if todo, err = d.send(ctx); errors.Is(err, ledger.ErrTaken) {
@@ -255,8 +260,8 @@ func (d *delivery) send(ctx context.Context) (decision, error) {
 	s := &d.rec.Send
 	before := s.Answer
 	s.At, s.Answer = d.lane.Now(), ""
-	if now := d.lane.clock.earliest(); wall(now, s.KeyFirstUsed) > maxSkew && s.File == d.file.ID && d.generations > 0 {
-		s.KeyFirstUsed = now // it was written by a clock that is fast, before the API told its time
+	if !d.keyFirst.IsZero() {
+		s.KeyFirstUsed = d.lane.clock.firstUse(d.keyFirst) // the API may have told its time meanwhile
 	}
 	s.Count++
 	d.rec.State = ledger.Pending
@@ -282,7 +287,7 @@ func (d *delivery) send(ctx context.Context) (decision, error) {
 		}
 		return decision{}, err
 	}
-	if !keyUsable(s.KeyFirstUsed, d.lane.clock.latest()) {
+	if !d.keyUsable() {
 		d.gate.cancel(tk)
 		return decision{Do: stepLookUp, Cause: causeExpired}, takeBack()
 	}
@@ -302,6 +307,14 @@ func (d *delivery) send(ctx context.Context) (decision, error) {
 	}
 	d.gate.done(tk, d.bill.Reference, d.last)
 	return d.judge(ctx, d.sparing.spares(d.gate, tk, d.last))
+}
+
+// keyUsable reports whether the row's key may be sent now.
+func (d *delivery) keyUsable() bool {
+	if d.keyFirst.IsZero() {
+		return keyUsable(d.rec.Send.KeyFirstUsed, d.lane.clock.latest())
+	}
+	return elapsed(d.keyFirst, d.lane.Now()) < keyLifetime
 }
 
 // judge decides by the last answer, and records it. spared: the answer uses up no attempt.

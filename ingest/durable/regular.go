@@ -3,6 +3,7 @@ package durable
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 )
 
@@ -24,6 +25,31 @@ func OpenRegular(path string) (*os.File, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
+}
+
+// ErrTooLarge: what was to be read is larger than its reader allows.
+var ErrTooLarge = errors.New("file too large")
+
+// ReadRegular reads a regular file of at most so many bytes, and returns what Stat says of the
+// file that it read. Its errors wrap ErrTooLarge, and those of OpenRegular.
+func ReadRegular(path string, most int64) ([]byte, os.FileInfo, error) {
+	f, err := OpenRegular(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, nil, err
+	}
+	b, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err == nil && int64(len(b)) > most {
+		err = &os.PathError{Op: "read", Path: path, Err: fmt.Errorf("it is larger than %d bytes: %w", most, ErrTooLarge)}
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return b, info, nil
 }
 
 // kindOf names what a file that is not regular is.

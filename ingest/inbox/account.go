@@ -37,6 +37,9 @@ type Account struct {
 	sftp  *sftp.Client
 	stall stall
 
+	reading sync.Mutex // held while a directory is listed, one at a time
+	listing listing    // the listing that is being read
+
 	noFstat atomic.Bool // the server has no FSTAT
 	// bastion is what conn passes through; nil if it is direct. It ends with conn.
 	bastion *ssh.Client

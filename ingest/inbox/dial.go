@@ -224,7 +224,7 @@ func (a *Account) startSFTP() error {
 	}
 	// Reads and writes are pipelined: 64 packets of 32 KiB in flight fill a line at any usual
 	// round trip. The packet size is the library's default, which every server serves whole.
-	pipe := &pipe{in: in, out: out, stall: &a.stall}
+	pipe := &pipe{in: in, out: out, stall: &a.stall, list: &a.listing}
 	a.sftp, err = sftp.NewClientPipe(pipe, pipe,
 		sftp.UseConcurrentReads(true), sftp.UseConcurrentWrites(true), sftp.UseFstat(true))
 	return err

@@ -163,6 +163,8 @@ func (a *Account) hint(kind error) string {
 		return "look for the reason in the server's log"
 	case ErrUnreachable:
 		return unreachableHint
+	case ErrListingCut:
+		return "move away what does not belong there"
 	case ErrChanged, ErrMismatch:
 		return "run again; if it happens again, find out who else writes there"
 	default:

@@ -39,11 +39,12 @@ func oldestFirst(a, b Entry) int {
 }
 
 // List returns the entries of a directory, oldest first, then by name. Errors wrap
-// ErrNoDirectory and ErrPermission among others.
+// ErrNoDirectory and ErrPermission among others. Of a directory that lists more than 100,000
+// entries, it returns those that it read, and an error that wraps ErrListingCut.
 func (a *Account) List(ctx context.Context, dir string) ([]Entry, error) {
 	var entries []Entry
 	err := a.call(ctx, func(op string) error {
-		infos, err := a.sftp.ReadDir(dir)
+		infos, cut, err := a.readDir(dir, maxEntries)
 		if err != nil {
 			return a.failure(op, missingDir(kind(err)), err)
 		}
@@ -52,12 +53,15 @@ func (a *Account) List(ctx context.Context, dir string) ([]Entry, error) {
 			entries[i] = a.entryOf(path.Join(dir, info.Name()), info)
 		}
 		slices.SortFunc(entries, oldestFirst)
+		if cut != "" {
+			return a.failure(op, ErrListingCut, errors.New(cut))
+		}
 		return nil
 	}, "list %q", dir)
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrListingCut) {
 		return nil, err
 	}
-	return entries, nil
+	return entries, err
 }
 
 // Lstat returns one entry. Errors wrap ErrNotExist if the name does not exist.

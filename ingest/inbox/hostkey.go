@@ -15,6 +15,8 @@ import (
 	"github.com/skeema/knownhosts"
 	"golang.org/x/crypto/ssh"
 	xknownhosts "golang.org/x/crypto/ssh/knownhosts"
+
+	"billdrop/ingest/durable"
 )
 
 // knownHosts is a known_hosts file, read as OpenSSH reads it: names without regard to letter
@@ -30,12 +32,12 @@ func readKnownHosts(op, file string) (*knownHosts, error) {
 	if file == "" {
 		return nil, &Error{Op: op, Kind: ErrConfig, Err: errors.New("no known_hosts file is configured"), Hint: how}
 	}
-	text, err := os.ReadFile(file)
+	text, _, err := durable.ReadRegular(file, maxPublicFile)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		return nil, &Error{Op: op, Kind: ErrConfig, Err: fmt.Errorf("known_hosts file %s is missing", file), Hint: how}
 	case err != nil:
-		return nil, &Error{Op: op, Kind: ErrConfig, Err: fmt.Errorf("read known_hosts: %w", err), Hint: "let billdrop's user read " + file}
+		return nil, &Error{Op: op, Kind: ErrConfig, Err: fmt.Errorf("read known_hosts: %w", err), Hint: "name a file, and let billdrop's user read it"}
 	}
 	plain := PlainText(text)
 	lines, kept, dropped := readableLines(plain)

@@ -14,10 +14,15 @@ import (
 	"golang.org/x/crypto/ssh/agent"
 	"golang.org/x/text/encoding/unicode"
 	"golang.org/x/text/transform"
+
+	"billdrop/ingest/durable"
 )
 
 // maxSecretFile bounds key and password files, in bytes. A larger file was named by mistake.
 const maxSecretFile = 64 << 10
+
+// maxPublicFile bounds known_hosts and certificates, in bytes.
+const maxPublicFile = 16 << 20
 
 // login is what the user authenticates with.
 type login struct {
@@ -139,7 +144,7 @@ func readCertificate(op, file string, key ssh.Signer) (ssh.Signer, error) {
 	fail := func(hint, format string, args ...any) (ssh.Signer, error) {
 		return nil, &Error{Op: op, Kind: ErrConfig, Err: fmt.Errorf("certificate file %s "+format, append([]any{file}, args...)...), Hint: hint}
 	}
-	text, err := os.ReadFile(file)
+	text, _, err := durable.ReadRegular(file, maxPublicFile)
 	if err != nil {
 		return nil, &Error{Op: op, Kind: ErrConfig, Err: fmt.Errorf("read the certificate: %w", err), Hint: "correct sftp.certificate_file, or let billdrop's user read it"}
 	}
@@ -272,22 +277,18 @@ func readSecret(op, what, file string) ([]byte, error) {
 	fail := func(err error, hint string) error {
 		return &Error{Op: op, Kind: ErrConfig, Err: err, Hint: hint}
 	}
-	info, err := os.Stat(file)
+	text, info, err := durable.ReadRegular(file, maxSecretFile)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		return nil, fail(fmt.Errorf("%s file %s is missing", what, file), "create it, or correct its path")
+	case errors.Is(err, durable.ErrNotRegular):
+		return nil, fail(fmt.Errorf("%s file %s is not a regular file", what, file), "correct its path")
+	case errors.Is(err, durable.ErrTooLarge):
+		return nil, fail(fmt.Errorf("%s file %s is larger than %d KiB", what, file, maxSecretFile>>10), "correct its path")
 	case err != nil:
 		return nil, fail(fmt.Errorf("%s file: %w", what, err), "let billdrop's user read it")
-	case !info.Mode().IsRegular():
-		return nil, fail(fmt.Errorf("%s file %s is not a regular file", what, file), "correct its path")
-	case info.Size() > maxSecretFile:
-		return nil, fail(fmt.Errorf("%s file %s is larger than %d KiB", what, file, maxSecretFile>>10), "correct its path")
 	case Exposed(info):
 		return nil, fail(fmt.Errorf("%s file %s is readable by others (mode %04o)", what, file, info.Mode().Perm()), "chmod 600 "+file)
-	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fail(fmt.Errorf("%s file: %w", what, err), "let billdrop's user read it")
 	}
 	return PlainText(text), nil
 }

@@ -35,7 +35,7 @@ func (a *Account) entryOf(name string, info fs.FileInfo) Entry {
 	if !ok || stat.Mode&typeBits != 0 {
 		return e
 	}
-	_, err := a.sftp.ReadDir(name)
+	_, _, err := a.readDir(name, 1)
 	e.Dir, e.Regular, e.Link = err == nil, err != nil, false
 	return e
 }
@@ -47,11 +47,11 @@ func (a *Account) absent(name string) bool {
 	if dir == name || dir == "." {
 		return false
 	}
-	infos, err := a.sftp.ReadDir(dir)
+	infos, cut, err := a.readDir(dir, maxEntries)
 	if err != nil {
 		return kind(err) == ErrNotExist || kind(err) == ErrRefused && a.absent(dir)
 	}
-	return !slices.ContainsFunc(infos, func(info fs.FileInfo) bool { return info.Name() == path.Base(name) })
+	return cut == "" && !slices.ContainsFunc(infos, func(info fs.FileInfo) bool { return info.Name() == path.Base(name) })
 }
 
 // stat returns the entry of an open file, or on a server without FSTAT that of its name. handle

@@ -108,20 +108,23 @@ func (w *wire) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// pipe is the SFTP channel, its bytes counted.
+// pipe is the SFTP channel, its bytes and the entries of its listings counted.
 type pipe struct {
 	in    io.WriteCloser
 	out   io.Reader
 	stall *stall
+	list  *listing
 }
 
 func (p *pipe) Read(b []byte) (int, error) {
 	n, err := p.out.Read(b)
+	p.list.received(b[:n])
 	p.stall.data.Add(int64(n))
 	return n, err
 }
 
 func (p *pipe) Write(b []byte) (int, error) {
+	p.list.sending(b)
 	n, err := p.in.Write(b)
 	p.stall.data.Add(int64(n))
 	return n, err

@@ -26,6 +26,9 @@ var (
 	ErrUnfinished = errors.New("not finished yet")
 	// ErrLocked: another billdrop process holds this ledger.
 	ErrLocked = errors.New("another billdrop holds the lock of this ledger")
+	// ErrLinked: the ledger file has several names (hard links), under which it is not the same
+	// ledger after a crash.
+	ErrLinked = errors.New("the ledger file has hard links")
 	// ErrUnusable: the ledger cannot be read, or can no longer promise durability (disk
 	// full, I/O error, not a ledger). Once a write has failed in this way, every later
 	// write fails too: the program must stop.

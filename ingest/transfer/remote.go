@@ -66,6 +66,19 @@ func (s *Server) Claim(ctx context.Context, f File) (bool, error) {
 	return false, err
 }
 
+// ClaimUnchanged is Claim of a file that is still as it was when it was found to be complete. It
+// leaves any other file where it is.
+func (s *Server) ClaimUnchanged(ctx context.Context, f File) (bool, error) {
+	e, err := s.Remote.Lstat(ctx, path.Join(s.Dirs.Inbox, f.Name))
+	switch {
+	case errors.Is(err, inbox.ErrNotExist), err == nil && !same(f, e):
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	return s.Claim(ctx, f)
+}
+
 // Claimed implements Place. A file that is in processing/ and not in the inbox any more was
 // claimed, even if it has changed since. If both directories hold one, it was claimed if
 // the one in processing/ is still the same.

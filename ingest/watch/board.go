@@ -21,8 +21,8 @@ type State struct {
 // Remark is something in or about an inbox that the operator should know. It stands until a
 // look shows that it is over.
 type Remark struct {
-	Kind  string // Missing, Stranger or Unsettled
-	Name  string // of the file, or the expected pattern; a file's may hold any bytes
+	Kind  string // Missing, Stranger, Unsettled or Crowded
+	Name  string // of the file or the directory, or the expected pattern; a file's may hold any bytes
 	Text  string // what is the matter and what to do
 	Since time.Time
 }
@@ -32,6 +32,7 @@ const (
 	Missing   = "missing"   // an expected file has not come
 	Stranger  = "stranger"  // a name that is left alone
 	Unsettled = "unsettled" // a bill file that does not become complete
+	Crowded   = "crowded"   // a directory that lists more than is read
 )
 
 // Topic is what a remark is about. Each topic is looked into on its own, and its remarks
@@ -130,8 +131,11 @@ func (b *Board) Remark(feed string, about Topic, remarks []Remark) {
 			break
 		}
 		heading := headings[about]
-		if r.Kind == Unsettled {
+		switch r.Kind {
+		case Unsettled:
 			heading = "not complete yet, left in the inbox"
+		case Crowded:
+			heading = "the directory is read in part"
 		}
 		b.log.Warn(heading, "feed", feed, "file", r.Name, "why", r.Text)
 	}

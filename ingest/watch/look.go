@@ -4,6 +4,7 @@
 package watch
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -32,6 +33,7 @@ type Look struct {
 	Watch   inbox.Watch
 	At      time.Time
 	Entries []inbox.Entry // all of them
+	Cut     []Remark      // that the inbox lists more than was read of it
 	// Once: the process has not looked before and will not look again, so it judges the age
 	// of a file by the file's own time.
 	Once bool
@@ -51,7 +53,7 @@ func (l *Look) Waits() map[string]time.Time {
 
 // Remarks returns what the operator should know, by name.
 func (l *Look) Remarks() []Remark {
-	var list []Remark
+	list := slices.Clone(l.Cut)
 	add := func(kind, name, text string, since time.Time) {
 		list = append(list, Remark{Kind: kind, Name: name, Text: text, Since: since})
 	}
@@ -78,6 +80,16 @@ func (l *Look) Remarks() []Remark {
 		}
 	}
 	return list
+}
+
+// Cut remarks that a directory lists more than was read of it, if that is what err says.
+func Cut(dir string, err error, at time.Time) []Remark {
+	var cut *inbox.Error
+	if !errors.Is(err, inbox.ErrListingCut) || !errors.As(err, &cut) || cut.Err == nil {
+		return nil
+	}
+	return []Remark{{Kind: Crowded, Name: dir, Since: at,
+		Text: cut.Err.Error() + ", and the others are not looked at: move away what does not belong there"}}
 }
 
 // since returns when a name appeared in the inbox: when it was first seen; for a process

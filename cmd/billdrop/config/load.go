@@ -15,6 +15,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"billdrop/ingest/durable"
 )
 
 // maxFile bounds a configuration file, in bytes.
@@ -104,15 +106,7 @@ func Load(path string, env func(string) (string, bool), needs Needs) (*Config, e
 
 func read(path string) ([]byte, error) {
 	const hint = "name another with --config FILE"
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, &Error{What: "read the configuration: " + err.Error(), Hint: hint, kind: err}
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err == nil && len(b) > maxFile {
-		err = fmt.Errorf("%s is larger than 1 MiB", path)
-	}
+	b, _, err := durable.ReadRegular(path, maxFile)
 	if err != nil {
 		return nil, &Error{What: "read the configuration: " + err.Error(), Hint: hint, kind: err}
 	}
@@ -205,6 +199,7 @@ func (c *Config) resolve(dir string) {
 	abs(&c.SFTP.PasswordFile)
 	abs(&c.SFTP.KnownHostsFile)
 	abs(&c.SpoolDir)
+	abs(&c.LedgerPasswordFile)
 	if path, ok := strings.CutPrefix(c.Ledger, ledgerScheme); ok {
 		abs(&path)
 		c.Ledger = ledgerScheme + path
@@ -217,6 +212,3 @@ func (c *Config) resolve(dir string) {
 		c.Feeds[i].OnFinish = resolveCommand(dir, c.Feeds[i].OnFinish)
 	}
 }
-
-// LedgerPath is the file of the ledger.
-func (c *Config) LedgerPath() string { return strings.TrimPrefix(c.Ledger, ledgerScheme) }

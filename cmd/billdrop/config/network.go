@@ -2,10 +2,10 @@ package config
 
 import (
 	"errors"
-	"io"
 	"os"
 
 	"billdrop/client"
+	"billdrop/ingest/durable"
 )
 
 // maxPublic bounds a file of certificates, in bytes.
@@ -63,23 +63,15 @@ func (a *API) Network() (client.Config, error) {
 
 // readPublic returns the content of the file that key names, which anybody may read.
 func readPublic(key, path string) ([]byte, error) {
-	info, err := os.Stat(path)
+	b, _, err := durable.ReadRegular(path, maxPublic)
 	switch {
-	case err != nil:
-		return nil, refuse("create the file, or name another", "%s: cannot read %s: %v", key, path, reason(err))
-	case !info.Mode().IsRegular(): // opening one might wait for ever
+	case errors.Is(err, durable.ErrNotRegular):
 		return nil, refuse("name the file that holds the certificates", "%s: %s is not a file", key, path)
-	}
-	f, err := os.Open(path)
-	if err != nil {
+	case errors.Is(err, os.ErrNotExist):
+		return nil, refuse("create the file, or name another", "%s: cannot read %s: %v", key, path, reason(err))
+	case err != nil && !errors.Is(err, durable.ErrTooLarge):
 		return nil, refuse("let the user that billdrop runs as read it", "%s: cannot read %s: %v", key, path, reason(err))
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxPublic+1))
-	switch {
-	case err != nil:
-		return nil, refuse("let the user that billdrop runs as read it", "%s: cannot read %s: %v", key, path, reason(err))
-	case len(b) == 0 || len(b) > maxPublic:
+	case err != nil, len(b) == 0:
 		return nil, refuse("write certificates in PEM form into it", "%s: %s is empty, or far too long", key, path)
 	}
 	return b, nil

@@ -8,6 +8,7 @@ import (
 	"path"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/pkg/sftp"
 )
@@ -226,6 +227,9 @@ func (h *files) Filelist(r *sftp.Request) (sftp.ListerAt, error) {
 		}
 		list = append(list, h.described(info))
 	}
+	if extra := h.server.faults.Load().Extra; extra != nil {
+		return crowd{listing: list, extra: extra}, nil
+	}
 	return list, nil
 }
 
@@ -282,6 +286,37 @@ func (l listing) ListAt(to []fs.FileInfo, from int64) (int, error) {
 	}
 	return n, nil
 }
+
+// crowd is a listing followed by files that are not there.
+type crowd struct {
+	listing
+	extra func(i int64) (string, bool)
+}
+
+func (c crowd) ListAt(to []fs.FileInfo, from int64) (int, error) {
+	n := 0
+	if own := int64(len(c.listing)); from < own {
+		n = copy(to, c.listing[from:])
+	}
+	for ; n < len(to); n++ {
+		name, ok := c.extra(from + int64(n) - int64(len(c.listing)))
+		if !ok {
+			return n, io.EOF
+		}
+		to[n] = invented(name)
+	}
+	return n, nil
+}
+
+// invented is the name of an empty regular file that is not there.
+type invented string
+
+func (i invented) Name() string     { return string(i) }
+func (invented) Size() int64        { return 0 }
+func (invented) Mode() fs.FileMode  { return 0o644 }
+func (invented) ModTime() time.Time { return time.Unix(0, 0) }
+func (invented) IsDir() bool        { return false }
+func (invented) Sys() any           { return nil }
 
 func (h *files) one(info fs.FileInfo, err error) (sftp.ListerAt, error) {
 	if errors.Is(err, fs.ErrNotExist) && h.server.faults.Load().VagueMissing {

@@ -32,6 +32,10 @@ type Hooks struct {
 	// when the server closes.
 	Before func(ctx context.Context, op Op, path string) error
 
+	// Extra names the i-th file that each directory lists beside its own, until ok is false; nil =
+	// there are none.
+	Extra func(i int64) (name string, ok bool)
+
 	NoPosixRename bool  // the extension is neither announced nor served
 	NoFsync       bool  // the same
 	NoFstat       bool  // fstat is not served

@@ -61,6 +61,32 @@ func (m *Memory) Crash(lose func(n int) int) {
 	m.broken = nil
 }
 
+// Backup returns what the ledger holds now.
+func (m *Memory) Backup() *Memory {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	b := &Memory{
+		files: maps.Clone(m.files), bills: maps.Clone(m.bills), attempts: maps.Clone(m.attempts),
+		parties: maps.Clone(m.parties), outcomes: maps.Clone(m.outcomes), baseURLs: maps.Clone(m.baseURLs),
+	}
+	for id, f := range b.files {
+		b.files[id] = ptr(*f)
+	}
+	for id, outcomes := range b.outcomes {
+		b.outcomes[id] = maps.Clone(outcomes)
+	}
+	return b
+}
+
+// Restore makes the ledger hold what b holds, and nothing else.
+func (m *Memory) Restore(b *Memory) {
+	b = b.Backup()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.files, m.bills, m.attempts, m.parties, m.outcomes, m.baseURLs = b.files, b.bills, b.attempts, b.parties, b.outcomes, b.baseURLs
+	m.volatile, m.broken = nil, nil
+}
+
 // Break makes every later call fail, as a full disk does.
 func (m *Memory) Break() {
 	m.mu.Lock()

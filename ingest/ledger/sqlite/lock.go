@@ -15,7 +15,8 @@ import (
 // lock keeps a ledger for one Ledger of one process. It has two parts, because each covers
 // what the other cannot. NAME.lock beside the file covers a file that is exchanged for
 // another one of that name, such as a restored backup. The lock of the file itself covers
-// a file with several names (hard links).
+// a file that gets a second name (a hard link) while it is in use. One that has several is
+// refused; see checkLinks.
 type lock struct {
 	name *flock.Flock
 	file *os.File // nil before it is taken, and where the system has no such lock

@@ -38,16 +38,18 @@ const (
 	readers = 4
 	// writerCache is in KiB: the upper levels of every tree, and the pages that a batch
 	// changes. More saves little, because the leaves of the parties are met at random;
-	// the system keeps those.
-	writerCache = 16 << 10
-	readerCache = 2 << 10 // KiB
+	// the system keeps those. A page takes 8 KiB: modernc.org/memory rounds up to a
+	// power of two, and SQLite keeps some bytes beside each 4 KiB.
+	writerCache = 8 << 10
+	readerCache = 1 << 10 // KiB
 )
 
 // Open opens the ledger in the file at path, for this process alone, and makes it when
 // there is none (its directory must exist). An older ledger is brought up to date. The
 // file is locked whatever path, symbolic or hard link leads to it.
 //
-// Errors wrap ErrLocked when another process (or another Open in this one) holds it, else
+// Errors wrap ErrLocked when another process (or another Open in this one) holds it,
+// ErrLinked when the file has hard links, else
 // ErrUnusable: no directory, no right, no ledger, a ledger of a newer billdrop, a disk
 // that fails. The lock dies with the process.
 func Open(ctx context.Context, path string) (*Ledger, error) {
@@ -63,7 +65,8 @@ func Open(ctx context.Context, path string) (*Ledger, error) {
 // needs the right to write all the same, because SQLite keeps its readers' marks in a
 // file beside the ledger. Methods that write fail.
 //
-// Errors wrap ErrNotFound when there is no such file, else ErrUnusable.
+// Errors wrap ErrNotFound when there is no such file, ErrLinked when it has hard links, else
+// ErrUnusable.
 func OpenReadOnly(ctx context.Context, path string) (*Ledger, error) {
 	l := &Ledger{path: path}
 	if err := l.openReadOnly(ctx); err != nil {
@@ -87,6 +90,13 @@ func (l *Ledger) open(ctx context.Context) error {
 		return err
 	}
 	if err := l.lock.takeFile(l.path); err != nil {
+		return err
+	}
+	info, err := os.Stat(l.path)
+	if err == nil {
+		err = checkLinks(l.path, info)
+	}
+	if err != nil {
 		return err
 	}
 	// A connection that cannot change the file looks whose it is: opening it for writing
@@ -133,6 +143,10 @@ func (l *Ledger) openReadOnly(ctx context.Context) error {
 		return err
 	case info.IsDir():
 		return advised("name a file in it", "it is a directory")
+	default:
+		if err := checkLinks(l.path, info); err != nil {
+			return err
+		}
 	}
 	var err error
 	if l.read, err = openReaders(l.path); err != nil {
@@ -300,7 +314,7 @@ func advised(hint, format string, args ...any) error {
 // openError says what could not be opened.
 func openError(ctx context.Context, path string, err error) error {
 	switch {
-	case errors.Is(err, ledger.ErrLocked), errors.Is(err, ledger.ErrNotFound):
+	case errors.Is(err, ledger.ErrLocked), errors.Is(err, ledger.ErrLinked), errors.Is(err, ledger.ErrNotFound):
 		return fmt.Errorf("open ledger %q: %w", path, err)
 	case ctx.Err() != nil:
 		return fmt.Errorf("open ledger %q: %w", path, ctx.Err())

@@ -112,11 +112,14 @@ func TestOpenLockedByAnyName(t *testing.T) {
 			if err := open(t, path).Close(); err != nil {
 				t.Fatal(err)
 			}
-			if err := link(path, other); err != nil {
-				t.Fatal(err)
-			}
 			for _, order := range [][2]string{{path, other}, {other, path}} {
+				if name == "symbolic link" {
+					remake(t, link, path, other)
+				}
 				l := open(t, order[0])
+				if name == "hard link" { // made while it is in use: see TestOpenHardLinks
+					remake(t, link, order[0], order[1])
+				}
 				for range 2 {
 					if _, err := sqlite.Open(t.Context(), order[1]); !errors.Is(err, ledger.ErrLocked) {
 						t.Fatalf("Open of %s beside %s: %v, want ErrLocked", order[1], order[0], err)
@@ -128,11 +131,78 @@ func TestOpenLockedByAnyName(t *testing.T) {
 				if err := l.Close(); err != nil {
 					t.Fatal(err)
 				}
+				if name == "hard link" {
+					if err := os.Remove(order[0]); err != nil {
+						t.Fatal(err)
+					}
+				}
 				if err := open(t, order[1]).Close(); err != nil {
 					t.Fatalf("after Close: %v", err)
 				}
 			}
 		})
+	}
+}
+
+// remake makes a link in place of one that may be there.
+func remake(t *testing.T, link func(old, new string) error, old, new string) {
+	t.Helper()
+	if err := os.Remove(new); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	if err := link(old, new); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// After a crash the latest commits are in NAME-wal, which another name of the file does not
+// have. So a file with several names is opened under none of them.
+func TestOpenHardLinks(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("hard links are not counted on Windows")
+	}
+	running, dir := filepath.Join(t.TempDir(), "ledger.db"), t.TempDir()
+	path, other := filepath.Join(dir, "ledger.db"), filepath.Join(t.TempDir(), "other.db")
+	l := open(t, running)
+	if err := l.AddFile(t.Context(), &ledger.File{ID: "f"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, suffix := range []string{"", "-wal"} { // what a crash would leave
+		b, err := os.ReadFile(running + suffix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path+suffix, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Link(path, other); err != nil {
+		t.Fatal(err)
+	}
+	for how, openIt := range map[string]func(context.Context, string) (*sqlite.Ledger, error){"Open": sqlite.Open, "OpenReadOnly": sqlite.OpenReadOnly} {
+		for name, hint := range map[string]string{path: "keep this one, because", other: "keep this one only if"} {
+			l, err := openIt(t.Context(), name)
+			if !errors.Is(err, ledger.ErrLinked) || !strings.Contains(sqlite.Printed(err), "it has 2 names\nhint: ") || !strings.Contains(sqlite.Printed(err), hint) {
+				t.Errorf("%s of %s: %s", how, filepath.Base(name), sqlite.Printed(err))
+			}
+			if err == nil {
+				if _, err := l.File(t.Context(), "f"); err != nil {
+					t.Errorf("and under %s: %v", name, err)
+				}
+				l.Close()
+			}
+		}
+	}
+	if err := os.Remove(other); err != nil {
+		t.Fatal(err)
+	}
+	l = open(t, path)
+	defer l.Close()
+	if _, err := l.File(t.Context(), "f"); err != nil {
+		t.Error(err)
 	}
 }
 
