@@ -700,14 +700,18 @@ func TestClusterImport(t *testing.T) {
 	})
 }
 
+// slow is an API that takes its time.
+func slow(emulator.Call) emulator.Fault { return emulator.Fault{Delay: 300 * time.Millisecond} }
+
 // Without its database a worker sends nothing from three seconds on, waits, and goes on by itself. A
 // single round ends once it has waited for as long as it may.
 func TestClusterWithoutDatabase(t *testing.T) {
-	const rows = 4000
+	const rows = 2400
 	content := manyBills(1, rows, rows)
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, 1)
-		c.policy.Concurrency = 4
+		c.policy.Concurrency = 2
+		c.world.script = slow // so that many rows are recorded and wait
 		defer c.stop()
 		for range 3 { // before it has ever been there, too
 			w := c.newWorker(fmt.Sprintf("w%d", len(c.workers)+1))
@@ -724,7 +728,7 @@ func TestClusterWithoutDatabase(t *testing.T) {
 		each((*ledgertest.Handle).Heal)
 		for _, length := range []time.Duration{5 * time.Second, 2 * c.lost} {
 			before := c.bills()
-			c.await(time.Minute, "some more is sent", func() bool { return c.bills() > before+500 })
+			c.await(time.Minute, "some more is sent", func() bool { return c.bills() > before+100 })
 			each((*ledgertest.Handle).Cut)
 			time.Sleep(3*time.Second + 50*time.Millisecond)
 			sent := c.bills()
