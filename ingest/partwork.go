@@ -32,6 +32,7 @@ type crew struct {
 	looks map[string]chan struct{}       // by feed: something tells that it be looked at
 	done  chan struct{}                  // a part was ended
 	at    sync.WaitGroup                 // parts in hand that this worker found by itself
+	division
 
 	mu     sync.Mutex
 	ctx    context.Context // of the membership
@@ -53,7 +54,8 @@ type partID struct {
 type fileCopy struct {
 	users int // parts; guarded by crew.mu
 
-	mu     sync.Mutex
+	// turn is held while what follows is used, also while the file is fetched.
+	turn   *semaphore.Weighted
 	survey *billfile.Survey
 	file   *os.File
 	recs   *billfile.Decoder
@@ -62,7 +64,7 @@ type fileCopy struct {
 
 func newCrew(w *Worker) *crew {
 	c := &crew{
-		Worker: w, feeds: make(map[string]*Feed), slots: make(map[string]*semaphore.Weighted), looks: make(map[string]chan struct{}),
+		Worker: w, division: usualDivision, feeds: make(map[string]*Feed), slots: make(map[string]*semaphore.Weighted), looks: make(map[string]chan struct{}),
 		done: make(chan struct{}, 1), busy: make(map[partID]bool), owned: make(map[string]bool), copies: make(map[string]*fileCopy),
 		rests: make(map[string]time.Time), unfits: make(map[string]error),
 	}
@@ -173,7 +175,7 @@ func (c *crew) lookAround(ctx context.Context) {
 func (c *crew) takeParts(ctx context.Context, files []*ledger.File) error {
 	for _, f := range slices.Backward(files) {
 		feed := c.feeds[f.Feed]
-		if feed == nil || !divided(f) || f.State != ledger.Sending || RejectedByHand(f) || c.resting(feed) || !c.free(feed) {
+		if feed == nil || !c.division.divided(f) || f.State != ledger.Sending || RejectedByHand(f) || c.resting(feed) || !c.free(feed) {
 			continue
 		}
 		parts, err := c.shared.Parts(ctx, f.ID)
@@ -366,12 +368,15 @@ func (c *crew) own(id string, owned bool) {
 }
 
 // lend lets parts of the owner's file be read by its survey.
-func (c *crew) lend(j *job) {
+func (c *crew) lend(ctx context.Context, j *job) error {
 	cp := c.borrow(j.file.ID)
 	defer c.giveUp(cp)
-	cp.mu.Lock()
-	defer cp.mu.Unlock()
+	if cp.turn.Acquire(ctx, 1) != nil {
+		return context.Cause(ctx)
+	}
+	defer cp.turn.Release(1)
 	cp.survey = j.survey
+	return nil
 }
 
 // takeBack ends what lend began: the owner may remove its copy.
@@ -390,7 +395,7 @@ func (c *crew) borrow(id string) *fileCopy {
 	defer c.mu.Unlock()
 	cp := c.copies[id]
 	if cp == nil {
-		cp = &fileCopy{}
+		cp = &fileCopy{turn: semaphore.NewWeighted(1)}
 		c.copies[id] = cp
 	}
 	cp.users++
@@ -407,8 +412,10 @@ func (c *crew) giveUp(cp *fileCopy) {
 func (c *crew) read(ctx context.Context, feed *Feed, f *ledger.File, p ledger.Part) (rows, error) {
 	cp := c.borrow(f.ID)
 	defer c.giveUp(cp)
-	cp.mu.Lock()
-	defer cp.mu.Unlock()
+	if cp.turn.Acquire(ctx, 1) != nil {
+		return nil, context.Cause(ctx)
+	}
+	defer cp.turn.Release(1)
 	if cp.recs == nil || cp.next > p.From {
 		if err := c.open(ctx, feed, f, cp); err != nil {
 			return nil, err
@@ -431,7 +438,7 @@ func (c *crew) read(ctx context.Context, feed *Feed, f *ledger.File, p ledger.Pa
 	return recs, nil
 }
 
-// open begins another reading of a file. cp.mu is held.
+// open begins another reading of a file. cp.turn is held.
 func (c *crew) open(ctx context.Context, feed *Feed, f *ledger.File, cp *fileCopy) error {
 	cp.close()
 	own := *f
