@@ -9,7 +9,7 @@ FUZZTIME ?= 20s
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-servers lint soak bench fuzz release reproduce vuln clean
+.PHONY: help build demo demo-cluster test test-servers lint soak bench fuzz release reproduce vuln clean
 
 help: ## List what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ build: ## Build bin/billdrop, a static binary
 
 demo: build ## See it work: local servers, sample bill files, one run
 	@bin/billdrop demo
+
+demo-cluster: build ## See three workers share a ledger, and one of them killed (needs PostgreSQL)
+	@bin/billdrop demo --cluster
 
 test: ## Run all tests, with the race detector where there is a C compiler
 ifeq ($(CC_HERE),)

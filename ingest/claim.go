@@ -170,9 +170,6 @@ func (j *job) fetch(ctx context.Context) error {
 	return j.chooseStem(ctx, ledger.Spooled)
 }
 
-// unread stands in the stem of a file that is refused unread, in the place of its hash.
-const unread = "unread"
-
 // leaveUnread goes on with a file that is too large to be read. It has no copy and no hash,
 // and judge refuses it.
 func (j *job) leaveUnread(ctx context.Context) error {

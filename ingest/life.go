@@ -1,7 +1,6 @@
 package ingest
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -232,7 +231,7 @@ func (j *job) cannotFetch(err error) error {
 // advances the file with it.
 func (j *job) chooseStem(ctx context.Context, s ledger.FileState) error {
 	for n := 1; ; n++ {
-		stem := report.Stem(j.file.Name, cmp.Or(j.file.SHA256, unread), n)
+		stem := report.Stem(j.file.Name, j.file.SHA256, n)
 		names := report.NamesOf(stem)
 		taken := false
 		for _, name := range []string{names.Ack, names.Summary} {

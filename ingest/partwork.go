@@ -30,7 +30,7 @@ type crew struct {
 	feeds map[string]*Feed
 	slots map[string]*semaphore.Weighted // of partsAtOnce, by feed
 	looks map[string]chan struct{}       // by feed: something tells that it be looked at
-	done  chan struct{}                  // a part was ended
+	done  chan struct{}                  // a part that was found by looking has ended
 	at    sync.WaitGroup                 // parts in hand that this worker found by itself
 	division
 
@@ -79,6 +79,15 @@ func (c *crew) begin(ctx context.Context, stop context.CancelCauseFunc) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.ctx, c.stop = ctx, stop
+}
+
+// lost ends the membership of a worker that is taken for lost.
+func (c *crew) lost() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stop != nil {
+		c.stop(ledger.ErrFenced)
+	}
 }
 
 // end ends a membership whose context has ended: no part is in hand when it returns.
@@ -160,12 +169,7 @@ func (c *crew) lookAround(ctx context.Context) {
 			c.noticeLoss(err)
 			c.Log.Debug("no look for parts", "error", err)
 		}
-		if c.Member.Dispatcher == nil {
-			err = c.awaitPart(ctx, colleaguePoll)
-		} else {
-			err = sleep(ctx, colleaguePoll)
-		}
-		if err != nil {
+		if c.awaitPart(ctx, colleaguePoll) != nil {
 			return
 		}
 	}
@@ -216,9 +220,13 @@ func (c *crew) take(f *Feed, file string, parts []ledger.Part) {
 		ctx := c.ctx
 		c.mu.Unlock()
 		c.at.Go(func() {
-			defer c.slots[f.Name].Release(1)
-			defer c.leave(file, p.No)
 			c.deliverPart(ctx, f, file, p.No)
+			c.leave(file, p.No)
+			c.slots[f.Name].Release(1)
+			select {
+			case c.done <- struct{}{}: // where one was found, there may be more
+			default:
+			}
 		})
 	}
 }
@@ -238,15 +246,11 @@ func (c *crew) enter(file string, no int) bool {
 // leave ends what enter began.
 func (c *crew) leave(file string, no int) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	delete(c.busy, partID{file, no})
-	c.mu.Unlock()
-	select {
-	case c.done <- struct{}{}:
-	default:
-	}
 }
 
-// awaitPart waits until a part was ended by this worker, but not longer than d.
+// awaitPart waits until a part that this worker found by looking has ended, but not longer than d.
 func (c *crew) awaitPart(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -325,8 +329,11 @@ func (c *crew) release(ctx context.Context, file string, no int, err error) erro
 			failed.Reason = s.Reason
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
-	defer cancel()
+	if ctx.Err() != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), lastWords)
+		defer cancel()
+	}
 	return c.shared.ReleasePart(ctx, file, no, err == nil, failed)
 }
 

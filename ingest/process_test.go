@@ -55,12 +55,13 @@ type process struct {
 	died   func()                     // if set, called once when it dies
 	stops  bool                       // nothing leaves while it is asleep
 
-	mu     sync.Mutex
-	steps  map[string]int
-	posts  int
-	dead   bool
-	where  string
-	asleep chan struct{} // closed when the machine wakes; nil = it is awake
+	mu      sync.Mutex
+	steps   map[string]int
+	posts   int
+	dead    bool
+	refused bool // the API refuses its key
+	where   string
+	asleep  chan struct{} // closed when the machine wakes; nil = it is awake
 }
 
 // sleep suspends the process for d of the true time. Requests that have left are answered
@@ -182,6 +183,12 @@ type simAPI struct {
 
 func (a *simAPI) ask(name string, do func(delivery.API) client.Answer) client.Answer {
 	api := a.API
+	a.p.mu.Lock()
+	refused := a.p.refused
+	a.p.mu.Unlock()
+	if refused {
+		return client.Answer{Kind: client.KeyRefused, Status: 401}
+	}
 	if a.w.unreachable(name) {
 		api = a.w.severed
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 
@@ -41,6 +42,7 @@ func hexSum(b []byte) string {
 // than what was published after the backup.
 func (j *job) put(ctx context.Context, reports ...outgoing) error {
 	changed := false
+	var foreign []error
 	for _, r := range reports {
 		published, publishing := r.field(&j.file.Published), r.field(&j.file.Publishing)
 		there, err := j.inPlace(ctx, r)
@@ -52,10 +54,14 @@ func (j *job) put(ctx context.Context, reports ...outgoing) error {
 		case *publishing, *published:
 			*published = there
 		default:
-			return j.foreignReport(r, there)
+			foreign = append(foreign, j.foreignReport(r, there))
+			continue
 		}
 		changed = changed || *publishing != r.sum
 		*publishing = r.sum
+	}
+	if len(foreign) > 0 {
+		return errors.Join(foreign...) // all of them, so that one look at the server is enough
 	}
 	if changed {
 		if err := j.advance(ctx, j.file.State); err != nil {

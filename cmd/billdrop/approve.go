@@ -7,6 +7,8 @@ import (
 	"fmt"
 
 	"billdrop/cmd/billdrop/config"
+	"billdrop/cmd/billdrop/describe"
+	"billdrop/cmd/billdrop/input"
 	"billdrop/ingest"
 	"billdrop/ingest/ledger"
 )
@@ -35,7 +37,7 @@ func (c *approveCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	l, err := openLedger(ctx, conf.LedgerPath())
+	l, err := openLedger(ctx, s, conf)
 	if errors.Is(err, ledger.ErrLocked) {
 		return c.queue(ctx, s, conf)
 	}
@@ -47,13 +49,17 @@ func (c *approveCmd) Run(ctx context.Context, s *session) error {
 	if err == nil {
 		f, err = ingest.Approve(ctx, l, c.FileID)
 	}
-	if err = errors.Join(err, l.Close()); err != nil {
+	left, closed := describe.LeftOrder(err), l.Close()
+	if left != nil && closed == nil {
+		return c.printOrdered(s, conf, left)
+	}
+	if err = errors.Join(err, closed); err != nil {
 		return adviseOrder(c.FileID, err)
 	}
 	return s.print(approved{FileID: f.ID, File: f.Name, Approved: true}, func() string {
 		next := "billdrop run --once"
 		if f.Origin == ledger.FromLocal { // imported otherwise, it would be another file
-			next = fmt.Sprintf("billdrop import --feed %s --out %s %s", f.Feed, config.ShellWord(f.Results), config.ShellWord(cmp.Or(f.Path, stdinName)))
+			next = fmt.Sprintf("billdrop import --feed %s --out %s %s", f.Feed, config.ShellWord(f.Results), config.ShellWord(cmp.Or(f.Path, input.Stdin)))
 		}
 		return fmt.Sprintf("%s (%s) is approved; the next run sends it: %s\n", f.Name, f.ID, next)
 	})
@@ -61,10 +67,14 @@ func (c *approveCmd) Run(ctx context.Context, s *session) error {
 
 // queue leaves the approval to the billdrop that holds the ledger.
 func (c *approveCmd) queue(ctx context.Context, s *session, conf *config.Config) error {
-	left, err := leaveOrder(ctx, conf, ingest.OrderApprove, c.FileID)
+	left, err := leaveOrder(ctx, s, conf, ingest.OrderApprove, c.FileID)
 	if err != nil {
 		return adviseOrder(c.FileID, err)
 	}
+	return c.printOrdered(s, conf, left)
+}
+
+func (c *approveCmd) printOrdered(s *session, conf *config.Config, left *describe.Ordered) error {
 	doc := approved{FileID: left.FileID, File: left.File, Approved: true, Ordered: true}
-	return s.print(doc, func() string { return left.text(conf) })
+	return s.print(doc, func() string { return left.Text(pollText(conf)) })
 }

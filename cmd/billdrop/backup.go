@@ -11,6 +11,7 @@ import (
 
 	"billdrop/cmd/billdrop/config"
 	"billdrop/cmd/billdrop/describe"
+	"billdrop/cmd/billdrop/engine"
 )
 
 type backupCmd struct {
@@ -33,12 +34,14 @@ func (c *backupCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return usageError{err}
 	}
-	led, err := readLedger(ctx, conf)
+	location, err := engine.Configured(conf, s.log)
 	if err != nil {
 		return err
 	}
-	size, err := led.Backup(ctx, to)
-	switch err = errors.Join(err, led.Close()); {
+	size, err := location.Backup(ctx, to)
+	switch {
+	case errors.Is(err, engine.ErrNoBackup):
+		return usageError{err}
 	case errors.Is(err, fs.ErrExist):
 		return usageError{describe.Advise(err, "name a file that does not exist yet")}
 	case errors.Is(err, fs.ErrNotExist):
@@ -46,8 +49,8 @@ func (c *backupCmd) Run(ctx context.Context, s *session) error {
 	case err != nil:
 		return err
 	}
-	doc := map[string]any{"ledger": conf.LedgerPath(), "file": to, "size": size}
+	doc := map[string]any{"ledger": location.Place.String(), "file": to, "size": size}
 	return s.print(doc, func() string {
-		return fmt.Sprintf("%s: a copy of the ledger %s, %s, complete and checked\n", to, conf.LedgerPath(), humanize.IBytes(uint64(size)))
+		return fmt.Sprintf("%s: a copy of the ledger %s, %s, complete and checked\n", to, location.Place, humanize.IBytes(uint64(size)))
 	})
 }

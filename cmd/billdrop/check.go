@@ -26,7 +26,7 @@ func (c *checkCmd) Run(ctx context.Context, s *session) error {
 	result := diagnose.Run(ctx, diagnose.Options{
 		Config: s.Config, Fix: c.Fix, Env: s.env, Dial: dial,
 		Lane: func(conf *config.Config, f *config.Feed) (diagnose.Probe, string, error) {
-			return buildLane(s, conf, f)
+			return s.kit().Lane(conf, f)
 		},
 		Report: func(l diagnose.Line) {
 			lines = append(lines, l)

@@ -17,10 +17,13 @@ import (
 
 type demoCmd struct {
 	Latency time.Duration `placeholder:"TIME" default:"120ms" help:"How long the local API takes to answer (default: 120ms)."`
+	Cluster bool          `help:"Show three workers that share a ledger in PostgreSQL, of which one is killed."`
 }
 
 func (demoCmd) Help() string {
 	return `Starts a local SFTP server and a local Billing API, drops sample bill files into the inbox, does what "billdrop run --once" does, and shows what became of the files. Nothing leaves this machine. The directory is kept; the output says how to delete it.
+
+With --cluster it starts PostgreSQL too, which must be installed, and three workers. One of them is killed in the middle of a file, and the others finish it. The directory is removed.
 
 Example: billdrop demo`
 }
@@ -40,6 +43,9 @@ func (c *demoCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
+	if c.Cluster {
+		return errors.Join(showCluster(ctx, s, box), box.Close(), os.RemoveAll(dir))
+	}
 	quiet := s.forDemo(box)
 	d := &demo.Demo{Box: box, Out: s.stdout, Run: func(ctx context.Context) ([]describe.Finished, error) {
 		conf, err := loadConfig(quiet, config.Needs{Key: true, SFTP: true})
@@ -49,6 +55,15 @@ func (c *demoCmd) Run(ctx context.Context, s *session) error {
 		return runOnce(ctx, quiet, conf)
 	}}
 	return errors.Join(d.Show(ctx), box.Close())
+}
+
+// showCluster shows several workers, which are processes of this program.
+func showCluster(ctx context.Context, s *session, box *sandbox.Sandbox) error {
+	binary, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program: %w", err)
+	}
+	return (&demo.Cluster{Box: box, Out: s.stdout, Binary: binary}).Show(ctx)
 }
 
 // forDemo is a session on the sandbox's configuration. It hides an API key in the

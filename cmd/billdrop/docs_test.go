@@ -82,7 +82,8 @@ func TestTypedCommands(t *testing.T) {
 	}
 }
 
-// TestSecurityNamesTests: every test that docs/security.md names exists.
+// TestSecurityNamesTests: every test that docs/security.md names exists, and every line of its
+// threat model names one.
 func TestSecurityNamesTests(t *testing.T) {
 	tests := make(map[string]bool)
 	err := filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {
@@ -97,9 +98,26 @@ func TestSecurityNamesTests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	named := regexp.MustCompile(`\b(?:Test|Fuzz)[A-Z]\w*(?:/[a-z_]+)?`).FindAllString(string(readAll(t, "../../docs/security.md")), -1)
+	testName := regexp.MustCompile(`\b(?:Test|Fuzz)[A-Z]\w*(?:/[a-z_]+)?`)
+	page := string(readAll(t, "../../docs/security.md"))
+	named := testName.FindAllString(page, -1)
 	if len(named) < 30 {
 		t.Errorf("only %d tests are named", len(named))
+	}
+	_, model, _ := strings.Cut(page, "\n## Threat model\n")
+	model, _, _ = strings.Cut(model, "\n## ")
+	lines := 0
+	for line := range strings.Lines(model) {
+		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
+		if !strings.HasPrefix(line, "|") || strings.HasPrefix(line, "|---") || strings.TrimSpace(cells[len(cells)-1]) == "test" {
+			continue
+		}
+		if lines++; len(cells) != 3 || !testName.MatchString(cells[2]) {
+			t.Errorf("no test in the line %s", line)
+		}
+	}
+	if lines < 35 {
+		t.Errorf("only %d lines are in the threat model", lines)
 	}
 	for _, name := range named {
 		name, script, _ := strings.Cut(name, "/")

@@ -10,7 +10,9 @@ import (
 
 	"billdrop/cmd/billdrop/config"
 	"billdrop/cmd/billdrop/describe"
+	"billdrop/cmd/billdrop/engine"
 	"billdrop/cmd/billdrop/sandbox"
+	"billdrop/cmd/billdrop/wiring"
 	"billdrop/ingest"
 	"billdrop/ingest/delivery"
 	"billdrop/ingest/inbox"
@@ -65,6 +67,7 @@ func exitCode(ctx context.Context, err error) int {
 	var stop *signalError
 	var parse *kong.ParseError
 	var usage usageError
+	var differ *ledger.FormatsDiffer
 	switch {
 	case err == nil:
 		return exitDone
@@ -72,7 +75,7 @@ func exitCode(ctx context.Context, err error) int {
 		return exitAttention
 	case errors.As(err, &usage), errors.As(err, &parse), errors.Is(err, config.ErrSecret),
 		errors.Is(err, ledger.ErrNotFound), errors.Is(err, ledger.ErrLinked), errors.Is(err, ingest.ErrNotApplicable), errors.Is(err, inbox.ErrConfig),
-		errors.Is(err, sandbox.ErrOptions):
+		errors.Is(err, sandbox.ErrOptions), errors.Is(err, engine.ErrSetup), errors.Is(err, wiring.ErrSpoolTaken), errors.Is(err, ledger.ErrNameTaken), errors.As(err, &differ):
 		return exitUsage
 	case errors.Is(err, ledger.ErrLocked):
 		return exitLocked
@@ -91,6 +94,8 @@ func hints(err error, code int) []string {
 		return append(own, "then run again; "+safe)
 	case len(own) > 0:
 		return own
+	case errors.Is(err, ledger.ErrNameTaken):
+		return []string{"give each worker a worker.name of its own, or none; a worker that was killed keeps its name until worker.lost_after has passed"}
 	case code == exitLocked:
 		return []string{"wait for it to end, or stop it; two workers need a ledger each"}
 	case code == exitStopped:

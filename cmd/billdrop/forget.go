@@ -1,14 +1,13 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"billdrop/cmd/billdrop/config"
 	"billdrop/cmd/billdrop/describe"
+	"billdrop/cmd/billdrop/input"
 	"billdrop/ingest/ledger"
 )
 
@@ -39,12 +38,15 @@ func (c *forgetCmd) Run(ctx context.Context, s *session) error {
 		scopes = []ledger.Scope{{Merchant: merchant, Mode: "test"}, {Merchant: merchant, Mode: "live"}}
 	}
 	references := []string{c.CustomerReference}
-	if c.CustomerReference == stdinName {
-		if references, err = readLines(s); err != nil {
+	if c.CustomerReference == input.Stdin {
+		if references, err = input.Lines(s.stdin); err != nil {
 			return err
 		}
+		if len(references) == 0 {
+			return usagef("standard input names no customer").hint("write one reference a line")
+		}
 	}
-	l, err := openLedger(ctx, conf.LedgerPath())
+	l, err := openLedger(ctx, s, conf)
 	if err != nil {
 		return err
 	}
@@ -88,22 +90,4 @@ func forget(ctx context.Context, l ledger.Ledger, scopes []ledger.Scope, referen
 		}
 	}
 	return customers, parties, nil
-}
-
-// readLines reads standard input, without empty lines.
-func readLines(s *session) ([]string, error) {
-	var lines []string
-	in := bufio.NewScanner(s.stdin)
-	for in.Scan() {
-		if line := strings.TrimSpace(in.Text()); line != "" {
-			lines = append(lines, line)
-		}
-	}
-	if err := in.Err(); err != nil {
-		return nil, fmt.Errorf("read standard input: %w", err)
-	}
-	if len(lines) == 0 {
-		return nil, usagef("standard input names no customer").hint("write one reference a line")
-	}
-	return lines, nil
 }

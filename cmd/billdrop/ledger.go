@@ -7,12 +7,15 @@ import (
 	"strings"
 
 	"billdrop/cmd/billdrop/config"
+	"billdrop/cmd/billdrop/wiring"
 	"billdrop/ingest"
 )
 
 // ledgerCmd are the commands about the ledger as a whole.
 type ledgerCmd struct {
 	Rebind rebindCmd `cmd:"" help:"Say that api.base_url is the same API at a new address."`
+	Copy   copyCmd   `cmd:"" help:"Copy a ledger from SQLite into PostgreSQL, or back."`
+	Verify verifyCmd `cmd:"" help:"Find rows of the ledger that were changed or removed by hand."`
 }
 
 type rebindCmd struct{}
@@ -37,15 +40,15 @@ func (c *rebindCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	lanes, err := buildLanes(s, conf)
+	lanes, err := s.kit().Lanes(conf)
 	if err != nil {
 		return usageError{err}
 	}
 	feeds := make([]*ingest.Feed, len(lanes))
 	for i := range conf.Feeds {
-		feeds[i] = buildFeed(&conf.Feeds[i], lanes[i])
+		feeds[i] = wiring.Feed(&conf.Feeds[i], lanes[i])
 	}
-	l, err := openLedger(ctx, conf.LedgerPath())
+	l, err := openLedger(ctx, s, conf)
 	if err != nil {
 		return err
 	}

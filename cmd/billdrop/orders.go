@@ -7,27 +7,19 @@ import (
 
 	"billdrop/cmd/billdrop/config"
 	"billdrop/cmd/billdrop/describe"
+	"billdrop/cmd/billdrop/engine"
 	"billdrop/ingest"
 	"billdrop/ingest/ledger"
-	"billdrop/ingest/ledger/sqlite"
 	"billdrop/ingest/report"
 )
 
-// ordered is an order that waits for the billdrop that holds the ledger.
-type ordered struct {
-	Order  ingest.Order `json:"order"`
-	FileID string       `json:"file_id"`
-	File   string       `json:"file"`
-	State  string       `json:"state"` // of the file, when the order lay there
-}
-
 // leaveOrder queues an order for the billdrop that holds the ledger. If the order cannot
 // be queued, the error is ledger.ErrLocked.
-func leaveOrder(ctx context.Context, conf *config.Config, o ingest.Order, id string) (*ordered, error) {
+func leaveOrder(ctx context.Context, s *session, conf *config.Config, o ingest.Order, id string) (*describe.Ordered, error) {
 	locked := func(why error) error {
-		return fmt.Errorf("%w (%s), and no order can be left for it: %w", ledger.ErrLocked, conf.LedgerPath(), why)
+		return fmt.Errorf("%w (%s), and no order can be left for it: %w", ledger.ErrLocked, conf.LedgerPlace(), why)
 	}
-	led, err := readLedger(ctx, conf)
+	led, err := readLedger(ctx, s, conf)
 	if err != nil {
 		return nil, locked(err)
 	}
@@ -38,31 +30,15 @@ func leaveOrder(ctx context.Context, conf *config.Config, o ingest.Order, id str
 	case err != nil:
 		return nil, locked(err)
 	}
-	return &ordered{Order: o, FileID: f.ID, File: f.Name, State: string(f.State)}, nil
+	return describe.OrderOn(o, f), nil
 }
 
-// begun reports whether rows of the file may have been sent.
-func (o *ordered) begun() bool {
-	switch ledger.FileState(o.State) {
-	case ledger.Claiming, ledger.Claimed, ledger.Spooled, ledger.Held:
-		return false
+// pollText is how often a worker looks for orders, as Ordered.Text wants it.
+func pollText(conf *config.Config) string {
+	if conf.LedgerPlace().Shared() {
+		return ""
 	}
-	return true
-}
-
-// text says what was ordered, and when it is done.
-func (o *ordered) text(conf *config.Config) string {
-	is, does := "is approved", "sends it"
-	switch {
-	case o.Order == ingest.OrderReject && o.begun():
-		return fmt.Sprintf("%s (%s) is to be rejected; rows of it were sent, and the running worker stops sending it within seconds, or the next run does\n", o.File, o.FileID)
-	case o.Order == ingest.OrderReject:
-		is, does = "is rejected", "reports it so"
-	case o.Order == ingest.OrderRetry:
-		is, does = "is to be retried", "sends its failed and unknown rows"
-	}
-	return fmt.Sprintf("%s (%s) %s; the running worker %s at its next poll (poll_interval %s); during an import or a run --once, the next run does\n",
-		o.File, o.FileID, is, does, config.Duration(conf.PollInterval))
+	return config.Duration(conf.PollInterval)
 }
 
 // order executes an order about a file that rests here, or queues it for the process that
@@ -73,13 +49,13 @@ func order(ctx context.Context, s *session, o ingest.Order, id string) error {
 		return err
 	}
 	// Where the holder can be seen, the order needs neither key nor server.
-	if pid, _, err := sqlite.Holder(conf.LedgerPath()); err == nil && pid != 0 {
+	if pid, _ := (engine.Location{Place: conf.LedgerPlace()}).Holder(); pid != 0 {
 		return queueOrder(ctx, s, conf, o, id)
 	}
 	if conf, err = loadConfig(s, config.Needs{Key: true, OnFinish: true}); err != nil {
 		return err
 	}
-	m, err := assemble(ctx, s, conf, conf.SFTP.Address != "")
+	m, err := assemble(ctx, s, conf, job{remote: conf.SFTP.Address != "", role: ingest.RoleCommand})
 	if errors.Is(err, ledger.ErrLocked) {
 		return queueOrder(ctx, s, conf, o, id)
 	}
@@ -87,7 +63,11 @@ func order(ctx context.Context, s *session, o ingest.Order, id string) error {
 		return err
 	}
 	f, err := executeOrder(ctx, m, conf.SpoolDir, o, id)
-	if err = errors.Join(err, m.close()); err != nil {
+	left, closed := describe.LeftOrder(err), m.close()
+	if left != nil && closed == nil {
+		return printOrdered(s, conf, left)
+	}
+	if err = errors.Join(err, closed); err != nil {
 		return orderFailed(s, id, err)
 	}
 	return printFiles(s, []describe.Finished{f}, nil)
@@ -115,11 +95,15 @@ func executeOrder(ctx context.Context, m *machine, spoolDir string, o ingest.Ord
 }
 
 func queueOrder(ctx context.Context, s *session, conf *config.Config, o ingest.Order, id string) error {
-	left, err := leaveOrder(ctx, conf, o, id)
+	left, err := leaveOrder(ctx, s, conf, o, id)
 	if err != nil {
 		return orderFailed(s, id, err)
 	}
-	return s.print(filesDocument{Files: []report.Summary{}, Ordered: left}, func() string { return left.text(conf) })
+	return printOrdered(s, conf, left)
+}
+
+func printOrdered(s *session, conf *config.Config, left *describe.Ordered) error {
+	return s.print(filesDocument{Files: []report.Summary{}, Ordered: left}, func() string { return left.Text(pollText(conf)) })
 }
 
 // orderFailed prints a document without files, unless nothing was changed.

@@ -10,8 +10,10 @@ import (
 	"billdrop/cmd/billdrop/config"
 	"billdrop/cmd/billdrop/console"
 	"billdrop/cmd/billdrop/describe"
+	"billdrop/cmd/billdrop/engine"
+	"billdrop/cmd/billdrop/input"
+	"billdrop/cmd/billdrop/wiring"
 	"billdrop/ingest/ledger"
-	"billdrop/ingest/ledger/sqlite"
 	"billdrop/ingest/preview"
 )
 
@@ -36,8 +38,8 @@ func (c *planCmd) Run(ctx context.Context, s *session) error {
 	if c.MaxProblems < 0 {
 		return errMaxProblems
 	}
-	if err := checkFiles(c.Files); err != nil {
-		return err
+	if err := input.CheckFiles(c.Files); err != nil {
+		return usageError{err}
 	}
 	conf, err := loadConfig(s, config.Needs{Key: true})
 	if err != nil {
@@ -49,15 +51,19 @@ func (c *planCmd) Run(ctx context.Context, s *session) error {
 	}
 	feed := &conf.Feeds[i]
 	feed.API.GiveUpAfter = min(feed.API.GiveUpAfter, planPatience)
-	lane, _, err := buildLane(s, conf, feed)
+	lane, _, err := s.kit().Lane(conf, feed)
 	if err != nil {
 		return usageError{err}
 	}
-	o := preview.PlanOptions{Feed: buildFeed(feed, lane), MaxProblems: c.MaxProblems}
-	led, err := sqlite.OpenReadOnly(ctx, conf.LedgerPath())
+	o := preview.PlanOptions{Feed: wiring.Feed(feed, lane), MaxProblems: c.MaxProblems}
+	location, err := engine.Configured(conf, s.log)
+	if err != nil {
+		return err
+	}
+	led, err := location.Read(ctx)
 	switch {
 	case errors.Is(err, ledger.ErrNotFound):
-		s.screen.Warnf("there is no ledger %s yet, so everything is looked up at the API", conf.LedgerPath())
+		s.screen.Warnf("there is no ledger %s yet, so everything is looked up at the API", location.Place)
 	case err != nil:
 		return err
 	default:
@@ -89,7 +95,7 @@ func (c *planCmd) plan(ctx context.Context, s *session, o preview.PlanOptions) (
 	o.Progress = bar
 	planned := make([]preview.Planned, 0, len(c.Files))
 	for _, path := range c.Files {
-		o.Path, o.In = path, s.input(ctx, path)
+		o.Path, o.In = path, input.Reader(ctx, s.stdin, path)
 		p, err := preview.Plan(ctx, o)
 		if err != nil {
 			return nil, err

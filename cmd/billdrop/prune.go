@@ -53,9 +53,9 @@ func (c *pruneCmd) Run(ctx context.Context, s *session) error {
 	}
 	var l ledger.Ledger
 	if c.DryRun {
-		l, err = readLedger(ctx, conf)
+		l, err = readLedger(ctx, s, conf)
 	} else {
-		l, err = openLedger(ctx, conf.LedgerPath())
+		l, err = openLedger(ctx, s, conf)
 	}
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"billdrop/cmd/billdrop/config"
 	"billdrop/cmd/billdrop/describe"
 	"billdrop/cmd/billdrop/monitor"
+	"billdrop/ingest"
 	"billdrop/ingest/report"
 )
 
@@ -57,7 +58,7 @@ func poll(ctx context.Context, s *session, conf *config.Config, address string) 
 		defer listener.Close() // a second time, if a server has closed it
 		s.monitor = monitor.New(buildVersion())
 	}
-	m, err := assemble(ctx, s, conf, true)
+	m, err := assemble(ctx, s, conf, job{remote: true, role: ingest.RoleRun, forever: true})
 	if err != nil {
 		return err
 	}
@@ -92,7 +93,7 @@ func servePage(s *session, m *machine, listener net.Listener) (*monitor.Server, 
 
 // runOnce is one poll of all feeds.
 func runOnce(ctx context.Context, s *session, conf *config.Config) ([]describe.Finished, error) {
-	m, err := assemble(ctx, s, conf, true)
+	m, err := assemble(ctx, s, conf, job{remote: true, role: ingest.RoleRun})
 	if err != nil {
 		return nil, err
 	}
@@ -111,9 +112,9 @@ func runOnce(ctx context.Context, s *session, conf *config.Config) ([]describe.F
 
 // filesDocument is the JSON of `run --once`, `import`, `retry` and `reject`.
 type filesDocument struct {
-	Files   []report.Summary `json:"files"`             // finished or held
-	Ordered *ordered         `json:"ordered,omitempty"` // left to the billdrop that holds the ledger
-	Error   string           `json:"error,omitempty"`   // why the work could not be completed
+	Files   []report.Summary  `json:"files"`             // finished or held
+	Ordered *describe.Ordered `json:"ordered,omitempty"` // left to the billdrop that holds the ledger
+	Error   string            `json:"error,omitempty"`   // why the work could not be completed
 }
 
 // printFiles prints what became of files. It returns err, which ended the work early, or

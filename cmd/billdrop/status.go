@@ -7,6 +7,7 @@ import (
 
 	"billdrop/cmd/billdrop/config"
 	"billdrop/cmd/billdrop/describe"
+	"billdrop/cmd/billdrop/wiring"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/report"
 	"billdrop/ingest/watch"
@@ -20,7 +21,7 @@ type statusCmd struct {
 }
 
 func (statusCmd) Help() string {
-	return `Only reads the ledger, so it may be used while a worker runs. Without FILE_ID it lists the newest files and exits 0. With FILE_ID it exits 1 if the file or one of its rows needs attention.
+	return `Only reads the ledger, so it may be used while a worker runs. Without FILE_ID it lists the newest files, and the workers if several share the ledger, and exits 0. With FILE_ID it exits 1 if the file or one of its rows needs attention.
 
 Examples:
   billdrop status
@@ -39,7 +40,7 @@ func (c *statusCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	led, err := readLedger(ctx, conf)
+	led, err := readLedger(ctx, s, conf)
 	if err != nil {
 		return err
 	}
@@ -96,8 +97,17 @@ func (c *statusCmd) list(ctx context.Context, s *session, led ledger.Ledger, con
 	if err != nil {
 		return err
 	}
-	return s.print(map[string]any{"files": docs, "older": older, "missing": missing}, func() string {
-		return describe.List(files, older)
+	workers, err := describe.ReadWorkers(ctx, led)
+	if err != nil {
+		return err
+	}
+	doc := map[string]any{"files": docs, "older": older, "missing": missing, "workers": workers}
+	return s.print(doc, func() string {
+		text := describe.List(files, older)
+		if conf.LedgerPlace().Shared() {
+			text += "\n" + describe.WorkerTable(workers)
+		}
+		return text
 	})
 }
 
@@ -115,7 +125,7 @@ func (c *statusCmd) missing(ctx context.Context, s *session, led ledger.Ledger, 
 		if c.Feed != "" && c.Feed != f.Name {
 			continue
 		}
-		m, err := watch.FindOverdue(ctx, led, f.Name, buildExpect(f), time.Now())
+		m, err := watch.FindOverdue(ctx, led, f.Name, wiring.Expect(f), time.Now())
 		if err != nil {
 			return nil, err
 		}

@@ -10,6 +10,8 @@ import (
 
 	"billdrop/cmd/billdrop/config"
 	"billdrop/cmd/billdrop/describe"
+	"billdrop/cmd/billdrop/input"
+	"billdrop/cmd/billdrop/wiring"
 	"billdrop/ingest/billfile"
 	"billdrop/ingest/preview"
 )
@@ -50,8 +52,8 @@ func (c *validateCmd) Run(ctx context.Context, s *session) error {
 	if most < 0 {
 		return errMaxProblems
 	}
-	if err := checkFiles(c.Files); err != nil {
-		return err
+	if err := input.CheckFiles(c.Files); err != nil {
+		return usageError{err}
 	}
 	feed, err := c.feed(s)
 	if err != nil {
@@ -60,7 +62,7 @@ func (c *validateCmd) Run(ctx context.Context, s *session) error {
 	found := make([]preview.Validation, 0, len(c.Files))
 	for _, path := range c.Files {
 		v, err := preview.Validate(ctx, preview.Check{
-			Path: path, In: s.input(ctx, path), Format: buildFormat(feed), RejectInvalid: feed.OnInvalid == "reject",
+			Path: path, In: input.Reader(ctx, s.stdin, path), Format: wiring.Format(feed), RejectInvalid: feed.OnInvalid == "reject",
 			Out: c.Out, MaxProblems: most, Version: buildVersion(),
 		})
 		if err != nil {
@@ -133,7 +135,7 @@ func checkPreset(feed *config.Feed) error {
 	var names []string
 	for _, p := range billfile.Presets() {
 		if p.Name == feed.Preset {
-			if feed.Amounts != "" && buildFormat(feed).Amounts != p.Amounts {
+			if feed.Amounts != "" && wiring.Format(feed).Amounts != p.Amounts {
 				return usagef("preset %s has its own way to write amounts", feed.Preset).hint("leave --amounts out")
 			}
 			return nil

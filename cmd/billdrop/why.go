@@ -27,7 +27,7 @@ func (c *whyCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	led, err := readLedger(ctx, conf)
+	led, err := readLedger(ctx, s, conf)
 	if err != nil {
 		return err
 	}

@@ -182,9 +182,14 @@ const undefined1252 = "\x81\x8d\x8f\x90\x9d"
 
 func (s *source) tooLarge() error {
 	if s.max > 0 && s.read > s.max {
-		return &FileError{Code: CodeFileTooLarge, Detail: fmt.Sprintf("the file has more than %d bytes, the limit that max_file_size sets: split the file, or raise the limit", s.max)}
+		return TooLarge(s.max)
 	}
 	return nil
+}
+
+// TooLarge is the refusal of a file with more bytes than max_file_size.
+func TooLarge(limit int64) *FileError {
+	return &FileError{Code: CodeFileTooLarge, Detail: fmt.Sprintf("the file has more than %d bytes, the limit that max_file_size sets: split the file, or raise the limit", limit)}
 }
 
 // fill reads more of the file behind what is left in raw. It returns io.EOF at the end.

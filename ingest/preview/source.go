@@ -22,7 +22,7 @@ import (
 type source struct {
 	name string
 	path string
-	sum  string // SHA-256, hex; "" of standard input that exceeds the size limit, which is cut there
+	sum  string // SHA-256, hex; "" of a file that exceeds the size limit, which is not read beyond it
 	temp string // a copy of standard input, to be removed; "" = none
 }
 
@@ -63,12 +63,16 @@ func (s *source) close() {
 // the file at the same time. The second result is what is wrong with the file as a whole,
 // as a run would find it.
 func (s *source) survey(ctx context.Context, c Check, v *Validation) (*billfile.Survey, *billfile.FileError, error) {
+	limit := c.Format.MaxFileSize
+	if info, err := os.Stat(s.path); err == nil && s.temp == "" && info.Mode().IsRegular() && limit > 0 && info.Size() > limit {
+		return nil, billfile.TooLarge(limit), nil // as a run refuses it: unread
+	}
 	var survey *billfile.Survey
 	var refusal *billfile.FileError
 	g, gctx := errgroup.WithContext(ctx)
 	if s.temp == "" {
 		g.Go(func() (err error) {
-			s.sum, err = s.hash(gctx)
+			s.sum, err = s.hash(gctx, limit)
 			return err
 		})
 	}
@@ -94,14 +98,15 @@ func (s *source) survey(ctx context.Context, c Check, v *Validation) (*billfile.
 		if err != nil && !errors.Is(err, transfer.ErrUnusableCompanion) { // such a file would be held, not refused
 			return nil, nil, err
 		}
-		if wrong := ingest.ChecksumMismatch(s.name, s.sum, companion); wrong != nil {
+		if wrong := ingest.ChecksumMismatch(s.name, s.sum, companion); wrong != nil && s.sum != "" {
 			return nil, wrong, nil
 		}
 	}
 	return survey, refusal, nil
 }
 
-func (s *source) hash(ctx context.Context) (string, error) {
+// hash returns the SHA-256 of the file (hex), "" if it has more bytes than limit (0 = none).
+func (s *source) hash(ctx context.Context, limit int64) (string, error) {
 	f, err := durable.OpenRegular(s.path)
 	if err != nil {
 		return "", err
@@ -109,12 +114,20 @@ func (s *source) hash(ctx context.Context) (string, error) {
 	defer f.Close()
 	stop := context.AfterFunc(ctx, func() { f.Close() }) // the other reader failed, or ctx was cancelled
 	defer stop()
+	in := io.Reader(f)
+	if limit > 0 {
+		in = io.LimitReader(f, limit+1)
+	}
 	sum := sha256.New()
-	if _, err := io.Copy(sum, f); err != nil {
+	n, err := io.Copy(sum, in)
+	if err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
 		return "", err
+	}
+	if limit > 0 && n > limit { // it grew since its size was looked at
+		return "", nil
 	}
 	return hex.EncodeToString(sum.Sum(nil)), nil
 }

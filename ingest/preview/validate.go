@@ -36,7 +36,7 @@ type Check struct {
 // any time.
 type Validation struct {
 	File          string           `json:"file"`
-	SHA256        string           `json:"sha256"`  // hex; "" of standard input over the size limit
+	SHA256        string           `json:"sha256"`  // hex; "" of a file over the size limit
 	Outcome       string           `json:"outcome"` // OutcomeValid, OutcomeInvalid or OutcomeRejected
 	Code          string           `json:"code"`    // file-level; "" when the file as a whole is fine
 	Detail        string           `json:"detail"`  // of Code

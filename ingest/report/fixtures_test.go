@@ -81,6 +81,9 @@ func validate(ctx context.Context, t *testing.T, name string, content []byte, f 
 	t.Helper()
 	sum := sha256.Sum256(content)
 	file := &ledger.File{Name: name, SHA256: hex.EncodeToString(sum[:]), Version: version}
+	if f.MaxFileSize > 0 && int64(len(content)) > f.MaxFileSize {
+		file.SHA256 = "" // refused unread
+	}
 	file.Stem = report.Stem(name, file.SHA256, 1)
 	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil }
 	r := reports{codes: map[int][]string{}}

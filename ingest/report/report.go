@@ -12,6 +12,7 @@ package report
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -45,7 +46,8 @@ func NamesOf(stem string) Names {
 
 // Stem returns the beginning of the names of a file's reports: NAME-HHHHHHHH, or
 // NAME-HHHHHHHH-n for the n-th delivery of the same content (from 2; the first has no suffix).
-// NAME is name without its last extension, HHHHHHHH the first 8 digits of sha256 (hex). A long
+// NAME is name without its last extension, HHHHHHHH the first 8 digits of sha256 (hex), or
+// "unread" for a file without one, which was refused unread. A long
 // NAME is cut between characters, so that the names of reports and their temporary names fit
 // into 255 bytes.
 func Stem(name, sha256 string, n int) string {
@@ -57,7 +59,7 @@ func Stem(name, sha256 string, n int) string {
 	if base == "" {
 		base = "file"
 	}
-	tail := "-" + strings.ToLower(sha256[:min(hashDigits, len(sha256))])
+	tail := "-" + cmp.Or(strings.ToLower(sha256[:min(hashDigits, len(sha256))]), "unread")
 	if n > 1 {
 		tail += "-" + strconv.Itoa(n)
 	}

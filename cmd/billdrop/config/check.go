@@ -16,12 +16,9 @@ import (
 	"billdrop/ingest/inbox"
 )
 
-const (
-	ledgerScheme = "sqlite:"
-	// maxWait bounds every duration that a row waits for. The API forgets a key after 24
-	// hours, and a key is not used after 20 hours, so no such wait may take hours.
-	maxWait = time.Hour
-)
+// maxWait bounds every duration that a row waits for. The API forgets a key after 24
+// hours, and a key is not used after 20 hours, so no such wait may take hours.
+const maxWait = time.Hour
 
 var nameRule = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
@@ -154,17 +151,6 @@ func withPort(address string) string {
 	return address
 }
 
-func (k *checker) checkLedger() {
-	switch l := k.config.Ledger; {
-	case l == "":
-		k.problem("ledger", "is missing; write sqlite: and the path of a file, such as sqlite:/var/lib/billdrop/ledger.db")
-	case strings.HasPrefix(l, "postgres:") || strings.HasPrefix(l, "postgresql:"):
-		k.problem("ledger", "names PostgreSQL, which this version does not support; write sqlite: and the path of a file")
-	case !strings.HasPrefix(l, ledgerScheme) || l == ledgerScheme:
-		k.problem("ledger", "is not valid; write sqlite: and the path of a file, such as sqlite:/var/lib/billdrop/ledger.db")
-	}
-}
-
 func (k *checker) checkFeedNames() {
 	first := map[string]int{}
 	for i, f := range k.config.Feeds {
@@ -224,7 +210,8 @@ func (k *checker) checkLanes() {
 			continue
 		}
 		if !reflect.DeepEqual(k.config.Feeds[j].API, f.API) {
-			k.problem(join(feedPath(i), "api"), "differs from the api of %s though both have the same merchant; give them the same settings, or each a merchant of its own", feedPath(j))
+			k.problem(join(feedPath(i), "api"), "differs from the api of %s (feeds %s and %s) though both have the same merchant; give them the same settings, or each a merchant of its own",
+				feedPath(j), k.config.Feeds[j].Name, f.Name)
 		}
 	}
 }

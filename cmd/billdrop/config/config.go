@@ -21,10 +21,13 @@ type Config struct {
 	API          API           `yaml:"api"`           // of feeds without one of their own
 	SFTP         SFTP          `yaml:"sftp"`          // needed by `run` alone
 	PollInterval time.Duration `yaml:"poll_interval"` // between two looks at the inboxes
-	Ledger       string        `yaml:"ledger"`        // sqlite:PATH; required
-	SpoolDir     string        `yaml:"spool_dir"`     // local directory; required
-	OnFinish     []string      `yaml:"on_finish"`     // command and its arguments; none = no command
-	Feeds        []Feed        `yaml:"feeds"`         // one or more; last, because feeds inherit from the above
+	Ledger       string        `yaml:"ledger"`        // sqlite:PATH, or postgres://…; required
+	// LedgerPasswordFile holds the password of a PostgreSQL ledger; "" = PGPASSWORD or a passfile.
+	LedgerPasswordFile string   `yaml:"ledger_password_file"`
+	Worker             Worker   `yaml:"worker"`    // among those that share a PostgreSQL ledger
+	SpoolDir           string   `yaml:"spool_dir"` // local directory; required
+	OnFinish           []string `yaml:"on_finish"` // command and its arguments; none = no command
+	Feeds              []Feed   `yaml:"feeds"`     // one or more; last, because feeds inherit from the above
 }
 
 // API is how to reach the Billing API, and how much to ask of it.
@@ -144,6 +147,7 @@ func Default() Config {
 		},
 		SFTP:         SFTP{Timeout: 60 * time.Second, Connections: 1, TemporaryName: inbox.DefaultTemporaryName},
 		PollInterval: time.Minute,
+		Worker:       Worker{LostAfter: 30 * time.Second},
 	}
 }
 

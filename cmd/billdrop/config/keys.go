@@ -32,6 +32,9 @@ func unknownKey(key, path string, section reflect.Type) string {
 	if section == reflect.TypeFor[SFTP]() && (key == "passphrase" || key == "private_key_passphrase") {
 		return "is not a key: secrets never stand in this file; put it into a file of its own (mode 0600) and name it in private_key_passphrase_file"
 	}
+	if section == reflect.TypeFor[Config]() && key == "ledger_password" {
+		return "is not a key: secrets never stand in this file; put it into a file of its own (mode 0600) and name it in ledger_password_file"
+	}
 	if near := nearest(key, keysOf(section)); near != "" {
 		return fmt.Sprintf("is not a known key; did you mean %s?", near)
 	}

@@ -199,6 +199,7 @@ func (c *Config) resolve(dir string) {
 	abs(&c.SFTP.PasswordFile)
 	abs(&c.SFTP.KnownHostsFile)
 	abs(&c.SpoolDir)
+	abs(&c.LedgerPasswordFile)
 	if path, ok := strings.CutPrefix(c.Ledger, ledgerScheme); ok {
 		abs(&path)
 		c.Ledger = ledgerScheme + path
@@ -211,6 +212,3 @@ func (c *Config) resolve(dir string) {
 		c.Feeds[i].OnFinish = resolveCommand(dir, c.Feeds[i].OnFinish)
 	}
 }
-
-// LedgerPath is the file of the ledger.
-func (c *Config) LedgerPath() string { return strings.TrimPrefix(c.Ledger, ledgerScheme) }

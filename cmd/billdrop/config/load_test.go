@@ -46,7 +46,7 @@ func TestLoadBase(t *testing.T) {
 	if c.SFTP.Address != "sftp.example.com:22" {
 		t.Errorf("address %q, want port 22 put after it", c.SFTP.Address)
 	}
-	for _, path := range []string{c.API.KeyFile, c.Feeds[0].API.KeyFile, c.SFTP.PasswordFile, c.LedgerPath(), c.SpoolDir} {
+	for _, path := range []string{c.API.KeyFile, c.Feeds[0].API.KeyFile, c.SFTP.PasswordFile, c.LedgerPlace().Path, c.SpoolDir} {
 		if !filepath.IsAbs(path) {
 			t.Errorf("path %q is not taken from the configuration's directory", path)
 		}
@@ -86,7 +86,15 @@ func TestProblems(t *testing.T) {
 		{"all missing", func(string) string { return "poll_interval: 5s\n" }, []string{"api.key_file: is missing", "feeds: is missing", "ledger: is missing", "merchant: is missing", "sftp.address: is missing", "sftp.known_hosts_file: is missing", "sftp.user: is missing", "spool_dir: is missing"}},
 		{"amounts missing", replace("    amounts: minor\n", ""), []string{"feeds[0].amounts: is missing; write minor if 2000 means R20.00"}},
 		{"amounts wrong", replace("amounts: minor", "amounts: cents"), []string{":13: feeds[0].amounts: is not valid; write minor"}},
-		{"postgres", replace("sqlite:ledger.db", "postgres://u:SECRET@h/db"), []string{":9: ledger: names PostgreSQL, which this version does not support"}},
+		{"postgres without slashes", replace("sqlite:ledger.db", "postgres:u:SECRET@h/db"), []string{":9: ledger: lacks the // after postgres:; write it as postgres://USER@HOST/DATABASE"}},
+		{"postgres with a bad port", replace("sqlite:ledger.db", "postgres://u:SECRET@h:port/db"), []string{":9: ledger: is not a valid address of a database"}},
+		{"postgres with a number sign", replace("sqlite:ledger.db", "'postgres://u:SECRET#x@h/db'"), []string{":9: ledger: is not a valid address of a database"}},
+		{"postgres with a fragment", replace("sqlite:ledger.db", "'postgres://u@h/db#SECRET'"), []string{":9: ledger: has a #"}},
+		{"two passwords", replace("ledger: sqlite:ledger.db", "ledger: postgres://u:SECRET@h/db\nledger_password_file: pw"), []string{":10: ledger_password_file: is the second password"}},
+		{"two passwords, one a parameter", replace("ledger: sqlite:ledger.db", "ledger: postgres://u@h/db?password=SECRET\nledger_password_file: pw"), []string{":10: ledger_password_file: is the second password"}},
+		{"password for SQLite", replace("spool_dir: spool", "spool_dir: spool\nledger_password_file: pw"), []string{":11: ledger_password_file: is for PostgreSQL"}},
+		{"inline ledger password", replace("spool_dir: spool", "spool_dir: spool\nledger_password: SECRET"), []string{":11: ledger_password: is not a key: secrets never stand"}},
+		{"worker", replace("spool_dir: spool", "spool_dir: spool\nworker:\n  name: a b\n  lost_after: 1s"), []string{":12: worker.name: is not valid", ":13: worker.lost_after: is out of range; write a duration between 2s and 1h"}},
 		{"no scheme", replace("sqlite:ledger.db", "ledger.db"), []string{":9: ledger: is not valid; write sqlite:"}},
 		{"http", replace("  key_file: api.key", "  key_file: api.key\n  base_url: http://api.example.com"), []string{":4: api.base_url: is http to \"api.example.com\", which anyone on the way can read; write https"}},
 		{"user in URL", replace("  key_file: api.key", "  key_file: api.key\n  base_url: https://u:SECRET@api.example.com"), []string{":4: api.base_url: has a user or password in it; leave it out"}},
@@ -123,7 +131,10 @@ func TestProblems(t *testing.T) {
 		{"hold", replace("    amounts: minor", "    amounts: minor\n    hold: {max_invalid_percent: 101, max_total: {rand: 5}}"), []string{"hold.max_invalid_percent: is out of range", "hold.max_total.rand: is not a currency"}},
 		{"one merchant, two ways", func(s string) string {
 			return s + "  - name: more\n    inbox: /more\n    amounts: major\n    api: {concurrency: 4}\n"
-		}, []string{":17: feeds[1].api: differs from the api of feeds[0] though both have the same merchant"}},
+		}, []string{":17: feeds[1].api: differs from the api of feeds[0] (feeds bills and more) though both have the same merchant"}},
+		{"one merchant, two addresses", func(s string) string {
+			return s + "  - name: more\n    inbox: /more\n    amounts: major\n    api: {base_url: 'https://other.example'}\n"
+		}, []string{":17: feeds[1].api: differs from the api of feeds[0] (feeds bills and more) though both have the same merchant"}},
 		{"feed's api", func(s string) string {
 			return s + "  - name: more\n    merchant: other\n    inbox: /more\n    amounts: major\n    api:\n      timeout: 0s\n"
 		}, []string{":19: feeds[1].api.timeout: is out of range"}},

@@ -18,10 +18,9 @@ func CheckFileRights(path string) error { return checkRights("the configuration"
 // CheckRights checks the rights of everything on this machine that a worker relies on. What
 // does not exist is passed over. It returns all errors at once.
 func (c *Config) CheckRights() error {
-	ledger := c.LedgerPath()
-	wrong := []error{
-		checkRights("ledger", filepath.Dir(ledger)), checkRights("ledger", ledger), checkRights("ledger", ledger+"-wal"),
-		checkRights("spool_dir", c.SpoolDir), checkRights("spool_dir", filepath.Join(c.SpoolDir, "orders")),
+	wrong := []error{checkRights("spool_dir", c.SpoolDir), checkRights("spool_dir", filepath.Join(c.SpoolDir, "orders"))}
+	if ledger := c.LedgerPlace(); !ledger.Shared() {
+		wrong = append(wrong, checkRights("ledger", filepath.Dir(ledger.Path)), checkRights("ledger", ledger.Path), checkRights("ledger", ledger.Path+"-wal"))
 	}
 	if c.SFTP.Address != "" {
 		wrong = append(wrong, checkRights("sftp.known_hosts_file", c.SFTP.KnownHostsFile))

@@ -22,13 +22,14 @@ const (
 	OK      = "ok"
 	Failed  = "failed"
 	Fixed   = "fixed"   // it is well now
+	Warning = "warning" // it works, and should be mended nevertheless
 	Skipped = "skipped" // it needs something that failed, or is not needed
 )
 
 // Line is the result of one check. Keys of its JSON may be added at any time.
 type Line struct {
 	Check  string `json:"check"`
-	Status string `json:"status"` // ok, failed, fixed or skipped
+	Status string `json:"status"` // ok, failed, fixed, warning or skipped
 	Detail string `json:"detail"` // what was found; if it failed, also what to do
 }
 

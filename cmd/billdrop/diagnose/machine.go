@@ -1,66 +1,15 @@
 package diagnose
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"github.com/dustin/go-humanize"
-
-	"billdrop/cmd/billdrop/config"
-	"billdrop/cmd/billdrop/describe"
-	"billdrop/ingest/ledger"
-	"billdrop/ingest/ledger/sqlite"
 )
 
 // minSpace is the free space, in bytes, below which a run is likely to stop.
 const minSpace = 64 << 20
-
-// ledger checks that the ledger can be read, if there is one, and its directory written.
-func (e *examiner) ledger(ctx context.Context, conf *config.Config) {
-	const check = "ledger"
-	path := conf.LedgerPath()
-	dir := filepath.Dir(path)
-	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
-		// Even Fix does not make it, because a disk may not be mounted.
-		e.fail(check, fmt.Sprintf("there is no directory %s for it", dir),
-			fmt.Sprintf("make it (mkdir -p -m 700 %s), or mount the disk that it is on", config.ShellWord(dir)))
-		return
-	}
-	if err := tryFile(dir); err != nil {
-		e.fail(check, err.Error(), "give billdrop's user the right to write in "+dir)
-		return
-	}
-	led, err := sqlite.OpenReadOnly(ctx, path)
-	if errors.Is(err, ledger.ErrNotFound) {
-		e.report(check, OK, "%s does not exist yet; the first run makes it", path)
-		return
-	}
-	if err != nil {
-		e.failed(check, err)
-		return
-	}
-	unfinished, err := led.Files(ctx, ledger.Query{Unfinished: true})
-	if err = errors.Join(err, led.Close()); err != nil {
-		e.failed(check, err)
-		return
-	}
-	e.report(check, OK, "%s, %s not finished%s", path, describe.Count(len(unfinished), "file"), holder(path))
-}
-
-// holder says which process uses the ledger, where the system shows it.
-func holder(path string) string {
-	switch pid, seen, err := sqlite.Holder(path); {
-	case err != nil || !seen:
-		return ""
-	case pid == 0:
-		return "; no billdrop uses it now"
-	default:
-		return fmt.Sprintf("; a billdrop uses it now: process %d", pid)
-	}
-}
 
 // spool checks the directory of local copies.
 func (e *examiner) spool(dir string) {

@@ -9,8 +9,8 @@ import (
 
 	"billdrop/cmd/billdrop/config"
 	"billdrop/cmd/billdrop/describe"
+	"billdrop/cmd/billdrop/engine"
 	"billdrop/ingest/inbox"
-	"billdrop/ingest/ledger/sqlite"
 )
 
 // server checks that the SFTP server answers, its host key, the login, and the directories
@@ -24,7 +24,7 @@ func (e *examiner) server(ctx context.Context, conf *config.Config) {
 		e.wrong("sftp", err)
 		return
 	}
-	account := e.login(ctx, &conf.SFTP, conf.LedgerPath())
+	account := e.login(ctx, &conf.SFTP, engine.Location{Place: conf.LedgerPlace()})
 	if account == nil {
 		return
 	}
@@ -39,7 +39,7 @@ func (e *examiner) server(ctx context.Context, conf *config.Config) {
 }
 
 // login connects and reports each step. It returns nil if one failed.
-func (e *examiner) login(ctx context.Context, c *config.SFTP, ledgerPath string) *inbox.Account {
+func (e *examiner) login(ctx context.Context, c *config.SFTP, location engine.Location) *inbox.Account {
 	const reach, key, login = "sftp server", "host key", "sftp login"
 	account, err := e.Dial(ctx, c)
 	reached := func() { e.report(reach, OK, "%s answers", c.Address) }
@@ -60,18 +60,18 @@ func (e *examiner) login(ctx context.Context, c *config.SFTP, ledgerPath string)
 	case errors.Is(err, inbox.ErrLogin), errors.Is(err, inbox.ErrRefused):
 		reached()
 		trusted()
-		e.failed(login, beside(err, ledgerPath))
+		e.failed(login, beside(err, location))
 	default:
-		e.failed(reach, beside(err, ledgerPath))
+		e.failed(reach, beside(err, location))
 	}
 	return account
 }
 
 // beside adds to a failure to log in that a billdrop that runs now has a connection: there are
 // servers that admit one connection a user.
-func beside(err error, ledgerPath string) error {
-	pid, seen, holderErr := sqlite.Holder(ledgerPath)
-	if holderErr != nil || !seen || pid == 0 {
+func beside(err error, location engine.Location) error {
+	pid, _ := location.Holder()
+	if pid == 0 {
 		return err
 	}
 	return describe.Advise(err, "%s; or the server admits one connection a user, and billdrop (process %d) has it: stop that, and check again",

@@ -198,7 +198,7 @@ func TestOneConnectionAUser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	held, err := sqlite.Open(t.Context(), conf.LedgerPath())
+	held, err := sqlite.Open(t.Context(), conf.LedgerPlace().Path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -74,8 +74,9 @@ func (v *view) filePage(ctx context.Context, r *http.Request) (*filePage, error)
 		p.Took = f.Finished.Sub(f.Started).Round(time.Millisecond)
 	}
 	p.Warnings = v.files.warningsOf(f.ID)
-	p.Progress, p.Moving = v.files.advanceOf(f.ID, p.Now)
-	p.Moving = p.Moving && f.State == ledger.Sending
+	if p.Progress, p.Moving, err = v.advanceOf(ctx, record, p.Now); err != nil {
+		return nil, err
+	}
 	from, err := strconv.Atoi(query.Get("from"))
 	if err != nil || from < 0 {
 		from = 0

@@ -181,10 +181,17 @@ func (f *files) advanceOf(id string, now time.Time) (advance, bool) {
 		a.Done += n
 	}
 	a.Done = min(a.Done, a.Rows)
-	if open := a.Rows - a.Done; open > 0 && a.PerSecond > 0 {
-		a.Left = time.Duration(float64(open) / a.PerSecond * float64(time.Second))
-	}
+	a.Left = timeLeft(a)
 	return a, true
+}
+
+// timeLeft is how long the open rows take at the pace that a has; 0 if that is unknown.
+func timeLeft(a advance) time.Duration {
+	open := a.Rows - a.Done
+	if open <= 0 || a.PerSecond <= 0 {
+		return 0
+	}
+	return time.Duration(float64(open) / a.PerSecond * float64(time.Second))
 }
 
 // paceWindow is the time that a pace covers, in seconds.

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"billdrop/cmd/billdrop/describe"
 	"billdrop/ingest/delivery"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/watch"
@@ -82,6 +83,7 @@ var (
 	remarks      = feedDesc("billdrop_inbox_remarks", "Things about the inbox that a person should know of, by kind.", "kind")
 	underWay     = feedDesc("billdrop_files_in_progress", "Files that are claimed and not finished, the held ones apart.")
 	held         = feedDesc("billdrop_files_held", "Files that wait for `billdrop approve`.")
+	workers      = prometheus.NewDesc("billdrop_workers", "Live workers that share the ledger; absent where it is one machine's.", nil, nil)
 	laneWidth    = prometheus.NewDesc("billdrop_api_concurrency_limit", "Requests that may be in flight at most now: the configured bound, or fewer after 429s and outages.", []string{"merchant", "mode"}, nil)
 )
 
@@ -94,7 +96,7 @@ var remarkKinds = []string{watch.Missing, watch.Stranger, watch.Unsettled, watch
 
 // Describe implements prometheus.Collector.
 func (v *view) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{ledgerUp, feedReady, lastPoll, lastGoodPoll, lastFile, waiting, oldest, missing, remarks, underWay, held, laneWidth} {
+	for _, d := range []*prometheus.Desc{ledgerUp, feedReady, lastPoll, lastGoodPoll, lastFile, waiting, oldest, missing, remarks, underWay, held, laneWidth, workers} {
 		to <- d
 	}
 }
@@ -136,6 +138,9 @@ func (v *view) Collect(to chan<- prometheus.Metric) {
 	gauge(ledgerUp, flag(err == nil))
 	if err != nil {
 		return // the counts are unknown, not 0
+	}
+	if live, err := describe.ReadWorkers(ctx, v.Ledger); err == nil && v.shared != nil {
+		gauge(workers, float64(len(live)))
 	}
 	for _, f := range v.Feeds {
 		busy, resting := 0, 0

@@ -47,8 +47,9 @@ type Worker interface {
 type view struct {
 	Site
 	*Monitor
-	over atomic.Bool // the worker has ended
-	good *goodPolls
+	over   atomic.Bool // the worker has ended
+	good   *goodPolls
+	shared *shared // nil if the ledger is one machine's
 }
 
 // errUnwired is a mistake in the program.

@@ -275,7 +275,10 @@ func TestMetricsAreDocumented(t *testing.T) {
 		slices.Sort(labels)
 		documented[m[1]] = metric{m[2], strings.Join(labels, " ")}
 	}
-	led := ledgertest.NewMemory()
+	led := openHandle(t, ledgertest.NewStore(0)) // shared, or the number of workers is not among them
+	if err := led.Join(t.Context(), ledger.Member{Name: "east", LostAfter: time.Minute}); err != nil {
+		t.Fatal(err)
+	}
 	if err := led.AddFile(t.Context(), &ledger.File{ID: "f", Feed: "bills", State: ledger.Done, Finished: time.Now()}); err != nil {
 		t.Fatal(err)
 	}

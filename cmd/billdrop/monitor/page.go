@@ -60,6 +60,7 @@ var pages = template.Must(template.New("page").Funcs(template.FuncMap{
 	"short":    short,
 	"ago":      humanize.Time,
 	"left":     left,
+	"join":     func(s []string) string { return strings.Join(s, ", ") },
 	"moving":   newBar,
 	"number":   describe.Number,
 	"size":     func(n int64) string { return humanize.IBytes(uint64(max(0, n))) },
@@ -125,6 +126,8 @@ func (v *view) newPage(r *http.Request, title string, changes bool) page {
 type frontPage struct {
 	page
 	Feeds    []feedLine
+	Shared   bool              // several workers may share the ledger
+	Workers  []describe.Worker // that are alive, if Shared
 	UnderWay []movingLine
 	Held     []describe.File
 	Latest   []describe.File
@@ -200,7 +203,12 @@ func (v *view) overview(w http.ResponseWriter, r *http.Request) {
 		}
 		p.Feeds = append(p.Feeds, line)
 	}
-	if err := p.readFiles(ctx, v); err != nil {
+	p.Shared = v.shared != nil
+	var err error
+	if p.Workers, err = describe.ReadWorkers(ctx, v.Ledger); err == nil {
+		err = p.readFiles(ctx, v)
+	}
+	if err != nil {
 		v.sorry(w, r, err)
 		return
 	}
@@ -228,8 +236,9 @@ func (p *frontPage) readFiles(ctx context.Context, v *view) error {
 			continue
 		}
 		line := movingLine{File: f, Step: describe.Step(f.State)}
-		line.Progress, line.Sending = v.files.advanceOf(f.ID, p.Now)
-		line.Sending = line.Sending && f.State == ledger.Sending
+		if line.Progress, line.Sending, err = v.advanceOf(ctx, f, p.Now); err != nil {
+			return err
+		}
 		p.UnderWay = append(p.UnderWay, line)
 	}
 	newest, err := v.Ledger.Files(ctx, ledger.Query{ExcludeDropped: true, Limit: newestFiles + len(unfinished) + 1})
@@ -263,11 +272,6 @@ func (p *frontPage) headline() string {
 		parts = append(parts, fmt.Sprintf("%d under way", n))
 	}
 	return strings.Join(append(parts, "billdrop"), " · ")
-}
-
-// read counts the rows of a file.
-func (v *view) read(ctx context.Context, f *ledger.File) (describe.File, error) {
-	return describe.ReadFile(ctx, watched{v.Ledger, v.files}, f)
 }
 
 // show writes a page, whole or not at all.

@@ -133,7 +133,7 @@ func (m *Monitor) handler(s Site) (http.Handler, *view, error) {
 	if m.files == nil {
 		return nil, nil, errUnwired
 	}
-	v := &view{Site: s, Monitor: m, good: &goodPolls{at: make(map[string]time.Time)}}
+	v := &view{Site: s, Monitor: m, good: &goodPolls{at: make(map[string]time.Time)}, shared: newShared(s.Ledger)}
 	if err := m.metrics.registry.Register(v); err != nil {
 		return nil, nil, fmt.Errorf("register the metrics: %w", err)
 	}

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -65,6 +66,27 @@ func (b *Sandbox) writeFiles(o Options) error {
 		}
 	}
 	return nil
+}
+
+// WriteWorker writes NAME.yaml, the configuration of one of several workers that share the ledger in
+// a PostgreSQL database: as config.yaml, with its own name and spool. It returns the path.
+func (b *Sandbox) WriteWorker(name, database string, lostAfter time.Duration) (path string, err error) {
+	text, err := os.ReadFile(b.Path("config.yaml"))
+	if err != nil {
+		return "", fmt.Errorf("fill the sandbox: %w", err)
+	}
+	var lines []string
+	for line := range strings.Lines(string(text)) {
+		switch key, _, _ := strings.Cut(line, ":"); key {
+		case "ledger":
+			line = fmt.Sprintf("ledger: %q\nworker: {name: %q, lost_after: %s}\n", database, name, lostAfter)
+		case "spool_dir":
+			line = fmt.Sprintf("spool_dir: %q\n", b.Path("spool-"+name))
+		}
+		lines = append(lines, line)
+	}
+	path = b.Path(name + ".yaml")
+	return path, WritePrivate(path, strings.Join(lines, ""))
 }
 
 // WritePrivate replaces a file of the sandbox, mode 0600.

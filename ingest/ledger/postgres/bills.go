@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -19,7 +20,7 @@ type put struct {
 	revision, replaced int64
 }
 
-// billRows are the columns of bills that a statement puts, in the order of putBills.
+// billRows are the columns of bills that a statement puts.
 type billRows struct {
 	scope                                   []int64
 	reference                               []string
@@ -79,32 +80,47 @@ func (c *billRows) args(me int64) []any {
 		c.answer, c.unanswered, c.revision, c.replaced, c.sum, c.sendSum, me}
 }
 
-// putBills puts bills where the stored state is the one that is to be replaced, and no other worker has
-// the bill in hand (which need not be asked for what this session wrote itself). It returns the new
-// revisions, and whether the row is a new one. The send that a bill replaces joins the attempts by a
-// trigger. Rows are locked in one order by all workers, so that no two batches wait for each other.
-const putBills = `INSERT INTO bills AS b (scope, reference, state, doubt,
-		bill_id, customer_id, account_id, currency, amount_due, bill_date, due_date, voided,
-		file, row_no, generation, form, sent_customer_id, sent_account_id, content, body, key, key_first_used, sent_at, sends,
-		answer, unanswered, revision, replaced, sum, send_sum)
-	SELECT * FROM unnest($1::bigint[], $2::text[], $3::smallint[], $4::boolean[],
+// billColumns are in the order of billRows.args.
+var billColumns = []string{
+	"scope", "reference", "state", "doubt",
+	"bill_id", "customer_id", "account_id", "currency", "amount_due", "bill_date", "due_date", "voided",
+	"file", "row_no", "generation", "form", "sent_customer_id", "sent_account_id", "content", "body", "key", "key_first_used", "sent_at", "sends",
+	"answer", "unanswered", "revision", "replaced", "sum", "send_sum",
+}
+
+// givenBills are the parameters that billRows.args gives, as rows v, in the order in which all workers lock
+// them, so that no two batches wait for each other.
+var givenBills = `(SELECT * FROM unnest($1::bigint[], $2::text[], $3::smallint[], $4::boolean[],
 		$5::text[], $6::text[], $7::text[], $8::text[], $9::bigint[], $10::text[], $11::text[], $12::boolean[],
 		$13::bigint[], $14::bigint[], $15::bigint[], $16::smallint[], $17::text[], $18::text[], $19::bytea[], $20::bytea[],
 		$21::text[], $22::bigint[], $23::bigint[], $24::bigint[],
 		$25::text[], $26::boolean[], $27::bigint[], $28::bigint[], $29::bigint[], $30::bigint[])
-		AS v (scope, reference)
-	ORDER BY v.reference COLLATE "C", v.scope
-	ON CONFLICT (reference, scope) DO UPDATE SET state = excluded.state, doubt = excluded.doubt,
-		bill_id = excluded.bill_id, customer_id = excluded.customer_id, account_id = excluded.account_id,
-		currency = excluded.currency, amount_due = excluded.amount_due, bill_date = excluded.bill_date, due_date = excluded.due_date,
-		voided = excluded.voided, file = excluded.file, row_no = excluded.row_no, generation = excluded.generation, form = excluded.form,
-		sent_customer_id = excluded.sent_customer_id, sent_account_id = excluded.sent_account_id, content = excluded.content,
-		body = excluded.body, key = excluded.key, key_first_used = excluded.key_first_used, sent_at = excluded.sent_at,
-		sends = excluded.sends, answer = excluded.answer, unanswered = excluded.unanswered,
-		revision = excluded.revision, replaced = excluded.replaced, sum = excluded.sum, send_sum = excluded.send_sum
-	WHERE b.revision = excluded.replaced
-		AND (b.revision >> 32 = $31 OR b.state <> 0 OR b.file IS NULL OR NOT elsewhere(b.file, b.row_no, $31))
-	RETURNING b.revision, b.xmax = 0`
+		AS v (` + strings.Join(billColumns, ", ") + `) ORDER BY v.reference COLLATE "C", v.scope) AS v`
+
+// replaceable is the condition on which v may replace the bill b: what is stored is what v was read as, and
+// no other worker has it in hand (which need not be asked for what this session wrote itself).
+const replaceable = `b.revision = %[1]s.replaced
+	AND (b.revision >> 32 = $31 OR b.state <> 0 OR b.file IS NULL OR NOT elsewhere(b.file, b.row_no, $31))`
+
+var (
+	// addBills adds bills that are not known, or replaces those that are. It returns the new revisions, and
+	// whether the row is a new one. The send that a bill replaces joins the attempts by a trigger.
+	addBills = "INSERT INTO bills AS b (" + strings.Join(billColumns, ", ") + ") SELECT * FROM " + givenBills +
+		" ON CONFLICT (reference, scope) DO UPDATE SET " + setBills("excluded") + " WHERE " + fmt.Sprintf(replaceable, "excluded") +
+		" RETURNING b.revision, b.xmax = 0"
+	// replaceBills is addBills of bills that are known, for less work.
+	replaceBills = "UPDATE bills AS b SET " + setBills("v") + " FROM " + givenBills +
+		" WHERE b.reference = v.reference AND b.scope = v.scope AND " + fmt.Sprintf(replaceable, "v") + " RETURNING b.revision, false"
+)
+
+// setBills sets all columns of a bill but its key to those of another row.
+func setBills(from string) string {
+	var set []string
+	for _, c := range billColumns[2:] {
+		set = append(set, c+" = "+from+"."+c)
+	}
+	return strings.Join(set, ", ")
+}
 
 // selectBills selects what scanBill reads. What it is followed by joins bills AS b and file_numbers AS n.
 const selectBills = `SELECT b.reference, b.state, b.doubt,

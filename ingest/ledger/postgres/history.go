@@ -31,15 +31,14 @@ func (l *Ledger) History(ctx context.Context, s ledger.Scope, reference string) 
 
 func readHistory(ctx context.Context, tx pgx.Tx, s ledger.Scope, reference string, h *ledger.History) error {
 	key := []any{stored(reference), stored(s.Merchant), stored(s.Mode)}
-	var id int64
-	err := eachRow(ctx, tx, selectBills+`, b.id FROM bills AS b LEFT JOIN file_numbers AS n ON n.number = b.file
+	err := eachRow(ctx, tx, selectBills+` FROM bills AS b LEFT JOIN file_numbers AS n ON n.number = b.file
 		WHERE b.reference = $1 AND b.scope = (SELECT id FROM scopes WHERE merchant = $2 AND mode = $3)`, key,
 		func(rows pgx.Rows) (err error) {
-			h.Bill, err = scanBill(rows, &id)
+			h.Bill, err = scanBill(rows)
 			return err
 		})
 	if err == nil && h.Bill != nil {
-		err = addAttempts(ctx, tx, id, h)
+		err = addAttempts(ctx, tx, key, h)
 	}
 	if err != nil {
 		return err
@@ -59,10 +58,11 @@ func readHistory(ctx context.Context, tx pgx.Tx, s ledger.Scope, reference strin
 		})
 }
 
-// addAttempts adds the earlier sends of the bill with this id, and the latest, which is in the bill.
-func addAttempts(ctx context.Context, tx pgx.Tx, id int64, h *ledger.History) error {
+// addAttempts adds the earlier sends of a bill, and the latest, which is in the bill.
+func addAttempts(ctx context.Context, tx pgx.Tx, key []any, h *ledger.History) error {
 	err := eachRow(ctx, tx, `SELECT n.id, a.sent_at, a.key, a.generation, a.answer
-		FROM attempts AS a JOIN file_numbers AS n ON n.number = a.file WHERE a.bill = $1 ORDER BY a.id`, []any{id},
+		FROM attempts AS a JOIN file_numbers AS n ON n.number = a.file
+		WHERE a.reference = $1 AND a.scope = (SELECT id FROM scopes WHERE merchant = $2 AND mode = $3) ORDER BY a.id`, key,
 		func(rows pgx.Rows) error {
 			var a ledger.Attempt
 			var at pgtype.Int8

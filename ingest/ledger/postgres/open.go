@@ -47,6 +47,9 @@ type Options struct {
 	Patience time.Duration
 	// Warn, if not nil, is called when calls begin to wait for the server, once until it is back.
 	Warn func(reason string)
+	// ReadOnly has Open change nothing: ErrNotFound if there is no ledger yet, and ErrUnusable if it is
+	// one of an older billdrop.
+	ReadOnly bool
 }
 
 // Open opens the ledger in the database at url (postgres://USER@HOST/DATABASE), and makes its tables
@@ -57,6 +60,25 @@ type Options struct {
 // What waiting does not mend is ErrUnusable at once: no such database, a wrong password, no right, a
 // server that is too old, a ledger of a newer billdrop. No error holds a password.
 func Open(ctx context.Context, url string, o Options) (*Ledger, error) {
+	l, err := connect(ctx, url, o)
+	if err != nil {
+		return nil, err
+	}
+	err = l.patiently(ctx, func(ctx context.Context) error { return l.prepare(ctx, o.ReadOnly) })
+	if err != nil {
+		l.pool.Close()
+		if errors.Is(err, ledger.ErrNotFound) {
+			return nil, fmt.Errorf("open ledger %s: %w", l.name, err)
+		}
+		return nil, l.openError(ctx, err)
+	}
+	l.writer = newWriter(l)
+	l.queue = newQueue(l.writer.commit)
+	return l, nil
+}
+
+// connect makes a handle without looking at the database. It connects when it is asked to.
+func connect(ctx context.Context, url string, o Options) (*Ledger, error) {
 	config, err := parse(url, o.Password)
 	if err != nil {
 		return nil, err
@@ -64,17 +86,10 @@ func Open(ctx context.Context, url string, o Options) (*Ledger, error) {
 	l := &Ledger{patience: o.Patience, closing: make(chan struct{})}
 	l.outage.warn = o.Warn
 	l.name = nameOf(config)
-	// The pool connects when it is asked to, not here.
 	if l.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		return nil, l.openError(ctx, err)
 	}
 	l.config = l.pool.Config().ConnConfig
-	if err := l.patiently(ctx, l.prepare); err != nil {
-		l.pool.Close()
-		return nil, l.openError(ctx, err)
-	}
-	l.writer = newWriter(l)
-	l.queue = newQueue(l.writer.commit)
 	return l, nil
 }
 
@@ -158,19 +173,20 @@ func nameOf(config *pgxpool.Config) string {
 
 // setSession sets what every session needs: commits that wait for the disk (of those that wait for
 // standbys, too, where the server says so), and an end to transactions whose client is gone or
-// frozen.
+// frozen. Plans are made for each query anew: one that was made for an empty table would read all of a
+// large one.
 func setSession(ctx context.Context, c *pgx.Conn) error {
 	_, err := c.Exec(ctx, `SELECT
 		set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, false),
 		set_config('idle_in_transaction_session_timeout', '5s', false), set_config('lock_timeout', '10s', false),
 		set_config('tcp_keepalives_idle', '5', false), set_config('tcp_keepalives_interval', '2', false),
 		set_config('tcp_keepalives_count', '3', false), set_config('tcp_user_timeout', '10s', false),
-		set_config('jit', 'off', false), set_config('default_transaction_isolation', 'read committed', false)`)
+		set_config('jit', 'off', false), set_config('plan_cache_mode', 'force_custom_plan', false), set_config('default_transaction_isolation', 'read committed', false)`)
 	return err
 }
 
-// prepare checks the server, and brings the schema up to date.
-func (l *Ledger) prepare(ctx context.Context) error {
+// prepare checks the server, and brings the schema up to date, or refuses it if nothing may be changed.
+func (l *Ledger) prepare(ctx context.Context, readOnly bool) error {
 	var server int
 	if err := l.pool.QueryRow(ctx, "SELECT current_setting('server_version_num')::integer").Scan(&server); err != nil {
 		return err
@@ -179,7 +195,13 @@ func (l *Ledger) prepare(ctx context.Context) error {
 		return advised("upgrade the server", "its PostgreSQL is version %d, older than %d", server/10000, oldest/10000)
 	}
 	version, err := schemaOf(ctx, l.pool)
-	if err == nil && version < schemaVersion {
+	switch {
+	case err != nil || version >= schemaVersion:
+	case readOnly && version == 0:
+		return ledger.ErrNotFound
+	case readOnly:
+		return advised("the next run brings it up to date", "its schema is version %d, older than this billdrop's %d", version, schemaVersion)
+	default:
 		version, err = l.migrate(ctx)
 	}
 	switch {

@@ -37,6 +37,7 @@ type party struct {
 	leads          bool
 	file           int64 // of the send that leads
 	row            int
+	led            bool // this worker leads it, so that there is a row
 }
 
 // merge makes p what it is after next, and reports whether that can be said without knowing what is
@@ -45,14 +46,14 @@ func (p *party) merge(next *party) bool {
 	if p.id != next.id || p.id == "" {
 		return false
 	}
-	p.customerID = cmp.Or(next.customerID, p.customerID)
+	p.customerID, p.led = cmp.Or(next.customerID, p.customerID), p.led || next.led
 	if p.since.IsZero() {
 		p.since = next.since
 	}
 	return true
 }
 
-// partyRows are the columns of parties that a statement puts, in the order of putParties.
+// partyRows are the columns of parties that a statement puts, in the order of givenParties.
 type partyRows struct {
 	digest                    [][]byte
 	scope                     []int64
@@ -78,25 +79,42 @@ func (c *partyRows) args(me int64) []any {
 	return []any{c.digest, c.scope, c.kind, c.id, c.customerID, c.since, c.leader, c.leadFile, c.leadRow, me}
 }
 
-// putParties puts parties; see party for what a row means. What is known of an account's customer stays
-// known when a later record of the account does not name it. It returns the digests of the rows that
-// it changed: a lead that is not among them was refused. Rows are locked in one order by all workers.
-const putParties = `INSERT INTO parties AS p (digest, scope, kind, id, customer_id, since, lead_worker, lead_file, lead_row)
-	SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::smallint[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[])
-		AS v (digest)
-	ORDER BY v.digest
-	ON CONFLICT (digest) DO UPDATE SET
-		id = CASE WHEN excluded.id <> '' THEN excluded.id ELSE p.id END,
-		customer_id = CASE WHEN excluded.customer_id <> '' OR excluded.id <> '' AND excluded.id <> p.id THEN excluded.customer_id ELSE p.customer_id END,
-		since = CASE WHEN excluded.id <> '' AND excluded.id <> p.id THEN excluded.since ELSE coalesce(p.since, excluded.since) END,
-		lead_worker = excluded.lead_worker, lead_file = excluded.lead_file, lead_row = excluded.lead_row
-	WHERE CASE
-		WHEN excluded.id <> '' THEN p.id <> excluded.id OR excluded.customer_id <> '' AND excluded.customer_id <> p.customer_id
-			OR p.since IS NULL AND excluded.since IS NOT NULL OR p.lead_worker IS NOT NULL
-		WHEN excluded.lead_worker IS NOT NULL THEN p.id = ''
-			AND (p.lead_worker IS NULL OR NOT led_elsewhere(p.lead_worker, p.lead_file, p.lead_row, $10))
-		ELSE p.lead_worker = $10 END
-	RETURNING p.digest`
+// givenParties are the parameters that partyRows.args gives, as rows v.
+const givenParties = `unnest($1::bytea[], $2::bigint[], $3::smallint[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[])
+	AS v (digest, scope, kind, id, customer_id, since, lead_worker, lead_file, lead_row)`
+
+const (
+	// putParties puts parties; see party for what a row means. What is known of an account's customer stays
+	// known when a later record of the account does not name it. It returns the digests of the rows that it
+	// changed: a lead that is not among them was refused, if possible without locking what others write.
+	// Rows are locked in one order by all workers.
+	putParties = `INSERT INTO parties AS p (digest, scope, kind, id, customer_id, since, lead_worker, lead_file, lead_row)
+		SELECT v.* FROM ` + givenParties + ` WHERE v.lead_worker IS NULL OR NOT EXISTS (SELECT FROM parties AS q WHERE q.digest = v.digest
+			AND (q.id <> '' OR q.lead_worker IS NOT NULL AND led_elsewhere(q.lead_worker, q.lead_file, q.lead_row, $10)))
+		ORDER BY v.digest
+		ON CONFLICT (digest) DO UPDATE SET
+			id = CASE WHEN excluded.id <> '' THEN excluded.id ELSE p.id END,
+			customer_id = CASE WHEN excluded.customer_id <> '' OR excluded.id <> '' AND excluded.id <> p.id THEN excluded.customer_id ELSE p.customer_id END,
+			since = CASE WHEN excluded.id <> '' AND excluded.id <> p.id THEN excluded.since ELSE coalesce(p.since, excluded.since) END,
+			lead_worker = excluded.lead_worker, lead_file = excluded.lead_file, lead_row = excluded.lead_row
+		WHERE CASE
+			WHEN excluded.id <> '' THEN p.id <> excluded.id OR excluded.customer_id <> '' AND excluded.customer_id <> p.customer_id
+				OR p.since IS NULL AND excluded.since IS NOT NULL OR p.lead_worker IS NOT NULL
+			WHEN excluded.lead_worker IS NOT NULL THEN p.id = ''
+				AND (p.lead_worker IS NULL OR NOT led_elsewhere(p.lead_worker, p.lead_file, p.lead_row, $10))
+			ELSE p.lead_worker = $10 END
+		RETURNING p.digest`
+	// bringParties is putParties of what this worker led and brought, for less work.
+	bringParties = `WITH v AS MATERIALIZED (SELECT v.* FROM ` + givenParties + ` WHERE $10 > 0 ORDER BY v.digest),
+			brought AS (UPDATE parties AS p SET id = v.id,
+				customer_id = CASE WHEN v.customer_id <> '' OR v.id <> p.id THEN v.customer_id ELSE p.customer_id END,
+				since = CASE WHEN v.id <> p.id THEN v.since ELSE coalesce(p.since, v.since) END,
+				lead_worker = NULL, lead_file = NULL, lead_row = NULL
+				FROM v WHERE p.digest = v.digest RETURNING p.digest)
+		INSERT INTO parties (digest, scope, kind, id, customer_id, since)
+		SELECT digest, scope, kind, id, customer_id, since FROM v WHERE digest NOT IN (SELECT digest FROM brought)
+		ON CONFLICT DO NOTHING`
+)
 
 // Parties implements ledger.Ledger.
 func (l *Ledger) Parties(ctx context.Context, s ledger.Scope, refs []ledger.PartyRef) (map[ledger.PartyRef]ledger.Party, error) {

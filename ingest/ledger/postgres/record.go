@@ -37,7 +37,8 @@ func (l *Ledger) newRecord(ctx context.Context, me *identity, e ledger.Entry) (*
 		}
 	}
 	for _, p := range e.Parties {
-		r.addParty(party{digest: digestOf(e.Scope, p.PartyRef), scope: r.scope, kind: p.Kind, id: p.ID, customerID: p.CustomerID, since: p.Since})
+		digest := digestOf(e.Scope, p.PartyRef)
+		r.addParty(party{digest: digest, scope: r.scope, kind: p.Kind, id: p.ID, customerID: p.CustomerID, since: p.Since, led: l.leads.has(digest)})
 	}
 	if e.Outcome != nil {
 		r.outcome = *e.Outcome

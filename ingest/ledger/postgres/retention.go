@@ -64,8 +64,9 @@ func (o *prune) apply(t *tx) error {
 		return err
 	}
 	for _, sql := range []string{
-		`WITH gone AS (DELETE FROM attempts WHERE file = $1 RETURNING bill), n AS (SELECT bill, count(*) AS n FROM gone GROUP BY bill)
-			UPDATE bills SET attempts = bills.attempts - n.n FROM n WHERE bills.id = n.bill`,
+		`WITH gone AS (DELETE FROM attempts WHERE file = $1 RETURNING reference, scope),
+				n AS (SELECT reference, scope, count(*) AS n FROM gone GROUP BY reference, scope)
+			UPDATE bills AS b SET attempts = b.attempts - n.n FROM n WHERE b.reference = n.reference AND b.scope = n.scope`,
 		"DELETE FROM parts WHERE file = $1",
 		"DELETE FROM orders WHERE file = (SELECT id FROM file_numbers WHERE number = $1)",
 		"DELETE FROM files WHERE number = $1",

@@ -175,9 +175,19 @@ func (t *tx) queueParties(b *pgx.Batch, changed map[ledger.Digest]bool) {
 	if len(t.seg.parties) == 0 {
 		return
 	}
-	var rows partyRows
+	var rows, brought partyRows
 	for _, p := range t.seg.parties {
-		rows.add(p, t.me.session)
+		if p.led {
+			brought.add(p, t.me.session)
+		} else {
+			rows.add(p, t.me.session)
+		}
+	}
+	if len(brought.digest) > 0 {
+		b.Queue(bringParties, brought.args(t.me.session)...)
+	}
+	if len(rows.digest) == 0 {
+		return
 	}
 	b.Queue(putParties, rows.args(t.me.session)...).Query(func(rows pgx.Rows) error {
 		var digest []byte
@@ -254,24 +264,28 @@ func (t *tx) queueRows(b *pgx.Batch) {
 }
 
 func (t *tx) queueBills(b *pgx.Batch) {
-	var rows billRows
+	var added, replaced billRows
+	add := func(p *put) {
+		if p.replaced == 0 {
+			added.add(p)
+		} else {
+			replaced.add(p)
+		}
+	}
 	begun := map[int64]*begin{}
 	for _, o := range t.seg.begins {
 		if o.refused == nil {
-			rows.add(&o.put)
+			add(&o.put)
 			o.refused = ledger.ErrTaken // until it is returned
 			begun[o.revision] = o
 		}
 	}
 	for _, r := range t.seg.records {
 		if r.entry.Bill != nil {
-			rows.add(&r.put)
+			add(&r.put)
 		}
 	}
-	if len(rows.revision) == 0 {
-		return
-	}
-	b.Queue(putBills, rows.args(t.me.session)...).Query(func(rows pgx.Rows) error {
+	done := func(rows pgx.Rows) error {
 		var revision int64
 		var isNew bool
 		_, err := pgx.ForEachRow(rows, []any{&revision, &isNew}, func() error {
@@ -284,7 +298,13 @@ func (t *tx) queueBills(b *pgx.Batch) {
 			return nil
 		})
 		return err
-	})
+	}
+	if len(added.revision) > 0 {
+		b.Queue(addBills, added.args(t.me.session)...).Query(done)
+	}
+	if len(replaced.revision) > 0 {
+		b.Queue(replaceBills, replaced.args(t.me.session)...).Query(done)
+	}
 }
 
 // takeBack gives back the leads of Begins that were refused.

@@ -93,10 +93,10 @@ func TestViews(t *testing.T) {
 	}
 	// With many rows each of these is read off an index.
 	for q, index := range map[string]string{
-		"SELECT * FROM bill WHERE reference = 'X'":    "bills_reference",
+		"SELECT * FROM bill WHERE reference = 'X'":    "bills_pkey",
 		"SELECT * FROM outcome WHERE reference = 'X'": "outcomes_reference",
 		"SELECT * FROM outcome WHERE file_id = 'f1'":  "outcomes_pkey",
-		"SELECT * FROM attempt WHERE reference = 'X'": "attempts_bill",
+		"SELECT * FROM attempt WHERE reference = 'X'": "attempts_reference",
 		"SELECT * FROM file WHERE file_id = 'f1'":     "file_numbers_id_key",
 	} {
 		if plan := server.Query(t, "ledger_1", "SET enable_seqscan = off; EXPLAIN "+q); !strings.Contains(plan, index) {

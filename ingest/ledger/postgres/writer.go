@@ -169,6 +169,11 @@ func (w *writer) adopt(ctx context.Context, c *pgx.Conn) error {
 	if err := setSession(ctx, c); err != nil {
 		return err
 	}
+	// Its statements find each row by an index, however large or small the tables are, so one plan serves.
+	if _, err := c.Exec(ctx, `SELECT set_config('plan_cache_mode', 'force_generic_plan', false), set_config('enable_seqscan', 'off', false),
+		set_config('enable_hashjoin', 'off', false), set_config('enable_mergejoin', 'off', false), set_config('enable_bitmapscan', 'off', false)`); err != nil {
+		return err
+	}
 	if w.stale {
 		_, err := c.Exec(ctx, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1 AND backend_start = $2", w.backend.pid, w.backend.started)
 		if err != nil {

@@ -70,9 +70,8 @@ CREATE INDEX files_unfinished ON files (received DESC NULLS LAST, id DESC) WHERE
 -- inserted by the commit that allows its request, and updated once, by the answer; the room that the
 -- fill factor leaves keeps the second version beside the first.
 CREATE TABLE bills (
-    id               bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
-    scope            integer NOT NULL,  -- of scopes
     reference        text COLLATE "C" NOT NULL,
+    scope            integer NOT NULL,  -- of scopes
     state            smallint NOT NULL, -- ledger.BillState: 0 pending, 1 exists, 2 gone
     doubt            boolean NOT NULL,
     bill_id          text NOT NULL,
@@ -103,14 +102,15 @@ CREATE TABLE bills (
     replaced         bigint NOT NULL,
     attempts         bigint NOT NULL DEFAULT 0, -- rows of the table attempts
     sum              bigint NOT NULL,   -- of the row's content, and of the send alone: see ledger.SumBill
-    send_sum         bigint NOT NULL
+    send_sum         bigint NOT NULL,
+    PRIMARY KEY (reference, scope)
 ) WITH (fillfactor = 60);
-CREATE UNIQUE INDEX bills_reference ON bills (reference, scope);
 
 -- Earlier sends of a bill.
 CREATE TABLE attempts (
     id         bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
-    bill       bigint NOT NULL, -- of bills
+    reference  text COLLATE "C" NOT NULL, -- of bills, as scope
+    scope      integer NOT NULL,
     file       bigint NOT NULL, -- of file_numbers
     row_no     bigint NOT NULL,
     generation bigint NOT NULL,
@@ -119,7 +119,7 @@ CREATE TABLE attempts (
     answer     text NOT NULL,
     sum        bigint NOT NULL
 );
-CREATE INDEX attempts_bill ON attempts (bill);
+CREATE INDEX attempts_reference ON attempts (reference, scope);
 CREATE INDEX attempts_file ON attempts (file);
 
 -- No send is lost: whatever replaces the latest send of a bill moves it to attempts. A change of the
@@ -127,8 +127,8 @@ CREATE INDEX attempts_file ON attempts (file);
 -- +goose StatementBegin
 CREATE FUNCTION keep_send() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO attempts (bill, file, row_no, generation, key, sent_at, answer, sum)
-    VALUES (OLD.id, OLD.file, OLD.row_no, OLD.generation, OLD.key, OLD.sent_at, OLD.answer, OLD.send_sum);
+    INSERT INTO attempts (reference, scope, file, row_no, generation, key, sent_at, answer, sum)
+    VALUES (OLD.reference, OLD.scope, OLD.file, OLD.row_no, OLD.generation, OLD.key, OLD.sent_at, OLD.answer, OLD.send_sum);
     NEW.attempts := OLD.attempts + 1;
     RETURN NEW;
 END
@@ -329,8 +329,7 @@ CREATE VIEW attempt AS
 SELECT a.reference, n.id AS file_id, iso(a.sent_at) AS at, a.generation, nullif(a.key, '') AS idempotency_key,
     a.answer, a.row_no AS row, a.latest, s.merchant, s.mode
 FROM (
-    SELECT b.reference, b.scope, e.file, e.row_no, e.generation, e.key, e.sent_at, e.answer, 0 AS latest
-    FROM attempts AS e JOIN bills AS b ON b.id = e.bill
+    SELECT reference, scope, file, row_no, generation, key, sent_at, answer, 0 AS latest FROM attempts
     UNION ALL
     SELECT reference, scope, file, row_no, generation, key, sent_at, answer, 1 FROM bills WHERE file IS NOT NULL
 ) AS a JOIN file_numbers AS n ON n.number = a.file JOIN scopes AS s ON s.id = a.scope;

@@ -1,0 +1,337 @@
+//go:build unix
+
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"billdrop/client/emulator"
+	"billdrop/ingest/ledger/postgres/pgtest"
+)
+
+// clusterLost is how long a worker of these tests may be unheard of.
+const clusterLost = 2 * time.Second
+
+// takeOver is how long it may take at most, after a worker was killed, until others do its work.
+const takeOver = clusterLost + 10*time.Second
+
+// TestCluster: several workers, which are real processes, on one PostgreSQL, and what they promise.
+func TestCluster(t *testing.T) {
+	pg := pgtest.Start(t)
+	for _, c := range []struct {
+		name string
+		test func(*testing.T, *pgtest.Server)
+	}{
+		{"a worker is killed", oneIsKilled},
+		{"the database is restarted", databaseRestarted},
+		{"names", nameTaken},
+		{"formats", formatsDiffer},
+		{"commands beside workers", commandsBeside},
+		{"nothing about people", nothingAboutPeople},
+		{"no password", passwordMasked},
+		{"the database is not there", databaseMissing},
+	} {
+		t.Run(c.name, func(t *testing.T) { c.test(t, pg) })
+	}
+}
+
+// oneIsKilled: of two workers on one file, one is killed. The other sends the rest, within the time that
+// is promised, and the report is right.
+func oneIsKilled(t *testing.T, pg *pgtest.Server) {
+	const rows = 6000
+	c := newCluster(t, pg, emulator.Config{Latency: 20 * time.Millisecond, Seed: 1}, clusterLost)
+	east, west := c.config("east", "east", ""), c.config("west", "west", "")
+	first, second := c.run(east, "east"), c.run(west, "west")
+	c.up(east, first, second)
+	drop(t, c.box, "bills.csv", string(numberedBills(rows)))
+	await(t, func() bool {
+		live := c.workers(west)
+		return c.box.Requests() > rows/4 && live["east"].InFlight > 0 && live["west"].InFlight > 0
+	})
+	first.kill()
+	killed := time.Now()
+	if sent := c.box.Requests(); sent >= rows {
+		t.Fatal("the file was sent before a worker was killed: nothing was tested")
+	}
+	s := c.finished("bills")
+	if took := time.Since(killed); took > takeOver+20*time.Second {
+		t.Errorf("the file was finished %s after a worker was killed", took)
+	}
+	if s.Outcome != "completed" || s.Rows.By["created"] != rows {
+		t.Errorf("the report: %s, %v", s.Outcome, s.Rows.By)
+	}
+	if live := c.workers(west); len(live) != 1 || live["west"].Name == "" {
+		t.Errorf("workers after the kill: %v", live)
+	}
+	second.stop()
+	state, err := apiState(c.box.APIURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(state.Bills) != rows || len(state.Customers) != rows {
+		t.Errorf("the API holds %d bills and %d customers for %d rows", len(state.Bills), len(state.Customers), rows)
+	}
+}
+
+// databaseRestarted: PostgreSQL is killed in the middle of a file and comes back. Nothing is sent
+// meanwhile, and the workers go on by themselves.
+func databaseRestarted(t *testing.T, pg *pgtest.Server) {
+	const rows = 4000
+	c := newCluster(t, pg, emulator.Config{Latency: 20 * time.Millisecond, Seed: 1}, 10*time.Second)
+	east, west := c.config("east", "east", ""), c.config("west", "west", "")
+	first, second := c.run(east, "east"), c.run(west, "west")
+	c.up(east, first, second)
+	drop(t, c.box, "bills.csv", string(numberedBills(rows)))
+	await(t, func() bool { return c.box.Requests() > rows/4 })
+	if err := pg.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	killed := time.Now()
+	// 3 s after the loss nothing is sent any more, and nothing is until it is back.
+	<-time.After(4 * time.Second)
+	silent := c.box.Requests()
+	<-time.After(time.Second)
+	if sent := c.box.Requests(); sent != silent || sent >= rows {
+		t.Errorf("%d requests at 4 s after the database was killed, and %d at 5 s, of %d", silent, sent, rows)
+	}
+	if err := pg.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if s := c.finished("bills"); s.Outcome != "completed" || s.Rows.By["created"] != rows {
+		t.Errorf("the report: %s, %v, %s after the kill", s.Outcome, s.Rows.By, time.Since(killed))
+	}
+	first.stop()
+	second.stop()
+	state, err := apiState(c.box.APIURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(state.Bills) != rows {
+		t.Errorf("the API holds %d bills for %d rows", len(state.Bills), rows)
+	}
+}
+
+// nameTaken: a second worker of a name is refused as long as the first one is alive.
+func nameTaken(t *testing.T, pg *pgtest.Server) {
+	c := newCluster(t, pg, emulator.Config{Seed: 1}, clusterLost)
+	east := c.config("east", "east", "")
+	first := c.run(east, "east")
+	c.up(east, first)
+	other := c.config("other", "east", "")
+	o := newOutside(t)
+	said := o.say(2, "run", "--once", "--config", other).stderr
+	for _, text := range []string{"error: ", "east", "hint: ", "worker.name"} {
+		if !bytes.Contains(said, []byte(text)) {
+			t.Errorf("the refusal lacks %q:\n%s", text, said)
+		}
+	}
+	// Nor may it use the spool of another one.
+	spool := reworded(t, c.box, "spool.yaml", "sqlite:"+c.box.Path("ledger.db"), c.database, c.box.Path("spool"), c.box.Path("spool-east"))
+	if said := o.say(2, "run", "--once", "--config", spool).stderr; !bytes.Contains(said, []byte("another worker on this machine uses spool_dir")) {
+		t.Errorf("a spool that is taken: %s", said)
+	}
+	first.stop() // leaves, so its name is free at once
+	o.say(0, "run", "--once", "--config", other)
+}
+
+// formatsDiffer: a worker that would read a feed's files in another way than a live one is refused,
+// and the keys are named.
+func formatsDiffer(t *testing.T, pg *pgtest.Server) {
+	c := newCluster(t, pg, emulator.Config{Seed: 1}, clusterLost)
+	east := c.config("east", "east", "")
+	first := c.run(east, "east")
+	c.up(east, first)
+	o := newOutside(t)
+	other := c.config("west", "west", "", "amounts: minor", "amounts: major\n    date_format: 02/01/2006")
+	said := o.say(2, "run", "--once", "--config", other).stderr
+	for _, text := range []string{"feed bills", "worker east", "amounts, date_format", "hint: "} {
+		if !bytes.Contains(said, []byte(text)) {
+			t.Errorf("the refusal lacks %q:\n%s", text, said)
+		}
+	}
+	// Another feed is no matter of the first worker's.
+	o.say(0, "run", "--once", "--config", c.config("west", "west", "", "name: bills", "name: loans", "amounts: minor", "amounts: major"))
+	first.stop()
+	o.say(0, "run", "--once", "--config", other)
+}
+
+// commandsBeside: every command works at once beside a worker that runs, and exit code 4 does not
+// occur.
+func commandsBeside(t *testing.T, pg *pgtest.Server) {
+	c := newCluster(t, pg, emulator.Config{Seed: 1}, clusterLost)
+	east := c.config("east", "east", "", "amounts: minor", "amounts: minor\n    hold: {max_rows: 3}")
+	desk := c.config("desk", "desk", "", "amounts: minor", "amounts: minor\n    hold: {max_rows: 3}")
+	first := c.run(east, "east")
+	c.up(east, first)
+	o := newOutside(t)
+	const header = "bill_reference,amount_due,customer_reference,customer_name\n"
+	local := dropped(t, filepath.Join(t.TempDir(), "local.csv"), header+"L-1,100,C-1,Name\n")
+	o.say(0, "import", local, "--config", desk)
+	o.say(0, "plan", local, "--config", desk)
+	o.say(0, "why", "L-1", "--config", desk)
+	drop(t, c.box, "held.csv", header+"H-1,100,C-1,\nH-2,100,C-1,\nH-3,100,C-1,\nH-4,100,C-1,\n")
+	drop(t, c.box, "refused.csv", header+"R-1,100,C-1,\nR-2,100,C-1,\nR-3,100,C-1,\nR-4,100,C-1,\n")
+	await(t, func() bool {
+		return len(summaries(t, c.box, "held")) == 1 && len(summaries(t, c.box, "refused")) == 1
+	})
+	ids := fileIDs(t, o, desk)
+	o.say(0, "approve", ids["held.csv"], "--config", desk)
+	await(t, func() bool { s := summaries(t, c.box, "held"); return len(s) == 1 && s[0].Rows.By["created"] == 4 })
+	o.say(0, "reject", ids["refused.csv"], "--config", desk)
+	await(t, func() bool { s := summaries(t, c.box, "refused"); return len(s) == 1 && s[0].Outcome == "rejected" })
+	o.say(0, "retry", ids["held.csv"], "--config", desk) // there is nothing to do
+	o.say(0, "forget", "C-1", "--config", desk)
+	o.say(0, "prune", "--older-than", "1d", "--config", desk)
+	o.say(0, "ledger", "rebind", "--config", desk)
+	o.say(0, "ledger", "verify", "--config", desk)
+	o.say(0, "check", "--config", desk)
+	if said := o.say(2, "backup", filepath.Join(t.TempDir(), "copy.db"), "--config", desk).stderr; !bytes.Contains(said, []byte("pg_dump")) {
+		t.Errorf("backup: %s", said)
+	}
+	if live := c.workers(desk); len(live) != 1 {
+		t.Errorf("commands are among the workers: %v", live)
+	}
+	first.stop()
+}
+
+// nothingAboutPeople: after runs with every kind of outcome, no name, mail address, phone number,
+// metadata value or key is in the database, the arguments of its jobs included.
+func nothingAboutPeople(t *testing.T, pg *pgtest.Server) {
+	c := newCluster(t, pg, emulator.Config{Seed: 1, FaultRate: 0.05}, clusterLost)
+	east := c.config("east", "east", "", "amounts: minor", "amounts: minor\n    columns: {Tower: metadata.tower}")
+	first := c.run(east, "east")
+	c.up(east, first)
+	var b strings.Builder
+	b.WriteString("bill_reference,amount_due,account_reference,customer_reference,customer_name,customer_email,customer_phone,Tower\n")
+	for i := range 2500 {
+		phone := fmt.Sprintf("+2782%07d", i)
+		if i%500 == 0 {
+			phone = "CANARYPHONE" // invalid
+		}
+		fmt.Fprintf(&b, "P-%d,%d,ACC-%d,CUS-%d,Canaryname %d,canarymail%d@example.com,%s,CANARYTOWER%d\n", i, 100+i, i/2, i/2, i/2, i/2, phone, i)
+	}
+	drop(t, c.box, "people.csv", b.String())
+	c.finished("people")
+	first.stop()
+	dump := strings.ToLower(pg.Dump(t, c.database))
+	if !strings.Contains(dump, "people.csv") || !strings.Contains(dump, "p-2499") {
+		t.Fatal("the dump lacks the file, or its bills: nothing was looked at")
+	}
+	key := strings.TrimSpace(string(readAll(t, c.box.Path("api.key"))))
+	password := regexp.MustCompile(`:([^:@]+)@`).FindStringSubmatch(c.database)[1]
+	for _, secret := range []string{"canaryname", "canarymail", "+2782", "canaryphone", "canarytower", key, strings.TrimPrefix(key, "sk_test_"), password, "cus-", "acc-"} {
+		if i := strings.Index(dump, strings.ToLower(secret)); i >= 0 {
+			t.Errorf("the database holds %q: …%s…", secret, dump[max(0, i-200):min(len(dump), i+100)])
+		}
+	}
+}
+
+// passwordMasked: whatever is said, by whichever command, the password of the database is not in it.
+func passwordMasked(t *testing.T, pg *pgtest.Server) {
+	c := newCluster(t, pg, emulator.Config{Seed: 1}, clusterLost)
+	east := c.config("east", "east", "", "give_up_after: 30s", "give_up_after: 300ms")
+	password := regexp.MustCompile(`:([^:@]+)@`).FindStringSubmatch(c.database)[1]
+	o := newOutside(t)
+	local := dropped(t, filepath.Join(t.TempDir(), "local.csv"), "bill_reference,amount_due,customer_reference,customer_name\nL-1,100,C-1,Name\n")
+	quiet := func(a said) {
+		t.Helper()
+		if bytes.Contains(a.stdout, []byte(password)) || bytes.Contains(a.stderr, []byte(password)) {
+			t.Errorf("the password is in:\n%s%s", a.stdout, a.stderr)
+		}
+	}
+	for _, level := range []string{"debug", "info"} {
+		for _, args := range [][]string{
+			{"run", "--once"}, {"import", local}, {"plan", local}, {"status"}, {"status", "--output", "json"}, {"check"}, {"check", "--output", "json"}, {"ledger", "rebind"},
+		} {
+			quiet(o.say(0, append(args, "--config", east, "--log-level", level)...))
+		}
+	}
+	quiet(o.say(2, "backup", filepath.Join(t.TempDir(), "copy.db"), "--config", east))
+	for name, wrong := range map[string]struct {
+		code  int
+		edit  func(string) string
+		hints []string
+	}{
+		"password": {2, func(s string) string { return strings.Replace(s, password, password+"x", 1) }, []string{"ledger_password_file"}},
+		"database": {2, func(s string) string { return strings.Replace(s, "?sslmode", "_none?sslmode", 1) }, []string{"createdb"}},
+		"TLS":      {2, func(s string) string { return strings.Replace(s, "sslmode=disable", "sslmode=require", 1) }, []string{"sslmode"}},
+		"sslmode":  {2, func(s string) string { return strings.Replace(s, "sslmode=disable", "sslmode=perhaps", 1) }, []string{"postgres://USER@HOST"}},
+		"port":     {3, func(s string) string { return strings.Replace(s, pg.Address, "127.0.0.1:"+freePort(t), 1) }, []string{"PostgreSQL runs"}},
+	} {
+		text := string(readAll(t, east))
+		bad := dropped(t, c.box.Path("bad.yaml"), wrong.edit(text))
+		if wrong.edit(text) == text {
+			t.Fatalf("%s: the configuration is the same", name)
+		}
+		commands := [][]string{{"run", "--once"}, {"status"}, {"why", "X"}, {"import", local}, {"prune", "--older-than", "1d"}}
+		if name == "port" { // each of them waits
+			commands = commands[:2]
+		}
+		for _, args := range commands {
+			a := o.say(wrong.code, append(args, "--config", bad)...)
+			quiet(a)
+			for _, hint := range append(wrong.hints, "hint: ") {
+				if !bytes.Contains(a.stderr, []byte(hint)) {
+					t.Errorf("wrong %s: %v does not say %q:\n%s", name, args, hint, a.stderr)
+				}
+			}
+		}
+		quiet(o.say(wrong.code, "check", "--config", bad))
+	}
+	// A secret file of its own.
+	secret := dropped(t, c.box.Path("pw"), "\ufeff"+password+"\r\n")
+	text := strings.Replace(string(readAll(t, east)), ":"+password+"@", "@", 1)
+	text = strings.Replace(text, "\nworker:", fmt.Sprintf("\nledger_password_file: %q\nworker:", secret), 1)
+	own := dropped(t, c.box.Path("own.yaml"), text)
+	quiet(o.say(0, "status", "--config", own))
+	if err := os.Chmod(secret, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if a := o.say(2, "status", "--config", own); !bytes.Contains(a.stderr, []byte("ledger_password_file: others may read")) {
+		t.Errorf("a password that others may read: %s", a.stderr)
+	}
+}
+
+// databaseMissing: a worker that stays waits for a server that is not there, says so in its first
+// warning, and goes on by itself once it is.
+func databaseMissing(t *testing.T, pg *pgtest.Server) {
+	c := newCluster(t, pg, emulator.Config{Seed: 1}, clusterLost)
+	way := newDBLink(t, pg.Address)
+	way.cut()
+	east := c.config("east", "east", way.address())
+	first := c.run(east, "east", "--log-format", "json")
+	drop(t, c.box, "bills.csv", string(numberedBills(5)))
+	o := newOutside(t)
+	if a := o.say(3, "status", "--config", east); !bytes.Contains(a.stderr, []byte("hint: ")) {
+		t.Errorf("status of a database out of reach: %s", a.stderr)
+	}
+	if first.over() {
+		t.Fatalf("the worker ended: %s", first.stderr)
+	}
+	way.mend()
+	if s := c.finished("bills"); s.Rows.By["created"] != 5 {
+		t.Errorf("rows: %v", s.Rows.By)
+	}
+	first.stop()
+	for line := range strings.Lines(first.stderr.String()) {
+		var entry map[string]any
+		if err := json.Unmarshal([]byte(line), &entry); err != nil {
+			t.Fatalf("%v: %s", err, line)
+		}
+		if entry["level"] == "WARN" {
+			if text := fmt.Sprint(entry["msg"], entry["reason"]); !strings.Contains(text, "waiting for the ledger") {
+				t.Errorf("the first warning is %s", line)
+			}
+			return
+		}
+	}
+	t.Errorf("there is no warning:\n%s", first.stderr)
+}
