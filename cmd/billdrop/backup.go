@@ -19,7 +19,7 @@ type backupCmd struct {
 }
 
 func (backupCmd) Help() string {
-	return `Copies the ledger as it is at one moment into a new file, and checks the copy. A worker may be running. The copy is a ledger itself: to restore it, stop billdrop, put the copy in the ledger's place, and start billdrop. It holds the same data as the ledger, so protect it in the same way.
+	return `Copies the ledger as it is at one moment into a new file, and checks the copy. A worker may be running. The copy is a ledger itself: to restore it, stop billdrop, put the copy in the ledger's place, and start billdrop. It holds the same data as the ledger, so protect it in the same way. A ledger in PostgreSQL is backed up by pg_dump, or by the server's point-in-time recovery.
 
 Example: billdrop backup /var/backups/ledger-2026-11-23.db`
 }

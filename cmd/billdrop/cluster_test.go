@@ -32,6 +32,7 @@ func TestCluster(t *testing.T) {
 	}{
 		{"a worker is killed", oneIsKilled},
 		{"the database is restarted", databaseRestarted},
+		{"the document", clusterDocument},
 		{"names", nameTaken},
 		{"formats", formatsDiffer},
 		{"commands beside workers", commandsBeside},
@@ -116,6 +117,51 @@ func databaseRestarted(t *testing.T, pg *pgtest.Server) {
 	}
 	if len(state.Bills) != rows {
 		t.Errorf("the API holds %d bills for %d rows", len(state.Bills), rows)
+	}
+}
+
+// clusterDocument does what docs/cluster.md says of role, database and grants: a worker runs with
+// them, and an auditor reads the views and nothing else.
+func clusterDocument(t *testing.T, pg *pgtest.Server) {
+	blocks := regexp.MustCompile("(?s)```sql\n(.*?)```").FindAllStringSubmatch(string(readAll(t, "../../docs/cluster.md")), -1)
+	if len(blocks) != 2 {
+		t.Fatalf("docs/cluster.md has %d blocks of SQL", len(blocks))
+	}
+	// The superuser of these tests has the role's name already.
+	role := strings.NewReplacer("ROLE billdrop", "ROLE worker", "OWNER billdrop", "OWNER worker", "DATABASE billdrop", "DATABASE documented", "'…'", "'S3cret'")
+	for line := range strings.Lines(role.Replace(blocks[0][1])) {
+		pg.Query(t, "postgres", line)
+	}
+	c := &cluster{t: t, pg: pg, box: startSite(t, emulator.Config{Seed: 1}), lostAfter: clusterLost}
+	c.database = strings.NewReplacer("billdrop:"+pg.Password, "worker:S3cret").Replace(pg.URL("documented"))
+	east := c.config("east", "east", "")
+	o := newOutside(t)
+	o.say(0, "check", "--fix", "--config", east)
+	drop(t, c.box, "bills.csv", string(numberedBills(5)))
+	o.say(0, "run", "--once", "--config", east)
+	out := o.say(0, "check", "--config", east).stdout
+	for _, text := range []string{"version ", "may make and write", "clocks? ", "schema [0-9]+, 0 files not finished", "none runs now", "stands in the configuration"} {
+		if !regexp.MustCompile(text).Match(out) {
+			t.Errorf("check does not say %q:\n%s", text, out)
+		}
+	}
+	pg.Query(t, "postgres", "CREATE ROLE auditor LOGIN PASSWORD 'x'")
+	pg.Query(t, "documented", role.Replace(blocks[1][1]))
+	for sql, allowed := range map[string]string{
+		"SELECT count(*) FROM bill": "t", "SELECT count(*) FROM outcome": "t", "SELECT count(*) FROM attempt": "t", "SELECT count(*) FROM file": "t",
+	} {
+		view := sql[strings.LastIndex(sql, " ")+1:]
+		if got := strings.TrimSpace(pg.Query(t, "documented", "SELECT has_table_privilege('auditor', '"+view+"', 'SELECT')")); got != allowed {
+			t.Errorf("%s: %s", sql, got)
+		}
+		if got := strings.TrimSpace(pg.Query(t, "documented", "SET ROLE auditor; "+sql)); got != "5" && view != "file" || view == "file" && got != "1" {
+			t.Errorf("%s as the auditor: %s", sql, got)
+		}
+	}
+	for _, table := range []string{"bills", "outcomes", "parties"} {
+		if got := strings.TrimSpace(pg.Query(t, "documented", "SELECT has_table_privilege('auditor', '"+table+"', 'SELECT, INSERT, UPDATE, DELETE')")); got != "f" {
+			t.Errorf("the auditor has rights on %s", table)
+		}
 	}
 }
 

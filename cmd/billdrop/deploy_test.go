@@ -4,8 +4,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+
+	"go.yaml.in/yaml/v3"
 )
 
 // unitPath is where the units expect the program.
@@ -69,5 +72,38 @@ func TestDeployedCommands(t *testing.T) {
 		if _, err := parser.Parse(strings.Fields(string(found[1]))); err != nil {
 			t.Errorf("%s runs billdrop %s: %v", name, found[1], err)
 		}
+	}
+}
+
+// TestCompose: the services of the compose file share no spool, wait for the database, and run a
+// command line that billdrop accepts.
+func TestCompose(t *testing.T) {
+	var compose struct {
+		Services map[string]struct {
+			Image     string         `yaml:"image"`
+			Command   []string       `yaml:"command"`
+			DependsOn map[string]any `yaml:"depends_on"`
+			Volumes   []string       `yaml:"volumes"`
+			Deploy    struct {
+				Replicas int `yaml:"replicas"`
+			} `yaml:"deploy"`
+		} `yaml:"services"`
+	}
+	if err := yaml.Unmarshal(readAll(t, "../../docs/deploy/cluster.compose.yaml"), &compose); err != nil {
+		t.Fatal(err)
+	}
+	worker := compose.Services["worker"]
+	if worker.Deploy.Replicas < 2 || worker.DependsOn["db"] == nil || compose.Services["db"].Image == "" {
+		t.Errorf("the workers: %+v", worker)
+	}
+	if !slices.Contains(worker.Volumes, "/var/lib/billdrop") { // a volume without a name is each replica's own
+		t.Errorf("the workers share a spool, or have none: %v", worker.Volumes)
+	}
+	parser, err := newParser(&cli{}, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := parser.Parse(worker.Command); err != nil {
+		t.Errorf("billdrop %v: %v", worker.Command, err)
 	}
 }

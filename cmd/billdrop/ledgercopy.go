@@ -10,6 +10,7 @@ import (
 	"billdrop/cmd/billdrop/config"
 	"billdrop/cmd/billdrop/describe"
 	"billdrop/cmd/billdrop/engine"
+	"billdrop/ingest/ledger"
 )
 
 type copyCmd struct {
@@ -34,14 +35,23 @@ func (c *copyCmd) Run(ctx context.Context, s *session) error {
 		return err
 	}
 	copied, err := engine.Copy(ctx, from, to)
+	if errors.Is(err, engine.ErrNotCopied) {
+		return usageError{err}
+	}
 	if err != nil {
 		return err
 	}
 	doc := map[string]any{"from": from.Place.String(), "to": to.Place.String(), "copied": copied}
 	return s.print(doc, func() string {
 		return fmt.Sprintf("%s: a copy of %s, complete and checked: %s\nUse one of the two from now on: write it as ledger in the configuration, and put the other away.\n",
-			to.Place, from.Place, copied)
+			to.Place, from.Place, countsText(copied))
 	})
+}
+
+// countsText lists how many rows of each kind a ledger holds.
+func countsText(c ledger.Counts) string {
+	return fmt.Sprintf("%s, %s, %s, %s and %s", describe.Count(int(c.Files), "file"), describe.Count(int(c.Bills), "bill"),
+		describe.Count(int(c.Outcomes), "outcome"), describe.Count(int(c.Attempts), "earlier attempt"), describe.Count(int(c.Parties), "known party"))
 }
 
 // location returns where a ledger is that an argument names.
@@ -73,18 +83,18 @@ func location(s *session, argument, text string) (engine.Location, error) {
 	return l, err
 }
 
-type verifyCmd struct {
+type ledgerVerifyCmd struct {
 	Ledger string `arg:"" optional:"" name:"LEDGER" help:"Ledger to verify: sqlite:PATH, or postgres://USER@HOST/DATABASE (default: that of the configuration)."`
 }
 
-func (verifyCmd) Help() string {
+func (ledgerVerifyCmd) Help() string {
 	return `Compares bills, outcomes and attempts with the digests that the ledger keeps of them, and names each row that was changed, added or removed by another program. It only reads, and a worker may be running. It exits with 0 if all is as it was recorded, with 1 if not.
 
 Example: billdrop ledger verify`
 }
 
 // Run verifies one ledger.
-func (c *verifyCmd) Run(ctx context.Context, s *session) error {
+func (c *ledgerVerifyCmd) Run(ctx context.Context, s *session) error {
 	var l engine.Location
 	var err error
 	if c.Ledger != "" {
@@ -98,25 +108,25 @@ func (c *verifyCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	verified, err := engine.Verify(ctx, l)
+	checked, found, err := engine.Verify(ctx, l)
 	if err != nil {
 		return err
 	}
-	doc := map[string]any{"ledger": l.Place.String(), "ok": len(verified.Findings) == 0, "checked": verified.Checked, "findings": verified.Findings}
+	doc := map[string]any{"ledger": l.Place.String(), "ok": len(found) == 0, "checked": checked, "findings": found}
 	err = s.print(doc, func() string {
 		var b strings.Builder
-		for _, f := range verified.Findings {
+		for _, f := range found {
 			fmt.Fprintf(&b, "%s %s: %s\n", f.Table, f.Row, f.What)
 		}
-		if len(verified.Findings) == 0 {
-			fmt.Fprintf(&b, "%s is as it was recorded: %s\n", l.Place, verified.Checked)
+		if len(found) == 0 {
+			fmt.Fprintf(&b, "%s is as it was recorded: %s\n", l.Place, countsText(checked))
 			return b.String()
 		}
-		fmt.Fprintf(&b, "%s: %s differ from what was recorded; another program has written to the ledger, or its disk is damaged. Restore a backup, or find out who did.\n",
-			l.Place, describe.Count(len(verified.Findings), "row"))
+		fmt.Fprintf(&b, "%s is not as it was recorded: %s. Another program has written to it, or its disk is damaged: find out which, and restore a backup.\n",
+			l.Place, describe.Count(len(found), "finding"))
 		return b.String()
 	})
-	if err == nil && len(verified.Findings) > 0 {
+	if err == nil && len(found) > 0 {
 		return errAttention
 	}
 	return err

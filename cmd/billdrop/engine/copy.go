@@ -6,42 +6,94 @@ import (
 	"fmt"
 
 	"billdrop/cmd/billdrop/describe"
+	"billdrop/ingest/ledger"
 )
 
-// Counts are how many rows of each kind a ledger holds.
-type Counts struct {
-	Files    int64 `json:"files"`
-	Bills    int64 `json:"bills"`
-	Outcomes int64 `json:"outcomes"`
-	Attempts int64 `json:"attempts"`
-	Parties  int64 `json:"parties"`
+// ErrNotCopied: a copy was refused, and nothing was changed.
+var ErrNotCopied = errors.New("nothing was copied")
+
+// Copy takes a ledger from one place to another, whole and checked; see ledger.Copy. It fails with
+// ErrNotCopied where that is refused.
+func Copy(ctx context.Context, from, to Location) (ledger.Counts, error) {
+	if from.Place == to.Place {
+		return ledger.Counts{}, describe.Advise(fmt.Errorf("%w: FROM and TO are the same ledger", ErrNotCopied), "name another one for the copy")
+	}
+	source, err := from.existing(ctx)
+	if err != nil {
+		return ledger.Counts{}, err
+	}
+	counts, err := copyInto(ctx, source, to)
+	return counts, errors.Join(refusal(err, from, to), source.Close())
 }
 
-// String lists them.
-func (c Counts) String() string {
-	return fmt.Sprintf("%s, %s, %s, %s and %s", describe.Count(int(c.Files), "file"), describe.Count(int(c.Bills), "bill"),
-		describe.Count(int(c.Outcomes), "outcome"), describe.Count(int(c.Attempts), "attempt"), describe.Count(int(c.Parties), "known party"))
+// existing opens a ledger that is there already, for this process alone where it is a file.
+func (l Location) existing(ctx context.Context) (ledger.Ledger, error) {
+	led, err := l.Read(ctx)
+	if errors.Is(err, ledger.ErrNotFound) {
+		return nil, describe.Advise(fmt.Errorf("%w: there is no ledger %s", ErrNotCopied, l.Place), "check the path, or the name of the database")
+	}
+	if err == nil {
+		err = led.Close()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return l.Open(ctx)
 }
 
-// Verified is what Verify has found.
-type Verified struct {
-	Checked  Counts
-	Findings []Finding // empty if all is well, never nil
+// copyInto makes the target only once the source may be copied.
+func copyInto(ctx context.Context, source ledger.Ledger, to Location) (counts ledger.Counts, err error) {
+	store, err := storeOf(source)
+	if err != nil {
+		return counts, err
+	}
+	if _, err := store.Idle(ctx); err != nil {
+		return counts, fmt.Errorf("copy from it: %w", err)
+	}
+	target, err := to.Open(ctx)
+	if err != nil {
+		return counts, err
+	}
+	copied, err := storeOf(target)
+	if err == nil {
+		counts, err = ledger.Copy(ctx, store, copied)
+	}
+	return counts, errors.Join(err, target.Close())
 }
 
-// Finding is a row that is not as it was recorded.
-type Finding struct {
-	Table string `json:"table"` // bill, outcome or attempt
-	Row   string `json:"row"`   // which one: a reference, or a file and a line
-	What  string `json:"what"`  // changed, added or missing
+// refusal says what to do about a copy that was refused.
+func refusal(err error, from, to Location) error {
+	switch {
+	case errors.Is(err, ledger.ErrExists):
+		return describe.Advise(fmt.Errorf("%w: %s is not empty", ErrNotCopied, to.Place), "name a new file, or an empty database")
+	case errors.Is(err, ledger.ErrInUse):
+		return describe.Advise(fmt.Errorf("%w: %w (from %s to %s)", ErrNotCopied, err, from.Place, to.Place),
+			"stop all workers on both; one that was killed counts until lost_after and 10 s have passed")
+	}
+	return err
 }
 
-// Copy takes a ledger from one place to another.
-func Copy(ctx context.Context, from, to Location) (Counts, error) {
-	return Counts{}, errors.ErrUnsupported
+// storeOf is an engine as Copy and Verify want it.
+func storeOf(led ledger.Ledger) (ledger.Store, error) {
+	store, ok := led.(ledger.Store)
+	if !ok {
+		return nil, fmt.Errorf("%T cannot be copied", led) // both engines can
+	}
+	return store, nil
 }
 
-// Verify compares a ledger with the digests that it keeps.
-func Verify(ctx context.Context, l Location) (Verified, error) {
-	return Verified{}, errors.ErrUnsupported
+// Verify compares a ledger with the digests that it keeps; see ledger.Verify.
+func Verify(ctx context.Context, l Location) (counts ledger.Counts, found []ledger.Finding, err error) {
+	led, err := l.Read(ctx)
+	if errors.Is(err, ledger.ErrNotFound) {
+		return counts, nil, l.Missing()
+	}
+	if err != nil {
+		return counts, nil, err
+	}
+	store, err := storeOf(led)
+	if err == nil {
+		counts, found, err = ledger.Verify(ctx, store)
+	}
+	return counts, found, errors.Join(err, led.Close())
 }

@@ -210,7 +210,7 @@ func (l *Ledger) prepare(ctx context.Context, readOnly bool) error {
 	case version > schemaVersion:
 		return newerError(version)
 	}
-	return nil
+	return checkWhole(ctx, l.pool)
 }
 
 // migrate brings the schema up to date, one process at a time, and returns its version.

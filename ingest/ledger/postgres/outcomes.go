@@ -78,12 +78,12 @@ const putOutcomes = `INSERT INTO outcomes (file, row_no, line, reference, status
 const selectOutcomes = `SELECT row_no, line, reference, status, code, detail, bill_id, customer_id, account_id,
 	currency, amount_due, attempts, key, customers, accounts FROM outcomes`
 
-// scanOutcome reads what selectOutcomes selects.
-func scanOutcome(rows pgx.Row) (ledger.Outcome, error) {
+// scanOutcome reads what selectOutcomes selects, and what precedes it.
+func scanOutcome(rows pgx.Row, before ...any) (ledger.Outcome, error) {
 	var o ledger.Outcome
 	var status int16
-	err := rows.Scan(&o.Row, &o.Line, &o.Reference, &status, &o.Code, &o.Detail, &o.BillID, &o.CustomerID, &o.AccountID,
-		&o.Currency, &o.Amount, &o.Attempts, &o.Key, &o.Customers, &o.Accounts)
+	err := rows.Scan(append(before, &o.Row, &o.Line, &o.Reference, &status, &o.Code, &o.Detail, &o.BillID, &o.CustomerID, &o.AccountID,
+		&o.Currency, &o.Amount, &o.Attempts, &o.Key, &o.Customers, &o.Accounts)...)
 	o.Status = statusOf(status)
 	read(&o.Reference, &o.Code, &o.Detail, &o.BillID, &o.CustomerID, &o.AccountID, &o.Currency, &o.Key)
 	return o, err

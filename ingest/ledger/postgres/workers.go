@@ -87,6 +87,9 @@ func (l *Ledger) enter(ctx context.Context, m ledger.Member, token string) (*ide
 		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1)", int64(joinLock)); err != nil {
 			return err
 		}
+		if err := checkWhole(ctx, tx); err != nil {
+			return err
+		}
 		if old := l.self.Load(); old != nil && old.worker {
 			if _, err := tx.Exec(ctx, expel, old.session); err != nil {
 				return err
@@ -169,9 +172,9 @@ const (
 			marked AS (UPDATE workers SET lost_at = clock_timestamp() FROM gone WHERE workers.id = gone.id),
 			freed AS (UPDATE parts SET worker = NULL FROM gone WHERE parts.worker = gone.id)
 		DELETE FROM leases USING gone WHERE leases.worker = gone.id`
-	// expel does it to one worker, which waits for the end of its batch.
+	// expel removes a worker that leaves. It waits for the end of the worker's batch.
 	expel = `WITH gone AS (SELECT id FROM workers WHERE id = $1 AND lost_at IS NULL FOR UPDATE),
-			marked AS (UPDATE workers SET lost_at = clock_timestamp() FROM gone WHERE workers.id = gone.id),
+			removed AS (DELETE FROM workers USING gone WHERE workers.id = gone.id),
 			freed AS (UPDATE parts SET worker = NULL FROM gone WHERE parts.worker = gone.id)
 		DELETE FROM leases USING gone WHERE leases.worker = gone.id`
 	// breakOff ends the batch of a worker that is long lost, which is frozen within it or cut off:
