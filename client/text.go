@@ -38,6 +38,9 @@ func newCleaner(own Key) cleaner {
 	}
 	return func(text string, limit int) string {
 		text = cleanText(text, limit)
+		if len(text) < len(secret) && !strings.Contains(text, "k_") {
+			return text // as all the words of a bill: too short for the key, and without a prefix of one
+		}
 		for _, p := range patterns {
 			text = p.ReplaceAllLiteralString(text, maskedKey)
 		}
@@ -50,6 +53,9 @@ func newCleaner(own Key) cleaner {
 // format and other invisible characters (bidirectional overrides, zero-width), because the
 // text is shown on terminals and in reports.
 func cleanText(s string, limit int) string {
+	if len(s) <= limit && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return strings.TrimSpace(s)
+	}
 	var b strings.Builder
 	for _, r := range strings.ToValidUTF8(s, "\uFFFD") {
 		switch {

@@ -78,6 +78,9 @@ type Left struct {
 	File  *ledger.File // as it was when the order lay there
 }
 
+// Advice returns what to do about it.
+func (l *Left) Advice() string { return "see: billdrop status " + l.File.ID }
+
 func (l *Left) Error() string {
 	return fmt.Sprintf("another worker is at work on %s (%s), and is told to %s it", l.File.Name, l.File.ID, l.Order)
 }

@@ -2,9 +2,11 @@ package ingest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -102,6 +104,12 @@ func (c *cluster) newWorker(name string) *clusterWorker {
 // add starts a worker that does something.
 func (c *cluster) add(do func(*clusterWorker, context.Context) error) *clusterWorker {
 	w := c.newWorker(fmt.Sprintf("w%d", len(c.workers)+1))
+	c.run(w, do)
+	return w
+}
+
+// run has a worker do something.
+func (c *cluster) run(w *clusterWorker, do func(*clusterWorker, context.Context) error) {
 	c.workers = append(c.workers, w)
 	ctx, cancel := context.WithCancel(context.Background())
 	w.end = cancel
@@ -109,7 +117,6 @@ func (c *cluster) add(do func(*clusterWorker, context.Context) error) *clusterWo
 		defer close(w.ended)
 		w.err = do(w, ctx)
 	}()
-	return w
 }
 
 // kill ends a worker as kill -9 does.
@@ -442,4 +449,370 @@ func TestClusterLosesWorkers(t *testing.T) {
 			})
 		}
 	}
+}
+
+// The limit of the rate holds for all workers together, and so does a pause that the API asks for.
+func TestClusterRate(t *testing.T) {
+	const rows, limit = 3000, 50
+	content := manyBills(1, rows, rows)
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1)
+		c.policy.RateLimit = limit
+		var mu sync.Mutex
+		var at []time.Time
+		throttled := false
+		var pausedAt time.Time
+		c.world.script = func(emulator.Call) emulator.Fault {
+			mu.Lock()
+			defer mu.Unlock()
+			at = append(at, time.Now())
+			if len(at) > rows/2 && !throttled {
+				throttled, pausedAt = true, time.Now()
+				return emulator.Fault{Status: 429, RetryAfter: "7"}
+			}
+			return emulator.Fault{}
+		}
+		defer c.stop()
+		c.start(4)
+		for i, w := range c.workers { // each as far from the database as another network is
+			w.handle.Network(func(string) ledgertest.Trouble {
+				return ledgertest.Trouble{Late: time.Duration(1+3*i) * time.Millisecond}
+			})
+		}
+		time.Sleep(5 * time.Second)
+		c.world.files.put("/inbox/a.csv", []byte(content))
+		c.check(c.finished("a.csv", content, 5*time.Minute), rows, rows)
+		most, first := 0, 0
+		for last := range at {
+			for at[last].Sub(at[first]) >= time.Second {
+				first++
+			}
+			most = max(most, last-first+1)
+		}
+		if took := at[len(at)-1].Sub(at[0]); most > limit*110/100 || took > (rows/limit*12/10+8)*time.Second {
+			t.Errorf("at most %d requests in a second, and %s for all", most, took)
+		} else {
+			t.Logf("at most %d requests in a second, and %s for all", most, took)
+		}
+		for _, a := range at {
+			if d := a.Sub(pausedAt); d > time.Second && d < 7*time.Second {
+				t.Fatalf("a request %s after the API asked for a pause of 7s", d)
+			}
+		}
+	})
+}
+
+// command runs a command's worker to its end.
+func (c *cluster) command(do func(*Worker, context.Context) error) error {
+	c.t.Helper()
+	w := c.newWorker(fmt.Sprintf("command%d", len(c.workers)+1))
+	err := do(w.Worker, c.t.Context())
+	if e := w.handle.Close(); e != nil {
+		c.t.Errorf("close: %v", e)
+	}
+	return err
+}
+
+// only returns the only file.
+func (c *cluster) only() *ledger.File {
+	c.t.Helper()
+	files, err := c.store.Open(0).Files(c.t.Context(), ledger.Query{})
+	if err != nil || len(files) != 1 {
+		c.t.Fatalf("%d files, %v", len(files), err)
+	}
+	return files[0]
+}
+
+// A rejection from any machine stops a file that all workers are sending, within seconds.
+func TestClusterRejects(t *testing.T) {
+	const rows = 4000
+	content := manyBills(1, rows, rows)
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1)
+		c.policy.Concurrency = 4
+		defer c.stop()
+		c.start(3)
+		time.Sleep(5 * time.Second)
+		c.world.files.put("/inbox/a.csv", []byte(content))
+		c.await(time.Minute, "a quarter is sent", func() bool { return c.bills() > rows/4 })
+		err := c.command(func(w *Worker, ctx context.Context) error {
+			_, err := w.Reject(ctx, c.only().ID)
+			return err
+		})
+		var left *Left
+		if !errors.As(err, &left) || left.Order != OrderReject || left.File.State != ledger.Sending {
+			t.Fatalf("reject: %v", err)
+		}
+		time.Sleep(3 * time.Second)
+		sent := c.bills()
+		names := report.NamesOf(report.Stem("a.csv", sha256Hex(content), 1))
+		c.await(30*time.Second, "it is reported", func() bool { return slices.Contains(c.world.files.in("/rejected"), "a.csv") })
+		got, err := c.world.results(names.Results)
+		if err != nil {
+			t.Fatal(err)
+		}
+		counts := make(map[string]int)
+		for _, r := range got {
+			counts[r.status]++
+		}
+		if c.bills() != sent || counts["created"] != sent || counts["not_sent"] != rows-sent {
+			t.Errorf("%d bills, %d of them 3s after the rejection; the report has %v", c.bills(), sent, counts)
+		}
+	})
+}
+
+// A worker that the API refuses gives its parts up, and the others finish the file.
+func TestClusterRefusedWorker(t *testing.T) {
+	const rows = 3000
+	content := manyBills(1, rows, 300)
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1)
+		defer c.stop()
+		c.start(3)
+		refused := c.workers[0]
+		refused.p.mu.Lock()
+		refused.p.refused = true
+		refused.p.mu.Unlock()
+		time.Sleep(5 * time.Second)
+		c.world.files.put("/inbox/a.csv", []byte(content))
+		c.check(c.finished("a.csv", content, 2*time.Minute), rows, 300)
+		<-refused.ended
+		if !errors.Is(refused.err, delivery.ErrSetup) {
+			t.Errorf("the refused worker ended with %v", refused.err)
+		}
+	})
+}
+
+// While the API refuses every worker, nothing is blamed; a file goes on once it does not.
+func TestClusterOutage(t *testing.T) {
+	const rows = 2500
+	content := manyBills(1, rows, 300)
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1)
+		defer c.stop()
+		var mu sync.Mutex
+		down := false
+		c.world.script = func(emulator.Call) emulator.Fault {
+			mu.Lock()
+			defer mu.Unlock()
+			if down {
+				return emulator.Fault{Status: 503}
+			}
+			return emulator.Fault{}
+		}
+		c.policy.GiveUpAfter = time.Minute
+		c.start(2)
+		time.Sleep(5 * time.Second)
+		set := func(to bool) {
+			mu.Lock()
+			defer mu.Unlock()
+			down = to
+		}
+		c.world.files.put("/inbox/a.csv", []byte(content))
+		c.await(time.Minute, "a third is sent", func() bool { return len(c.world.api.State().Bills) > rows/3 })
+		set(true)
+		time.Sleep(5 * time.Minute)
+		set(false)
+		rowsGot := c.finished("a.csv", content, 5*time.Minute)
+		c.check(rowsGot, rows, 300)
+	})
+}
+
+// Single rounds of several machines at once do each file once, and import leaves a file to its machine.
+func TestClusterSingleRounds(t *testing.T) {
+	const rows = 2200
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1)
+		defer c.stop()
+		var contents []string
+		for i := range 3 {
+			contents = append(contents, manyBills(1+i*rows, rows-1100*(i%2), 50))
+			c.world.files.put(fmt.Sprintf("/inbox/%c.csv", 'a'+i), []byte(contents[i]))
+		}
+		var mu sync.Mutex
+		var reported []string
+		for range 3 {
+			c.add(func(w *clusterWorker, ctx context.Context) error {
+				summaries, err := w.Poll(ctx)
+				mu.Lock()
+				defer mu.Unlock()
+				for _, s := range summaries {
+					reported = append(reported, s.File)
+				}
+				return err
+			})
+		}
+		for _, w := range c.workers {
+			if <-w.ended; w.err != nil {
+				t.Errorf("%s: %v", w.Member.Name, w.err)
+			}
+		}
+		slices.Sort(reported)
+		if got := strings.Join(reported, " "); got != "a.csv b.csv c.csv" {
+			t.Errorf("reported: %s", got)
+		}
+		for i, content := range contents {
+			c.finished(fmt.Sprintf("%c.csv", 'a'+i), content, time.Second)
+		}
+		want := rows + rows - 1100 + rows
+		if posts, gets := c.requests(); posts != want || gets != 0 {
+			t.Errorf("%d POSTs and %d GETs for %d rows", posts, gets, want)
+		}
+	})
+}
+
+// An import works beside running workers, which leave its file alone. What it leaves unfinished is for
+// its own machine.
+func TestClusterImport(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1)
+		defer c.stop()
+		c.start(2)
+		time.Sleep(3 * time.Second)
+		dir := t.TempDir()
+		name := filepath.Join(dir, "local.csv")
+		write(t, name, manyBills(1, 2500, 100))
+		// It is killed in the middle.
+		killed := c.add(func(w *clusterWorker, ctx context.Context) error {
+			_, err := w.Import(ctx, w.Feeds[0], []LocalFile{{Path: name}})
+			return err
+		})
+		c.await(time.Minute, "a third is sent", func() bool { return c.bills() > 800 })
+		c.kill(killed)
+		time.Sleep(time.Minute)
+		sent := c.bills()
+		if f := c.only(); f.State != ledger.Sending || f.Machine != killed.Member.Machine || sent > 1200 {
+			t.Fatalf("%s on %q, %d sent: others have gone on with it", f.State, f.Machine, sent)
+		}
+		// Its own machine finishes it.
+		again := c.newWorker("again")
+		again.Member.Machine = killed.Member.Machine
+		done, err := again.Import(t.Context(), again.Feeds[0], []LocalFile{{Path: name}})
+		if err != nil || len(done) != 1 || done[0].Summary.Rows.By[ledger.Created] != 2500 {
+			t.Errorf("%+v, %v", done, err)
+		}
+		if err := again.handle.Close(); err != nil {
+			t.Error(err)
+		}
+		if n := len(c.world.api.State().Bills); n != 2500 {
+			t.Errorf("%d bills", n)
+		}
+	})
+}
+
+// slow is an API that takes its time.
+func slow(emulator.Call) emulator.Fault { return emulator.Fault{Delay: 300 * time.Millisecond} }
+
+// Without its database a worker sends nothing from three seconds on, waits, and goes on by itself. A
+// single round ends once it has waited for as long as it may.
+func TestClusterWithoutDatabase(t *testing.T) {
+	const rows = 2400
+	content := manyBills(1, rows, rows)
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1)
+		c.policy.Concurrency = 2
+		c.world.script = slow // so that many rows are recorded and wait
+		defer c.stop()
+		for range 3 { // before it has ever been there, too
+			w := c.newWorker(fmt.Sprintf("w%d", len(c.workers)+1))
+			w.handle.Cut()
+			c.run(w, func(w *clusterWorker, ctx context.Context) error { return w.Run(ctx, clusterInterval) })
+		}
+		each := func(do func(*ledgertest.Handle)) {
+			for _, w := range c.workers {
+				do(w.handle)
+			}
+		}
+		c.world.files.put("/inbox/a.csv", []byte(content))
+		time.Sleep(time.Minute)
+		each((*ledgertest.Handle).Heal)
+		for _, length := range []time.Duration{5 * time.Second, 2 * c.lost} {
+			before := c.bills()
+			c.await(time.Minute, "some more is sent", func() bool { return c.bills() > before+100 })
+			each((*ledgertest.Handle).Cut)
+			time.Sleep(3*time.Second + 50*time.Millisecond)
+			sent := c.bills()
+			time.Sleep(length)
+			if n := c.bills(); n != sent {
+				t.Errorf("%d requests later than 3s after the loss of the database", n-sent)
+			}
+			each((*ledgertest.Handle).Heal)
+		}
+		c.check(c.finished("a.csv", content, 5*time.Minute), rows, rows)
+
+		w := c.newWorker("impatient")
+		w.handle = c.store.Open(time.Minute)
+		w.Options.Ledger, w.shared, w.orders = w.handle, w.handle, ordersOf(w.handle, w.Spool)
+		w.handle.Cut()
+		began := time.Now()
+		if _, err := w.Poll(t.Context()); !errors.Is(err, ledger.ErrUnreachable) || time.Since(began) > 3*time.Minute {
+			t.Errorf("%s: %v", time.Since(began), err)
+		}
+		w.handle.Heal()
+		if err := w.handle.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A retry from any machine sends the rows that failed, in parts again.
+func TestClusterRetry(t *testing.T) {
+	const rows = 2100
+	content := manyBills(1, rows, rows)
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1)
+		defer c.stop()
+		var mu sync.Mutex
+		bad := true
+		c.world.script = func(call emulator.Call) emulator.Fault {
+			mu.Lock()
+			defer mu.Unlock()
+			if bad && strings.HasSuffix(call.Reference, "7") {
+				return emulator.Fault{Status: 500}
+			}
+			return emulator.Fault{}
+		}
+		c.start(2)
+		c.world.files.put("/inbox/a.csv", []byte(content))
+		c.finished("a.csv", content, time.Hour)
+		failed := rows - len(c.world.api.State().Bills)
+		mu.Lock()
+		bad = false
+		mu.Unlock()
+		err := c.command(func(w *Worker, ctx context.Context) error {
+			s, err := w.Retry(ctx, c.only().ID)
+			if s.Rows.By[ledger.Created] != rows {
+				t.Errorf("%d failed; after the retry: %v", failed, s.Rows.By)
+			}
+			return err
+		})
+		if err != nil || failed == 0 {
+			t.Errorf("%d failed, %v", failed, err)
+		}
+	})
+}
+
+// An import that was killed is finished by a worker of its machine, whoever serves the feed.
+func TestClusterResumesImports(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1)
+		defer c.stop()
+		c.start(2)
+		time.Sleep(3 * time.Second)
+		name := filepath.Join(t.TempDir(), "local.csv")
+		write(t, name, manyBills(1, 1500, 100))
+		killed := c.add(func(w *clusterWorker, ctx context.Context) error {
+			_, err := w.Import(ctx, w.Feeds[0], []LocalFile{{Path: name}})
+			return err
+		})
+		c.await(time.Minute, "a third is sent", func() bool { return c.bills() > 500 })
+		c.kill(killed)
+		w := c.newWorker("late")
+		w.Member.Machine = killed.Member.Machine
+		c.run(w, func(w *clusterWorker, ctx context.Context) error { return w.Run(ctx, clusterInterval) })
+		c.await(2*time.Minute, "the import is done", func() bool { return c.only().State == ledger.Done })
+		if n := len(c.world.api.State().Bills); n != 1500 {
+			t.Errorf("%d bills", n)
+		}
+	})
 }

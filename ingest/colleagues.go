@@ -138,6 +138,7 @@ func (w *Worker) serve(ctx context.Context, interval time.Duration) error {
 func (w *Worker) serveFeed(ctx context.Context, f *Feed, interval time.Duration) error {
 	lease := "feed/" + f.Name
 	ours := false
+	var imports time.Time // when this machine's imports are to be looked at, while another serves the feed
 	defer func() { w.giveBack(ctx, lease) }()
 	for {
 		wait := colleaguePoll
@@ -158,16 +159,32 @@ func (w *Worker) serveFeed(ctx context.Context, f *Feed, interval time.Duration)
 				w.Log.Info("serving feed", "feed", f.Name, "worker", w.Member.Name)
 			}
 		}
-		if ours {
+		switch {
+		case ours:
 			next, err := w.pollFeed(ctx, f, interval)
 			if err != nil {
 				return err
 			}
 			wait = next
+		case time.Now().After(imports):
+			w.resumeImports(ctx, f)
+			imports = time.Now().Add(interval)
 		}
 		if err := w.crew.awaitLook(ctx, f, wait); err != nil {
 			return err
 		}
+	}
+}
+
+// resumeImports finishes the imports that this machine left unfinished: the worker that serves the feed
+// cannot reach them.
+func (w *Worker) resumeImports(ctx context.Context, f *Feed) {
+	r := round{Worker: w, feed: f, own: true}
+	r.applyOrders(ctx, ledger.FromLocal)
+	r.resume(ctx, ledger.FromLocal)
+	if err := errors.Join(r.errs...); err != nil && ctx.Err() == nil {
+		w.noticeLoss(err)
+		w.Log.Error("import stopped; trying again at the next poll", failure(f, err)...)
 	}
 }
 
@@ -247,6 +264,9 @@ func (w *Worker) giveFile(ctx context.Context, id string) {
 func (w *Worker) reachable(f *ledger.File) bool {
 	return w.shared == nil || f.Origin != ledger.FromLocal || f.Machine == "" || f.Machine == w.Member.Machine
 }
+
+// mine reports whether a file is for this round.
+func (r *round) mine(f *ledger.File) bool { return r.reachable(f) && (!r.own || f.Machine != "") }
 
 // certain returns an error unless this worker is certainly not taken for lost. It is asked before a
 // file is moved for the first time, because the server knows nothing of leases.

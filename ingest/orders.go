@@ -132,7 +132,7 @@ func (r *round) applyOrders(ctx context.Context, origin ledger.Origin) {
 			return
 		}
 		f, feed, err := r.fileOf(ctx, o.file)
-		if err == nil && (feed != r.feed || f.Origin != origin || !r.reachable(f)) {
+		if err == nil && (feed != r.feed || f.Origin != origin || !r.mine(f)) {
 			continue // it is for another round
 		}
 		if err == nil {

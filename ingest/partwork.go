@@ -323,8 +323,11 @@ func (c *crew) release(ctx context.Context, file string, no int, err error) erro
 			failed.Reason = s.Reason
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
-	defer cancel()
+	if ctx.Err() != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), lastWords)
+		defer cancel()
+	}
 	return c.shared.ReleasePart(ctx, file, no, err == nil, failed)
 }
 

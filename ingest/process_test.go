@@ -53,12 +53,13 @@ type process struct {
 	deadly uint64                     // one step in so many kills; 0 = none
 	before func(step string, nth int) // if set, called before each step but a POST
 
-	mu     sync.Mutex
-	steps  map[string]int
-	posts  int
-	dead   bool
-	where  string
-	asleep chan struct{} // closed when the machine wakes; nil = it is awake
+	mu      sync.Mutex
+	steps   map[string]int
+	posts   int
+	dead    bool
+	refused bool // the API refuses its key
+	where   string
+	asleep  chan struct{} // closed when the machine wakes; nil = it is awake
 }
 
 // sleep suspends the process for d of the true time. Requests that have left are answered
@@ -179,6 +180,12 @@ type simAPI struct {
 
 func (a *simAPI) ask(name string, do func(delivery.API) client.Answer) client.Answer {
 	api := a.API
+	a.p.mu.Lock()
+	refused := a.p.refused
+	a.p.mu.Unlock()
+	if refused {
+		return client.Answer{Kind: client.KeyRefused, Status: 401}
+	}
 	if a.w.unreachable(name) {
 		api = a.w.severed
 	}

@@ -22,6 +22,7 @@ type round struct {
 	*Worker
 	feed      *Feed
 	once      bool // the only round of its process: it waits for files that have not settled yet
+	own       bool // it is for files of this machine's disk alone
 	remote    transfer.Remote
 	jobs      []*job // of the files that were taken up
 	errs      []error
@@ -110,7 +111,7 @@ func (r *round) resume(ctx context.Context, origin ledger.Origin) {
 		return
 	}
 	for _, f := range slices.Backward(files) {
-		if f.Origin != origin || !r.reachable(f) || r.fatal(ctx) {
+		if f.Origin != origin || !r.mine(f) || r.fatal(ctx) {
 			continue
 		}
 		if resting(f) && !r.once {

@@ -38,6 +38,8 @@ func TestArrowsPointOneWay(t *testing.T) {
 		{"billdrop/ingest/ledger/postgres", []string{"cmd"}},
 		{"billdrop/ingest/crew", []string{"cmd"}},
 		{"billdrop/ingest/preview", []string{"cmd"}},
+		{"billdrop/ingest/crew", []string{"cmd"}},
+		{"github.com/riverqueue/river", []string{"ingest/crew"}},
 	}
 	rooms := map[string][]string{ // directory, and those below it → what of this module it may import
 		"client":          nil,

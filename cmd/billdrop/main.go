@@ -30,10 +30,10 @@ func main() {
 	// net/http logs answers that it did not expect, through package log. They may contain
 	// the key and personal data.
 	log.SetOutput(io.Discard)
-	// Garbage may grow to twice the live data, which is little, but not beyond what a small
-	// machine has. GOGC and GOMEMLIMIT in the environment take precedence.
+	// Garbage may grow to four times the live data, which is little, but not beyond what a
+	// small machine has. GOGC and GOMEMLIMIT in the environment take precedence.
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(200)
+		debug.SetGCPercent(400)
 	}
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryLimit)

@@ -89,7 +89,7 @@ func TestRestoreSteps(t *testing.T) {
 	if n := len(codes["billdrop run --once"]); n > 0 {
 		t.Errorf("run --once is to be typed %d times more", n)
 	}
-	for _, row := range regexp.MustCompile("(?m)^\\| (.*?) \\|").FindAllStringSubmatch(section, -1)[2:] {
+	for _, row := range regexp.MustCompile(`(?m)^\| (.*?) \|`).FindAllStringSubmatch(section, -1)[2:] {
 		for _, quoted := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(row[1], -1) {
 			pattern := strings.ReplaceAll(regexp.QuoteMeta(quoted[1]), "…", ".*")
 			if !regexp.MustCompile(pattern).MatchString(said.String()) {

@@ -146,7 +146,7 @@ func inUnits(v int64, decimals int) string {
 	return digits[:len(digits)-decimals] + "." + digits[len(digits)-decimals:]
 }
 
-// badAmount names what is wrong with text that is no plain decimal number.
+// badAmount returns what is wrong with text that is not a plain decimal number.
 func badAmount(s string, unit Amounts) finding {
 	advice := ": write digits only, decimals behind a point (20.00 = R20.00)"
 	if unit == Minor {

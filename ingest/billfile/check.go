@@ -23,15 +23,17 @@ type item struct {
 // checker applies every rule that concerns one row alone. It has scratch space, so it is
 // not safe for concurrent use.
 type checker struct {
-	format  Format
-	dates   dateFormat
-	most    int64 // minor units
-	amounts Amounts
-	columns []column
-	at      [fieldCount]int // columns of fields; -1 where the file has none
-	labels  []string        // of columns in details
-	skip    []bool          // columns that are not looked at
-	metas   int
+	format Format
+	dates  dateFormat
+	// The dates of the last row, because most rows of a file have the same ones.
+	billDate, dueDate lastDate
+	most              int64 // minor units
+	amounts           Amounts
+	columns           []column
+	at                [fieldCount]int // columns of fields; -1 where the file has none
+	labels            []string        // of columns in details
+	skip              []bool          // columns that are not looked at
+	metas             int
 	// template makes the bill reference; empty if the file has a column of it.
 	template    template
 	derivations []derivation
@@ -99,7 +101,9 @@ func (c *checker) finish(it *item) {
 	if len(c.found) == 0 {
 		return
 	}
-	slices.SortStableFunc(c.found, func(a, b placed) int { return cmp.Compare(a.col, b.col) })
+	if len(c.found) > 1 {
+		slices.SortStableFunc(c.found, func(a, b placed) int { return cmp.Compare(a.col, b.col) })
+	}
 	it.Problems = make([]Problem, len(c.found))
 	for i, p := range c.found {
 		p.Line, p.Row = it.Line, it.Row
@@ -267,9 +271,9 @@ func (c *checker) cell(i int, col *column, s string, intact bool, decimals int, 
 	case fieldCurrency:
 		f = c.checkCurrency(s, b.Currency)
 	case fieldBillDate:
-		b.BillDate, f = c.dates.parse(s)
+		b.BillDate, f = c.date(&c.billDate, s)
 	case fieldDueDate:
-		b.DueDate, f = c.dates.parse(s)
+		b.DueDate, f = c.date(&c.dueDate, s)
 	case fieldAccountReference:
 		if f = checkReference(s, true); f.code == "" && intact {
 			b.AccountReference, it.account = s, true
@@ -313,7 +317,22 @@ func (c *checker) amount(s string, decimals int) (int64, finding) {
 	return v, f
 }
 
-// keep fills in a field of the bill where nothing was found.
+// lastDate is the last cell of a column of dates, and what it was read as.
+type lastDate struct {
+	cell, date string
+	finding    finding
+}
+
+// date reads a date by the feed's format.
+func (c *checker) date(last *lastDate, s string) (string, finding) {
+	if s != last.cell {
+		last.cell = s
+		last.date, last.finding = c.dates.parse(s)
+	}
+	return last.date, last.finding
+}
+
+// keep sets a field of the bill if nothing is wrong with it.
 func keep(to *string, s string, f finding) finding {
 	if f.code == "" {
 		*to = s

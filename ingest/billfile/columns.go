@@ -319,7 +319,8 @@ func looksLikeData(names []string) bool {
 // underscored is a name with underscores for spaces and hyphens.
 func underscored(name string) string { return strings.NewReplacer(" ", "_", "-", "_").Replace(name) }
 
-// nearest is the known column, not there yet, whose name is like name; "" when none is.
+// nearest returns the known column that is most like name and that the file does not
+// have; "" if none is like it.
 func nearest(name string, have map[string]int, f Format) string {
 	name = underscored(name)
 	if len(name) > 40 {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"hash/maphash"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -64,7 +65,7 @@ func asSeen(b *Bill) *Bill {
 	return &c
 }
 
-// What the details are, in their order.
+// The fields of details, in their order.
 var (
 	customerDetails = [3]field{fieldCustomerName, fieldCustomerEmail, fieldCustomerPhone}
 	accountDetails  = [3]field{fieldAccountName, fieldCustomerReference, fieldCustomerID}
@@ -158,14 +159,14 @@ type membership struct {
 }
 
 // parties returns how many parties are suspects.
-func (g *groups) parties() int { return len(g.customers.hashes) + len(g.accounts.hashes) }
+func (g *groups) parties() int { return g.customers.n + g.accounts.n }
 
-func (g *groups) any() bool { return len(g.references.hashes)+g.parties() > 0 }
+func (g *groups) any() bool { return g.references.n+g.parties() > 0 }
 
 // skipUncompared makes a checker skip the columns that the second pass does not compare.
 // If no reference is repeated, these are all but the parties' columns.
 func (g *groups) skipUncompared(c *checker) {
-	if g.complete || len(g.references.hashes) > 0 || g.similar.any() {
+	if g.complete || g.references.n > 0 || g.similar.any() {
 		return
 	}
 	for i, col := range c.columns {
@@ -179,7 +180,7 @@ func (g *groups) skipUncompared(c *checker) {
 func (g *groups) membership(it *item, h hasher, valid bool) membership {
 	m := membership{reference: g.references.find(it.id.reference), customer: g.customers.find(it.id.customer), account: g.accounts.find(it.id.account)}
 	if m.account.group != none {
-		m.account.group += len(g.customers.hashes)
+		m.account.group += g.customers.n
 	}
 	if g.complete {
 		if r := &m.reference; r.group != none && g.repeated[r.group].rest != r.rest {
@@ -289,14 +290,23 @@ func (g *groups) addProblems(it *item, c *checker) {
 	}
 	if m.customer.group != none {
 		if other, what := g.disputed[m.customer.group].against(it.id.ofCustomer); other != 0 {
-			c.report(int(it.customerCol), finding{CodeConflictingParty, "", " has a different " + fieldNames[customerDetails[what]] + " on " + lineText(other) + ": give a customer the same details in all rows, or in one row only"})
+			c.reportConflict(int(it.customerCol), customerDetails[what], other, ": give a customer the same details in all rows, or in one row only")
 		}
 	}
 	if m.account.group != none {
 		if other, what := g.disputed[m.account.group].against(it.id.ofAccount); other != 0 {
-			c.report(c.column(fieldAccountReference), finding{CodeConflictingParty, "", " has a different " + fieldNames[accountDetails[what]] + " on " + lineText(other) + ": give an account the same details in all rows, or in one row only"})
+			c.reportConflict(c.at[fieldAccountReference], accountDetails[what], other, ": give an account the same details in all rows, or in one row only")
 		}
 	}
+}
+
+// reportConflict adds the problem of a party of which another line says something else. A file may
+// have millions of them, so the text is put together once.
+func (c *checker) reportConflict(col int, detail field, line int, advice string) {
+	b := append(append(c.detail[:0], c.labels[col]...), " has a different "...)
+	b = append(append(b, fieldNames[detail]...), " on line "...)
+	c.detail = append(strconv.AppendInt(b, int64(line), 10), advice...)
+	c.add(col, c.columns[col].name, CodeConflictingParty, string(c.detail))
 }
 
 // ofReference adds a problem of a row's bill reference, which may be made from a

@@ -57,8 +57,8 @@ func (d dateFormat) parse(s string) (string, finding) {
 		return s, finding{}
 	}
 	t, err := time.Parse(d.layout, s)
-	// time.Parse is lenient about leading zeros and spaces; what it read must look the same when
-	// written again, except for the letter case of months: Oracle writes 30-NOV-26.
+	// time.Parse ignores missing leading zeros and extra spaces, so the date must look
+	// the same when it is written again.
 	if err != nil || !strings.EqualFold(t.Format(d.layout), s) {
 		return "", d.bad(s)
 	}
@@ -72,7 +72,7 @@ func yearOutOfRange(s string) finding {
 	return finding{CodeDateOutOfRange, s, " is not in the years 2000 to 2099: correct the year, or leave the cell blank if there is no date"}
 }
 
-// isISO reports whether s is a real day written YYYY-MM-DD.
+// isISO reports whether s is an existing day written YYYY-MM-DD.
 func isISO(s string) bool {
 	if len(s) != 10 || s[4] != '-' || s[7] != '-' || !isDigits(s[:4]) || !isDigits(s[5:7]) || !isDigits(s[8:]) {
 		return false
@@ -138,7 +138,7 @@ func hasZone(s string) bool {
 	return i > 10 && strings.Trim(s[i+1:], "0123456789:") == ""
 }
 
-// usualDates are layouts that dates are often written in, by what stands between their parts.
+// usualDates are common layouts by the characters between their parts.
 var usualDates = map[string][]string{
 	"--":  {isoDate, "02-01-2006", "01-02-2006", "2006-02-01", "2-Jan-06"},
 	"//":  {"02/01/2006", "01/02/2006", "2006/01/02", "2/1/2006", "1/2/2006", "02/01/06", "01/02/06"},

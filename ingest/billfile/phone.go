@@ -72,7 +72,7 @@ func floated(s string) bool {
 	return point && len(whole) >= 5 && isDigits(whole) && len(zeros) <= 2 && zeros != "" && strings.Trim(zeros, "0") == ""
 }
 
-// any has the library read a number, and refuses what it guesses.
+// any has the library read a number, and refuses what the library would guess.
 func (p *phoneReader) any(s string) (string, finding) {
 	invalid := finding{CodeInvalidPhone, "", p.advice()}
 	if floated(s) {

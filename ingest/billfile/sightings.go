@@ -2,6 +2,7 @@ package billfile
 
 import (
 	"encoding/binary"
+	"math/bits"
 	"slices"
 
 	"golang.org/x/sync/errgroup"
@@ -22,8 +23,8 @@ type sightings struct {
 type parts[E any] [][][]E
 
 const (
-	partBits     = 12
-	detailBits   = 28 // of a party's sighting, which the details of the row have
+	partBits     = 10
+	detailBits   = 26 // of a party's sighting, which the details of the row have
 	sightedRef   = partBits + 40
 	sightedParty = partBits + 64 - detailBits
 )
@@ -94,9 +95,9 @@ func (s *sightings) suspects() *groups {
 	})
 	_ = group.Wait() // neither fails
 	*s = sightings{}
-	f.repeated = make([]repeated, len(f.references.hashes))
+	f.repeated = make([]repeated, f.references.n)
 	f.disputed = make([]disputed, f.parties())
-	f.similar.groups = make([]similarGroup, len(f.similar.suspects.hashes))
+	f.similar.groups = make([]similarGroup, f.similar.suspects.n)
 	return f
 }
 
@@ -124,7 +125,7 @@ func repeatedReferences(p parts[[5]byte], folded parts[foldedSighting]) (found, 
 			folded[i] = nil
 		}
 	}
-	return found.ready(), similar.ready()
+	return found, similar
 }
 
 func contradictedParties(p parts[partySighting]) suspects {
@@ -143,52 +144,57 @@ func contradictedParties(p parts[partySighting]) suspects {
 		}
 		p[i] = nil
 	}
-	return found.ready()
+	return found
 }
 
-// suspects is a sorted list of hashes, of each the first bits.
+// suspects is a list of hashes, of each the first bits. They are sorted, and lie in parts as
+// the sightings do, so that each part takes the room of sightings that are gone.
 type suspects struct {
 	bits   int
-	hashes []uint64
-	starts []int32 // of the parts in hashes
+	n      int
+	hashes [][]uint64 // by part
+	starts []int      // the number of the first hash of each part
 }
 
 // add appends a hash, given by its part and the rest of its bits, unless it is the last
 // one already.
 func (s *suspects) add(part int, left uint64) {
-	hash := uint64(part)<<(s.bits-partBits) | left
-	if n := len(s.hashes); n == 0 || s.hashes[n-1] != hash {
-		s.hashes = append(s.hashes, hash)
+	if s.hashes == nil {
+		s.hashes, s.starts = make([][]uint64, 1<<partBits), make([]int, 1<<partBits)
 	}
-}
-
-// ready makes s searchable.
-func (s suspects) ready() suspects {
-	if len(s.hashes) == 0 {
-		return s
+	in := &s.hashes[part]
+	switch n := len(*in); {
+	case n == 0:
+		s.starts[part] = s.n
+	case (*in)[n-1] == left:
+		return
 	}
-	s.hashes = slices.Clone(s.hashes) // without room to grow: there may be millions
-	s.starts = make([]int32, 1<<partBits+1)
-	for _, hash := range s.hashes {
-		s.starts[hash>>(s.bits-partBits)+1]++
-	}
-	for i := range len(s.starts) - 1 {
-		s.starts[i+1] += s.starts[i]
-	}
-	return s
+	*in = append(*in, left)
+	s.n++
 }
 
 // find returns a hash's place among the suspects, with the bits that the sightings do not
 // have.
 func (s *suspects) find(hash uint64) member {
-	if len(s.hashes) == 0 || hash == 0 {
+	if s.n == 0 || hash == 0 {
 		return member{group: none}
 	}
 	part := hash >> (64 - partBits)
-	from := s.starts[part]
-	i, ok := slices.BinarySearch(s.hashes[from:s.starts[part+1]], hash>>(64-s.bits))
-	if !ok {
+	in, left := s.hashes[part], hash<<partBits>>(64-s.bits+partBits)
+	if len(in) == 0 {
 		return member{group: none}
 	}
-	return member{int(from) + i, uint16(hash & (1<<(64-s.bits) - 1))}
+	// Hashes are spread evenly, so one stands near its share of the way through.
+	at, _ := bits.Mul64(hash<<partBits, uint64(len(in)))
+	i := int(at)
+	for i > 0 && in[i] > left {
+		i--
+	}
+	for i < len(in)-1 && in[i] < left {
+		i++
+	}
+	if in[i] != left {
+		return member{group: none}
+	}
+	return member{s.starts[part] + i, uint16(hash & (1<<(64-s.bits) - 1))}
 }

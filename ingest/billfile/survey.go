@@ -245,8 +245,8 @@ func (s *Survey) sameAs(before *Survey) error {
 	return nil
 }
 
-// cutBatches fills batches until the text ends, and sends them to the workers and, in order, to
-// the consumer: each once the next one was cut, so that the last is known as such.
+// cutBatches fills batches until the text ends. It sends them to the workers and, in
+// order, to the consumer.
 func cutBatches(ctx context.Context, split *splitter, free <-chan *batch, work, order chan<- *batch) error {
 	var held *batch
 	defer func() {

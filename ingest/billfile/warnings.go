@@ -200,7 +200,7 @@ func (s *suspects) addFolded(part int, folded []foldedSighting, hashes []uint64)
 			at, _ := slices.BinarySearch(hashes, capitals<<more)
 			twice = at < len(hashes) && hashes[at]>>more == capitals
 		}
-		if twice && len(s.hashes) < maxSimilar {
+		if twice && s.n < maxSimilar {
 			s.add(part, capitals)
 		}
 	}

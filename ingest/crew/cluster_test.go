@@ -203,3 +203,46 @@ func TestCluster(t *testing.T) {
 		t.Errorf("%d customers and %d accounts, want %d", len(state.Customers), len(state.Accounts), parties)
 	}
 }
+
+// A database that is killed, stopped and frozen while a file is sent costs no bill and no row.
+func TestClusterWithRestarts(t *testing.T) {
+	c := newCluster(t)
+	for i := range *clusterWorkers {
+		c.start(fmt.Sprint("w", i))
+	}
+	const rows, parties = 3000, 500
+	c.drop("a.csv", rows, parties)
+	sent := func(n int64) {
+		t.Helper()
+		for deadline := time.Now().Add(2 * time.Minute); c.api.State().Posts < n; time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%d sent, not %d within two minutes", c.api.State().Posts, n)
+			}
+		}
+	}
+	for i, trouble := range []func() error{c.pg.Kill, c.pg.Stop, c.pg.Freeze} {
+		sent(int64((i + 1) * rows / 5))
+		if err := trouble(); err != nil {
+			t.Fatal(err)
+		}
+		if i < 2 {
+			if err := c.pg.Start(); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		time.Sleep(3500 * time.Millisecond) // what was recorded may leave for three seconds
+		before := c.api.State().Posts
+		time.Sleep(2 * time.Second)
+		if n := c.api.State().Posts - before; n > 0 {
+			t.Errorf("%d requests while the database was frozen", n)
+		}
+		c.pg.Thaw()
+	}
+	counts := c.statuses(3 * time.Minute)
+	state := c.api.State()
+	if counts["created"] != rows || len(state.Bills) != rows || len(state.Customers) != parties || len(state.Accounts) != parties {
+		t.Errorf("rows: %v, %d bills, %d customers, %d accounts", counts, len(state.Bills), len(state.Customers), len(state.Accounts))
+	}
+	t.Logf("%d POSTs and %d GETs for %d rows", state.Posts, state.Gets, rows)
+}

@@ -6,6 +6,7 @@ package crew
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -47,7 +48,7 @@ var _ ingest.Dispatcher = (*Dispatcher)(nil)
 // New makes a Dispatcher on the database of a ledger, whose pool stays the caller's. It connects to
 // nothing yet.
 func New(pool *pgxpool.Pool, log *slog.Logger) *Dispatcher {
-	return &Dispatcher{pool: pool, log: slog.New(&quiet{to: log.Handler(), said: &said{at: make(map[string]time.Time)}})}
+	return &Dispatcher{pool: pool, log: slog.New(&quiet{to: log.Handler(), said: new(said)})}
 }
 
 // Offer inserts a job for each part.
@@ -120,6 +121,7 @@ func (d *Dispatcher) config(w ingest.Work, h *handler) *river.Config {
 	river.AddWorker(workers, &lookWorker{h: h})
 	river.AddWorker(workers, &partWorker{h: h})
 	c := &river.Config{
+		ID:     "billdrop-" + rand.Text(), // two workers may start at the same moment
 		Queues: make(map[string]river.QueueConfig), Workers: workers, Logger: d.log,
 		FetchCooldown: fetchCooldown, FetchPollInterval: fetchPoll,
 		JobTimeout: -1, MaxAttempts: 1, // a part takes as long as it takes, and nothing rests on a second attempt

@@ -7,19 +7,20 @@ import (
 	"time"
 )
 
-// sayAgain is how long a message of River's is not repeated: while the database is away, it has many.
+// sayAgain is the least time between two warnings: while the database is away, River has many.
 const sayAgain = time.Minute
 
-// quiet passes on what River logs from warnings upwards, as warnings: nothing rests on River.
+// quiet passes on what River logs from warnings upwards: one a minute as a warning, because nothing
+// rests on River, and all others for those who debug.
 type quiet struct {
 	to   slog.Handler
 	said *said
 }
 
-// said is when each message was passed on last.
+// said is when the latest warning was passed on.
 type said struct {
 	mu sync.Mutex
-	at map[string]time.Time
+	at time.Time
 }
 
 func (q *quiet) Enabled(ctx context.Context, level slog.Level) bool {
@@ -27,19 +28,17 @@ func (q *quiet) Enabled(ctx context.Context, level slog.Level) bool {
 }
 
 func (q *quiet) Handle(ctx context.Context, r slog.Record) error {
+	r.Level, r.Message = slog.LevelWarn, "handing out work: "+r.Message
 	q.said.mu.Lock()
-	again := time.Since(q.said.at[r.Message]) < sayAgain
-	if !again {
-		if len(q.said.at) > 1000 {
-			clear(q.said.at)
-		}
-		q.said.at[r.Message] = time.Now()
+	if time.Since(q.said.at) < sayAgain {
+		r.Level = slog.LevelDebug
+	} else {
+		q.said.at = time.Now()
 	}
 	q.said.mu.Unlock()
-	if again {
+	if !q.to.Enabled(ctx, r.Level) {
 		return nil
 	}
-	r.Level, r.Message = slog.LevelWarn, "handing out work: "+r.Message
 	return q.to.Handle(ctx, r)
 }
 

@@ -23,7 +23,10 @@ const (
 )
 
 // share takes a ledger that other workers may use too; any other ledger changes nothing.
-func (g *gate) share(led ledger.Ledger) { g.shared, _ = led.(ledger.Shared) }
+func (g *gate) share(led ledger.Ledger, s ledger.Scope) {
+	g.shared, _ = led.(ledger.Shared)
+	g.scope = s
+}
 
 // certain reports whether this worker is not taken for lost by others.
 func (g *gate) certain() bool { return g.shared == nil || g.shared.Current() == nil }

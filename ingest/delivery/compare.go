@@ -3,7 +3,6 @@ package delivery
 import (
 	"cmp"
 	"fmt"
-	"net/http"
 	"strconv"
 	"strings"
 
@@ -133,7 +132,7 @@ func provesParties(rec *ledger.Bill, content ledger.Digest, b *billfile.Bill) bo
 }
 
 // createdLabel is the label of an answer that created a bill and was not a replay.
-var createdLabel = client.Answer{Kind: client.Created, Status: http.StatusCreated}.Label()
+var createdLabel = client.Answer{Kind: client.Created, Status: 201}.Label()
 
 func namesAccount(b *billfile.Bill) bool  { return b.AccountID != "" || b.AccountReference != "" }
 func namesCustomer(b *billfile.Bill) bool { return b.CustomerID != "" || b.CustomerReference != "" }

@@ -25,8 +25,8 @@ const (
 	// stack included.
 	maxWaiting = 2 * maxActive
 	// minRecorded rows may be recorded as about to be sent, however few senders there are. A
-	// fast API takes about as many in the time of one commit.
-	minRecorded = 512
+	// fast API takes about as many while one batch of them gathers and is committed.
+	minRecorded = 1024
 )
 
 // fanout is the delivery of one file's rows.

@@ -22,6 +22,7 @@ type gate struct {
 	pace    *pace         // the lane's
 	warn    func(reason string)
 	shared  ledger.Shared // nil: this worker is the only one
+	scope   ledger.Scope  // of shared
 
 	mu        sync.Mutex
 	limit     int // requests in flight allowed now, 1…policy.Concurrency
@@ -40,6 +41,7 @@ type gate struct {
 	faulted   map[string]fault // by reference: when it first failed for the server's fault
 	outages   int              // outages survived
 	waking    bool             // a wake-up for the limiter's next leave is set
+	places    places           // of the rate that all workers share
 	idle      chan struct{}    // while quiet: closed once nothing is in flight
 	stopped   error
 	closed    chan struct{} // closed with stopped
@@ -49,6 +51,9 @@ func newGate(p Policy, limiter *rate.Limiter) *gate {
 	return &gate{policy: p, limiter: limiter, pace: new(pace), warn: func(string) {}, limit: p.Concurrency, faulted: make(map[string]fault), closed: make(chan struct{})}
 }
 
+// limiterSlack is by how much less than Policy.RateLimit is sent.
+const limiterSlack = 1.05
+
 // newLimiter returns a limiter that paces requests one by one, or nil without a limit. It is a
 // little slower than Policy.RateLimit, because requests that leave evenly do not arrive evenly,
 // and no second at the API may hold more than the limit.
@@ -56,8 +61,7 @@ func newLimiter(p Policy) *rate.Limiter {
 	if p.RateLimit <= 0 {
 		return nil
 	}
-	const slack = 1.05
-	return rate.NewLimiter(rate.Limit(float64(p.RateLimit)/slack), 1)
+	return rate.NewLimiter(rate.Limit(float64(p.RateLimit)/limiterSlack), 1)
 }
 
 // ticket is permission to send one request.
@@ -176,7 +180,11 @@ func (g *gate) issue() ticket {
 // held.
 func (g *gate) rateAllows(now time.Time) bool {
 	wait := g.pace.wait(now)
-	if wait <= 0 && g.limiter != nil {
+	switch {
+	case wait > 0:
+	case g.shared != nil:
+		wait = g.sharedWait(now)
+	case g.limiter != nil:
 		r := g.limiter.ReserveN(now, 1)
 		if wait = r.DelayFrom(now); wait > 0 {
 			r.CancelAt(now)

@@ -43,6 +43,12 @@
 // are held back. Five equal refusals and no other answer convict the set-up, and no row is
 // blamed; any other answer clears it.
 //
+// # Several workers
+//
+// On a ledger that several workers share, a row whose bill or whose new party another worker has
+// in hand waits, reads again what the ledger holds, and begins anew; see colleagues.go. The rate
+// limit and the pauses are those of all workers; see places.go.
+//
 // # One row
 //
 // What to do next is decided by pure functions, each a table that its test repeats line by
@@ -148,7 +154,7 @@ func (l *Lane) join(led ledger.Ledger) *gate {
 		l.gate = newGate(l.policy, l.limiter)
 		l.parties.newRun()
 		l.gate.pace = l.pace
-		l.gate.share(led)
+		l.gate.share(led, l.scope)
 		if l.Warn != nil {
 			l.gate.warn = l.Warn
 		}

@@ -210,7 +210,8 @@ func (k *checker) checkLanes() {
 			continue
 		}
 		if !reflect.DeepEqual(k.config.Feeds[j].API, f.API) {
-			k.problem(join(feedPath(i), "api"), "differs from the api of %s though both have the same merchant; give them the same settings, or each a merchant of its own", feedPath(j))
+			k.problem(join(feedPath(i), "api"), "differs from the api of %s (feeds %s and %s) though both have the same merchant; give them the same settings, or each a merchant of its own",
+				feedPath(j), k.config.Feeds[j].Name, f.Name)
 		}
 	}
 }

@@ -131,7 +131,10 @@ func TestProblems(t *testing.T) {
 		{"hold", replace("    amounts: minor", "    amounts: minor\n    hold: {max_invalid_percent: 101, max_total: {rand: 5}}"), []string{"hold.max_invalid_percent: is out of range", "hold.max_total.rand: is not a currency"}},
 		{"one merchant, two ways", func(s string) string {
 			return s + "  - name: more\n    inbox: /more\n    amounts: major\n    api: {concurrency: 4}\n"
-		}, []string{":17: feeds[1].api: differs from the api of feeds[0] though both have the same merchant"}},
+		}, []string{":17: feeds[1].api: differs from the api of feeds[0] (feeds bills and more) though both have the same merchant"}},
+		{"one merchant, two addresses", func(s string) string {
+			return s + "  - name: more\n    inbox: /more\n    amounts: major\n    api: {base_url: 'https://other.example'}\n"
+		}, []string{":17: feeds[1].api: differs from the api of feeds[0] (feeds bills and more) though both have the same merchant"}},
 		{"feed's api", func(s string) string {
 			return s + "  - name: more\n    merchant: other\n    inbox: /more\n    amounts: major\n    api:\n      timeout: 0s\n"
 		}, []string{":19: feeds[1].api.timeout: is out of range"}},

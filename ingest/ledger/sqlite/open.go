@@ -38,9 +38,10 @@ const (
 	readers = 4
 	// writerCache is in KiB: the upper levels of every tree, and the pages that a batch
 	// changes. More saves little, because the leaves of the parties are met at random;
-	// the system keeps those.
-	writerCache = 16 << 10
-	readerCache = 2 << 10 // KiB
+	// the system keeps those. A page takes 8 KiB: modernc.org/memory rounds up to a
+	// power of two, and SQLite keeps some bytes beside each 4 KiB.
+	writerCache = 8 << 10
+	readerCache = 1 << 10 // KiB
 )
 
 // Open opens the ledger in the file at path, for this process alone, and makes it when

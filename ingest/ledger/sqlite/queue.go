@@ -15,8 +15,8 @@ const (
 	// committed.
 	maxBatch = 1024
 	// gather is how long a write for which a caller waits gathers others to share its
-	// commit.
-	gather = 4 * time.Millisecond
+	// commit. The pages that rows have in common are written once a commit.
+	gather = 10 * time.Millisecond
 	// linger is how long a batch of nothing but Records, for which no caller waits,
 	// gathers. A commit makes every reader fetch its pages again.
 	linger = 50 * time.Millisecond

@@ -213,7 +213,7 @@ func (b *bulk) flush() error {
 	}()
 	for rows := range slices.Chunk(b.rows, bulkRows) {
 		if len(rows) == bulkRows {
-			if err := b.many.exec(slices.Concat(rows...)...); err != nil {
+			if err := b.many.execRows(rows...); err != nil {
 				return err
 			}
 			continue
@@ -235,20 +235,25 @@ type statement struct {
 	args    []driver.NamedValue // kept between calls
 }
 
-func (s *statement) bind(args []any) []driver.NamedValue {
+func (s *statement) bind(rows ...[]any) []driver.NamedValue {
 	s.args = s.args[:0]
-	for i, a := range args {
-		if n, ok := a.(int); ok {
-			a = int64(n)
+	for _, row := range rows {
+		for _, a := range row {
+			if n, ok := a.(int); ok {
+				a = int64(n)
+			}
+			s.args = append(s.args, driver.NamedValue{Ordinal: len(s.args) + 1, Value: a})
 		}
-		s.args = append(s.args, driver.NamedValue{Ordinal: i + 1, Value: a})
 	}
 	return s.args
 }
 
 // exec runs a statement that returns no rows.
-func (s *statement) exec(args ...any) error {
-	_, err := s.execer.ExecContext(context.Background(), s.bind(args))
+func (s *statement) exec(args ...any) error { return s.execRows(args) }
+
+// execRows is exec with the arguments of several rows, one after the other.
+func (s *statement) execRows(rows ...[]any) error {
+	_, err := s.execer.ExecContext(context.Background(), s.bind(rows...))
 	return err
 }
 
