@@ -11,7 +11,7 @@ const (
 	// is never a default.
 	Unknown Kind = iota
 	// Created: 201, readable, and about the reference that was sent. Answer.Bill is set,
-	// or Customer or Account, whichever was created.
+	// or Customer, Account or PaymentRequest, whichever was created.
 	Created
 	// Found: 200 on a GET, readable, and about the reference or id that was asked for.
 	Found
@@ -79,5 +79,7 @@ type Answer struct {
 	Bill       *Bill         // of Created by CreateBill, or Found by GetBill
 	Customer   *Customer     // of Created by CreateCustomer, or Found by GetCustomer
 	Account    *Account      // of Created by CreateAccount, or Found by GetAccount
-	Err        error         // why there is no usable answer: transport or decoding
+	// PaymentRequest is that of Created by CreatePaymentRequest, or Found by GetPaymentRequest.
+	PaymentRequest *PaymentRequest
+	Err            error // why there is no usable answer: transport or decoding
 }

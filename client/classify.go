@@ -15,6 +15,7 @@ var (
 	errIncomplete = errors.New("answer lacks an id or an external reference")
 	errBadID      = errors.New("answer has an id that is not 1 to 64 letters, digits, hyphens and underscores")
 	errNoAmount   = errors.New("answer about a bill has no amount")
+	errNoLink     = errors.New("answer about a payment request has no link that is a web address")
 	errNoProof    = errors.New("answer has a success status that proves nothing for this request")
 	errOther      = errors.New("answer is about another reference")
 	errOddStatus  = errors.New("answer has a status below 200")

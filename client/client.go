@@ -1,5 +1,6 @@
-// Package client speaks Moment's Billing API. It creates and fetches bills, customers and
-// accounts, and turns whatever comes back into one Answer.
+// Package client speaks Moment's Billing API. It creates and fetches bills, customers,
+// accounts and payment requests, and turns whatever comes back into one Answer. It also
+// checks and reads the events that the API delivers by webhook.
 //
 // Each call is one request. The package retries nothing and follows no redirect, and no
 // request with a body is sent twice without the caller's knowledge. The caller has the
@@ -14,6 +15,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"path"
 	"strings"
 	"sync"
 	"time"
@@ -51,7 +53,7 @@ type Config struct {
 type Client struct {
 	transport   *http.Transport
 	timeout     time.Duration
-	collections [accounts + 1]*url.URL
+	collections [paymentRequests + 1]*url.URL
 	// header and clean are closures, so that printing a Client cannot show the API key.
 	header  func(idempotencyKey string) http.Header
 	clean   cleaner
@@ -181,23 +183,29 @@ const (
 	bills object = iota + 1
 	customers
 	accounts
+	paymentRequests
 )
 
-// collection returns the last element of the path under which objects of the kind live.
+// collection returns the path under which objects of the kind live.
 func (o object) collection() string {
 	switch o {
 	case bills:
-		return "bills"
+		return "/billing/bills"
 	case customers:
-		return "customers"
+		return "/billing/customers"
 	case accounts:
-		return "accounts"
+		return "/billing/accounts"
+	case paymentRequests:
+		return "/collect/payment_requests"
 	}
 	panic("client: not a kind of object")
 }
 
 // noun returns what an error calls one of them.
-func (o object) noun() string { return strings.TrimSuffix(o.collection(), "s") }
+func (o object) noun() string {
+	name := path.Base(o.collection())
+	return strings.ReplaceAll(strings.TrimSuffix(name, "s"), "_", " ")
+}
 
 // idPrefix returns how ids of the kind begin.
 func (o object) idPrefix() string {
@@ -208,16 +216,17 @@ func (o object) idPrefix() string {
 		return "bcus_"
 	case accounts:
 		return "bacc_"
+	case paymentRequests:
+		return "pr_"
 	}
 	panic("client: not a kind of object")
 }
 
 // collectionURLs returns the addresses of all objects of a kind, by kind.
-func collectionURLs(base *url.URL) (all [accounts + 1]*url.URL) {
-	for o := bills; o <= accounts; o++ {
-		path := "/billing/" + o.collection()
+func collectionURLs(base *url.URL) (all [paymentRequests + 1]*url.URL) {
+	for o := bills; o <= paymentRequests; o++ {
 		u := *base
-		u.Path, u.RawPath = base.Path+path, base.EscapedPath()+path
+		u.Path, u.RawPath = base.Path+o.collection(), base.EscapedPath()+o.collection()
 		all[o] = &u
 	}
 	return all

@@ -23,7 +23,7 @@ type identity struct{ ID, Reference string }
 func readObject(r result) (identity, func(*Answer), error) {
 	var own identity
 	var others []string // ids of other objects; each may be missing
-	var lacksAmount bool
+	var lacks error
 	var set func(*Answer)
 	var err error
 	switch r.object {
@@ -34,7 +34,9 @@ func readObject(r result) (identity, func(*Answer), error) {
 		for _, text := range []*string{&v.Status, &v.Currency, &v.BillDate, &v.DueDate} {
 			*text = r.clean(*text, maxWord)
 		}
-		lacksAmount = r.method == http.MethodGet && v.AmountDue <= 0
+		if r.method == http.MethodGet && v.AmountDue <= 0 {
+			lacks = errNoAmount // it could not be compared with what was to be billed
+		}
 	case customers:
 		v := new(Customer)
 		err = json.Unmarshal(r.body, v)
@@ -43,6 +45,16 @@ func readObject(r result) (identity, func(*Answer), error) {
 		v := new(Account)
 		err = json.Unmarshal(r.body, v)
 		own, others, set = identity{v.ID, v.ExternalReference}, []string{v.CustomerID}, func(a *Answer) { a.Account = v }
+	case paymentRequests:
+		v := new(paymentRequest)
+		err = json.Unmarshal(r.body, v)
+		own, others, set = identity{v.ID, v.ExternalReference}, []string{v.PaymentID}, func(a *Answer) { a.PaymentRequest = v.shown(r.clean) }
+		if own.Reference == "" {
+			own.Reference = r.asked // not every version of the API repeats it
+		}
+		if r.method == http.MethodPost && v.link() == "" {
+			lacks = errNoLink
+		}
 	}
 	switch {
 	case err != nil:
@@ -51,8 +63,8 @@ func readObject(r result) (identity, func(*Answer), error) {
 		return own, nil, errIncomplete
 	case !validID(own.ID), slices.ContainsFunc(others, func(id string) bool { return id != "" && !validID(id) }):
 		return own, nil, errBadID
-	case lacksAmount:
-		return own, nil, errNoAmount // it could not be compared with what was to be billed
+	case lacks != nil:
+		return own, nil, lacks
 	}
 	return own, set, nil
 }

@@ -90,6 +90,8 @@ type Bill struct {
 	AmountDue         int64  `json:"amount_due"` // minor units
 	BillDate          string `json:"bill_date,omitempty"`
 	DueDate           string `json:"due_date,omitempty"`
+	AmountPaid        *int64 `json:"amount_paid,omitempty"`      // minor units; nil = not told
+	AmountRemaining   *int64 `json:"amount_remaining,omitempty"` // likewise
 }
 
 // Problem is a problem document (RFC 9457). Of an error body that is not one, Title is

@@ -66,7 +66,7 @@ func pruneReports(f *ledger.File, dry bool) (n int, err error) {
 		return 0, nil
 	}
 	names := report.NamesOf(f.Stem)
-	for _, name := range []string{names.Ack, names.Results, names.Rejects, names.Summary} {
+	for _, name := range []string{names.Ack, names.Results, names.Rejects, names.Summary, names.Verify} {
 		path := filepath.Join(f.Results, name)
 		if dry {
 			_, err = os.Lstat(path)

@@ -41,6 +41,7 @@ type Config struct {
 	Weak          bool          // accepts a second bill with a reference that is taken
 	KeyTTL        time.Duration // 0 = 24 h
 	Key           string        // the secret key to accept; "" = any well-formed test key
+	OldLinks      bool          // a payment request has its link as link.link_url, as older versions of the API
 }
 
 // API is the Billing API of one merchant. All methods may be called concurrently. Its
@@ -62,6 +63,8 @@ type API struct {
 	postsByRef map[string]int
 	window     int64 // Unix second that inWindow counts
 	inWindow   int
+
+	hooks *Hooks // where events go; nil: nowhere
 
 	posts, gets, patches, throttled, replayed atomic.Int64
 }
@@ -100,6 +103,8 @@ type State struct {
 	Bills     []Bill     `json:"bills"`
 	Customers []Customer `json:"customers"`
 	Accounts  []Account  `json:"accounts"`
+	// PaymentRequests are all that were made.
+	PaymentRequests []PaymentRequest `json:"payment_requests"`
 	// Requests that arrived, including refused and replayed ones.
 	Posts   int64 `json:"posts"`
 	Gets    int64 `json:"gets"`
@@ -120,6 +125,7 @@ func (a *API) State() State {
 		Bills:            values(a.objects.bills.list),
 		Customers:        values(a.objects.customers.list),
 		Accounts:         values(a.objects.accounts.list),
+		PaymentRequests:  values(a.objects.requests.list),
 		Posts:            a.posts.Load(),
 		Gets:             a.gets.Load(),
 		Patches:          a.patches.Load(),

@@ -17,8 +17,12 @@ const StatePath = "/_sandbox/state"
 // ServeHTTP implements http.Handler. It panics with http.ErrAbortHandler to cut the
 // connection.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path == StatePath {
+	switch r.URL.Path {
+	case StatePath:
 		a.serveState(w, r)
+		return
+	case PayPath:
+		a.servePay(w, r)
 		return
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
@@ -99,6 +103,10 @@ func renamed(object any, reference string) any {
 		other.ExternalReference = reference
 		return &other
 	case *Account:
+		other := *v
+		other.ExternalReference = reference
+		return &other
+	case *PaymentRequest:
 		other := *v
 		other.ExternalReference = reference
 		return &other

@@ -122,12 +122,16 @@ type objects struct {
 	customers   collection[Customer]
 	accounts    collection[Account]
 	bills       collection[Bill]
+	requests    collection[PaymentRequest]
+	oldLinks    bool
+	payments    map[string]int // by bill or request id: payments so far
 }
 
 func newObjects(cfg Config) objects {
 	return objects{
 		seed: cfg.Seed, reuse: cfg.ExistingParty == Reuse, weak: cfg.Weak, taken: cfg.TakenStatus,
 		customers: newCollection[Customer](), accounts: newCollection[Account](), bills: newCollection[Bill](),
+		requests: newCollection[PaymentRequest](), oldLinks: cfg.OldLinks, payments: make(map[string]int),
 	}
 }
 
@@ -140,8 +144,8 @@ func (o *objects) id(prefix, reference string, nth int) string {
 	return prefix + strings.ToLower(base32.StdEncoding.EncodeToString(sum[:10])) // 16 letters and digits
 }
 
-// outcome is the result of a request. The object is a *Bill, *Customer or *Account, and
-// never changes.
+// outcome is the result of a request. The object is a *Bill, *Customer, *Account or
+// *PaymentRequest, and never changes.
 type outcome struct {
 	status  int
 	object  any
@@ -326,6 +330,10 @@ func (o *objects) get(kind, name string) outcome {
 	case kindAccount:
 		if acc := o.accounts.find(name); acc != nil {
 			return ok(200, acc)
+		}
+	case kindPaymentRequest:
+		if p := o.requests.withID(name); p != nil {
+			return ok(200, p)
 		}
 	}
 	return refusal(404, "There is no such %s.", strings.TrimSuffix(kind, "s"))

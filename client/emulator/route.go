@@ -10,10 +10,19 @@ import (
 
 // Kinds of objects, as paths name them.
 const (
-	kindBill     = "bills"
-	kindCustomer = "customers"
-	kindAccount  = "accounts"
+	kindBill           = "bills"
+	kindCustomer       = "customers"
+	kindAccount        = "accounts"
+	kindPaymentRequest = "payment_requests"
 )
+
+// pathOf is what the paths of a kind begin with.
+func pathOf(kind string) string {
+	if kind == kindPaymentRequest {
+		return "/collect/"
+	}
+	return "/billing/"
+}
 
 // createBillScope is the scope of requests that create bills.
 const createBillScope = "POST bills"
@@ -34,9 +43,14 @@ func (t *task) refuse(out outcome) *task {
 // read returns the task of a request.
 func read(in incoming) *task {
 	t := &task{scope: in.method}
-	rest, found := strings.CutPrefix(in.path, "/billing/")
+	_, rest, _ := strings.Cut(strings.TrimPrefix(in.path, "/"), "/")
 	kind, rest, named := strings.Cut(rest, "/")
-	if !found || (kind != kindBill && kind != kindCustomer && kind != kindAccount) {
+	switch kind {
+	case kindBill, kindCustomer, kindAccount, kindPaymentRequest:
+	default:
+		kind = ""
+	}
+	if kind == "" || !strings.HasPrefix(in.path, pathOf(kind)+kind) {
 		return t.refuse(refusal(404, "There is no such resource."))
 	}
 	t.scope += " " + kind
@@ -88,6 +102,10 @@ func (t *task) readCreate(in incoming, kind string) *task {
 			acc, refused := o.createAccount(r, false, stop)
 			return created(acc, refused)
 		}
+	case kindPaymentRequest:
+		r, finding := readPaymentRequest(in.body)
+		t.reference, t.finding = r.reference, finding
+		t.do = func(o *objects, _ string, now time.Time) outcome { return o.createPaymentRequest(r, now) }
 	}
 	return t
 }

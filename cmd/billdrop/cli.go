@@ -23,6 +23,7 @@ type cli struct {
 	Help helpFlag `short:"h" help:"Show help."`
 
 	Run        runCmd        `cmd:"" help:"Poll every feed's inbox and turn bill files into bills."`
+	Receive    receiveCmd    `cmd:"" help:"Receive the events of payments, beside run --once."`
 	Import     importCmd     `cmd:"" help:"Put local bill files through the same pipeline."`
 	Validate   validateCmd   `cmd:"" help:"Check bill files offline: no network, no ledger, nothing sent."`
 	Plan       planCmd       `cmd:"" help:"Show what a run would do with bill files, without doing it."`
@@ -31,6 +32,8 @@ type cli struct {
 	Approve    approveCmd    `cmd:"" help:"Release a held file: the next run sends it."`
 	Reject     rejectCmd     `cmd:"" help:"Give up a held file: none of it is sent."`
 	Why        whyCmd        `cmd:"" help:"Show everything that the ledger knows of one bill."`
+	Payments   paymentsCmd   `cmd:"" help:"List the payments that were received, and the bills that they were for."`
+	Verify     verifyCmd     `cmd:"" help:"Ask the API whether the bills of finished files are still there, and the same."`
 	Backup     backupCmd     `cmd:"" help:"Copy the ledger into a new file, also while a worker runs."`
 	Prune      pruneCmd      `cmd:"" help:"Remove old files from the ledger, and their local reports."`
 	Forget     forgetCmd     `cmd:"" help:"Remove one customer's references from the ledger."`

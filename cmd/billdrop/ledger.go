@@ -13,9 +13,9 @@ import (
 
 // ledgerCmd are the commands about the ledger as a whole.
 type ledgerCmd struct {
-	Rebind rebindCmd `cmd:"" help:"Say that api.base_url is the same API at a new address."`
-	Copy   copyCmd   `cmd:"" help:"Copy a ledger from SQLite into PostgreSQL, or back."`
-	Verify verifyCmd `cmd:"" help:"Find rows of the ledger that were changed or removed by hand."`
+	Rebind rebindCmd       `cmd:"" help:"Say that api.base_url is the same API at a new address."`
+	Copy   copyCmd         `cmd:"" help:"Copy a ledger from SQLite into PostgreSQL, or back."`
+	Verify ledgerVerifyCmd `cmd:"" help:"Find rows of the ledger that were changed or removed by hand."`
 }
 
 type rebindCmd struct{}

@@ -83,18 +83,18 @@ func location(s *session, argument, text string) (engine.Location, error) {
 	return l, err
 }
 
-type verifyCmd struct {
+type ledgerVerifyCmd struct {
 	Ledger string `arg:"" optional:"" name:"LEDGER" help:"Ledger to verify: sqlite:PATH, or postgres://USER@HOST/DATABASE (default: that of the configuration)."`
 }
 
-func (verifyCmd) Help() string {
+func (ledgerVerifyCmd) Help() string {
 	return `Compares bills, outcomes and attempts with the digests that the ledger keeps of them, and names each row that was changed, added or removed by another program. It only reads, and a worker may be running. It exits with 0 if all is as it was recorded, with 1 if not.
 
 Example: billdrop ledger verify`
 }
 
 // Run verifies one ledger.
-func (c *verifyCmd) Run(ctx context.Context, s *session) error {
+func (c *ledgerVerifyCmd) Run(ctx context.Context, s *session) error {
 	var l engine.Location
 	var err error
 	if c.Ledger != "" {

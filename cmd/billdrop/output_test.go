@@ -93,6 +93,9 @@ func TestOutput(t *testing.T) {
 		for name, code := range map[string]int{"good.csv": 0, "mixed.csv": 1, "none.csv": 1, "many.csv": 1} {
 			json(code, "status", ids[name], "--config", conf)
 		}
+		json(0, "verify", ids["good.csv"], "--config", conf)
+		json(0, "verify", "--since", "1d", "--config", conf)
+		json(0, "payments", "--config", conf)
 		json(0, "retry", ids["good.csv"], "--config", conf)
 		led, err := sqlite.Open(t.Context(), box.Path("ledger.db")) // as a worker has it
 		if err != nil {
@@ -156,6 +159,9 @@ func TestOutput(t *testing.T) {
 			{2, []string{"validate", next, "--max-problems=-1", "--config", conf}}, {2, []string{"plan", next, "--max-problems=-1", "--config", conf}},
 			{2, []string{"status", "--limit=-1", "--config", conf}}, {2, []string{"status", "nosuch", "--config", conf}}, {2, []string{"why", "nosuch", "--config", conf}},
 			{2, []string{"retry", "nosuch", "--config", conf}}, {2, []string{"approve", "nosuch", "--config", conf}}, {2, []string{"approve", ids["good.csv"], "--config", conf}},
+			{2, []string{"payments", "--limit=-1", "--config", conf}}, {2, []string{"payments", "--since", "soon", "--config", conf}}, {2, []string{"receive", "--config", conf}},
+			{2, []string{"verify", "--config", conf}}, {2, []string{"verify", "nosuch", "--config", conf}}, {2, []string{"verify", "--since", "soon", "--config", conf}},
+			{2, []string{"verify", ids["good.csv"], "--since", "1d", "--config", conf}}, {3, []string{"verify", ids["good.csv"], "--config", lost}},
 			{2, []string{"reject", "nosuch", "--config", conf}}, {2, []string{"reject", ids["good.csv"], "--config", conf}},
 			{2, []string{"backup", next, "--config", conf}}, {2, []string{"backup", box.Path("none/copy.db"), "--config", conf}}, {3, []string{"backup", box.Path("new.db"), "--config", lost}},
 			{2, []string{"prune", "--older-than", "90", "--config", conf}}, {2, []string{"prune", "--config", conf}}, {3, []string{"prune", "--older-than", "90d", "--config", lost}},
@@ -167,7 +173,7 @@ func TestOutput(t *testing.T) {
 			o.say(c.code, c.args...)
 			json(c.code, c.args...)
 		}
-		for _, args := range [][]string{{"run", "--config", conf}, {"demo"}, {"completion", "bash"}} { // these have no JSON form
+		for _, args := range [][]string{{"run", "--config", conf}, {"receive", "--config", conf}, {"demo"}, {"completion", "bash"}} { // these have no JSON form
 			json(2, args...)
 		}
 		if doc := o.say(3, "import", next, "--config", down, "--output", "json"); !bytes.Contains(doc.stdout, []byte(`"error": "`)) {

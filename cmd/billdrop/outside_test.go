@@ -40,7 +40,7 @@ func newOutside(t *testing.T) *outside {
 // formOf is the schema of what a command prints with --output json; "" = it has no such
 // form.
 var formOf = map[string]string{
-	"run": "files", "import": "files", "retry": "files", "reject": "files", "validate": "validate", "plan": "plan", "status": "status", "why": "why",
+	"run": "files", "import": "files", "retry": "files", "reject": "files", "validate": "validate", "plan": "plan", "status": "status", "why": "why", "verify": "verify", "payments": "payments", "receive": "",
 	"check": "check", "approve": "approve", "backup": "backup", "prune": "prune", "forget": "forget", "ledger": "ledger", "version": "version", "sandbox": "sandbox", "demo": "", "completion": "",
 }
 

@@ -8,6 +8,7 @@ import (
 	"billdrop/cmd/billdrop/config"
 	"billdrop/cmd/billdrop/describe"
 	"billdrop/cmd/billdrop/monitor"
+	"billdrop/cmd/billdrop/webhook"
 	"billdrop/ingest"
 	"billdrop/ingest/report"
 )
@@ -58,27 +59,48 @@ func poll(ctx context.Context, s *session, conf *config.Config, address string) 
 		defer listener.Close() // a second time, if a server has closed it
 		s.monitor = monitor.New(buildVersion())
 	}
+	var events *reception
+	if conf.Webhooks.Listen != "" {
+		var err error
+		if events, err = openReception(ctx, conf); err != nil {
+			return err
+		}
+		defer events.listener.Close() // likewise
+	}
 	m, err := assemble(ctx, s, conf, job{remote: true, role: ingest.RoleRun, forever: true})
 	if err != nil {
 		return err
 	}
+	reports, err := openPayReports(ctx, s, conf, m)
+	if err != nil {
+		return errors.Join(err, m.close())
+	}
 	var page *monitor.Server
 	if listener != nil {
-		if page, err = servePage(s, m, listener); err != nil {
-			return errors.Join(err, m.close())
+		if page, err = servePage(s, m, reports, listener); err != nil {
+			return errors.Join(err, reports.close(), m.close())
 		}
 	}
+	var receiver *webhook.Server
+	if events != nil {
+		receiver = events.serve(s, reports.store)
+	}
+	ctx, endReports := reports.start(ctx, receiver, conf.PollInterval)
 	s.log.Info("billdrop is polling", "version", buildVersion(), "feeds", len(m.feeds), "every", conf.PollInterval)
 	err = m.worker.Run(ctx, conf.PollInterval)
+	receiver.Close()
+	endReports()
 	page.Close() // before the ledger, which it reads
-	return errors.Join(err, m.close())
+	return errors.Join(err, reports.close(), m.close())
 }
 
 // servePage serves the machine's status page until the server is closed.
-func servePage(s *session, m *machine, listener net.Listener) (*monitor.Server, error) {
-	server, err := s.monitor.Serve(listener, monitor.Site{
-		Worker: m.worker, Ledger: m.ledger, Feeds: m.feeds, Version: buildVersion(), Log: s.log,
-	})
+func servePage(s *session, m *machine, reports *payReports, listener net.Listener) (*monitor.Server, error) {
+	site := monitor.Site{Worker: m.worker, Ledger: m.ledger, Feeds: m.feeds, Version: buildVersion(), Log: s.log}
+	if reports != nil {
+		site.Payments = reports.store
+	}
+	server, err := s.monitor.Serve(listener, site)
 	if err != nil {
 		return nil, err
 	}
@@ -97,8 +119,15 @@ func runOnce(ctx context.Context, s *session, conf *config.Config) ([]describe.F
 	if err != nil {
 		return nil, err
 	}
+	reports, err := openPayReports(ctx, s, conf, m)
+	if err != nil {
+		return nil, errors.Join(err, m.close())
+	}
 	summaries, err := m.worker.Poll(ctx)
-	err = errors.Join(err, m.close())
+	if ctx.Err() == nil {
+		err = errors.Join(err, reports.once(ctx)) // also where the poll failed: it may be another feed's
+	}
+	err = errors.Join(err, reports.close(), m.close())
 	results := make(map[string]string) // directory by feed
 	for _, f := range m.feeds {
 		results[f.Name] = f.Dirs.Results

@@ -27,6 +27,7 @@ import (
 //	                      DIR (see `billdrop sandbox`); $API is the API's address
 //	requests N            the API has answered N requests so far
 //	bills N               the API holds N bills
+//	api STATUS METHOD PATH [BODY]  sends the API a request, which it must answer so; the answer becomes the standard output
 //	lock FILE             holds a ledger, as another billdrop would
 //	unlock                lets go of it
 //	awaitfile FILE TEXT   waits until a file has a line that matches
@@ -43,7 +44,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"code": scriptCode, "site": scriptSite, "requests": scriptRequests, "bills": scriptBills, "lock": scriptLock, "unlock": scriptUnlock, "numbers": scriptNumbers,
+			"code": scriptCode, "site": scriptSite, "requests": scriptRequests, "bills": scriptBills, "api": scriptAPI, "lock": scriptLock, "unlock": scriptUnlock, "numbers": scriptNumbers,
 			"listening": scriptListening, "get": scriptGet, "awaitfile": scriptAwaitFile,
 		},
 	})
@@ -106,6 +107,30 @@ func scriptBills(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	if got := strconv.Itoa(len(state.Bills)); (got == args[0]) == neg {
 		ts.Fatalf("the API holds %s bills, want %s", got, args[0])
+	}
+}
+
+// scriptAPI sends the API a request of its own. Each POST has an idempotency key of its own.
+func scriptAPI(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 || len(args) > 4 {
+		ts.Fatalf("usage: api STATUS METHOD PATH [BODY]")
+	}
+	body := ""
+	if len(args) == 4 {
+		body = args[3]
+	}
+	req, err := http.NewRequestWithContext(context.Background(), args[1], scriptSiteOf(ts).APIURL+args[2], strings.NewReader(body))
+	ts.Check(err)
+	req.Header.Set("Authorization", "Bearer sk_test_script")
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Idempotency-Key", strconv.FormatInt(time.Now().UnixNano(), 10))
+	answer, err := http.DefaultClient.Do(req)
+	ts.Check(err)
+	defer answer.Body.Close()
+	_, err = io.Copy(ts.Stdout(), answer.Body)
+	ts.Check(err)
+	if got := strconv.Itoa(answer.StatusCode); got != args[0] {
+		ts.Fatalf("%s %s is answered %s, want %s", args[1], args[2], got, args[0])
 	}
 }
 

@@ -36,6 +36,9 @@ func (c *whyCmd) Run(ctx context.Context, s *session) error {
 	if err = errors.Join(err, led.Close()); err != nil {
 		return err
 	}
+	if err := addPayments(ctx, s, conf, bills, c.BillReference); err != nil {
+		return err
+	}
 	if len(bills) == 0 {
 		var merchants []string
 		for _, scope := range scopes {
@@ -55,6 +58,19 @@ func (c *whyCmd) Run(ctx context.Context, s *session) error {
 		}
 		return strings.Join(texts, "\n")
 	})
+}
+
+// addPayments adds to each bill the payments that were matched with it.
+func addPayments(ctx context.Context, s *session, conf *config.Config, bills []*describe.Bill, reference string) error {
+	payments, err := readPayments(ctx, s, conf, ledger.PaymentQuery{Reference: reference})
+	for _, p := range payments {
+		for _, b := range bills {
+			if b.Merchant == p.Merchant && b.Mode == p.Mode {
+				b.Payments = append(b.Payments, p)
+			}
+		}
+	}
+	return err
 }
 
 // scopesOf are the scopes of the feeds as configured now, in their order, and then the

@@ -24,8 +24,13 @@ const (
 
 // share takes a ledger that other workers may use too; any other ledger changes nothing.
 func (g *gate) share(led ledger.Ledger, s ledger.Scope) {
-	g.shared, _ = led.(ledger.Shared)
-	g.scope = s
+	shared, ok := led.(ledger.Shared)
+	if !ok {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.shared, g.scope = shared, s
 }
 
 // certain reports whether this worker is not taken for lost by others.

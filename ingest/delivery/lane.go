@@ -154,11 +154,11 @@ func (l *Lane) join(led ledger.Ledger) *gate {
 		l.gate = newGate(l.policy, l.limiter)
 		l.parties.newRun()
 		l.gate.pace = l.pace
-		l.gate.share(led, l.scope)
 		if l.Warn != nil {
 			l.gate.warn = l.Warn
 		}
 	}
+	l.gate.share(led, l.scope)
 	l.users++
 	l.setup.feeding(1)
 	return l.gate

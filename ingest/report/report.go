@@ -32,6 +32,7 @@ type Names struct {
 	Results string
 	Rejects string
 	Summary string
+	Verify  string // of billdrop verify
 }
 
 // NamesOf returns the names that belong to a stem.
@@ -41,6 +42,7 @@ func NamesOf(stem string) Names {
 		Results: stem + ".results.csv",
 		Rejects: stem + ".rejects.csv",
 		Summary: stem + ".summary.json",
+		Verify:  stem + ".verify.csv",
 	}
 }
 

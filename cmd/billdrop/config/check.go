@@ -55,6 +55,7 @@ func (k *checker) check() {
 	k.checkLanes()
 	k.checkKeys()
 	k.checkCommands()
+	k.checkWebhooks()
 }
 
 func (k *checker) required(key, value, what string) {
@@ -191,6 +192,7 @@ func (k *checker) checkDirectories() {
 				k.problem(join(at, key), "is the processing directory too; write another directory")
 			}
 		}
+		k.checkPaymentDirectory(at, &k.config.Feeds[i], inboxes)
 	}
 }
 

@@ -27,6 +27,7 @@ type Config struct {
 	Worker             Worker   `yaml:"worker"`    // among those that share a PostgreSQL ledger
 	SpoolDir           string   `yaml:"spool_dir"` // local directory; required
 	OnFinish           []string `yaml:"on_finish"` // command and its arguments; none = no command
+	Webhooks           Webhooks `yaml:"webhooks"`  // for `run` and `receive`
 	Feeds              []Feed   `yaml:"feeds"`     // one or more; last, because feeds inherit from the above
 }
 
@@ -49,6 +50,8 @@ type API struct {
 	CAFile            string `yaml:"ca_file"`             // roots beside the machine's own, PEM
 	ClientCertFile    string `yaml:"client_cert_file"`    // for a server that asks for one, PEM
 	ClientKeyFile     string `yaml:"client_key_file"`     // its key, PEM
+
+	WebhookSecretFile string `yaml:"webhook_secret_file"` // whsec_…, one a line; "" = no events are received
 }
 
 // SFTP is the account that has the feeds' directories. With neither key nor password file,
@@ -110,7 +113,12 @@ type Feed struct {
 	MaxInvalidRows int  `yaml:"max_invalid_rows"`
 	Hold           Hold `yaml:"hold"`
 
-	Expect   Expect   `yaml:"expect"`
+	Expect   Expect `yaml:"expect"`
+	Timezone string `yaml:"timezone"` // IANA name, of times of day; "" = this machine's
+
+	Payments      string `yaml:"payments"`       // remote directory of payment reports; "" = none
+	PaymentsEvery string `yaml:"payments_every"` // a duration, or "daily HH:MM"
+
 	OnFinish []string `yaml:"on_finish"` // the top-level one, or this in its place; [] = none
 }
 
@@ -179,6 +187,7 @@ func DefaultFeed() Feed {
 		MaxColumns:          1000,
 		MaxInvalidRows:      10_000,
 		Hold:                Hold{MaxInvalidPercent: 100},
+		PaymentsEvery:       "1h",
 	}
 }
 

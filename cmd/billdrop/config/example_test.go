@@ -15,7 +15,7 @@ const examplePath = "../../../config.example.yaml"
 
 // optional are keys that the example shows in a comment. Beside the other keys they would
 // be an error, or change the meaning of the example.
-var optional = []string{"api.proxy", "api.proxy_password_file", "api.ca_file", "api.client_cert_file", "api.client_key_file",
+var optional = []string{"api.proxy", "api.proxy_password_file", "api.ca_file", "api.client_cert_file", "api.client_key_file", "api.webhook_secret_file",
 	"sftp.private_key_passphrase_file", "sftp.certificate_file", "sftp.password_file", "sftp.proxy_jump",
 	"feeds[].merchant", "feeds[].api", "on_finish", "feeds[].on_finish"}
 

@@ -56,6 +56,7 @@ func (k *checker) checkFeed(i int, f *Feed) {
 		k.within(key, f.Hold.MaxTotal[currency], 0, 1<<60)
 	}
 	k.checkExpect(join(at, "expect"), f)
+	k.checkPayments(at, f)
 }
 
 // checkWatch checks which names in the inbox are bill files, and when they are complete.

@@ -23,7 +23,7 @@ func unknownKey(key, path string, section reflect.Type) string {
 	if section == reflect.TypeFor[API]() && (key == "key" || key == "api_key" || key == "token") {
 		return "is not a key: the API key never stands in this file; put it into a file of its own (mode 0600) and name it in key_file, or set " + EnvAPIKey
 	}
-	if section == reflect.TypeFor[API]() && (key == "proxy_password" || key == "client_key") {
+	if section == reflect.TypeFor[API]() && (key == "proxy_password" || key == "client_key" || key == "webhook_secret") {
 		return "is not a key: secrets never stand in this file; put it into a file of its own (mode 0600) and name it in " + key + "_file"
 	}
 	if section == reflect.TypeFor[SFTP]() && (key == "password" || key == "private_key") {

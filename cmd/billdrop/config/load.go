@@ -66,6 +66,7 @@ func (e *Errors) Lines() []string {
 type Needs struct {
 	Key      bool // an API key for every feed
 	SFTP     bool // the sftp section
+	Webhooks bool // an address at which events are received
 	OnFinish bool // the commands of on_finish, which must be executable
 }
 
@@ -200,6 +201,8 @@ func (c *Config) resolve(dir string) {
 	abs(&c.SFTP.KnownHostsFile)
 	abs(&c.SpoolDir)
 	abs(&c.LedgerPasswordFile)
+	abs(&c.Webhooks.CertFile)
+	abs(&c.Webhooks.KeyFile)
 	if path, ok := strings.CutPrefix(c.Ledger, ledgerScheme); ok {
 		abs(&path)
 		c.Ledger = ledgerScheme + path

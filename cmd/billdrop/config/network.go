@@ -30,7 +30,7 @@ func (k *checker) checkNetwork(at string, a *API) {
 
 // files are the paths of the files that the way to the API needs.
 func (a *API) files() []*string {
-	return []*string{&a.KeyFile, &a.ProxyPasswordFile, &a.CAFile, &a.ClientCertFile, &a.ClientKeyFile}
+	return []*string{&a.KeyFile, &a.ProxyPasswordFile, &a.CAFile, &a.ClientCertFile, &a.ClientKeyFile, &a.WebhookSecretFile}
 }
 
 // Network returns the part of a client's configuration that is about the way to the API. It reads

@@ -20,7 +20,10 @@ func CheckFileRights(path string) error { return checkRights("the configuration"
 func (c *Config) CheckRights() error {
 	wrong := []error{checkRights("spool_dir", c.SpoolDir), checkRights("spool_dir", filepath.Join(c.SpoolDir, "orders"))}
 	if ledger := c.LedgerPlace(); !ledger.Shared() {
-		wrong = append(wrong, checkRights("ledger", filepath.Dir(ledger.Path)), checkRights("ledger", ledger.Path), checkRights("ledger", ledger.Path+"-wal"))
+		wrong = append(wrong, checkRights("ledger", filepath.Dir(ledger.Path)))
+		for _, suffix := range []string{"", "-wal", "-events", "-events-wal"} {
+			wrong = append(wrong, checkRights("ledger", ledger.Path+suffix))
+		}
 	}
 	if c.SFTP.Address != "" {
 		wrong = append(wrong, checkRights("sftp.known_hosts_file", c.SFTP.KnownHostsFile))

@@ -105,7 +105,7 @@ func ReadSecret(key, path string) (string, error) {
 
 // looksLikeKey matches the name of a file that is the secret itself, written in the place
 // of the name.
-var looksLikeKey = regexp.MustCompile(`^[sp]k_`)
+var looksLikeKey = regexp.MustCompile(`^([sp]k_|whsec_)`)
 
 // openSecret opens the file and checks the rights of what it has opened.
 func openSecret(key, path string) (*os.File, error) {

@@ -24,6 +24,7 @@ type Bill struct {
 	Held          *HeldBill    `json:"bill"`      // as the API held it when last seen; null unless it exists
 	Sightings     []Sighting   `json:"sightings"` // rows that name it and have an outcome, oldest file first
 	Attempts      []Attempt    `json:"attempts"`  // requests to create it, oldest first
+	Payments      []Payment    `json:"payments"`  // that were matched with it, newest first
 	Also          []*Bill      `json:"also,omitempty"`
 	known         *ledger.Bill // nil if nothing was ever sent for it
 }
@@ -77,7 +78,7 @@ func ReadBills(ctx context.Context, led ledger.Ledger, scopes []ledger.Scope, re
 func newBill(scope ledger.Scope, reference string, h *ledger.History) *Bill {
 	bill := &Bill{
 		BillReference: reference, Status: string(statusOf(h)), Merchant: scope.Merchant, Mode: scope.Mode,
-		Sightings: []Sighting{}, Attempts: []Attempt{}, known: h.Bill,
+		Sightings: []Sighting{}, Attempts: []Attempt{}, Payments: []Payment{}, known: h.Bill,
 	}
 	if b := h.Bill; b != nil && b.State == ledger.Exists {
 		bill.BillID = b.Observed.BillID
@@ -150,6 +151,9 @@ func (bill *Bill) Text() string {
 	}
 	if len(bill.Attempts) > 0 {
 		fmt.Fprintf(&b, "\n%s to create it:\n%s\n", Count(len(bill.Attempts), "request"), attemptTable(bill.Attempts))
+	}
+	if len(bill.Payments) > 0 {
+		b.WriteString(paid(bill.Payments))
 	}
 	return b.String()
 }

@@ -95,7 +95,7 @@ func (f File) Billed() string {
 	for c, by := range f.Summary.Amounts {
 		billed[c] = by[ledger.Created] + by[ledger.Existing]
 	}
-	return cmp.Or(strings.Join(sums(billed), ", "), "–")
+	return cmp.Or(strings.Join(Amounts(billed), ", "), "–")
 }
 
 // settled is the summary without the rows that have no outcome.

@@ -53,8 +53,8 @@ func Money(currency string, minor int64) string {
 	return fmt.Sprintf("%s%s.%0*d", sign, humanize.Comma(minor/scale), decimals, minor%scale)
 }
 
-// sums writes "ZAR 1,234.56" for each currency, by name.
-func sums(amounts map[string]int64) []string {
+// Amounts writes "ZAR 1,234.56" for each currency, by name.
+func Amounts(amounts map[string]int64) []string {
 	var texts []string
 	for _, currency := range slices.Sorted(maps.Keys(amounts)) {
 		texts = append(texts, currency+" "+Money(currency, amounts[currency]))

@@ -73,7 +73,7 @@ func warnings(all []billfile.Warning) string {
 }
 
 func rowsAndSums(rows int, amounts map[string]int64) string {
-	return strings.Join(append([]string{Count(rows, "row")}, sums(amounts)...), ", ")
+	return strings.Join(append([]string{Count(rows, "row")}, Amounts(amounts)...), ", ")
 }
 
 func problem(p preview.FoundProblem) string {

@@ -218,3 +218,16 @@ func TestOneConnectionAUser(t *testing.T) {
 		}
 	}
 }
+
+// TestCrowdedDirectories: an archive may hold any number of files. No check fails of it.
+func TestCrowdedDirectories(t *testing.T) {
+	box := site(t)
+	box.SFTP.SetHooks(sftpserver.Hooks{Extra: func(i int64) (string, bool) { return fmt.Sprintf("%09d.csv", i), true }})
+	var lines []Line
+	if result := Run(t.Context(), options(box, &lines)); result.Failed() != 0 {
+		t.Errorf("%+v: %+v", result, lines)
+	}
+	if n := strings.Count(fmt.Sprint(lines), "more than 100,000 entries in it"); n != 5 {
+		t.Errorf("%d directories hold more than 100,000 entries, want 5: %+v", n, lines)
+	}
+}

@@ -28,6 +28,8 @@ type metrics struct {
 	requests *prometheus.CounterVec // merchant, mode, method, answer
 	seconds  *prometheus.HistogramVec
 	inFlight *prometheus.GaugeVec
+
+	deliveries *prometheus.CounterVec // merchant, result
 }
 
 func newMetrics(version string) *metrics {
@@ -50,12 +52,15 @@ func newMetrics(version string) *metrics {
 			Name: "billdrop_api_requests_in_flight", Help: "Requests to the Billing API that wait for their answer.",
 		}, []string{"merchant", "mode"}),
 	}
+	m.deliveries = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "billdrop_webhooks_total", Help: "Deliveries to the webhook receiver, by what became of them.",
+	}, []string{"merchant", "result"})
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "billdrop_build_info", Help: "Always 1; the labels say what runs.",
 		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.files, m.rows, m.requests, m.seconds, m.inFlight, build,
+	m.registry.MustRegister(m.files, m.rows, m.requests, m.seconds, m.inFlight, m.deliveries, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -96,7 +101,8 @@ var remarkKinds = []string{watch.Missing, watch.Stranger, watch.Unsettled, watch
 
 // Describe implements prometheus.Collector.
 func (v *view) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{ledgerUp, feedReady, lastPoll, lastGoodPoll, lastFile, waiting, oldest, missing, remarks, underWay, held, laneWidth, workers} {
+	for _, d := range []*prometheus.Desc{ledgerUp, feedReady, lastPoll, lastGoodPoll, lastFile, waiting, oldest, missing, remarks, underWay, held, laneWidth, workers,
+		paymentsTotal, paymentsPaid, unreported} {
 		to <- d
 	}
 }
@@ -134,6 +140,7 @@ func (v *view) Collect(to chan<- prometheus.Metric) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
 	defer cancel()
+	v.collectPayments(ctx, to)
 	files, err := v.Ledger.Files(ctx, ledger.Query{Unfinished: true})
 	gauge(ledgerUp, flag(err == nil))
 	if err != nil {

@@ -28,11 +28,13 @@ func New(version string) *Monitor { return &Monitor{metrics: newMetrics(version)
 
 // Site is what is shown.
 type Site struct {
-	Worker  Worker
-	Ledger  ledger.Ledger
-	Feeds   []*ingest.Feed
-	Version string
-	Log     *slog.Logger
+	Worker Worker
+	Ledger ledger.Ledger
+	// Payments is where received payments are; nil if none are received or reported.
+	Payments ledger.Payments
+	Feeds    []*ingest.Feed
+	Version  string
+	Log      *slog.Logger
 	// Loopback: only this machine reaches it, so requests that name another host are refused
 	// (see guard).
 	Loopback bool
@@ -50,6 +52,7 @@ type view struct {
 	over   atomic.Bool // the worker has ended
 	good   *goodPolls
 	shared *shared // nil if the ledger is one machine's
+	paid   paymentSums
 }
 
 // errUnwired is a mistake in the program.

@@ -19,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"billdrop/client"
+	"billdrop/cmd/billdrop/webhook"
 	"billdrop/ingest"
 	"billdrop/ingest/delivery"
 	"billdrop/ingest/ledger"
@@ -284,6 +285,8 @@ func TestMetricsAreDocumented(t *testing.T) {
 	}
 	_, v := newSite(t, led, states{{Feed: "bills", Polled: time.Now()}})
 	v.API(ledger.Scope{Merchant: "acme", Mode: "test"}, fixedAPI{}).GetBill(t.Context(), "ref")
+	v.Payments = fixedPayments{}
+	v.Delivery("acme", webhook.Recorded)
 	families, err := v.metrics.registry.Gather()
 	if err != nil {
 		t.Fatal(err)
@@ -308,6 +311,40 @@ func TestMetricsAreDocumented(t *testing.T) {
 			t.Errorf("docs/monitoring.md speaks of %s, which is not there", name)
 		}
 	}
+}
+
+// fixedPayments has the same sums for every merchant.
+type fixedPayments struct{ ledger.Payments }
+
+func (fixedPayments) Sums(context.Context, ledger.Scope) (ledger.PaymentSums, error) {
+	return ledger.PaymentSums{By: map[ledger.MatchedBy]int{ledger.ByBill: 1200, ledger.ByNone: 3}, Amounts: map[string]int64{"ZAR": 123456, "USD": 100},
+		Unreported: 7, Oldest: time.Now().Add(-time.Hour)}, nil
+}
+
+func TestPaymentsAreShown(t *testing.T) {
+	h, v := newSite(t, ledgertest.NewMemory(), states{{Feed: "bills", Polled: time.Now()}})
+	if _, _, page := ask(t, h, "GET", "/"); strings.Contains(page, "Payments") {
+		t.Errorf("payments are shown where none are received:\n%s", page)
+	}
+	v.Payments = fixedPayments{}
+	v.Delivery("acme", webhook.Forged)
+	_, _, body := ask(t, h, "GET", "/metrics")
+	for _, line := range []string{
+		`billdrop_payments_total{matched_by="bill_id",merchant="acme"} 1200`, `billdrop_payments_total{matched_by="several",merchant="acme"} 0`,
+		`billdrop_payments_amount_total{currency="ZAR",merchant="acme"} 123456`, `billdrop_payments_unreported{merchant="acme"} 7`,
+		`billdrop_webhooks_total{merchant="acme",result="forged"} 1`,
+	} {
+		if !strings.Contains(body, line+"\n") {
+			t.Errorf("the metrics lack %s:\n%s", line, body)
+		}
+	}
+	_, _, page := ask(t, h, "GET", "/")
+	for _, text := range []string{"Payments", "ZAR 1,234.56", "USD 1.00", ">1,203<", ">3<", ">7<", "1 hour ago"} {
+		if !strings.Contains(page, text) {
+			t.Errorf("the page lacks %q:\n%s", text, page)
+		}
+	}
+	(*Monitor)(nil).Delivery("acme", webhook.Recorded) // counts nothing
 }
 
 func TestInboxMetrics(t *testing.T) {

@@ -130,6 +130,7 @@ type frontPage struct {
 	Workers  []describe.Worker // that are alive, if Shared
 	UnderWay []movingLine
 	Held     []describe.File
+	Payments []paymentLine
 	Latest   []describe.File
 	Troubled int  // feeds whose latest poll failed
 	More     int  // files under way or held that are not shown
@@ -209,6 +210,9 @@ func (v *view) overview(w http.ResponseWriter, r *http.Request) {
 	var err error
 	if p.Workers, err = describe.ReadWorkers(ctx, v.Ledger); err == nil {
 		err = p.readFiles(ctx, v)
+	}
+	if err == nil {
+		p.Payments, err = v.paymentLines(ctx)
 	}
 	if err != nil {
 		v.sorry(w, r, err)

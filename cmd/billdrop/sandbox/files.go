@@ -8,12 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"strings"
 	"time"
 
 	"golang.org/x/crypto/ssh"
 
+	"billdrop/client/emulator"
 	"billdrop/cmd/billdrop/config"
 	"billdrop/cmd/billdrop/describe"
 	"billdrop/fixtures"
@@ -47,6 +49,24 @@ feeds:
     settle: %s
 `
 
+// paymentsForm is added if events go to an address of this machine. It is filled in with:
+// webhook secret file, address.
+const paymentsForm = `    api: {webhook_secret_file: %q}
+    payments: /payments
+    payments_every: 1s
+webhooks:
+  listen: %q
+`
+
+// paymentsConfig is what the configuration says of payments; "" if events go nowhere.
+func (b *Sandbox) paymentsConfig(o Options) string {
+	u, err := url.Parse(o.Hooks.URL)
+	if o.Hooks.URL == "" || err != nil || u.Port() == "" {
+		return ""
+	}
+	return fmt.Sprintf(paymentsForm, b.Path(secretFile), u.Host)
+}
+
 func (b *Sandbox) writeFiles(o Options) error {
 	if _, err := os.Stat(b.Path("api.key")); errors.Is(err, os.ErrNotExist) {
 		secret := make([]byte, 16)
@@ -59,7 +79,7 @@ func (b *Sandbox) writeFiles(o Options) error {
 		"known_hosts": b.SFTP.KnownHostsLine(),
 		"sample.csv":  string(fixtures.Demo()[0].Bytes()),
 		"config.yaml": configMark + fmt.Sprintf(configForm, User, b.APIURL, b.Path("api.key"), b.SFTP.Addr(), User,
-			b.Path("id_ed25519"), b.Path("known_hosts"), "sqlite:"+b.Path("ledger.db"), b.Path("spool"), o.Settle),
+			b.Path("id_ed25519"), b.Path("known_hosts"), "sqlite:"+b.Path("ledger.db"), b.Path("spool"), o.Settle) + b.paymentsConfig(o),
 	} {
 		if err := WritePrivate(b.Path(name), text); err != nil {
 			return err
@@ -134,7 +154,10 @@ func (b *Sandbox) Document() map[string]any {
 		"sftp": map[string]string{
 			"address": b.SFTP.Addr(), "user": User, "private_key_file": b.Path("id_ed25519"), "known_hosts_file": b.Path("known_hosts"),
 		},
-		"api": map[string]string{"base_url": b.APIURL, "key_file": b.Path("api.key"), "state": b.APIURL + "/_sandbox/state"},
+		"api": map[string]string{
+			"base_url": b.APIURL, "key_file": b.Path("api.key"), "state": b.APIURL + emulator.StatePath, "pay": b.APIURL + emulator.PayPath,
+			"webhook_secret_file": b.Path(secretFile),
+		},
 	}
 }
 

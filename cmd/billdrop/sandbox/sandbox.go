@@ -42,6 +42,8 @@ type Options struct {
 	APIAddr  string        // likewise
 	Settle   time.Duration // of the configuration that is written
 	API      emulator.Config
+	// Hooks is where the events of payments go. URL "" = nowhere; Secret "" = the sandbox's own.
+	Hooks emulator.HookConfig
 }
 
 // Sandbox serves a directory that holds everything that a billdrop needs to use it.
@@ -49,7 +51,9 @@ type Sandbox struct {
 	Dir      string             // absolute
 	SFTP     *sftpserver.Server // serves Dir
 	APIURL   string             // base URL of the Billing API
+	API      *emulator.API      // what serves it
 	requests atomic.Int64
+	hooks    *emulator.Hooks
 	server   *http.Server
 	serving  sync.WaitGroup
 }
@@ -57,6 +61,9 @@ type Sandbox struct {
 // Open starts both servers, and then writes the files that say where they are. The caller
 // closes the sandbox.
 func Open(ctx context.Context, o Options) (*Sandbox, error) {
+	if err := checkHooks(o.Hooks); err != nil {
+		return nil, err
+	}
 	for _, addr := range []string{o.SFTPAddr, o.APIAddr} {
 		if a, err := netip.ParseAddrPort(addr); err != nil || !a.Addr().Unmap().IsLoopback() {
 			err := optionsError{fmt.Errorf("%s is not a loopback address with a port", addr)}
@@ -72,7 +79,7 @@ func Open(ctx context.Context, o Options) (*Sandbox, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, sub := range []string{"inbox", "processing", "archive", "rejected", "results", "spool"} {
+	for _, sub := range []string{"inbox", "processing", "archive", "rejected", "results", "payments", "spool"} {
 		if err := os.MkdirAll(b.Path(sub), 0o700); err != nil {
 			return nil, fmt.Errorf("make the sandbox: %w", err)
 		}
@@ -83,6 +90,9 @@ func Open(ctx context.Context, o Options) (*Sandbox, error) {
 	}
 	host, err := keyPair(b.Path("host_ed25519"))
 	if err != nil {
+		return nil, err
+	}
+	if b.hooks, err = b.newHooks(o.Hooks); err != nil {
 		return nil, err
 	}
 	b.SFTP, err = sftpserver.Start(ctx, sftpserver.Config{
@@ -112,10 +122,17 @@ func (b *Sandbox) Path(name string) string { return filepath.Join(b.Dir, name) }
 // Requests is how many requests the Billing API has answered.
 func (b *Sandbox) Requests() int64 { return b.requests.Load() }
 
+// Acknowledged is how many events were acknowledged, and are not under way any more.
+func (b *Sandbox) Acknowledged() int64 {
+	n, _, _ := b.hooks.Counts()
+	return n
+}
+
 // Close stops both servers and joins them.
 func (b *Sandbox) Close() error {
 	err := b.server.Close()
 	b.serving.Wait()
+	b.hooks.Close()
 	return errors.Join(err, b.SFTP.Close())
 }
 
@@ -126,10 +143,14 @@ func (b *Sandbox) serveAPI(ctx context.Context, o Options) error {
 	}
 	b.APIURL = "http://" + listener.Addr().String()
 	api := emulator.New(o.API)
+	b.API = api
+	if o.Hooks.URL != "" {
+		api.DeliverTo(b.hooks)
+	}
 	b.server = &http.Server{
 		ReadHeaderTimeout: 10 * time.Second,
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if strings.HasPrefix(r.URL.Path, "/billing/") {
+			if strings.HasPrefix(r.URL.Path, "/billing/") || strings.HasPrefix(r.URL.Path, "/collect/") {
 				b.requests.Add(1)
 			}
 			api.ServeHTTP(w, r)
