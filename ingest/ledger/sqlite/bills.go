@@ -13,15 +13,20 @@ import (
 var billColumns = []string{
 	"scope", "reference", "state", "doubt",
 	"bill_id", "customer_id", "account_id", "currency", "amount_due", "bill_date", "due_date", "voided",
+	"sum", "send_sum",
 	"file", "row", "generation", "form", "sent_customer_id", "sent_account_id", "content", "body",
 	"key", "key_first_used", "sent_at", "sends", "answer", "unanswered",
 }
 
-// billValues are the values of billColumns. file is the number of the send's file.
-func billValues(scope int64, b *ledger.Bill, file int64) []any {
+// sumsAt is where the sums stand in billColumns.
+const sumsAt = 12
+
+// billValues are the values of billColumns. scope and file are the numbers of s and of the send's file.
+func billValues(of ledger.Scope, scope int64, b *ledger.Bill, file int64) []any {
 	o, s := &b.Observed, &b.Send
 	values := append(make([]any, 0, len(billColumns)), scope, b.Reference, int64(b.State), b.Doubt,
-		o.BillID, o.CustomerID, o.AccountID, o.Currency, o.Amount, o.BillDate, o.DueDate, o.Voided)
+		o.BillID, o.CustomerID, o.AccountID, o.Currency, o.Amount, o.BillDate, o.DueDate, o.Voided,
+		ledger.SumBill(of, b), ledger.SumSend(of, b.Reference, s))
 	if *s == (ledger.Send{}) {
 		return values[:len(billColumns)] // NULL where nothing was sent
 	}
@@ -70,7 +75,7 @@ func (w *writer) putBill(s ledger.Scope, b *ledger.Bill) error {
 			return err
 		}
 	}
-	w.s.putBill.add(billValues(scope, b, file)...)
+	w.s.putBill.add(billValues(s, scope, b, file)...)
 	return nil
 }
 
