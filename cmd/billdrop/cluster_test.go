@@ -6,6 +6,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -35,6 +37,7 @@ func TestCluster(t *testing.T) {
 		{"the document", clusterDocument},
 		{"names", nameTaken},
 		{"formats", formatsDiffer},
+		{"pages", pagesOfAll},
 		{"commands beside workers", commandsBeside},
 		{"nothing about people", nothingAboutPeople},
 		{"no password", passwordMasked},
@@ -207,6 +210,56 @@ func formatsDiffer(t *testing.T, pg *pgtest.Server) {
 	o.say(0, "run", "--once", "--config", c.config("west", "west", "", "name: bills", "name: loans", "amounts: minor", "amounts: major"))
 	first.stop()
 	o.say(0, "run", "--once", "--config", other)
+}
+
+// pagesOfAll: the page of each worker shows all workers and files, whoever has them in hand, and each
+// worker is ready, whether or not it is the one that looks into the inbox.
+func pagesOfAll(t *testing.T, pg *pgtest.Server) {
+	c := newCluster(t, pg, emulator.Config{Latency: 50 * time.Millisecond, Seed: 1}, clusterLost)
+	ports := map[string]string{"east": freePort(t), "west": freePort(t)}
+	var all []*process
+	for name, port := range ports {
+		all = append(all, c.run(c.config(name, name, ""), name, "--listen", port))
+	}
+	c.up(c.box.Path("east.yaml"), all...)
+	get := func(port, path string) (int, string) {
+		answer, err := http.Get("http://127.0.0.1:" + port + path)
+		if err != nil {
+			return 0, err.Error()
+		}
+		defer answer.Body.Close()
+		body, err := io.ReadAll(answer.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer.StatusCode, string(body)
+	}
+	for _, port := range ports {
+		await(t, func() bool { code, _ := get(port, "/readyz"); return code == http.StatusOK })
+	}
+	drop(t, c.box, "bills.csv", string(numberedBills(4000)))
+	await(t, func() bool { return c.box.Requests() > 500 })
+	for name, port := range ports {
+		_, page := get(port, "/")
+		for _, text := range []string{`scope="row">east<`, `scope="row">west<`, ">bills.csv</a>", " of 4,000 rows"} {
+			if !strings.Contains(page, text) {
+				t.Errorf("the page of %s lacks %q:\n%s", name, text, page)
+			}
+		}
+		if _, metrics := get(port, "/metrics"); !strings.Contains(metrics, "\nbilldrop_workers 2\n") {
+			t.Errorf("the metrics of %s lack the workers", name)
+		}
+	}
+	c.finished("bills")
+	for name, port := range ports {
+		await(t, func() bool { _, page := get(port, "/"); return strings.Contains(page, "completed") })
+		if code, text := get(port, "/readyz"); code != http.StatusOK {
+			t.Errorf("%s is not ready: %s", name, text)
+		}
+	}
+	for _, p := range all {
+		p.stop()
+	}
 }
 
 // commandsBeside: every command works at once beside a worker that runs, and exit code 4 does not
