@@ -297,7 +297,7 @@ func TestClusterCleanRun(t *testing.T) {
 				}
 				t.Logf("%v", shares)
 				for name, n := range shares {
-					if n < rows/8 {
+					if n < rows/10 {
 						t.Errorf("%s sent %d of %d rows", name, n, rows)
 					}
 				}

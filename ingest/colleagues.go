@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,13 +34,12 @@ func (w *Worker) asMember(ctx context.Context, role string, do func(context.Cont
 	if w.shared == nil {
 		return do(ctx)
 	}
-	m := w.Member
-	if role != "" {
-		m.Role = role
+	err := w.join(ctx, role)
+	if errors.Is(err, ledger.ErrNameTaken) && !w.named {
+		// In a container, the one before may have had the same host name and process id.
+		w.Member.Name += "-" + newID(time.Now())
+		err = w.join(ctx, role)
 	}
-	err := w.shared.Join(ctx, ledger.Member{
-		Name: m.Name, Machine: m.Machine, Role: m.Role, LostAfter: m.LostAfter, Formats: m.Formats, InFlight: w.inFlight,
-	})
 	if err != nil {
 		return fmt.Errorf("join the other workers: %w", err)
 	}
@@ -68,10 +68,17 @@ func (w *Worker) asMember(ctx context.Context, role string, do func(context.Cont
 	return err
 }
 
+func (w *Worker) join(ctx context.Context, role string) error {
+	m := w.Member
+	return w.shared.Join(ctx, ledger.Member{
+		Name: m.Name, Machine: m.Machine, Role: cmp.Or(role, m.Role), LostAfter: m.LostAfter, Formats: m.Formats, InFlight: w.inFlight,
+	})
+}
+
 // noticeLoss ends the membership if err shows that this worker is taken for lost.
 func (w *Worker) noticeLoss(err error) {
 	if w.shared != nil && errors.Is(err, ledger.ErrFenced) {
-		w.crew.stop(ledger.ErrFenced)
+		w.crew.lost()
 	}
 }
 

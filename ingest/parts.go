@@ -19,10 +19,7 @@ import (
 // alone settles and publishes.
 
 const (
-	// sharedRows is from how many rows on a file is divided.
-	sharedRows = 2000
-	// partRows are in a part, or as many as it takes for maxParts parts.
-	partRows = 500
+	// maxParts bounds the parts of a file.
 	maxParts = 400
 	// partsPoll is how often the owner looks at the parts.
 	partsPoll = 200 * time.Millisecond
@@ -31,20 +28,30 @@ const (
 	stalledAfter = 3 * colleaguePoll
 )
 
+// division is how files are divided among workers.
+type division struct {
+	from int // rows, from which on a file is divided
+	part int // rows of a part, or as many as it takes for maxParts parts
+}
+
+var usualDivision = division{from: 2000, part: 500}
+
 // divided reports whether other workers send rows of a file, too. A local file is on the disk of
 // one machine.
-func divided(f *ledger.File) bool { return f.Origin == ledger.FromInbox && f.Rows >= sharedRows }
+func (d division) divided(f *ledger.File) bool {
+	return f.Origin == ledger.FromInbox && f.Rows >= d.from
+}
 
 // partsOf divides a file. The last parts are smaller, so that all workers end at about the same time.
-func partsOf(f *ledger.File) []ledger.Part {
-	if !divided(f) {
+func (d division) partsOf(f *ledger.File) []ledger.Part {
+	if !d.divided(f) {
 		return []ledger.Part{{No: 0, From: 1, To: f.Rows + 1}}
 	}
-	most := max(partRows, (f.Rows+maxParts-1)/maxParts)
+	most := max(d.part, (f.Rows+maxParts-1)/maxParts)
 	var parts []ledger.Part
 	for from := 1; from <= f.Rows; {
 		left := f.Rows + 1 - from
-		size := min(most, max(partRows/5, left/16), left)
+		size := min(most, max(d.part/5, left/16, 1), left)
 		parts = append(parts, ledger.Part{No: len(parts), From: from, To: from + size})
 		from += size
 	}
@@ -55,7 +62,7 @@ func partsOf(f *ledger.File) []ledger.Part {
 func (j *job) sendShared(ctx context.Context) error {
 	parts, err := j.shared.Parts(ctx, j.file.ID)
 	if err == nil && len(parts) == 0 {
-		if err = j.shared.AddParts(ctx, j.file.ID, partsOf(j.file)); err == nil {
+		if err = j.shared.AddParts(ctx, j.file.ID, j.crew.division.partsOf(j.file)); err == nil {
 			parts, err = j.shared.Parts(ctx, j.file.ID)
 		}
 	}
@@ -94,7 +101,9 @@ func (j *job) sendParts(ctx context.Context, parts []ledger.Part) error {
 	if err := j.takeSurvey(ctx); err != nil {
 		return err
 	}
-	j.crew.lend(j)
+	if err := j.crew.lend(ctx, j); err != nil {
+		return err
+	}
 	defer j.crew.takeBack(j)
 	if err := j.offerParts(ctx, parts); err != nil {
 		return err

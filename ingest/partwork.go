@@ -30,8 +30,9 @@ type crew struct {
 	feeds map[string]*Feed
 	slots map[string]*semaphore.Weighted // of partsAtOnce, by feed
 	looks map[string]chan struct{}       // by feed: something tells that it be looked at
-	done  chan struct{}                  // a part was ended
+	done  chan struct{}                  // a part that was found by looking has ended
 	at    sync.WaitGroup                 // parts in hand that this worker found by itself
+	division
 
 	mu     sync.Mutex
 	ctx    context.Context // of the membership
@@ -53,7 +54,8 @@ type partID struct {
 type fileCopy struct {
 	users int // parts; guarded by crew.mu
 
-	mu     sync.Mutex
+	// turn is held while what follows is used, also while the file is fetched.
+	turn   *semaphore.Weighted
 	survey *billfile.Survey
 	file   *os.File
 	recs   *billfile.Decoder
@@ -62,7 +64,7 @@ type fileCopy struct {
 
 func newCrew(w *Worker) *crew {
 	c := &crew{
-		Worker: w, feeds: make(map[string]*Feed), slots: make(map[string]*semaphore.Weighted), looks: make(map[string]chan struct{}),
+		Worker: w, division: usualDivision, feeds: make(map[string]*Feed), slots: make(map[string]*semaphore.Weighted), looks: make(map[string]chan struct{}),
 		done: make(chan struct{}, 1), busy: make(map[partID]bool), owned: make(map[string]bool), copies: make(map[string]*fileCopy),
 		rests: make(map[string]time.Time), unfits: make(map[string]error),
 	}
@@ -77,6 +79,15 @@ func (c *crew) begin(ctx context.Context, stop context.CancelCauseFunc) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.ctx, c.stop = ctx, stop
+}
+
+// lost ends the membership of a worker that is taken for lost.
+func (c *crew) lost() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stop != nil {
+		c.stop(ledger.ErrFenced)
+	}
 }
 
 // end ends a membership whose context has ended: no part is in hand when it returns.
@@ -158,12 +169,7 @@ func (c *crew) lookAround(ctx context.Context) {
 			c.noticeLoss(err)
 			c.Log.Debug("no look for parts", "error", err)
 		}
-		if c.Member.Dispatcher == nil {
-			err = c.awaitPart(ctx, colleaguePoll)
-		} else {
-			err = sleep(ctx, colleaguePoll)
-		}
-		if err != nil {
+		if c.awaitPart(ctx, colleaguePoll) != nil {
 			return
 		}
 	}
@@ -173,7 +179,7 @@ func (c *crew) lookAround(ctx context.Context) {
 func (c *crew) takeParts(ctx context.Context, files []*ledger.File) error {
 	for _, f := range slices.Backward(files) {
 		feed := c.feeds[f.Feed]
-		if feed == nil || !divided(f) || f.State != ledger.Sending || RejectedByHand(f) || c.resting(feed) || !c.free(feed) {
+		if feed == nil || !c.division.divided(f) || f.State != ledger.Sending || RejectedByHand(f) || c.resting(feed) || !c.free(feed) {
 			continue
 		}
 		parts, err := c.shared.Parts(ctx, f.ID)
@@ -214,9 +220,13 @@ func (c *crew) take(f *Feed, file string, parts []ledger.Part) {
 		ctx := c.ctx
 		c.mu.Unlock()
 		c.at.Go(func() {
-			defer c.slots[f.Name].Release(1)
-			defer c.leave(file, p.No)
 			c.deliverPart(ctx, f, file, p.No)
+			c.leave(file, p.No)
+			c.slots[f.Name].Release(1)
+			select {
+			case c.done <- struct{}{}: // where one was found, there may be more
+			default:
+			}
 		})
 	}
 }
@@ -236,15 +246,11 @@ func (c *crew) enter(file string, no int) bool {
 // leave ends what enter began.
 func (c *crew) leave(file string, no int) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	delete(c.busy, partID{file, no})
-	c.mu.Unlock()
-	select {
-	case c.done <- struct{}{}:
-	default:
-	}
 }
 
-// awaitPart waits until a part was ended by this worker, but not longer than d.
+// awaitPart waits until a part that this worker found by looking has ended, but not longer than d.
 func (c *crew) awaitPart(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -369,12 +375,15 @@ func (c *crew) own(id string, owned bool) {
 }
 
 // lend lets parts of the owner's file be read by its survey.
-func (c *crew) lend(j *job) {
+func (c *crew) lend(ctx context.Context, j *job) error {
 	cp := c.borrow(j.file.ID)
 	defer c.giveUp(cp)
-	cp.mu.Lock()
-	defer cp.mu.Unlock()
+	if cp.turn.Acquire(ctx, 1) != nil {
+		return context.Cause(ctx)
+	}
+	defer cp.turn.Release(1)
 	cp.survey = j.survey
+	return nil
 }
 
 // takeBack ends what lend began: the owner may remove its copy.
@@ -393,7 +402,7 @@ func (c *crew) borrow(id string) *fileCopy {
 	defer c.mu.Unlock()
 	cp := c.copies[id]
 	if cp == nil {
-		cp = &fileCopy{}
+		cp = &fileCopy{turn: semaphore.NewWeighted(1)}
 		c.copies[id] = cp
 	}
 	cp.users++
@@ -410,8 +419,10 @@ func (c *crew) giveUp(cp *fileCopy) {
 func (c *crew) read(ctx context.Context, feed *Feed, f *ledger.File, p ledger.Part) (rows, error) {
 	cp := c.borrow(f.ID)
 	defer c.giveUp(cp)
-	cp.mu.Lock()
-	defer cp.mu.Unlock()
+	if cp.turn.Acquire(ctx, 1) != nil {
+		return nil, context.Cause(ctx)
+	}
+	defer cp.turn.Release(1)
 	if cp.recs == nil || cp.next > p.From {
 		if err := c.open(ctx, feed, f, cp); err != nil {
 			return nil, err
@@ -434,7 +445,7 @@ func (c *crew) read(ctx context.Context, feed *Feed, f *ledger.File, p ledger.Pa
 	return recs, nil
 }
 
-// open begins another reading of a file. cp.mu is held.
+// open begins another reading of a file. cp.turn is held.
 func (c *crew) open(ctx context.Context, feed *Feed, f *ledger.File, cp *fileCopy) error {
 	cp.close()
 	own := *f

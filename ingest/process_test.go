@@ -51,7 +51,9 @@ func (d dice) oneIn(n uint64, words ...any) bool { return n > 0 && d.roll(words.
 type process struct {
 	dice   dice
 	deadly uint64                     // one step in so many kills; 0 = none
-	before func(step string, nth int) // if set, called before each step but a POST
+	before func(step string, nth int) // if set, called before each step
+	died   func()                     // if set, called once when it dies
+	stops  bool                       // nothing leaves while it is asleep
 
 	mu      sync.Mutex
 	steps   map[string]int
@@ -105,16 +107,17 @@ func (p *process) enter(name string) (nth int) {
 // that dies after it has done it, and never learns what came of it.
 func (p *process) step(name string, do func() error) error {
 	nth := p.enter(name)
-	// A suspend between the last look at a key's age and the request cannot be seen.
-	if !strings.HasPrefix(name, "post ") {
+	// A suspend between the last look at a key's age and the request cannot be seen, so a request
+	// leaves before it.
+	if p.stops || !strings.HasPrefix(name, "post ") {
 		if p.before != nil {
 			p.before(name, nth)
 		}
 		p.awake()
 	}
 	p.mu.Lock()
-	if !p.dead && p.dice.oneIn(p.deadly, "before", name, nth) {
-		p.dead, p.where = true, "before "+name
+	if p.dice.oneIn(p.deadly, "before", name, nth) {
+		p.die("before " + name)
 	}
 	dead := p.dead
 	p.mu.Unlock()
@@ -125,8 +128,8 @@ func (p *process) step(name string, do func() error) error {
 	p.awake()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.dead && p.dice.oneIn(p.deadly, "after", name, nth) {
-		p.dead, p.where = true, "after "+name
+	if p.dice.oneIn(p.deadly, "after", name, nth) {
+		p.die("after " + name)
 	}
 	if p.dead {
 		return errDead
@@ -346,6 +349,9 @@ func (r *simRemote) Publish(_ context.Context, dir, name string, content io.Read
 		return err
 	}
 	return r.step("publish", final, func() error {
+		if _, there := r.files[temporary]; !there { // another worker has renamed it
+			return fmt.Errorf("%s: %w", temporary, inbox.ErrNotExist)
+		}
 		if old, exists := r.files[final]; exists && !bytes.Equal(old.content, b) {
 			r.overwritten = append(r.overwritten, name)
 		}
@@ -383,5 +389,22 @@ func (f *simFiles) remove(name string) {
 func (p *process) kill() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.dead = true
+	p.die("killed")
+}
+
+// die ends the process. p.mu is held.
+func (p *process) die(where string) {
+	if p.dead {
+		return
+	}
+	p.dead, p.where = true, where
+	if p.died != nil {
+		p.died()
+	}
+}
+
+func (p *process) isDead() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.dead
 }

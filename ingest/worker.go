@@ -77,7 +77,7 @@ type Options struct {
 	Version  string
 	// Member is used if Ledger is a ledger.Shared: then the Worker is one of any number that
 	// share the ledger, each with a spool of its own. Run, Poll, Import, Retry and Reject join
-	// the others and leave them.
+	// the others and leave them, so only one of them may be called at a time.
 	Member Member
 }
 
@@ -89,6 +89,7 @@ type Worker struct {
 	orders   orders
 	shared   ledger.Shared // Options.Ledger, if other workers use it too; else nil
 	crew     *crew         // likewise
+	named    bool          // the operator has chosen the worker's name
 	runID    string
 	settlers map[string]*inbox.Settler // by feed
 	claims   sync.Mutex                // held while a name in processing/ is chosen and recorded
@@ -109,6 +110,7 @@ func New(o Options) (*Worker, error) {
 	w.inboxes = watch.NewBoard(o.Log, names)
 	if shared, ok := o.Ledger.(ledger.Shared); ok {
 		var err error
+		w.named = o.Member.Name != ""
 		if w.Member, err = o.Member.withDefaults(); err != nil {
 			return nil, err
 		}

@@ -71,6 +71,7 @@ type simConfig struct {
 	// Harsh: more faults than a row has attempts, so that rows end as failed or unknown,
 	// until a retry with the API well again.
 	Harsh bool
+	Slow  bool // the API takes seconds
 	people
 	// Break, if set, makes the program a wrong one.
 	Break func(*ledgerAndAPI)
@@ -119,9 +120,13 @@ func newWorld(t testing.TB, cfg simConfig) *world {
 	if cfg.Reuse {
 		existing = emulator.Reuse
 	}
+	latency := 20 * time.Millisecond
+	if cfg.Slow {
+		latency = 3 * time.Second
+	}
 	w := &world{
 		dice: dice{cfg.Seed}, cfg: cfg,
-		api:    emulator.New(emulator.Config{Seed: cfg.Seed, ExistingParty: existing, Weak: cfg.Weak, Latency: 20 * time.Millisecond}),
+		api:    emulator.New(emulator.Config{Seed: cfg.Seed, ExistingParty: existing, Weak: cfg.Weak, Latency: latency}),
 		ledger: ledgertest.NewMemory(), files: &simFiles{files: make(map[string]simFile)},
 		spool: memoryDir(t), scope: ledger.Scope{Merchant: "acme", Mode: "test"}, rejected: make(map[string]time.Time), firstUse: make(map[string]time.Time), asked: make(map[string]int),
 	}
@@ -318,6 +323,9 @@ func (w *world) results(name string) ([]row, error) {
 	records, err := csv.NewReader(bytes.NewReader(f.content)).ReadAll()
 	if err != nil {
 		return nil, err
+	}
+	if len(records) == 0 {
+		return nil, fmt.Errorf("report %s is empty", name)
 	}
 	var rows []row
 	for _, r := range records[1:] {

@@ -53,10 +53,12 @@ var exports = []struct {
 		f, err := readFile(r)
 		return ledger.FileRow{File: f}, err
 	}},
-	{selectBills + `, s.merchant, s.mode, b.attempts, b.sum, b.send_sum
+	{selectBills + `, n.id, s.merchant, s.mode, b.attempts, b.sum, b.send_sum
 		FROM bills AS b JOIN scopes AS s ON s.id = b.scope LEFT JOIN file_numbers AS n ON n.number = b.file ORDER BY b.id`,
 		func(r *row) (ledger.Row, error) {
-			b := ledger.BillRow{Bill: readBill(r)}
+			bill, _ := readBill(r)
+			bill.Send.File = r.text()
+			b := ledger.BillRow{Bill: bill}
 			b.Scope, b.Attempts = ledger.Scope{Merchant: r.text(), Mode: r.text()}, r.number()
 			b.Sum, b.SendSum = r.number(), r.number()
 			return b, nil

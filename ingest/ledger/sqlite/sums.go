@@ -53,9 +53,10 @@ func apply(ctx context.Context, tx *sql.Tx, statement string, changes []change) 
 func sumBills(ctx context.Context, tx *sql.Tx, after int64) (last int64, err error) {
 	var changes []change
 	last = after
-	err = eachRow(ctx, tx, selectBills+`, s.merchant, s.mode, b.id FROM bills AS b JOIN scopes AS s ON s.id = b.scope
+	err = eachRow(ctx, tx, selectBills+`, n.id, s.merchant, s.mode, b.id FROM bills AS b JOIN scopes AS s ON s.id = b.scope
 		LEFT JOIN file_numbers AS n ON n.number = b.file WHERE b.id > ? ORDER BY b.id LIMIT ?`, []any{after, sumsAtOnce}, func(r *row) error {
-		b := readBill(r)
+		b, _ := readBill(r)
+		b.Send.File = r.text()
 		s := ledger.Scope{Merchant: r.text(), Mode: r.text()}
 		last = r.number()
 		changes = append(changes, change{[]any{ledger.SumBill(s, b), ledger.SumSend(s, b.Reference, &b.Send), last}})
