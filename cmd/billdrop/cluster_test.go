@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -385,6 +386,25 @@ func passwordMasked(t *testing.T, pg *pgtest.Server) {
 		}
 		quiet(o.say(wrong.code, "check", "--config", bad))
 	}
+	// The ways in which libpq takes a password.
+	bare := dropped(t, c.box.Path("bare.yaml"), strings.Replace(string(readAll(t, east)), ":"+password+"@", "@", 1))
+	host, port, err := net.SplitHostPort(pg.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	passfile := dropped(t, c.box.Path("pgpass"), fmt.Sprintf("%s:%s:*:%s:%s\n", host, port, pg.User, password))
+	for _, env := range []string{"PGPASSWORD=" + password, "PGPASSFILE=" + passfile} {
+		o.env = []string{env}
+		quiet(o.say(0, "status", "--config", bare))
+	}
+	o.env = nil
+	quiet(o.say(2, "status", "--config", bare))
+	// A user who may do nothing.
+	pg.Query(t, "postgres", "CREATE ROLE guest LOGIN PASSWORD 'guest'")
+	guest := strings.Replace(string(readAll(t, east)), c.database, strings.Replace(pg.Database(t), pg.User+":"+password, "guest:guest", 1), 1)
+	if a := o.say(2, "run", "--once", "--config", dropped(t, c.box.Path("guest.yaml"), guest)); !bytes.Contains(a.stderr, []byte("owner of the database")) {
+		t.Errorf("a user without rights: %s", a.stderr)
+	}
 	// A secret file of its own.
 	secret := dropped(t, c.box.Path("pw"), "\ufeff"+password+"\r\n")
 	text := strings.Replace(string(readAll(t, east)), ":"+password+"@", "@", 1)
@@ -415,6 +435,9 @@ func databaseMissing(t *testing.T, pg *pgtest.Server) {
 	if first.over() {
 		t.Fatalf("the worker ended: %s", first.stderr)
 	}
+	other := c.run(c.config("west", "west", way.address()), "west")
+	await(t, func() bool { return strings.Contains(other.stderr.String(), "waiting for the ledger") })
+	other.stop() // also while it waits
 	way.mend()
 	if s := c.finished("bills"); s.Rows.By["created"] != 5 {
 		t.Errorf("rows: %v", s.Rows.By)
