@@ -253,14 +253,20 @@ func (j *job) reportProgress(ctx context.Context) {
 }
 
 // rows are the records of a part.
-type rows []billfile.Record
+type rows struct {
+	left []billfile.Record
+	idle func() // called when they only wait
+}
 
 // Next returns the next record, or io.EOF.
 func (r *rows) Next() (*billfile.Record, error) {
-	if len(*r) == 0 {
+	if len(r.left) == 0 {
 		return nil, io.EOF
 	}
-	rec := &(*r)[0]
-	*r = (*r)[1:]
+	rec := &r.left[0]
+	r.left = r.left[1:]
 	return rec, nil
 }
+
+// Idle lets the worker take another part.
+func (r *rows) Idle() { r.idle() }

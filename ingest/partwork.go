@@ -20,6 +20,8 @@ const (
 	// partsAtOnce is how many parts of one feed a worker delivers at a time: the senders that one
 	// part leaves idle at its end are busy with another.
 	partsAtOnce = 3
+	// maxInHand bounds the parts of one feed in a worker's hand, those included whose rows only wait.
+	maxInHand = 4 * partsAtOnce
 	// restAfter is how long a worker takes no parts of a feed after it had to give one up.
 	restAfter = 10 * time.Second
 )
@@ -39,6 +41,7 @@ type crew struct {
 	stop   context.CancelCauseFunc
 	served int // feeds that this worker serves
 	busy   map[partID]bool
+	inHand map[string]int       // parts, by feed
 	owned  map[string]bool      // files in this worker's hand
 	copies map[string]*fileCopy // by file
 	rests  map[string]time.Time // by feed: no parts of it are taken before
@@ -65,7 +68,7 @@ type fileCopy struct {
 func newCrew(w *Worker) *crew {
 	c := &crew{
 		Worker: w, division: usualDivision, feeds: make(map[string]*Feed), slots: make(map[string]*semaphore.Weighted), looks: make(map[string]chan struct{}),
-		done: make(chan struct{}, 1), busy: make(map[partID]bool), owned: make(map[string]bool), copies: make(map[string]*fileCopy),
+		done: make(chan struct{}, 1), busy: make(map[partID]bool), inHand: make(map[string]int), owned: make(map[string]bool), copies: make(map[string]*fileCopy),
 		rests: make(map[string]time.Time), unfits: make(map[string]error),
 	}
 	for _, f := range w.Feeds {
@@ -144,17 +147,37 @@ func (c *crew) awaitLook(ctx context.Context, f *Feed, wait time.Duration) error
 	return nil
 }
 
-// handlePart delivers a part, unless it is done or in another worker's hand.
+// handlePart delivers a part, unless it is done or in another worker's hand. It returns when this worker
+// has room for another.
 func (c *crew) handlePart(ctx context.Context, feed, file string, no int) {
 	f := c.feeds[feed]
 	if f == nil || c.resting(f) || c.slots[feed].Acquire(ctx, 1) != nil {
 		return
 	}
-	defer c.slots[feed].Release(1)
-	if c.enter(file, no) {
-		defer c.leave(file, no)
-		c.deliverPart(ctx, f, file, no)
+	room := make(chan struct{})
+	if c.start(ctx, f, file, no, func() { close(room) }) {
+		<-room
 	}
+}
+
+// start delivers a part for which this worker has a slot, in the background, and reports false if the
+// part is in this worker's hand already. The slot is given back, and then free called, once the part
+// has ended, or its rows only wait.
+func (c *crew) start(ctx context.Context, f *Feed, file string, no int, free func()) bool {
+	giveBack := sync.OnceFunc(func() {
+		c.slots[f.Name].Release(1)
+		free()
+	})
+	if !c.enter(f, file, no) {
+		c.slots[f.Name].Release(1)
+		return false
+	}
+	c.at.Go(func() {
+		defer giveBack()
+		defer c.leave(f, file, no)
+		c.deliverPart(ctx, f, file, no, giveBack)
+	})
+	return true
 }
 
 // lookAround looks for parts that nobody has in hand.
@@ -212,17 +235,10 @@ func (c *crew) take(f *Feed, file string, parts []ledger.Part) {
 		if !c.slots[f.Name].TryAcquire(1) {
 			return
 		}
-		if !c.enter(file, p.No) {
-			c.slots[f.Name].Release(1)
-			continue
-		}
 		c.mu.Lock()
 		ctx := c.ctx
 		c.mu.Unlock()
-		c.at.Go(func() {
-			c.deliverPart(ctx, f, file, p.No)
-			c.leave(file, p.No)
-			c.slots[f.Name].Release(1)
+		c.start(ctx, f, file, p.No, func() {
 			select {
 			case c.done <- struct{}{}: // where one was found, there may be more
 			default:
@@ -231,23 +247,26 @@ func (c *crew) take(f *Feed, file string, parts []ledger.Part) {
 	}
 }
 
-// enter reports whether a part was not in this worker's hand, and puts it there.
-func (c *crew) enter(file string, no int) bool {
+// enter puts a part into this worker's hand, and reports false if it is there already, or there are too
+// many.
+func (c *crew) enter(f *Feed, file string, no int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	id := partID{file, no}
-	if c.busy[id] {
+	if c.busy[id] || c.inHand[f.Name] >= maxInHand {
 		return false
 	}
 	c.busy[id] = true
+	c.inHand[f.Name]++
 	return true
 }
 
 // leave ends what enter began.
-func (c *crew) leave(file string, no int) {
+func (c *crew) leave(f *Feed, file string, no int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.busy, partID{file, no})
+	c.inHand[f.Name]--
 }
 
 // awaitPart waits until a part that this worker found by looking has ended, but not longer than d.
@@ -263,11 +282,12 @@ func (c *crew) awaitPart(ctx context.Context, d time.Duration) error {
 	return nil
 }
 
-// deliverPart takes the rows of a part to their outcomes, if nobody else does.
-func (c *crew) deliverPart(ctx context.Context, feed *Feed, file string, no int) {
+// deliverPart takes the rows of a part to their outcomes, if nobody else does. idle is called when they
+// only wait.
+func (c *crew) deliverPart(ctx context.Context, feed *Feed, file string, no int, idle func()) {
 	held, err := c.shared.AcquirePart(ctx, file, no)
 	if err == nil && held {
-		err = c.partRows(ctx, feed, file, no)
+		err = c.partRows(ctx, feed, file, no, idle)
 		err = errors.Join(err, c.release(ctx, file, no, err))
 	}
 	if err == nil || ctx.Err() != nil || errors.Is(err, errOrdered) || errors.Is(err, ledger.ErrNotFound) {
@@ -284,7 +304,7 @@ func (c *crew) deliverPart(ctx context.Context, feed *Feed, file string, no int)
 }
 
 // partRows delivers the rows of a part that is in hand.
-func (c *crew) partRows(ctx context.Context, feed *Feed, file string, no int) error {
+func (c *crew) partRows(ctx context.Context, feed *Feed, file string, no int, idle func()) error {
 	f, err := c.Ledger.File(ctx, file)
 	if err != nil {
 		return err
@@ -307,7 +327,7 @@ func (c *crew) partRows(ctx context.Context, feed *Feed, file string, no int) er
 	j := c.newJob(feed, f, nil)
 	ctx, stop := j.whileSending(ctx)
 	defer stop()
-	return feed.Lane.Deliver(ctx, c.Ledger, f, &recs, nil)
+	return feed.Lane.Deliver(ctx, c.Ledger, f, &rows{recs, idle}, nil)
 }
 
 // noCopy is why this worker cannot read a file that others may be able to read.
@@ -416,7 +436,7 @@ func (c *crew) giveUp(cp *fileCopy) {
 }
 
 // read returns the records of a part. The file is fetched once, checked by its hash, and read forwards.
-func (c *crew) read(ctx context.Context, feed *Feed, f *ledger.File, p ledger.Part) (rows, error) {
+func (c *crew) read(ctx context.Context, feed *Feed, f *ledger.File, p ledger.Part) ([]billfile.Record, error) {
 	cp := c.borrow(f.ID)
 	defer c.giveUp(cp)
 	if cp.turn.Acquire(ctx, 1) != nil {
@@ -432,7 +452,7 @@ func (c *crew) read(ctx context.Context, feed *Feed, f *ledger.File, p ledger.Pa
 		return nil, err
 	}
 	cp.next = p.From
-	recs := make(rows, 0, p.To-p.From)
+	recs := make([]billfile.Record, 0, p.To-p.From)
 	for ; cp.next < p.To; cp.next++ {
 		rec, err := cp.recs.Next()
 		if err != nil {

@@ -6,6 +6,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -35,6 +38,7 @@ func TestCluster(t *testing.T) {
 		{"the document", clusterDocument},
 		{"names", nameTaken},
 		{"formats", formatsDiffer},
+		{"pages", pagesOfAll},
 		{"commands beside workers", commandsBeside},
 		{"nothing about people", nothingAboutPeople},
 		{"no password", passwordMasked},
@@ -209,6 +213,56 @@ func formatsDiffer(t *testing.T, pg *pgtest.Server) {
 	o.say(0, "run", "--once", "--config", other)
 }
 
+// pagesOfAll: the page of each worker shows all workers and files, whoever has them in hand, and each
+// worker is ready, whether or not it is the one that looks into the inbox.
+func pagesOfAll(t *testing.T, pg *pgtest.Server) {
+	c := newCluster(t, pg, emulator.Config{Latency: 50 * time.Millisecond, Seed: 1}, clusterLost)
+	ports := map[string]string{"east": freePort(t), "west": freePort(t)}
+	var all []*process
+	for name, port := range ports {
+		all = append(all, c.run(c.config(name, name, ""), name, "--listen", port))
+	}
+	c.up(c.box.Path("east.yaml"), all...)
+	get := func(port, path string) (int, string) {
+		answer, err := http.Get("http://127.0.0.1:" + port + path)
+		if err != nil {
+			return 0, err.Error()
+		}
+		defer answer.Body.Close()
+		body, err := io.ReadAll(answer.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer.StatusCode, string(body)
+	}
+	for _, port := range ports {
+		await(t, func() bool { code, _ := get(port, "/readyz"); return code == http.StatusOK })
+	}
+	drop(t, c.box, "bills.csv", string(numberedBills(4000)))
+	await(t, func() bool { return c.box.Requests() > 500 })
+	for name, port := range ports {
+		_, page := get(port, "/")
+		for _, text := range []string{`scope="row">east<`, `scope="row">west<`, ">bills.csv</a>", " of 4,000 rows"} {
+			if !strings.Contains(page, text) {
+				t.Errorf("the page of %s lacks %q:\n%s", name, text, page)
+			}
+		}
+		if _, metrics := get(port, "/metrics"); !strings.Contains(metrics, "\nbilldrop_workers 2\n") {
+			t.Errorf("the metrics of %s lack the workers", name)
+		}
+	}
+	c.finished("bills")
+	for name, port := range ports {
+		await(t, func() bool { _, page := get(port, "/"); return strings.Contains(page, "completed") })
+		if code, text := get(port, "/readyz"); code != http.StatusOK {
+			t.Errorf("%s is not ready: %s", name, text)
+		}
+	}
+	for _, p := range all {
+		p.stop()
+	}
+}
+
 // commandsBeside: every command works at once beside a worker that runs, and exit code 4 does not
 // occur.
 func commandsBeside(t *testing.T, pg *pgtest.Server) {
@@ -332,6 +386,25 @@ func passwordMasked(t *testing.T, pg *pgtest.Server) {
 		}
 		quiet(o.say(wrong.code, "check", "--config", bad))
 	}
+	// The ways in which libpq takes a password.
+	bare := dropped(t, c.box.Path("bare.yaml"), strings.Replace(string(readAll(t, east)), ":"+password+"@", "@", 1))
+	host, port, err := net.SplitHostPort(pg.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	passfile := dropped(t, c.box.Path("pgpass"), fmt.Sprintf("%s:%s:*:%s:%s\n", host, port, pg.User, password))
+	for _, env := range []string{"PGPASSWORD=" + password, "PGPASSFILE=" + passfile} {
+		o.env = []string{env}
+		quiet(o.say(0, "status", "--config", bare))
+	}
+	o.env = nil
+	quiet(o.say(2, "status", "--config", bare))
+	// A user who may do nothing.
+	pg.Query(t, "postgres", "CREATE ROLE guest LOGIN PASSWORD 'guest'")
+	guest := strings.Replace(string(readAll(t, east)), c.database, strings.Replace(pg.Database(t), pg.User+":"+password, "guest:guest", 1), 1)
+	if a := o.say(2, "run", "--once", "--config", dropped(t, c.box.Path("guest.yaml"), guest)); !bytes.Contains(a.stderr, []byte("owner of the database")) {
+		t.Errorf("a user without rights: %s", a.stderr)
+	}
 	// A secret file of its own.
 	secret := dropped(t, c.box.Path("pw"), "\ufeff"+password+"\r\n")
 	text := strings.Replace(string(readAll(t, east)), ":"+password+"@", "@", 1)
@@ -362,6 +435,9 @@ func databaseMissing(t *testing.T, pg *pgtest.Server) {
 	if first.over() {
 		t.Fatalf("the worker ended: %s", first.stderr)
 	}
+	other := c.run(c.config("west", "west", way.address()), "west")
+	await(t, func() bool { return strings.Contains(other.stderr.String(), "waiting for the ledger") })
+	other.stop() // also while it waits
 	way.mend()
 	if s := c.finished("bills"); s.Rows.By["created"] != 5 {
 		t.Errorf("rows: %v", s.Rows.By)

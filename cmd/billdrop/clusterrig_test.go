@@ -73,7 +73,7 @@ type process struct {
 	t      *testing.T
 	name   string // as `status` lists it
 	cmd    *exec.Cmd
-	stderr *bytes.Buffer // complete once it has ended
+	stderr *output
 	ended  chan struct{} // closed when it has ended
 	err    error         // of Wait
 }
@@ -81,7 +81,7 @@ type process struct {
 // run starts `billdrop run` with a configuration, until the test ends.
 func (c *cluster) run(conf, name string, more ...string) *process {
 	c.t.Helper()
-	p := &process{t: c.t, name: name, stderr: new(bytes.Buffer), ended: make(chan struct{})}
+	p := &process{t: c.t, name: name, stderr: new(output), ended: make(chan struct{})}
 	p.cmd = billdrop(c.t, append([]string{"run", "--no-progress", "--config", conf}, more...)...)
 	p.cmd.Stderr = p.stderr
 	if err := p.cmd.Start(); err != nil {
@@ -105,6 +105,24 @@ func (c *cluster) run(conf, name string, more ...string) *process {
 		}
 	})
 	return p
+}
+
+// output is what a process has written so far. It may be used concurrently.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
 }
 
 func lastLines(text string, n int) string {

@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"billdrop/client"
@@ -44,6 +45,39 @@ func (f *fanout) maxRecorded() int {
 		return max(64, 2*f.lane.policy.Concurrency)
 	}
 	return max(minRecorded, 4*f.lane.policy.Concurrency)
+}
+
+// idleAfter is how long no row may be sent for a delivery to be idle.
+const idleAfter = time.Second
+
+// watchIdle tells recs, if it is an Idler, when the rows of a delivery only wait, from when all are read
+// until stop is called.
+func (f *fanout) watchIdle(recs Records) (stop func()) {
+	idler, ok := recs.(Idler)
+	if !ok {
+		return func() {}
+	}
+	ended := make(chan struct{})
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		ticker := time.NewTicker(idleAfter / 4)
+		defer ticker.Stop()
+		for quiet := 0; quiet < 4; {
+			select {
+			case <-ticker.C:
+			case <-ended:
+				return
+			}
+			if quiet++; f.sending.Load() > 0 {
+				quiet = 0
+			}
+		}
+		idler.Idle()
+	})
+	return func() {
+		close(ended)
+		watch.Wait()
+	}
 }
 
 // InFlight returns how many requests are out.

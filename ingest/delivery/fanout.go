@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
@@ -45,6 +46,7 @@ type fanout struct {
 	admitted *semaphore.Weighted // of maxActive + maxWaiting
 	// resumed: outcomes of this file were recorded by an earlier run, or before a retry.
 	resumed bool
+	sending atomic.Int32 // rows that are being sent, or are about to be
 	// settling: nothing is sent any more; see Settle.
 	settling bool
 	// recordCtx is the run's context without its end. Under it answers are recorded, and
@@ -53,10 +55,15 @@ type fanout struct {
 }
 
 // Records yields the records of a file, or of a part of it, in order, then io.EOF.
-// *billfile.Decoder implements it.
+// *billfile.Decoder implements it. If it is an Idler as well, it is told when all rows are read and
+// those without an outcome only wait.
 type Records interface {
 	Next() (*billfile.Record, error)
 }
+
+// Idler is told that a delivery has room for other rows: what is left of it waits for look-ups or for
+// other workers. Idle is called at most once, and must not block.
+type Idler interface{ Idle() }
 
 // Deliver takes every row of recs that has no outcome yet to its outcome. When it returns nil,
 // all outcomes are durable.
@@ -92,9 +99,11 @@ func (l *Lane) deliver(ctx context.Context, led ledger.Ledger, f *ledger.File, r
 		err = fan.feed(ctx, recs, &rows)
 	}
 	l.setup.feeding(-1)
+	stop := fan.watchIdle(recs)
 	if e := rows.Wait(); err == nil {
 		err = e
 	}
+	stop()
 	if e := fan.gate.err(); e != nil { // why the run was stopped, better than any one row can say
 		err = e
 	}

@@ -253,6 +253,8 @@ func (d *delivery) sendAgain(ctx context.Context) (decision, error) {
 // send records the send, waits for a ticket, checks the key's age, sends, and judges the answer.
 // The order matters: no request without its record, and no key that grew too old while waiting.
 func (d *delivery) send(ctx context.Context) (decision, error) {
+	d.sending.Add(1)
+	defer d.sending.Add(-1)
 	if err := d.recorded.Acquire(ctx, 1); err != nil {
 		return decision{}, context.Cause(ctx)
 	}

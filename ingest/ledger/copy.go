@@ -123,11 +123,11 @@ func (r BillRow) digested(s summer) (summer, error) {
 }
 
 func (r AttemptRow) digested(s summer) (summer, error) {
-	return s.number(SumSend(r.Scope, r.Reference, r.send()), r.Sum), nil
+	return s.number(SumSend(r.Scope, r.Reference, r.Send()), r.Sum), nil
 }
 
-// send is what of the replaced Send is kept.
-func (r AttemptRow) send() *Send {
+// Send is what of the replaced Send is kept.
+func (r AttemptRow) Send() *Send {
 	a := &r.Attempt
 	return &Send{File: a.File, Row: r.Row, Generation: a.Generation, Key: a.Key, At: a.At, Answer: a.Answer}
 }
@@ -293,7 +293,7 @@ func Verify(ctx context.Context, s Store) (Counts, []Finding, error) {
 				changed("bill", BillName(r.Scope, r.Bill.Reference))
 			}
 		case AttemptRow:
-			if r.Sum != SumSend(r.Scope, r.Reference, r.send()) {
+			if r.Sum != SumSend(r.Scope, r.Reference, r.Send()) {
 				changed("attempt", fmt.Sprintf("of bill %s at %s", BillName(r.Scope, r.Reference), r.Attempt.At.UTC().Format(time.RFC3339)))
 			}
 		case OutcomeRow:

@@ -58,10 +58,18 @@ func (v *view) ready(s watch.State) (ok bool, why string) {
 		return false, cut(oneLine(s.Failed))
 	case s.Polled.IsZero() && v.files.busy(s.Feed):
 		return true, "ok, its first poll is busy with a file"
+	case v.elsewhere(s):
+		return true, "ok, another worker polls it"
 	case s.Polled.IsZero():
 		return false, "its first poll has not ended yet"
 	}
 	return true, "ok"
+}
+
+// elsewhere reports whether a feed is another worker's to poll, as far as this one knows: of those that
+// share a ledger, one polls it, and the others stand by.
+func (v *view) elsewhere(s watch.State) bool {
+	return v.shared != nil && s.Failed == "" && s.Polled.IsZero()
 }
 
 // oneLine joins the lines of an error.

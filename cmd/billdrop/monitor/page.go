@@ -141,12 +141,13 @@ type frontPage struct {
 // feedLine is a feed.
 type feedLine struct {
 	watch.State
-	Ready    bool
-	Why      string // of Ready
-	Merchant string
-	Mode     string
-	LastFile time.Time
-	More     []moreRemarks // remarks that are not shown, by kind
+	Ready     bool
+	Elsewhere bool   // another worker polls it
+	Why       string // of Ready
+	Merchant  string
+	Mode      string
+	LastFile  time.Time
+	More      []moreRemarks // remarks that are not shown, by kind
 }
 
 // moreRemarks are remarks of one kind that are not shown.
@@ -197,6 +198,7 @@ func (v *view) overview(w http.ResponseWriter, r *http.Request) {
 	for i, s := range v.Worker.Inboxes() {
 		line := feedLine{State: s, LastFile: v.files.lastOf(s.Feed)}
 		line.Ready, line.Why = v.ready(s)
+		line.Elsewhere = v.elsewhere(s)
 		line.shorten()
 		line.Merchant, line.Mode = v.Feeds[i].Lane.Scope().Merchant, v.Feeds[i].Lane.Scope().Mode
 		if !line.Ready && !s.Polled.IsZero() {

@@ -113,3 +113,14 @@ func TestSharedPace(t *testing.T) {
 }
 
 var _ Worker = states{watch.State{}}
+
+// TestReadyBesideOthers: a worker that stands by is ready, and one whose poll failed is not.
+func TestReadyBesideOthers(t *testing.T) {
+	_, v := newSite(t, newCrew(t), states{{Feed: "bills"}})
+	if ok, why := v.ready(watch.State{Feed: "bills"}); !ok || !strings.Contains(why, "another worker") {
+		t.Errorf("stands by: %v, %s", ok, why)
+	}
+	if ok, why := v.ready(watch.State{Feed: "bills", Failed: "no answer"}); ok || why != "no answer" {
+		t.Errorf("failed: %v, %s", ok, why)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/ledger/postgres"
 	"billdrop/ingest/ledger/postgres/pgtest"
+	"billdrop/ingest/ledger/sqlite"
 )
 
 // fill records something of each kind: a finished file of five rows, one of them sent three times, a file
@@ -207,6 +209,31 @@ func TestVerify(t *testing.T) {
 		after := verified(t, l)
 		if !slices.Contains(after, c.want) || slices.Contains(before, c.want) || len(after) != len(before)+1 {
 			t.Errorf("%s\nfound %q\nbefore %q\nwant %q more", c.change, after, before, c.want)
+		}
+	}
+}
+
+// TestCopyBetweenEngines: a ledger goes from SQLite to PostgreSQL and back whole.
+func TestCopyBetweenEngines(t *testing.T) {
+	server := pgtest.Start(t)
+	openFile := func() *sqlite.Ledger {
+		l, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "ledger.db"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
+		return l
+	}
+	first, last, middle := openFile(), openFile(), open(t, server.Database(t))
+	t.Cleanup(func() { middle.Close() })
+	fill(t, first)
+	for _, c := range []struct{ from, to ledger.Store }{{first, middle}, {middle, last}} {
+		if _, err := ledger.Copy(t.Context(), c.from, c.to); err != nil {
+			t.Fatal(err)
+		}
+		sameLedgers(t, c.from.(ledger.Ledger), c.to.(ledger.Ledger))
+		if found := verified(t, c.to); len(found) > 0 {
+			t.Errorf("the copy is not as it was recorded: %v", found)
 		}
 	}
 }

@@ -48,9 +48,11 @@ func (l *Ledger) guarded(ctx context.Context, sql, selected string, args []any, 
 		case late:
 			return errLate
 		}
-		err := l.fenced(nil)
-		l.queue.fail(err)
-		return err
+		h.lost.Store(true)
+		if l.beating.Load() == h { // it has not joined anew
+			l.queue.fail(ledger.ErrFenced)
+		}
+		return ledger.ErrFenced
 	})
 	if err != nil && !errors.Is(err, ledger.ErrFenced) && ctx.Err() == nil {
 		return unusable(err)

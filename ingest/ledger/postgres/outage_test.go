@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -126,6 +127,84 @@ func TestCutConnections(t *testing.T) {
 	}
 	checkRows(t, server, "ledger_1", "f", n)
 	t.Logf("%d rows, %d answers to commits lost", n, relay.lost)
+}
+
+// TestManyWorkers: workers that meet in every party create each once, and do not lock each other out.
+func TestManyWorkers(t *testing.T) {
+	server := pgtest.Start(t)
+	url := server.Database(t)
+	const workers, senders, rows, parties = 4, 16, 300, 40
+	handles := make([]*postgres.Ledger, workers)
+	for w := range handles {
+		handles[w] = open(t, url)
+		t.Cleanup(func() { handles[w].Close() })
+		joinShort(t, handles[w], fmt.Sprint("worker-", w), time.Minute)
+	}
+	if err := handles[0].AddFile(t.Context(), &ledger.File{ID: "f", Scope: scope, State: ledger.Sending}); err != nil {
+		t.Fatal(err)
+	}
+	var created [parties]atomic.Int32
+	var wg sync.WaitGroup
+	for w, l := range handles {
+		for s := range senders {
+			wg.Go(func() {
+				for i := s; i < rows; i += senders {
+					n, err := meet(t.Context(), l, w*rows+i, (i+w)%parties)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					created[(i+w)%parties].Add(int32(n))
+				}
+			})
+		}
+	}
+	wg.Wait()
+	for _, l := range handles {
+		if err := l.Flush(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	for p := range created {
+		if n := created[p].Load(); n != 1 {
+			t.Errorf("party %d was created %d times", p, n)
+		}
+	}
+	if got, want := server.Query(t, "ledger_1", "SELECT count(*) FROM bill WHERE status = 'exists'"), fmt.Sprint(workers*rows); got != want {
+		t.Errorf("%s bills, want %s", got, want)
+	}
+	if strings.Contains(server.Log(), "deadlock") {
+		t.Error("workers locked each other out")
+	}
+}
+
+// meet sends a row of a party that rows of other workers have, too, and returns how many parties it
+// created.
+func meet(ctx context.Context, l ledger.Ledger, row, party int) (created int, err error) {
+	ref := ledger.PartyRef{Kind: ledger.Customer, Reference: fmt.Sprint("P", party)}
+	b := newBill(fmt.Sprint("M", row), "f", row)
+	for {
+		known, err := l.Parties(ctx, scope, []ledger.PartyRef{ref})
+		if err != nil {
+			return 0, err
+		}
+		var leads []ledger.PartyRef
+		if known[ref].ID == "" {
+			leads = append(leads, ref)
+		}
+		switch err := l.Begin(ctx, scope, b, leads...); {
+		case errors.Is(err, ledger.ErrTaken):
+			time.Sleep(5 * time.Millisecond)
+			continue
+		case err != nil:
+			return 0, err
+		}
+		created = len(leads)
+		break
+	}
+	b.State, b.Send.Answer, b.Observed = ledger.Exists, "201", ledger.Observed{BillID: fmt.Sprint("bill_", row), CustomerID: fmt.Sprint("bcus_", party)}
+	return created, l.Record(ctx, ledger.Entry{Scope: scope, Bill: b, File: "f", Parties: []ledger.Party{{PartyRef: ref, ID: b.Observed.CustomerID}},
+		Outcome: &ledger.Outcome{Row: row, Reference: b.Reference, Status: ledger.Created, BillID: b.Observed.BillID}})
 }
 
 // TestPartition: a worker from which nothing gets through is lost, and others have its work. What it had

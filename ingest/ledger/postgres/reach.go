@@ -101,6 +101,8 @@ func (l *Ledger) patiently(ctx context.Context, do func(context.Context) error) 
 			return ctx.Err()
 		case !passing(err):
 			return err
+		case isConflict(err):
+			continue // the other one goes first
 		}
 		pause := time.NewTimer(a.failed(err))
 		if a.hopeless() {

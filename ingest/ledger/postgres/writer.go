@@ -87,9 +87,10 @@ func (w *writer) commit(ops []op) error {
 			w.hangUp()
 			return fmt.Errorf("write ledger: %w", unusable(err))
 		}
-		if !isConflict(err) {
-			w.hangUp()
+		if isConflict(err) {
+			continue // the other one goes first
 		}
+		w.hangUp()
 		pause := time.NewTimer(a.failed(err))
 		if a.hopeless() {
 			w.l.queue.outage(w.l.unreachable(err))

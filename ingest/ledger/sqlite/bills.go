@@ -13,15 +13,20 @@ import (
 var billColumns = []string{
 	"scope", "reference", "state", "doubt",
 	"bill_id", "customer_id", "account_id", "currency", "amount_due", "bill_date", "due_date", "voided",
+	"sum", "send_sum",
 	"file", "row", "generation", "form", "sent_customer_id", "sent_account_id", "content", "body",
 	"key", "key_first_used", "sent_at", "sends", "answer", "unanswered",
 }
 
-// billValues are the values of billColumns. file is the number of the send's file.
-func billValues(scope int64, b *ledger.Bill, file int64) []any {
+// sumsAt is where the sums stand in billColumns.
+const sumsAt = 12
+
+// billValues are the values of billColumns. scope and file are the numbers of s and of the send's file.
+func billValues(of ledger.Scope, scope int64, b *ledger.Bill, file int64) []any {
 	o, s := &b.Observed, &b.Send
 	values := append(make([]any, 0, len(billColumns)), scope, b.Reference, int64(b.State), b.Doubt,
-		o.BillID, o.CustomerID, o.AccountID, o.Currency, o.Amount, o.BillDate, o.DueDate, o.Voided)
+		o.BillID, o.CustomerID, o.AccountID, o.Currency, o.Amount, o.BillDate, o.DueDate, o.Voided,
+		ledger.SumBill(of, b), ledger.SumSend(of, b.Reference, s))
 	if *s == (ledger.Send{}) {
 		return values[:len(billColumns)] // NULL where nothing was sent
 	}
@@ -29,24 +34,26 @@ func billValues(scope int64, b *ledger.Bill, file int64) []any {
 		keyValue(s.Key), micros(s.KeyFirstUsed), micros(s.At), s.Count, s.Answer, s.Unanswered)
 }
 
-// selectBills selects what readBill reads. What it is followed by joins bills AS b.
+// selectBills selects what readBill reads, of bills AS b.
 const selectBills = `SELECT b.reference, b.state, b.doubt,
 	b.bill_id, b.customer_id, b.account_id, b.currency, b.amount_due, b.bill_date, b.due_date, b.voided,
-	n.id, b.row, b.generation, b.form, b.sent_customer_id, b.sent_account_id, b.content, b.body,
+	b.file, b.row, b.generation, b.form, b.sent_customer_id, b.sent_account_id, b.content, b.body,
 	b.key, b.key_first_used, b.sent_at, b.sends, b.answer, b.unanswered`
 
 const billsByReference = selectBills + ` FROM json_each(?1) AS v
-	CROSS JOIN bills AS b ON b.reference = v.value AND b.scope = (SELECT id FROM scopes WHERE merchant = ?2 AND mode = ?3)
-	LEFT JOIN file_numbers AS n ON n.number = b.file`
+	CROSS JOIN bills AS b ON b.reference = v.value AND b.scope = (SELECT id FROM scopes WHERE merchant = ?2 AND mode = ?3)`
 
-func readBill(r *row) *ledger.Bill {
-	b := &ledger.Bill{Reference: r.text(), State: ledger.BillState(r.number()), Doubt: r.flag()}
+// readBill returns a bill, and the number of its send's file, 0 if there is none. The id of
+// the file is still to be filled in: most bills of a look-up have the same one.
+func readBill(r *row) (b *ledger.Bill, file int64) {
+	b = &ledger.Bill{Reference: r.text(), State: ledger.BillState(r.number()), Doubt: r.flag()}
 	b.Observed = ledger.Observed{BillID: r.text(), CustomerID: r.text(), AccountID: r.text(), Currency: r.text(), Amount: r.number(),
 		BillDate: r.text(), DueDate: r.text(), Voided: r.flag()}
-	b.Send = ledger.Send{File: r.text(), Row: r.int(), Generation: r.int(), Form: ledger.Form(r.number()),
+	file = r.number()
+	b.Send = ledger.Send{Row: r.int(), Generation: r.int(), Form: ledger.Form(r.number()),
 		CustomerID: r.text(), AccountID: r.text(), Content: r.digest(), Body: r.digest(),
 		Key: r.key(), KeyFirstUsed: r.time(), At: r.time(), Count: r.int(), Answer: r.text(), Unanswered: r.flag()}
-	return b
+	return b, file
 }
 
 // begin is Ledger.Begin. bill is a copy.
@@ -70,7 +77,7 @@ func (w *writer) putBill(s ledger.Scope, b *ledger.Bill) error {
 			return err
 		}
 	}
-	w.s.putBill.add(billValues(scope, b, file)...)
+	w.s.putBill.add(billValues(s, scope, b, file)...)
 	return nil
 }
 
@@ -97,16 +104,44 @@ func (l *Ledger) Bills(ctx context.Context, s ledger.Scope, refs []string) (map[
 		return nil, fmt.Errorf("read bills: %w", err)
 	}
 	bills := make(map[string]*ledger.Bill)
+	sentFor := make(map[int64][]*ledger.Bill) // file → its bills
 	rows, err := l.bills.QueryContext(ctx, string(list), s.Merchant, s.Mode)
 	if err == nil {
 		err = scanAll(rows, func(r *row) error {
-			b := readBill(r)
+			b, file := readBill(r)
 			bills[b.Reference] = b
+			if file != 0 {
+				sentFor[file] = append(sentFor[file], b)
+			}
 			return nil
 		})
+	}
+	for file, sent := range sentFor {
+		if err == nil {
+			err = l.fillFile(ctx, l.read, file, sent...)
+		}
 	}
 	if err != nil {
 		return nil, readError(ctx, "read bills", err)
 	}
 	return bills, nil
+}
+
+// fillFile fills in the file of bills that were sent for the file with this number.
+func (l *Ledger) fillFile(ctx context.Context, q querier, number int64, sent ...*ledger.Bill) error {
+	id, known := l.files.Load(number)
+	if !known {
+		err := eachRow(ctx, q, "SELECT id FROM file_numbers WHERE number = ?", []any{number}, func(r *row) error {
+			id = r.text()
+			l.files.Store(number, id)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	for _, b := range sent {
+		b.Send.File, _ = id.(string)
+	}
+	return nil
 }

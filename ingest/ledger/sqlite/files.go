@@ -16,7 +16,7 @@ var fileColumns = []string{
 	"feed", "scope", "origin", "name", "path", "results", "stem", "size", "mod_time", "sha256", "state",
 	"outcome", "code", "detail", "line", "approved", "retried", "row_count",
 	"lines_total", "lines_header", "lines_blank", "lines_data", "format", "rows_read", "run_id", "version",
-	"received", "started", "finished", "sums", "published", "publishing",
+	"received", "started", "finished", "sums", "published", "publishing", "machine",
 }
 
 // putFile is Ledger.AddFile and Ledger.SaveFile. file is a copy.
@@ -81,7 +81,7 @@ func fileArgs(f *ledger.File, scope int64) ([]any, error) {
 		f.Feed, scope, string(f.Origin), f.Name, f.Path, f.Results, f.Stem, f.Size, micros(f.ModTime), f.SHA256, string(f.State),
 		f.Outcome, f.Code, f.Detail, f.Line, f.Approved, f.Retried, f.Rows,
 		f.Lines.Total, f.Lines.Header, f.Lines.Blank, f.Lines.Data, f.Format, f.RowsRead, f.RunID, f.Version,
-		micros(f.Received), micros(f.Started), micros(f.Finished), string(sums), string(published), string(publishing),
+		micros(f.Received), micros(f.Started), micros(f.Finished), string(sums), string(published), string(publishing), f.Machine,
 	}, nil
 }
 
@@ -185,6 +185,7 @@ func readFile(r *row) (*ledger.File, error) {
 	f.Format, f.RowsRead, f.RunID, f.Version = r.text(), r.flag(), r.text(), r.text()
 	f.Received, f.Started, f.Finished = r.time(), r.time(), r.time()
 	sums, published, publishing := r.text(), r.text(), r.text()
+	f.Machine = r.text()
 	if sums != "" {
 		if err := json.Unmarshal([]byte(sums), &f.Sums); err != nil {
 			return f, err

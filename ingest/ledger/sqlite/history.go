@@ -13,15 +13,18 @@ import (
 func (l *Ledger) History(ctx context.Context, s ledger.Scope, reference string) (*ledger.History, error) {
 	h := &ledger.History{}
 	err := l.readTx(ctx, func(tx *sql.Tx) error {
-		var id int64
-		err := eachRow(ctx, tx, selectBills+`, b.id FROM bills AS b LEFT JOIN file_numbers AS n ON n.number = b.file
+		var id, file int64
+		err := eachRow(ctx, tx, selectBills+`, b.id FROM bills AS b
 			WHERE b.reference = ? AND b.scope = (SELECT id FROM scopes WHERE merchant = ? AND mode = ?)`,
 			[]any{reference, s.Merchant, s.Mode},
 			func(r *row) error {
-				h.Bill = readBill(r)
+				h.Bill, file = readBill(r)
 				id = r.number()
 				return nil
 			})
+		if err == nil && file != 0 {
+			err = l.fillFile(ctx, tx, file, h.Bill)
+		}
 		if err != nil {
 			return err
 		}

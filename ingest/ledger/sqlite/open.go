@@ -26,7 +26,7 @@ var migrations embed.FS
 const (
 	// schemaVersion is the number of the latest migration: what this program reads and
 	// writes.
-	schemaVersion = 1
+	schemaVersion = 3
 	// applicationID marks a SQLite file as a billdrop ledger; set by the first migration.
 	applicationID = 0x62647270
 	// checkpointPages is how long the WAL may grow (32 MiB) before its pages are copied
@@ -119,6 +119,9 @@ func (l *Ledger) open(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := checkWhole(ctx, l.read); err != nil {
+		return err
+	}
 	if l.writer, err = newWriter(ctx, l.write); err != nil {
 		return err
 	}
@@ -160,6 +163,9 @@ func (l *Ledger) openReadOnly(ctx context.Context) error {
 		return newerError(version)
 	case version < schemaVersion:
 		return advised("the next run brings it up to date", "its schema is version %d, older than this billdrop's %d", version, schemaVersion)
+	}
+	if err := checkWhole(ctx, l.read); err != nil {
+		return err
 	}
 	return l.prepareLookUps(ctx)
 }
@@ -261,7 +267,8 @@ func migrate(ctx context.Context, db *sql.DB) error {
 		return err
 	}
 	// Without WithVerbose, goose prints nothing.
-	p, err := goose.NewProvider(goose.DialectSQLite3, db, steps, goose.WithDisableGlobalRegistry(true))
+	p, err := goose.NewProvider(goose.DialectSQLite3, db, steps, goose.WithDisableGlobalRegistry(true),
+		goose.WithGoMigrations(goose.NewGoMigration(sumsVersion, &goose.GoFunc{RunTx: sumRows}, nil)))
 	if err != nil {
 		return fmt.Errorf("read migrations: %w", err)
 	}

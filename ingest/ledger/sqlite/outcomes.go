@@ -28,13 +28,13 @@ func statusOf(code int64) ledger.Status {
 // outcomeColumns are in the order of putOutcome.
 var outcomeColumns = []string{
 	"file", "row", "line", "reference", "status", "code", "detail", "bill_id", "customer_id", "account_id",
-	"currency", "amount_due", "attempts", "key", "customers", "accounts",
+	"currency", "amount_due", "attempts", "key", "customers", "accounts", "sum",
 }
 
-// putOutcome records how a row ended, in place of what was recorded before.
-func (w *writer) putOutcome(file int64, o *ledger.Outcome) {
+// putOutcome records how a row ended, in place of what was recorded before. sum is that of the outcome.
+func (w *writer) putOutcome(file int64, o *ledger.Outcome, sum int64) {
 	w.s.putOutcome.add(file, o.Row, o.Line, o.Reference, statusCode(o.Status), o.Code, o.Detail, o.BillID, o.CustomerID, o.AccountID,
-		o.Currency, o.Amount, o.Attempts, keyValue(o.Key), o.Customers, o.Accounts)
+		o.Currency, o.Amount, o.Attempts, keyValue(o.Key), o.Customers, o.Accounts, sum)
 }
 
 // Outcomes implements ledger.Ledger.
@@ -61,9 +61,7 @@ func (l *Ledger) outcomes(ctx context.Context, what, condition, file string, fro
 		FROM outcomes WHERE file = (SELECT number FROM file_numbers WHERE id = ?) AND row >= ? `+condition+`
 		ORDER BY row LIMIT ?`, []any{file, from, limit},
 		func(r *row) error {
-			list = append(list, ledger.Outcome{Row: r.int(), Line: r.int(), Reference: r.text(), Status: statusOf(r.number()),
-				Code: r.text(), Detail: r.text(), BillID: r.text(), CustomerID: r.text(), AccountID: r.text(),
-				Currency: r.text(), Amount: r.number(), Attempts: r.int(), Key: r.key(), Customers: r.int(), Accounts: r.int()})
+			list = append(list, readOutcome(r))
 			return nil
 		})
 	if err != nil {
@@ -72,9 +70,16 @@ func (l *Ledger) outcomes(ctx context.Context, what, condition, file string, fro
 	return list, nil
 }
 
-// sumRows is how many rows are summed up at a time: to group them SQLite sorts them, in
+// readOutcome reads the columns of an outcome, from row on.
+func readOutcome(r *row) ledger.Outcome {
+	return ledger.Outcome{Row: r.int(), Line: r.int(), Reference: r.text(), Status: statusOf(r.number()),
+		Code: r.text(), Detail: r.text(), BillID: r.text(), CustomerID: r.text(), AccountID: r.text(),
+		Currency: r.text(), Amount: r.number(), Attempts: r.int(), Key: r.key(), Customers: r.int(), Accounts: r.int()}
+}
+
+// totalRows is how many rows are summed up at a time: to group them SQLite sorts them, in
 // memory.
-const sumRows = 32 << 10
+const totalRows = 32 << 10
 
 // Totals implements ledger.Ledger. Rows whose currency is not known count under the
 // currency "".
@@ -87,8 +92,8 @@ func (l *Ledger) Totals(ctx context.Context, file string) (ledger.Totals, error)
 				number, last = r.number(), r.number()
 				return nil
 			})
-		for from := int64(0); err == nil && from <= last; from += sumRows {
-			err = addRows(ctx, tx, &t, number, from, from+sumRows)
+		for from := int64(0); err == nil && from <= last; from += totalRows {
+			err = addRows(ctx, tx, &t, number, from, from+totalRows)
 		}
 		return err
 	})

@@ -45,7 +45,7 @@ func (r *record) apply(w *writer) error {
 		return err
 	}
 	if e.Outcome != nil {
-		w.putOutcome(file, e.Outcome)
+		w.putOutcome(file, e.Outcome, ledger.SumOutcome(e.File, e.Outcome))
 	}
 	if e.Gets == 0 && e.Throttled == 0 {
 		return nil

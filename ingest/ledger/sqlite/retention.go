@@ -45,6 +45,9 @@ func (o *prune) apply(w *writer) error {
 	if o.rows, err = w.s.dropOutcomes.changed(number); err != nil {
 		return err
 	}
+	if err := w.s.countAttempts.exec(number); err != nil {
+		return err
+	}
 	return w.s.dropAttempts.exec(number)
 }
 

@@ -44,6 +44,7 @@ type Ledger struct {
 	read *sql.DB
 
 	bills, parties *sql.Stmt // look-ups, on read
+	files          sync.Map  // number → id of a file, as far as it was needed; neither ever changes
 
 	// Of the writing side; nil when read-only.
 	write  *sql.DB // one connection, which writer has

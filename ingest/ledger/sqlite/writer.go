@@ -21,6 +21,7 @@ import (
 // them would be a tenth of the whole.
 type writer struct {
 	conn     *sql.Conn
+	raw      driver.ConnPrepareContext // what conn is of, to be used within its Raw
 	s        statements
 	prepared []driver.Stmt // all of s, to be closed
 
@@ -42,8 +43,8 @@ type statements struct {
 	putParty                   bulk
 
 	// Of retention.go.
-	dropFile, dropOutcomes, dropAttempts *statement
-	forget                               *statement
+	dropFile, dropOutcomes, countAttempts, dropAttempts *statement
+	forget                                              *statement
 }
 
 // newWriter prepares every statement on the one connection of db and keeps that.
@@ -60,8 +61,9 @@ func newWriter(ctx context.Context, db *sql.DB) (*writer, error) {
 }
 
 func (w *writer) prepare(c any) (err error) {
+	w.raw = c.(driver.ConnPrepareContext)
 	prepare := func(query string) *statement {
-		s, e := c.(driver.ConnPrepareContext).PrepareContext(context.Background(), query)
+		s, e := w.raw.PrepareContext(context.Background(), query)
 		if e != nil {
 			err = errors.Join(err, e)
 			return nil
@@ -106,6 +108,8 @@ func (w *writer) prepare(c any) (err error) {
 			since = iif(excluded.id <> id, excluded.since, coalesce(since, excluded.since))`),
 		dropFile:     prepare("DELETE FROM files WHERE number = ? AND state IN ('done', 'dropped')"),
 		dropOutcomes: prepare("DELETE FROM outcomes WHERE file = ?"),
+		countAttempts: prepare(`UPDATE bills SET attempts = attempts - n FROM (SELECT bill, count(*) AS n FROM attempts WHERE file = ? GROUP BY bill) AS a
+			WHERE a.bill = bills.id`),
 		dropAttempts: prepare("DELETE FROM attempts WHERE file = ?"),
 		forget: prepare(`WITH customer AS (SELECT scope, id FROM parties WHERE digest = ?)
 			DELETE FROM parties WHERE scope = (SELECT scope FROM customer) AND (id = (SELECT id FROM customer)
@@ -225,6 +229,18 @@ func (b *bulk) flush() error {
 		}
 	}
 	return nil
+}
+
+// once prepares a statement that is seldom run, and runs it within the batch's transaction. It returns the
+// integer of a statement that returns one, and whether there was one.
+func (w *writer) once(query string, args ...any) (n int64, found bool, err error) {
+	s, err := w.raw.PrepareContext(context.Background(), query)
+	if err != nil {
+		return 0, false, err
+	}
+	prepared := &statement{execer: s.(driver.StmtExecContext), queryer: s.(driver.StmtQueryContext)}
+	n, found, err = prepared.one(args...)
+	return n, found, errors.Join(err, s.Close())
 }
 
 // statement is a prepared statement of the writing connection. Its arguments may be what
