@@ -14,7 +14,7 @@ import (
 const paymentColumns = `p.seq, p.received, p.event_id, p.type, p.obligation_id, p.payment_id, p.currency, p.amount, p.bill_id, p.account_id,
 	p.customer_id, p.matched_by, p.reference, p.bill_status, p.due, p.paid, p.remaining, coalesce(r.name, '')`
 
-const selectPayments = "SELECT " + paymentColumns + " FROM payments AS p LEFT JOIN payment_reports AS r ON r.id = p.report"
+const fromPayments = " FROM payments AS p LEFT JOIN payment_reports AS r ON r.id = p.report"
 
 // scanPayment reads paymentColumns, and what follows them.
 func scanPayment(rows pgx.Rows, more ...any) (e ledger.Payment, err error) {
@@ -39,9 +39,9 @@ func (p *Payments) read(ctx context.Context, s ledger.Scope, sql string, args []
 	return nil
 }
 
-// list returns the payments that selectPayments finds with a condition.
+// list returns the payments that are found with a condition.
 func (p *Payments) list(ctx context.Context, s ledger.Scope, condition string, args ...any) (found []ledger.Payment, err error) {
-	err = p.read(ctx, s, selectPayments+condition, args, func() { found = nil }, func(rows pgx.Rows) error {
+	err = p.read(ctx, s, "SELECT "+paymentColumns+fromPayments+condition, args, func() { found = nil }, func(rows pgx.Rows) error {
 		e, err := scanPayment(rows)
 		found = append(found, e)
 		return err

@@ -77,20 +77,15 @@ type settledRows struct {
 	due, paid, remaining                                  []*int64
 }
 
-func settledRowsOf(settled []ledger.Payment) *settledRows {
-	c := &settledRows{}
-	for i := range settled {
-		e := &settled[i]
-		c.seq = append(c.seq, e.Seq)
-		c.matchedBy = append(c.matchedBy, stored(string(e.MatchedBy)))
-		c.reference = append(c.reference, stored(e.Reference))
-		c.bill = append(c.bill, stored(e.BillID))
-		c.account = append(c.account, stored(e.AccountID))
-		c.customer = append(c.customer, stored(e.CustomerID))
-		c.status = append(c.status, stored(e.State.Status))
-		c.due, c.paid, c.remaining = append(c.due, e.State.Due), append(c.paid, e.State.Paid), append(c.remaining, e.State.Remaining)
-	}
-	return c
+func (c *settledRows) add(e *ledger.Payment) {
+	c.seq = append(c.seq, e.Seq)
+	c.matchedBy = append(c.matchedBy, stored(string(e.MatchedBy)))
+	c.reference = append(c.reference, stored(e.Reference))
+	c.bill = append(c.bill, stored(e.BillID))
+	c.account = append(c.account, stored(e.AccountID))
+	c.customer = append(c.customer, stored(e.CustomerID))
+	c.status = append(c.status, stored(e.State.Status))
+	c.due, c.paid, c.remaining = append(c.due, e.State.Due), append(c.paid, e.State.Paid), append(c.remaining, e.State.Remaining)
 }
 
 func (c *settledRows) args() []any {
@@ -99,6 +94,10 @@ func (c *settledRows) args() []any {
 
 // Settle implements ledger.Payments.
 func (p *Payments) Settle(ctx context.Context, s ledger.Scope, report string, settled []ledger.Payment, accounts []ledger.BillAccount) error {
+	rows := &settledRows{}
+	for i := range settled {
+		rows.add(&settled[i])
+	}
 	return p.write(ctx, "settle payments in report "+report, s, func(ctx context.Context, tx pgx.Tx, scope int64, again bool) error {
 		number, sha256, err := openReport(ctx, tx, scope, report)
 		if err != nil {
@@ -107,7 +106,6 @@ func (p *Payments) Settle(ctx context.Context, s ledger.Scope, report string, se
 		if sha256 != "" {
 			return fmt.Errorf("it is composed: %w", ledger.ErrNotFound)
 		}
-		rows := settledRowsOf(settled)
 		changed, err := tx.Exec(ctx, settlePayments, append([]any{number, scope}, rows.args()...)...)
 		if err != nil {
 			return err
@@ -197,18 +195,28 @@ func (p *Payments) DropReport(ctx context.Context, s ledger.Scope, name string) 
 
 // AddPartyBills implements ledger.Payments.
 func (p *Payments) AddPartyBills(ctx context.Context, s ledger.Scope, bills []ledger.PartyBill, file, mark string) error {
+	return p.write(ctx, "record bills of parties", s, func(ctx context.Context, tx pgx.Tx, scope int64, _ bool) error {
+		err := putPartyBills(ctx, tx, scope, bills)
+		if err == nil && mark != "" {
+			err = putMark(ctx, tx, scope, file, mark)
+		}
+		return err
+	})
+}
+
+// putPartyBills adds them in one order, so that two that add the same ones do not wait for each other.
+func putPartyBills(ctx context.Context, tx pgx.Tx, scope int64, bills []ledger.PartyBill) error {
 	parties, references := make([]string, len(bills)), make([]string, len(bills))
 	for i, b := range bills {
 		parties[i], references[i] = stored(b.PartyID), stored(b.Reference)
 	}
-	return p.write(ctx, "record bills of parties", s, func(ctx context.Context, tx pgx.Tx, scope int64, _ bool) error {
-		// In one order, so that two that add the same ones do not wait for each other.
-		_, err := tx.Exec(ctx, `INSERT INTO party_bills (scope, party, reference) SELECT $1, v.party, v.reference
-			FROM unnest($2::text[], $3::text[]) AS v (party, reference) ORDER BY 2, 3 ON CONFLICT DO NOTHING`, scope, parties, references)
-		if err == nil && mark != "" {
-			_, err = tx.Exec(ctx, `INSERT INTO party_bills_read (scope, file, mark) VALUES ($1, $2, $3)
-				ON CONFLICT (scope, file) DO UPDATE SET mark = excluded.mark`, scope, stored(file), stored(mark))
-		}
-		return err
-	})
+	_, err := tx.Exec(ctx, `INSERT INTO party_bills (scope, party, reference) SELECT $1, v.party, v.reference
+		FROM unnest($2::text[], $3::text[]) AS v (party, reference) ORDER BY 2, 3 ON CONFLICT DO NOTHING`, scope, parties, references)
+	return err
+}
+
+func putMark(ctx context.Context, tx pgx.Tx, scope int64, file, mark string) error {
+	_, err := tx.Exec(ctx, `INSERT INTO party_bills_read (scope, file, mark) VALUES ($1, $2, $3)
+		ON CONFLICT (scope, file) DO UPDATE SET mark = excluded.mark`, scope, stored(file), stored(mark))
+	return err
 }
