@@ -27,6 +27,12 @@ const (
 	maxRejoins = 5
 )
 
+// AsMember has this worker do something as one of those that share its ledger. On a ledger that no others
+// share it does it at once. No other method that joins may be running.
+func (w *Worker) AsMember(ctx context.Context, do func(context.Context) error) error {
+	return w.asMember(ctx, "", do)
+}
+
 // asMember has a worker that is a member do something. On a ledger that no others share it does it at
 // once. The context of do ends when this worker is taken for lost: then asMember returns an error
 // that wraps ledger.ErrFenced, once do has returned.

@@ -19,7 +19,7 @@ type copyCmd struct {
 }
 
 func (copyCmd) Help() string {
-	return `Takes a ledger from SQLite to PostgreSQL, or back: whole, and checked by counts and digests. No worker may run on either, and the second one must hold no file, bill or party. Passwords are those of the configuration if it names the same address as its ledger, else of PGPASSWORD or a passfile. A copy that was cut short is refused by every command. It exits with 2 if one of the two cannot be used.
+	return `Takes a ledger from SQLite to PostgreSQL, or back: whole, with the payments that were received, and checked by counts and digests. No worker may run on either, and the second one must hold no file, bill or party. Passwords are those of the configuration if it names the same address as its ledger, else of PGPASSWORD or a passfile. A copy that was cut short is refused by every command. It exits with 2 if one of the two cannot be used.
 
 Example: billdrop ledger copy sqlite:/var/lib/billdrop/ledger.db postgres://billdrop@db.example.com/billdrop`
 }
@@ -50,8 +50,12 @@ func (c *copyCmd) Run(ctx context.Context, s *session) error {
 
 // countsText lists how many rows of each kind a ledger holds.
 func countsText(c ledger.Counts) string {
-	return fmt.Sprintf("%s, %s, %s, %s and %s", describe.Count(int(c.Files), "file"), describe.Count(int(c.Bills), "bill"),
+	text := fmt.Sprintf("%s, %s, %s, %s and %s", describe.Count(int(c.Files), "file"), describe.Count(int(c.Bills), "bill"),
 		describe.Count(int(c.Outcomes), "outcome"), describe.Count(int(c.Attempts), "earlier attempt"), describe.Count(int(c.Parties), "known party"))
+	if c.Payments > 0 {
+		text += ", and " + describe.Count(int(c.Payments), "payment")
+	}
+	return text
 }
 
 // location returns where a ledger is that an argument names.

@@ -61,17 +61,10 @@ func TestPaymentsKillLoop(t *testing.T) {
 		return lines >= len(sent)
 	})
 	terminate(t, receiver)
-	seen, reports := map[string]int{}, paymentLines(t, box)
-	for name, records := range reports {
-		for _, r := range records {
-			seen[r[1]]++
-			if want, there := sent[r[1]]; !there || r[6] != fmt.Sprint(want) || seen[r[1]] > 1 || r[8] == "" {
-				t.Errorf("%s: %v; amount %d, seen %d times", name, r, want, seen[r[1]])
-			}
-		}
-	}
-	if len(seen) != len(sent) {
-		t.Errorf("%d events, %d in reports: %s", len(sent), len(seen), stderr)
+	reports := paymentLines(t, box)
+	eachOnce(t, sent, reports)
+	if t.Failed() {
+		t.Logf("the receiver said: %s", stderr)
 	}
 	if left, _ := filepath.Glob(box.Path("payments/.*")); len(left) > 0 {
 		t.Errorf("left behind: %v", left)

@@ -21,6 +21,7 @@ import (
 // payReports publishes the payment reports of all merchants that want them.
 type payReports struct {
 	store     ledger.Payments
+	worker    *ingest.Worker
 	merchants []*merchantReports
 	log       *slog.Logger
 }
@@ -28,14 +29,16 @@ type payReports struct {
 // merchantReports are the reports of one merchant.
 type merchantReports struct {
 	*payments.Reporter
-	feed  *ingest.Feed // through whose connection they go
-	dir   string
-	again time.Time // not before, after a failure
+	feed   *ingest.Feed // through whose connection they go
+	dir    string
+	again  time.Time     // not before, after a failure
+	shared ledger.Shared // the ledger, if other workers use it too; else nil
 }
 
-// openPayReports opens the store of payments if events are received or reported; nil if neither.
-func openPayReports(ctx context.Context, s *session, conf *config.Config, m *machine) (*payReports, error) {
-	p := &payReports{log: s.log}
+// openPayReports opens the store of payments if events are received or reported; nil if neither. A
+// machine that stays waits for a database that is out of reach as long as it takes.
+func openPayReports(ctx context.Context, s *session, conf *config.Config, m *machine, stays bool) (*payReports, error) {
+	p := &payReports{log: s.log, worker: m.worker}
 	seen := make(map[ledger.Scope]bool)
 	for i := range conf.Feeds {
 		f := &conf.Feeds[i]
@@ -53,13 +56,20 @@ func openPayReports(ctx context.Context, s *session, conf *config.Config, m *mac
 	if err != nil {
 		return nil, err
 	}
+	if stays {
+		location.Patience = engine.Forever
+	}
 	store, err := location.Payments(ctx)
 	if err != nil {
 		return nil, err
 	}
 	p.store = store
-	for _, m := range p.merchants {
-		m.Store = store
+	shared, _ := m.ledger.(ledger.Shared)
+	for _, r := range p.merchants {
+		r.Store = store
+		if r.shared = shared; shared != nil {
+			r.Current = shared.Current
+		}
 	}
 	return p, nil
 }
@@ -72,14 +82,27 @@ func (p *payReports) close() error {
 	return p.store.Close()
 }
 
-// once publishes what is due.
+// once publishes what is due. Where workers share the ledger, this one joins them for it.
 func (p *payReports) once(ctx context.Context) error {
 	if p == nil {
 		return nil
 	}
+	var due []*merchantReports
 	var errs []error
 	for _, m := range p.merchants {
-		errs = append(errs, m.publish(ctx, p.log))
+		is, err := m.Due(ctx, time.Now())
+		if errs = append(errs, err); is {
+			due = append(due, m)
+		}
+	}
+	if len(due) > 0 {
+		errs = append(errs, p.worker.AsMember(ctx, func(ctx context.Context) error {
+			var errs []error
+			for _, m := range due {
+				errs = append(errs, m.publish(ctx, p.log))
+			}
+			return errors.Join(errs...)
+		}))
 	}
 	return errors.Join(errs...)
 }
@@ -138,11 +161,20 @@ func (p *payReports) run(ctx context.Context, patience time.Duration) {
 	}
 }
 
-// publish publishes what is due of one merchant.
+// publish publishes what is due of one merchant, unless another worker is at it. A worker that is
+// lost in the middle leaves the report that it has begun to the next one.
 func (m *merchantReports) publish(ctx context.Context, log *slog.Logger) error {
+	if due, err := m.Due(ctx, time.Now()); err != nil || !due {
+		return err
+	}
+	giveBack, mine, err := m.acquire(ctx)
+	if err != nil || !mine {
+		return err
+	}
+	defer giveBack()
 	now := time.Now()
 	if due, err := m.Due(ctx, now); err != nil || !due {
-		return err
+		return err // another worker has published it meanwhile
 	}
 	remote, err := m.feed.Connect(ctx)
 	if err != nil {
@@ -153,5 +185,31 @@ func (m *merchantReports) publish(ctx context.Context, log *slog.Logger) error {
 	for _, r := range published {
 		log.Info("payments reported", "merchant", m.Lane.Scope().Merchant, "report", m.dir+"/"+r.Name, "payments", r.Rows)
 	}
+	if errors.Is(err, ledger.ErrFenced) {
+		return nil // it is another worker's now, or this one's once it has joined anew
+	}
 	return err
 }
+
+// acquire takes the lease of the merchant's reports, where other workers may report, too. It reports
+// false if another worker has it, or this one is not a member just now.
+func (m *merchantReports) acquire(ctx context.Context) (giveBack func(), mine bool, err error) {
+	if m.shared == nil {
+		return func() {}, true, nil
+	}
+	scope := m.Lane.Scope()
+	lease := "payments/" + scope.Merchant + "/" + scope.Mode
+	mine, err = m.shared.Acquire(ctx, lease)
+	if errors.Is(err, ledger.ErrFenced) {
+		return nil, false, nil
+	}
+	return func() {
+		// A lease that cannot be given back now is free once this worker has left.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveBackTimeout)
+		defer cancel()
+		_ = m.shared.Release(ctx, lease)
+	}, mine, err
+}
+
+// giveBackTimeout bounds how long a worker that ends tries to give its lease back.
+const giveBackTimeout = 5 * time.Second

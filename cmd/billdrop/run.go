@@ -10,6 +10,7 @@ import (
 	"billdrop/cmd/billdrop/monitor"
 	"billdrop/cmd/billdrop/webhook"
 	"billdrop/ingest"
+	"billdrop/ingest/ledger"
 	"billdrop/ingest/report"
 )
 
@@ -71,7 +72,7 @@ func poll(ctx context.Context, s *session, conf *config.Config, address string) 
 	if err != nil {
 		return err
 	}
-	reports, err := openPayReports(ctx, s, conf, m)
+	reports, err := openPayReports(ctx, s, conf, m, true)
 	if err != nil {
 		return errors.Join(err, m.close())
 	}
@@ -119,12 +120,12 @@ func runOnce(ctx context.Context, s *session, conf *config.Config) ([]describe.F
 	if err != nil {
 		return nil, err
 	}
-	reports, err := openPayReports(ctx, s, conf, m)
+	reports, err := openPayReports(ctx, s, conf, m, false)
 	if err != nil {
 		return nil, errors.Join(err, m.close())
 	}
 	summaries, err := m.worker.Poll(ctx)
-	if ctx.Err() == nil {
+	if ctx.Err() == nil && !errors.Is(err, ledger.ErrUnreachable) {
 		err = errors.Join(err, reports.once(ctx)) // also where the poll failed: it may be another feed's
 	}
 	err = errors.Join(err, reports.close(), m.close())

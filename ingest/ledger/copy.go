@@ -91,8 +91,14 @@ type Counts struct {
 	Outcomes int64 `json:"outcomes"`
 	Attempts int64 `json:"attempts"` // but for the latest of each bill
 	Parties  int64 `json:"parties"`
+	Payments int64 `json:"payments"`
 	Scopes   int64 `json:"-"`
 	Totals   int64 `json:"-"`
+
+	PaymentReports int64 `json:"-"`
+	BillAccounts   int64 `json:"-"`
+	PartyBills     int64 `json:"-"`
+	PartyReads     int64 `json:"-"`
 }
 
 func (ScopeRow) count(c *Counts) *int64   { return &c.Scopes }
@@ -195,6 +201,11 @@ func (t *tally) differences(other *tally) []string {
 		{"outcomes", &t.counts.Outcomes, &other.counts.Outcomes},
 		{"parties", &t.counts.Parties, &other.counts.Parties},
 		{"totals", &t.counts.Totals, &other.counts.Totals},
+		{"payments", &t.counts.Payments, &other.counts.Payments},
+		{"payment reports", &t.counts.PaymentReports, &other.counts.PaymentReports},
+		{"accounts of bills", &t.counts.BillAccounts, &other.counts.BillAccounts},
+		{"bills of parties", &t.counts.PartyBills, &other.counts.PartyBills},
+		{"marks of bills of parties", &t.counts.PartyReads, &other.counts.PartyReads},
 	} {
 		a, b := t.digests[k.mine], other.digests[k.theirs]
 		if *k.mine != *k.theirs || a != nil && *a != *b {

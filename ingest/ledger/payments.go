@@ -91,7 +91,7 @@ type PaymentQuery struct {
 }
 
 // Payments is the durable memory of what was paid. It stands beside the ledger, and unlike
-// the ledger it may be open in several processes at once: one receives, another one reports.
+// the ledger it may be open in several processes at once: some receive, and one at a time reports.
 // Every method may be called concurrently. What returns nil survives kill -9 and power loss.
 // An error may pass; nothing was recorded then, or the same call may be repeated.
 type Payments interface {
@@ -109,10 +109,11 @@ type Payments interface {
 	// another one is begun and not published.
 	BeginReport(ctx context.Context, s Scope, r PaymentReport) error
 	// Settle records payments as they stand in the report that is begun, and the accounts of
-	// bills that changed by it, all or nothing.
+	// bills that changed by it, all or nothing. ErrExists when one of them is in a report already,
+	// ErrNotFound when the report is not begun, or is composed.
 	Settle(ctx context.Context, s Scope, report string, settled []Payment, accounts []BillAccount) error
 	// ComposedReport records the digest of the report that is begun: from now on its bytes are
-	// fixed.
+	// fixed. ErrExists when it does not have this number of payments, or another digest is recorded.
 	ComposedReport(ctx context.Context, s Scope, name, sha256 string, rows int) error
 	// PublishedReport records that it is in place.
 	PublishedReport(ctx context.Context, s Scope, name string, at time.Time) error

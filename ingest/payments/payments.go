@@ -6,7 +6,10 @@
 // Each payment is in exactly one report. A report goes through four steps, each durable
 // before the next: it is begun (its name is recorded), its payments are settled (each is
 // recorded as it will stand there), it is composed (its digest is recorded), it is published.
-// A crash leaves it at one of them, and the next run goes on from there with the same bytes.
+// A crash leaves it at one of them, and the next run goes on from there with the same bytes. Where
+// several workers share a ledger, one at a time reports the payments of a merchant. One that was
+// taken for lost and wakes in the middle changes nothing: a report that is composed takes no further
+// payment, and its digest is recorded only if it has every payment that is settled in it.
 //
 // # Matching
 //
@@ -51,6 +54,9 @@ type Reporter struct {
 	Ledger ledger.Ledger // only read
 	Lane   *delivery.Lane
 	Every  Schedule
+	// Current, if not nil, returns an error once another process may report in this one's place. It is
+	// asked before a report is put in place.
+	Current func() error
 
 	page int // payments settled, or written, at a time; 0 = pageSize. Smaller in tests
 	// foreign are ids of bills that were not of this ledger while a file was being sent, and
@@ -226,6 +232,11 @@ func (r *Reporter) put(ctx context.Context, place Place, name, sum string, conte
 	if there != "" && there != sum {
 		return &Error{fmt.Errorf("report %s exists (SHA-256 %s) and says otherwise than what is recorded (SHA-256 %s)", name, there, sum),
 			"if the payments were restored from a backup, keep the one that exists under another name, then run again"}
+	}
+	if r.Current != nil {
+		if err := r.Current(); err != nil {
+			return err
+		}
 	}
 	return place.Publish(ctx, name, content)
 }

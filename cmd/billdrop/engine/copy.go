@@ -22,7 +22,7 @@ func Copy(ctx context.Context, from, to Location) (ledger.Counts, error) {
 	if err != nil {
 		return ledger.Counts{}, err
 	}
-	counts, err := copyInto(ctx, source, to)
+	counts, err := copyInto(ctx, source, from, to)
 	return counts, errors.Join(refusal(err, from, to), source.Close())
 }
 
@@ -42,7 +42,7 @@ func (l Location) existing(ctx context.Context) (ledger.Ledger, error) {
 }
 
 // copyInto makes the target only once the source may be copied.
-func copyInto(ctx context.Context, source ledger.Ledger, to Location) (counts ledger.Counts, err error) {
+func copyInto(ctx context.Context, source ledger.Ledger, from, to Location) (counts ledger.Counts, err error) {
 	store, err := storeOf(source)
 	if err != nil {
 		return counts, err
@@ -50,15 +50,45 @@ func copyInto(ctx context.Context, source ledger.Ledger, to Location) (counts le
 	if _, err := store.Idle(ctx); err != nil {
 		return counts, fmt.Errorf("copy from it: %w", err)
 	}
-	target, err := to.Open(ctx)
+	paid, err := from.ReadPayments(ctx)
+	if errors.Is(err, ledger.ErrNotFound) {
+		paid, err = nil, nil // none was ever received
+	}
 	if err != nil {
 		return counts, err
 	}
+	target, err := to.Open(ctx)
+	if err != nil {
+		return counts, errors.Join(err, closeIfAny(paid))
+	}
 	copied, err := storeOf(target)
+	var into ledger.Payments
+	if err == nil && paid != nil {
+		if into, err = to.Payments(ctx); err == nil {
+			store, copied, err = withPayments(store, paid, copied, into)
+		}
+	}
 	if err == nil {
 		counts, err = ledger.Copy(ctx, store, copied)
 	}
-	return counts, errors.Join(err, target.Close())
+	return counts, errors.Join(err, closeIfAny(into), closeIfAny(paid), target.Close())
+}
+
+// withPayments has both stores hold the payments, too.
+func withPayments(from ledger.Store, paid ledger.Payments, to ledger.Store, into ledger.Payments) (ledger.Store, ledger.Store, error) {
+	source, ok := paid.(ledger.PaymentStore)
+	target, ok2 := into.(ledger.PaymentStore)
+	if !ok || !ok2 {
+		return nil, nil, fmt.Errorf("%T and %T cannot be copied", paid, into) // both engines can
+	}
+	return ledger.WithPayments(from, source), ledger.WithPayments(to, target), nil
+}
+
+func closeIfAny(p ledger.Payments) error {
+	if p == nil {
+		return nil
+	}
+	return p.Close()
 }
 
 // refusal says what to do about a copy that was refused.

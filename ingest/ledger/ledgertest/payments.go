@@ -121,8 +121,17 @@ func paymentsReportedOnce(t *testing.T, open func(t *testing.T, dir string) ledg
 	if rest, err := p.Unsettled(t.Context(), payScope, 0, list[3].Seq, 10); err != nil || len(rest) != 2 {
 		t.Errorf("unsettled, up to the report: %+v, %v", rest, err)
 	}
+	if err := p.ComposedReport(t.Context(), payScope, "one.csv", "abc", 1); !errors.Is(err, ledger.ErrExists) {
+		t.Errorf("a report was composed without one of its payments: %v", err)
+	}
 	if err := p.ComposedReport(t.Context(), payScope, "one.csv", "abc", 2); err != nil {
 		t.Fatal(err)
+	}
+	if err := p.ComposedReport(t.Context(), payScope, "one.csv", "other", 3); !errors.Is(err, ledger.ErrExists) {
+		t.Errorf("a composed report was composed otherwise: %v", err)
+	}
+	if err := p.Settle(t.Context(), payScope, "one.csv", list[2:3], nil); !errors.Is(err, ledger.ErrNotFound) {
+		t.Errorf("a composed report grew: %v", err)
 	}
 	last, err := p.LastReport(t.Context(), payScope)
 	if want := (ledger.PaymentReport{Name: "one.csv", UpTo: list[3].Seq, SHA256: "abc", Rows: 2, Begun: begun}); err != nil || last == nil || *last != want {

@@ -44,8 +44,7 @@ func idle(ctx context.Context, q querier) (state string, err error) {
 // Export implements ledger.Store.
 func (l *Ledger) Export(ctx context.Context, put func(ledger.Row) error) error {
 	err := l.snapshot(ctx, func(tx pgx.Tx) error {
-		// Whoever takes the rows may take his time.
-		if _, err := tx.Exec(ctx, `SELECT set_config('tcp_user_timeout', '0', true), set_config('idle_in_transaction_session_timeout', '0', true)`); err != nil {
+		if err := unhurried(ctx, tx); err != nil {
 			return err
 		}
 		for _, t := range exports {
@@ -67,6 +66,12 @@ func (l *Ledger) snapshot(ctx context.Context, do func(pgx.Tx) error) error {
 		return err
 	}
 	return pgx.BeginTxFunc(ctx, l.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, do)
+}
+
+// unhurried lets a transaction hand rows to a caller who takes them slowly.
+func unhurried(ctx context.Context, tx pgx.Tx) error {
+	_, err := tx.Exec(ctx, `SELECT set_config('tcp_user_timeout', '0', true), set_config('idle_in_transaction_session_timeout', '0', true)`)
+	return err
 }
 
 // exports are the queries that read each table, and what makes rows of their results.

@@ -12,26 +12,32 @@ import (
 )
 
 const paymentColumns = `p.seq, p.received, p.event_id, p.type, p.obligation_id, p.payment_id, p.currency, p.amount, p.bill_id, p.account_id,
-	p.customer_id, p.matched_by, p.reference, p.bill_status, p.due, p.paid, p.remaining, coalesce(r.name, '')
-	FROM payments AS p LEFT JOIN reports AS r ON r.id = p.report`
+	p.customer_id, p.matched_by, p.reference, p.bill_status, p.due, p.paid, p.remaining, coalesce(r.name, '')`
+
+const fromPayments = " FROM payments AS p LEFT JOIN reports AS r ON r.id = p.report"
+
+// scanPayment reads paymentColumns, and what follows them.
+func scanPayment(rows *sql.Rows, more ...any) (e ledger.Payment, err error) {
+	var received int64
+	err = rows.Scan(append([]any{&e.Seq, &received, &e.EventID, &e.Type, &e.ObligationID, &e.PaymentID, &e.Currency, &e.Amount, &e.BillID, &e.AccountID,
+		&e.CustomerID, &e.MatchedBy, &e.Reference, &e.State.Status, &e.State.Due, &e.State.Paid, &e.State.Remaining, &e.Report}, more...)...)
+	e.ReceivedAt = time.UnixMicro(received).UTC()
+	return e, err
+}
 
 // list runs a query of paymentColumns.
 func (p *Payments) list(ctx context.Context, query string, args ...any) ([]ledger.Payment, error) {
-	rows, err := p.read.QueryContext(ctx, "SELECT "+paymentColumns+query, args...)
+	rows, err := p.read.QueryContext(ctx, "SELECT "+paymentColumns+fromPayments+query, args...)
 	if err != nil {
 		return nil, unusable(err)
 	}
 	defer rows.Close()
 	var found []ledger.Payment
 	for rows.Next() {
-		var e ledger.Payment
-		var received int64
-		err := rows.Scan(&e.Seq, &received, &e.EventID, &e.Type, &e.ObligationID, &e.PaymentID, &e.Currency, &e.Amount, &e.BillID, &e.AccountID,
-			&e.CustomerID, &e.MatchedBy, &e.Reference, &e.State.Status, &e.State.Due, &e.State.Paid, &e.State.Remaining, &e.Report)
+		e, err := scanPayment(rows)
 		if err != nil {
 			return nil, unusable(err)
 		}
-		e.ReceivedAt = time.UnixMicro(received).UTC()
 		found = append(found, e)
 	}
 	if err := rows.Err(); err != nil {

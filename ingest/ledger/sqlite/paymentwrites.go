@@ -30,22 +30,36 @@ func (p *Payments) BeginReport(ctx context.Context, s ledger.Scope, r ledger.Pay
 	})
 }
 
-// openReport returns the number of a report that is begun and not published.
-func openReport(tx *sql.Tx, s ledger.Scope, name string) (report, scope int64, err error) {
-	if scope, err = addScope(tx, s); err != nil {
-		return 0, 0, err
+// openReport is a report that is begun and not published.
+type openReport struct {
+	id, scope int64
+	sha256    string // "" = not composed yet
+}
+
+func readOpenReport(tx *sql.Tx, s ledger.Scope, name string) (r openReport, err error) {
+	if r.scope, err = addScope(tx, s); err != nil {
+		return r, err
 	}
-	err = tx.QueryRow("SELECT id FROM reports WHERE scope = ? AND name = ? AND published IS NULL", scope, name).Scan(&report)
+	err = tx.QueryRow("SELECT id, sha256 FROM reports WHERE scope = ? AND name = ? AND published IS NULL", r.scope, name).Scan(&r.id, &r.sha256)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = fmt.Errorf("report %s: %w", name, ledger.ErrNotFound)
 	}
-	return report, scope, err
+	return r, err
+}
+
+// payments returns how many payments it has.
+func (r openReport) payments(tx *sql.Tx) (n int, err error) {
+	err = tx.QueryRow("SELECT count(*) FROM payments WHERE report = ?", r.id).Scan(&n)
+	return n, err
 }
 
 // Settle implements ledger.Payments.
 func (p *Payments) Settle(ctx context.Context, s ledger.Scope, report string, settled []ledger.Payment, accounts []ledger.BillAccount) error {
 	return p.tx(ctx, func(tx *sql.Tx) error {
-		number, scope, err := openReport(tx, s, report)
+		r, err := readOpenReport(tx, s, report)
+		if err == nil && r.sha256 != "" {
+			err = fmt.Errorf("report %s is composed: %w", report, ledger.ErrNotFound)
+		}
 		if err != nil {
 			return err
 		}
@@ -57,8 +71,8 @@ func (p *Payments) Settle(ctx context.Context, s ledger.Scope, report string, se
 		defer settle.Close()
 		for i := range settled {
 			e := &settled[i]
-			result, err := settle.Exec(number, string(e.MatchedBy), e.Reference, e.BillID, e.AccountID, e.CustomerID,
-				e.State.Status, e.State.Due, e.State.Paid, e.State.Remaining, e.Seq, scope)
+			result, err := settle.Exec(r.id, string(e.MatchedBy), e.Reference, e.BillID, e.AccountID, e.CustomerID,
+				e.State.Status, e.State.Due, e.State.Paid, e.State.Remaining, e.Seq, r.scope)
 			if err != nil {
 				return err
 			}
@@ -69,7 +83,7 @@ func (p *Payments) Settle(ctx context.Context, s ledger.Scope, report string, se
 		for _, a := range accounts {
 			_, err := tx.Exec(`INSERT INTO accounts (scope, reference, accounted, closed, paid_at) VALUES (?, ?, ?, ?, ?)
 				ON CONFLICT DO UPDATE SET accounted = excluded.accounted, closed = excluded.closed, paid_at = excluded.paid_at`,
-				scope, a.Reference, a.Accounted, a.Closed, micros(a.PaidAt))
+				r.scope, a.Reference, a.Accounted, a.Closed, micros(a.PaidAt))
 			if err != nil {
 				return err
 			}
@@ -81,9 +95,16 @@ func (p *Payments) Settle(ctx context.Context, s ledger.Scope, report string, se
 // ComposedReport implements ledger.Payments.
 func (p *Payments) ComposedReport(ctx context.Context, s ledger.Scope, name, sha256 string, rows int) error {
 	return p.tx(ctx, func(tx *sql.Tx) error {
-		number, _, err := openReport(tx, s, name)
+		r, err := readOpenReport(tx, s, name)
+		n := 0
 		if err == nil {
-			_, err = tx.Exec("UPDATE reports SET sha256 = ?, row_count = ? WHERE id = ?", sha256, rows, number)
+			n, err = r.payments(tx)
+		}
+		if err == nil && (n != rows || r.sha256 != "" && r.sha256 != sha256) {
+			err = fmt.Errorf("report %s has other payments: %w", name, ledger.ErrExists)
+		}
+		if err == nil {
+			_, err = tx.Exec("UPDATE reports SET sha256 = ?, row_count = ? WHERE id = ?", sha256, rows, r.id)
 		}
 		return err
 	})
@@ -92,9 +113,9 @@ func (p *Payments) ComposedReport(ctx context.Context, s ledger.Scope, name, sha
 // PublishedReport implements ledger.Payments.
 func (p *Payments) PublishedReport(ctx context.Context, s ledger.Scope, name string, at time.Time) error {
 	return p.tx(ctx, func(tx *sql.Tx) error {
-		number, _, err := openReport(tx, s, name)
+		r, err := readOpenReport(tx, s, name)
 		if err == nil {
-			_, err = tx.Exec("UPDATE reports SET published = ? WHERE id = ?", at.UnixMicro(), number)
+			_, err = tx.Exec("UPDATE reports SET published = ? WHERE id = ?", at.UnixMicro(), r.id)
 		}
 		return err
 	})
@@ -103,18 +124,17 @@ func (p *Payments) PublishedReport(ctx context.Context, s ledger.Scope, name str
 // DropReport implements ledger.Payments.
 func (p *Payments) DropReport(ctx context.Context, s ledger.Scope, name string) error {
 	return p.tx(ctx, func(tx *sql.Tx) error {
-		number, _, err := openReport(tx, s, name)
-		if err != nil {
-			return err
+		r, err := readOpenReport(tx, s, name)
+		n := 0
+		if err == nil {
+			n, err = r.payments(tx)
 		}
-		var payments int
-		if err := tx.QueryRow("SELECT count(*) FROM payments WHERE report = ?", number).Scan(&payments); err != nil {
-			return err
+		if err == nil && n > 0 {
+			err = fmt.Errorf("drop report %s: it has payments: %w", name, ledger.ErrExists)
 		}
-		if payments > 0 {
-			return fmt.Errorf("drop report %s: it has payments: %w", name, ledger.ErrExists)
+		if err == nil {
+			_, err = tx.Exec("DELETE FROM reports WHERE id = ?", r.id)
 		}
-		_, err = tx.Exec("DELETE FROM reports WHERE id = ?", number)
 		return err
 	})
 }

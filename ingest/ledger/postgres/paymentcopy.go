@@ -1,0 +1,249 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"billdrop/ingest/ledger"
+)
+
+var _ ledger.PaymentStore = (*Payments)(nil)
+
+// State implements ledger.PaymentStore.
+func (p *Payments) State(ctx context.Context) (state string, err error) {
+	err = p.l.query(ctx, `SELECT (SELECT coalesce(max(seq), 0) FROM payments) || ' ' || (SELECT count(*) FROM payments WHERE report IS NULL)
+		|| ' ' || (SELECT count(*) FROM payment_reports WHERE published IS NOT NULL)`, nil, func() {}, func(rows pgx.Rows) error { return rows.Scan(&state) })
+	if err != nil {
+		return "", readError(ctx, "read payments", err)
+	}
+	return state, nil
+}
+
+// Export implements ledger.PaymentStore.
+func (p *Payments) Export(ctx context.Context, put func(ledger.Row) error) error {
+	err := pgx.BeginTxFunc(ctx, p.l.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		if err := unhurried(ctx, tx); err != nil {
+			return err
+		}
+		for _, t := range paymentExports {
+			err := eachRow(ctx, tx, t.query, nil, func(rows pgx.Rows) error {
+				r, err := t.scan(rows)
+				if err != nil {
+					return err
+				}
+				return put(r)
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return readError(ctx, "read all payments of ledger "+p.l.name, err)
+	}
+	return nil
+}
+
+// paymentExports are the queries that read each table, and what makes rows of their results.
+var paymentExports = []struct {
+	query string
+	scan  func(rows pgx.Rows) (ledger.Row, error)
+}{
+	{"SELECT s.merchant, s.mode, r.name, r.up_to, r.sha256, r.row_count, r.begun, r.published FROM payment_reports AS r JOIN scopes AS s ON s.id = r.scope ORDER BY r.id",
+		func(rows pgx.Rows) (ledger.Row, error) {
+			var r ledger.PaymentReportRow
+			var begun, published pgtype.Int8
+			err := rows.Scan(&r.Scope.Merchant, &r.Scope.Mode, &r.Report.Name, &r.Report.UpTo, &r.Report.SHA256, &r.Report.Rows, &begun, &published)
+			r.Report.Begun, r.Report.Published = timeOf(begun), timeOf(published)
+			read(&r.Scope.Merchant, &r.Scope.Mode, &r.Report.Name, &r.Report.SHA256)
+			return r, err
+		}},
+	{"SELECT " + paymentColumns + ", p.webhook_id, s.merchant, s.mode" + fromPayments + " JOIN scopes AS s ON s.id = p.scope ORDER BY p.seq",
+		func(rows pgx.Rows) (ledger.Row, error) {
+			var r ledger.PaymentRow
+			var err error
+			r.Payment, err = scanPayment(rows, &r.WebhookID, &r.Scope.Merchant, &r.Scope.Mode)
+			read(&r.WebhookID, &r.Scope.Merchant, &r.Scope.Mode)
+			return r, err
+		}},
+	{"SELECT s.merchant, s.mode, a.reference, a.accounted, a.closed, a.paid_at FROM bill_accounts AS a JOIN scopes AS s ON s.id = a.scope",
+		func(rows pgx.Rows) (ledger.Row, error) {
+			var r ledger.BillAccountRow
+			var paidAt pgtype.Int8
+			err := rows.Scan(&r.Scope.Merchant, &r.Scope.Mode, &r.Account.Reference, &r.Account.Accounted, &r.Account.Closed, &paidAt)
+			r.Account.PaidAt = timeOf(paidAt)
+			read(&r.Scope.Merchant, &r.Scope.Mode, &r.Account.Reference)
+			return r, err
+		}},
+	{"SELECT s.merchant, s.mode, b.party, b.reference FROM party_bills AS b JOIN scopes AS s ON s.id = b.scope",
+		func(rows pgx.Rows) (ledger.Row, error) {
+			var r ledger.PartyBillRow
+			err := rows.Scan(&r.Scope.Merchant, &r.Scope.Mode, &r.Bill.PartyID, &r.Bill.Reference)
+			read(&r.Scope.Merchant, &r.Scope.Mode, &r.Bill.PartyID, &r.Bill.Reference)
+			return r, err
+		}},
+	{"SELECT s.merchant, s.mode, m.file, m.mark FROM party_bills_read AS m JOIN scopes AS s ON s.id = m.scope",
+		func(rows pgx.Rows) (ledger.Row, error) {
+			var r ledger.PartyReadRow
+			err := rows.Scan(&r.Scope.Merchant, &r.Scope.Mode, &r.File, &r.Mark)
+			read(&r.Scope.Merchant, &r.Scope.Mode, &r.File, &r.Mark)
+			return r, err
+		}},
+}
+
+// Import implements ledger.PaymentStore. It is done, or not done at all.
+func (p *Payments) Import(ctx context.Context, export func(put func(ledger.Row) error) error) error {
+	err := pgx.BeginFunc(ctx, p.l.pool, func(tx pgx.Tx) error {
+		if err := unhurried(ctx, tx); err != nil {
+			return err
+		}
+		var used bool
+		err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM payments) OR EXISTS (SELECT FROM payment_reports) OR EXISTS (SELECT FROM bill_accounts)
+			OR EXISTS (SELECT FROM party_bills) OR EXISTS (SELECT FROM party_bills_read)`).Scan(&used)
+		if err == nil && used {
+			err = ledger.PaymentsExist()
+		}
+		if err != nil {
+			return err
+		}
+		i := &paymentImporter{p: p, ctx: ctx, tx: tx, reports: make(map[reportKey]int64)}
+		if err := export(i.put); err != nil {
+			return err
+		}
+		if err := i.flush(); err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, "SELECT setval(pg_get_serial_sequence('payments', 'seq'), max(seq)) FROM payments HAVING max(seq) IS NOT NULL")
+		return err
+	})
+	if err != nil && !errors.Is(err, ledger.ErrExists) {
+		err = readError(ctx, "write payments", err)
+	}
+	if err != nil {
+		return fmt.Errorf("fill ledger %s: %w", p.l.name, err)
+	}
+	return nil
+}
+
+type reportKey struct {
+	scope int64
+	name  string
+}
+
+// paymentImporter gathers rows, and puts many with one statement.
+type paymentImporter struct {
+	p       *Payments
+	ctx     context.Context
+	tx      pgx.Tx
+	reports map[reportKey]int64
+
+	payments paymentRows
+	settled  settledRows
+	report   []*int64
+	accounts map[int64][]ledger.BillAccount // by scope, like what follows
+	bills    map[int64][]ledger.PartyBill
+	gathered int
+}
+
+func (i *paymentImporter) put(row ledger.Row) error {
+	switch r := row.(type) {
+	case ledger.PaymentReportRow:
+		scope, err := i.p.l.scope(i.ctx, r.Scope)
+		if err != nil {
+			return err
+		}
+		var id int64
+		err = i.tx.QueryRow(i.ctx, `INSERT INTO payment_reports (scope, name, up_to, sha256, row_count, begun, published) VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id`,
+			scope, stored(r.Report.Name), r.Report.UpTo, stored(r.Report.SHA256), r.Report.Rows, micros(r.Report.Begun), micros(r.Report.Published)).Scan(&id)
+		i.reports[reportKey{scope, r.Report.Name}] = id
+		return err
+	case ledger.PaymentRow:
+		return i.putPayment(&r)
+	case ledger.BillAccountRow:
+		return collect(i, r.Scope, &i.accounts, r.Account)
+	case ledger.PartyBillRow:
+		return collect(i, r.Scope, &i.bills, r.Bill)
+	case ledger.PartyReadRow:
+		scope, err := i.p.l.scope(i.ctx, r.Scope)
+		if err == nil {
+			err = putMark(i.ctx, i.tx, scope, r.File, r.Mark)
+		}
+		return err
+	}
+	return ledger.ErrUnknownRow
+}
+
+func (i *paymentImporter) putPayment(r *ledger.PaymentRow) error {
+	scope, err := i.p.l.scope(i.ctx, r.Scope)
+	if err != nil {
+		return err
+	}
+	var report *int64
+	if r.Payment.Report != "" {
+		id, known := i.reports[reportKey{scope, r.Payment.Report}]
+		if !known {
+			return fmt.Errorf("payment %s is in report %s, which is not known", r.Payment.EventID, r.Payment.Report)
+		}
+		report = &id
+	}
+	i.payments.add(scope, r.WebhookID, &r.Payment)
+	i.settled.add(&r.Payment)
+	i.report = append(i.report, report)
+	return i.full()
+}
+
+// collect adds a value to those of its scope.
+func collect[V any](i *paymentImporter, s ledger.Scope, to *map[int64][]V, value V) error {
+	scope, err := i.p.l.scope(i.ctx, s)
+	if err != nil {
+		return err
+	}
+	if *to == nil {
+		*to = make(map[int64][]V)
+	}
+	(*to)[scope] = append((*to)[scope], value)
+	return i.full()
+}
+
+// full puts what was gathered once it is much.
+func (i *paymentImporter) full() error {
+	if i.gathered++; i.gathered < importRows {
+		return nil
+	}
+	return i.flush()
+}
+
+// flush puts what was gathered.
+func (i *paymentImporter) flush() error {
+	if len(i.report) > 0 {
+		args := append(append(i.payments.args(), i.settled.args()...), i.report)
+		_, err := i.tx.Exec(i.ctx, `INSERT INTO payments (scope, webhook_id, event_id, type, obligation_id, payment_id, currency, amount, bill_id, account_id,
+				customer_id, received, seq, matched_by, reference, bill_status, due, paid, remaining, report)
+			SELECT scope, webhook_id, event_id, type, obligation_id, payment_id, currency, amount, bill_id, account_id, customer_id, received, seq, matched_by,
+				reference, bill_status, due, paid, remaining, report
+			FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[], $9::text[], $10::text[], $11::text[],
+				$12::bigint[], $13::bigint[], $14::text[], $15::text[], $16::text[], $17::text[], $18::text[], $19::text[], $20::bigint[], $21::bigint[], $22::bigint[], $23::bigint[])
+				AS v (scope, webhook_id, event_id, type, obligation_id, payment_id, currency, amount, bill_id, account_id, customer_id, received, seq, matched_by,
+				reference, bill_id_again, account_id_again, customer_id_again, bill_status, due, paid, remaining, report)`, args...)
+		if err != nil {
+			return err
+		}
+	}
+	for scope, accounts := range i.accounts {
+		if err := putAccounts(i.ctx, i.tx, scope, accounts); err != nil {
+			return err
+		}
+	}
+	for scope, bills := range i.bills {
+		if err := putPartyBills(i.ctx, i.tx, scope, bills); err != nil {
+			return err
+		}
+	}
+	i.payments, i.settled, i.report, i.accounts, i.bills, i.gathered = paymentRows{}, settledRows{}, nil, nil, nil, 0
+	return nil
+}

@@ -1,0 +1,182 @@
+package postgres
+
+import (
+	"context"
+	"math"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"billdrop/ingest/ledger"
+)
+
+const paymentColumns = `p.seq, p.received, p.event_id, p.type, p.obligation_id, p.payment_id, p.currency, p.amount, p.bill_id, p.account_id,
+	p.customer_id, p.matched_by, p.reference, p.bill_status, p.due, p.paid, p.remaining, coalesce(r.name, '')`
+
+const fromPayments = " FROM payments AS p LEFT JOIN payment_reports AS r ON r.id = p.report"
+
+// scanPayment reads paymentColumns, and what follows them.
+func scanPayment(rows pgx.Rows, more ...any) (e ledger.Payment, err error) {
+	var received int64
+	err = rows.Scan(append([]any{&e.Seq, &received, &e.EventID, &e.Type, &e.ObligationID, &e.PaymentID, &e.Currency, &e.Amount, &e.BillID, &e.AccountID,
+		&e.CustomerID, (*string)(&e.MatchedBy), &e.Reference, &e.State.Status, &e.State.Due, &e.State.Paid, &e.State.Remaining, &e.Report}, more...)...)
+	e.ReceivedAt = time.UnixMicro(received).UTC()
+	read(&e.EventID, &e.Type, &e.ObligationID, &e.PaymentID, &e.Currency, &e.BillID, &e.AccountID, &e.CustomerID, (*string)(&e.MatchedBy), &e.Reference,
+		&e.State.Status, &e.Report)
+	return e, err
+}
+
+// read runs a query about a scope, unless nothing was recorded of that. $1 is its number.
+func (p *Payments) read(ctx context.Context, s ledger.Scope, sql string, args []any, reset func(), scan func(pgx.Rows) error) error {
+	scope, err := p.scope(ctx, s)
+	if err != nil || scope == 0 {
+		return err
+	}
+	if err := p.l.query(ctx, sql, append([]any{scope}, args...), reset, scan); err != nil {
+		return readError(ctx, "read payments", err)
+	}
+	return nil
+}
+
+// list returns the payments that are found with a condition.
+func (p *Payments) list(ctx context.Context, s ledger.Scope, condition string, args ...any) (found []ledger.Payment, err error) {
+	err = p.read(ctx, s, "SELECT "+paymentColumns+fromPayments+condition, args, func() { found = nil }, func(rows pgx.Rows) error {
+		e, err := scanPayment(rows)
+		found = append(found, e)
+		return err
+	})
+	return found, err
+}
+
+// Unsettled implements ledger.Payments.
+func (p *Payments) Unsettled(ctx context.Context, s ledger.Scope, after, upTo int64, limit int) ([]ledger.Payment, error) {
+	return p.list(ctx, s, " WHERE p.scope = $1 AND p.report IS NULL AND p.seq > $2 AND p.seq <= $3 ORDER BY p.seq LIMIT $4", after, upTo, limit)
+}
+
+// Reported implements ledger.Payments.
+func (p *Payments) Reported(ctx context.Context, s ledger.Scope, name string, after int64, limit int) ([]ledger.Payment, error) {
+	return p.list(ctx, s, ` WHERE p.report = (SELECT id FROM payment_reports WHERE scope = $1 AND name = $2) AND p.seq > $3 ORDER BY p.seq LIMIT $4`,
+		stored(name), after, limit)
+}
+
+// List implements ledger.Payments.
+func (p *Payments) List(ctx context.Context, s ledger.Scope, q ledger.PaymentQuery) ([]ledger.Payment, error) {
+	limit, since := q.Limit, int64(math.MinInt64)
+	if limit == 0 {
+		limit = math.MaxInt32
+	}
+	if !q.Since.IsZero() {
+		since = q.Since.UnixMicro()
+	}
+	return p.list(ctx, s, " WHERE p.scope = $1 AND ($2 = '' OR p.reference = $2 AND p.reference <> '') AND p.received >= $3 ORDER BY p.seq DESC LIMIT $4",
+		stored(q.Reference), since, limit)
+}
+
+// Last implements ledger.Payments.
+func (p *Payments) Last(ctx context.Context, s ledger.Scope) (last int64, err error) {
+	err = p.read(ctx, s, "SELECT coalesce(max(seq), 0) FROM payments WHERE scope = $1 AND report IS NULL", nil, func() { last = 0 },
+		func(rows pgx.Rows) error { return rows.Scan(&last) })
+	return last, err
+}
+
+// LastReport implements ledger.Payments.
+func (p *Payments) LastReport(ctx context.Context, s ledger.Scope) (last *ledger.PaymentReport, err error) {
+	err = p.read(ctx, s, "SELECT name, up_to, sha256, row_count, begun, published FROM payment_reports WHERE scope = $1 ORDER BY id DESC LIMIT 1", nil,
+		func() { last = nil }, func(rows pgx.Rows) error {
+			last = &ledger.PaymentReport{}
+			var begun, published pgtype.Int8
+			err := rows.Scan(&last.Name, &last.UpTo, &last.SHA256, &last.Rows, &begun, &published)
+			last.Begun, last.Published = timeOf(begun), timeOf(published)
+			read(&last.Name, &last.SHA256)
+			return err
+		})
+	return last, err
+}
+
+// Accounts implements ledger.Payments.
+func (p *Payments) Accounts(ctx context.Context, s ledger.Scope, references []string) (map[string]ledger.BillAccount, error) {
+	known := make(map[string]ledger.BillAccount)
+	if len(references) == 0 {
+		return known, nil
+	}
+	err := p.read(ctx, s, "SELECT reference, accounted, closed, paid_at FROM bill_accounts WHERE scope = $1 AND reference = ANY ($2)", []any{allStored(references)},
+		func() { clear(known) }, func(rows pgx.Rows) error {
+			var a ledger.BillAccount
+			var paidAt pgtype.Int8
+			err := rows.Scan(&a.Reference, &a.Accounted, &a.Closed, &paidAt)
+			a.PaidAt = timeOf(paidAt)
+			read(&a.Reference)
+			known[a.Reference] = a
+			return err
+		})
+	return known, err
+}
+
+// PartyBills implements ledger.Payments.
+func (p *Payments) PartyBills(ctx context.Context, s ledger.Scope, party string, limit int) (open []string, last string, err error) {
+	err = p.read(ctx, s, `SELECT b.reference FROM party_bills AS b LEFT JOIN bill_accounts AS a ON a.scope = b.scope AND a.reference = b.reference
+		WHERE b.scope = $1 AND b.party = $2 AND NOT coalesce(a.closed, false) ORDER BY b.reference LIMIT $3`, []any{stored(party), limit},
+		func() { open = nil }, func(rows pgx.Rows) error {
+			var reference string
+			err := rows.Scan(&reference)
+			read(&reference)
+			open = append(open, reference)
+			return err
+		})
+	if err != nil {
+		return nil, "", err
+	}
+	err = p.read(ctx, s, `SELECT a.reference FROM party_bills AS b JOIN bill_accounts AS a ON a.scope = b.scope AND a.reference = b.reference
+		WHERE b.scope = $1 AND b.party = $2 AND a.closed AND a.paid_at IS NOT NULL ORDER BY a.paid_at DESC, a.reference DESC LIMIT 1`, []any{stored(party)},
+		func() { last = "" }, func(rows pgx.Rows) error {
+			err := rows.Scan(&last)
+			read(&last)
+			return err
+		})
+	return open, last, err
+}
+
+// Mark implements ledger.Payments.
+func (p *Payments) Mark(ctx context.Context, s ledger.Scope, file string) (mark string, err error) {
+	err = p.read(ctx, s, "SELECT mark FROM party_bills_read WHERE scope = $1 AND file = $2", []any{stored(file)}, func() { mark = "" },
+		func(rows pgx.Rows) error {
+			err := rows.Scan(&mark)
+			read(&mark)
+			return err
+		})
+	return mark, err
+}
+
+// Sums implements ledger.Payments.
+func (p *Payments) Sums(ctx context.Context, s ledger.Scope) (ledger.PaymentSums, error) {
+	var sums ledger.PaymentSums
+	reset := func() {
+		sums = ledger.PaymentSums{By: make(map[ledger.MatchedBy]int), Amounts: make(map[string]int64)}
+	}
+	reset()
+	err := p.read(ctx, s, `SELECT p.matched_by, p.currency, r.published IS NOT NULL, count(*), sum(p.amount)::bigint, min(p.received)
+		FROM payments AS p LEFT JOIN payment_reports AS r ON r.id = p.report WHERE p.scope = $1 GROUP BY 1, 2, 3`, nil, reset, func(rows pgx.Rows) error {
+		var by, currency string
+		var published bool
+		var n int
+		var amount, oldest int64
+		if err := rows.Scan(&by, &currency, &published, &n, &amount, &oldest); err != nil {
+			return err
+		}
+		read(&by, &currency)
+		sums.Amounts[currency] += amount
+		if by != "" {
+			sums.By[ledger.MatchedBy(by)] += n
+		}
+		if published {
+			return nil
+		}
+		sums.Unreported += n
+		if at := time.UnixMicro(oldest).UTC(); sums.Oldest.IsZero() || at.Before(sums.Oldest) {
+			sums.Oldest = at
+		}
+		return nil
+	})
+	return sums, err
+}

@@ -1,0 +1,227 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"billdrop/ingest/ledger"
+)
+
+const (
+	// receiveLock is the advisory lock under which one batch at a time is received, so that payments
+	// can be seen in the order of their numbers.
+	receiveLock = 0x62647270_00000003
+	// receiveBatch is how many payments one commit covers at most.
+	receiveBatch = 512
+	// paymentConns bounds the connections of a Payments.
+	paymentConns = 4
+)
+
+// Payments is a ledger.Payments in the database of a ledger, made by OpenPayments. Any number of
+// processes may have it open, whether they are workers or not. One goroutine commits what was
+// received, as much as has come meanwhile with one commit.
+//
+// A call whose commit got no answer is tried again, and succeeds if it had succeeded before. A payment
+// that was recorded by such a commit is reported as repeated.
+type Payments struct {
+	l        *Ledger // its connections alone
+	incoming chan *received
+	ended    sync.WaitGroup
+
+	closing   sync.RWMutex // held for reading while something is put into incoming
+	closed    bool
+	closeOnce sync.Once
+}
+
+var _ ledger.Payments = (*Payments)(nil)
+
+// OpenPayments opens the payments of the ledger in the database at url; see Open.
+func OpenPayments(ctx context.Context, url string, o Options) (*Payments, error) {
+	l, err := connect(ctx, url, o)
+	if err != nil {
+		return nil, err
+	}
+	if err = l.patiently(ctx, func(ctx context.Context) error { return l.prepare(ctx, o.ReadOnly) }); err != nil {
+		l.pool.Close()
+		if errors.Is(err, ledger.ErrNotFound) {
+			return nil, fmt.Errorf("open ledger %s: %w", l.name, err)
+		}
+		return nil, l.openError(ctx, err)
+	}
+	p := &Payments{l: l, incoming: make(chan *received, receiveBatch)}
+	p.ended.Go(p.receiveAll)
+	return p, nil
+}
+
+// received is a payment that waits for its commit.
+type received struct {
+	scope     ledger.Scope
+	number    int64 // of scope
+	webhookID string
+	payment   ledger.Payment
+	done      chan struct{} // closed once the rest is set
+	repeated  bool
+	err       error
+}
+
+// Receive implements ledger.Payments. A caller whose context ends goes without an answer, and the
+// payment may be recorded all the same.
+func (p *Payments) Receive(ctx context.Context, s ledger.Scope, webhookID string, payment ledger.Payment) (bool, error) {
+	r := &received{scope: s, webhookID: webhookID, payment: payment, done: make(chan struct{})}
+	if err := p.enqueue(ctx, r); err != nil {
+		return false, fmt.Errorf("record payment: %w", err)
+	}
+	select {
+	case <-r.done:
+		return r.repeated, r.err
+	case <-ctx.Done():
+		return false, context.Cause(ctx)
+	}
+}
+
+func (p *Payments) enqueue(ctx context.Context, r *received) error {
+	p.closing.RLock()
+	defer p.closing.RUnlock()
+	if p.closed {
+		return unusable(errClosed)
+	}
+	select {
+	case p.incoming <- r:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// receiveAll commits what is received until the queue is closed.
+func (p *Payments) receiveAll() {
+	for first := range p.incoming {
+		batch := []*received{first}
+		for more := true; more && len(batch) < receiveBatch; {
+			select {
+			case r, open := <-p.incoming:
+				if more = open; open {
+					batch = append(batch, r)
+				}
+			default:
+				more = false
+			}
+		}
+		err := p.insert(context.Background(), batch)
+		for _, r := range batch {
+			if err != nil {
+				r.err = fmt.Errorf("record payment: %w", err)
+			}
+			close(r.done)
+		}
+	}
+}
+
+// insertPayments inserts, of payments that have an id in common, the first one. The lock is taken
+// before a number is, because the rows of the insert come from it.
+const insertPayments = `WITH turn AS MATERIALIZED (SELECT pg_advisory_xact_lock($1))
+	INSERT INTO payments (scope, webhook_id, event_id, type, obligation_id, payment_id, currency, amount, bill_id, account_id, customer_id, received)
+	SELECT v.scope, v.webhook_id, v.event_id, v.type, v.obligation_id, v.payment_id, v.currency, v.amount, v.bill_id, v.account_id, v.customer_id, v.received
+	FROM turn, unnest($2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::bigint[], $10::text[], $11::text[],
+		$12::text[], $13::bigint[]) WITH ORDINALITY
+		AS v (scope, webhook_id, event_id, type, obligation_id, payment_id, currency, amount, bill_id, account_id, customer_id, received, no)
+	ORDER BY v.no ON CONFLICT DO NOTHING RETURNING scope::bigint, webhook_id, event_id`
+
+// paymentKey names a payment.
+type paymentKey struct {
+	scope              int64
+	webhookID, eventID string // as they are stored
+}
+
+func (r *received) key() paymentKey {
+	return paymentKey{r.number, stored(r.webhookID), stored(r.payment.EventID)}
+}
+
+// insert records a batch, and finds out which of it is repeated.
+func (p *Payments) insert(ctx context.Context, batch []*received) (err error) {
+	var c paymentRows
+	for _, r := range batch {
+		if r.number, err = p.l.scope(ctx, r.scope); err != nil {
+			return err
+		}
+		c.add(r.number, r.webhookID, &r.payment)
+	}
+	added := make(map[paymentKey]bool)
+	err = p.l.query(ctx, insertPayments, append([]any{int64(receiveLock)}, c.args()...), func() { clear(added) }, func(rows pgx.Rows) error {
+		var k paymentKey
+		err := rows.Scan(&k.scope, &k.webhookID, &k.eventID)
+		added[k] = true
+		return err
+	})
+	if err != nil {
+		return readError(ctx, "write", err)
+	}
+	for _, r := range batch {
+		r.repeated = !added[r.key()]
+		delete(added, r.key()) // the same again in this batch is repeated
+	}
+	return nil
+}
+
+// paymentRows are payments as they are received, by column.
+type paymentRows struct {
+	scope, amount, received                         []int64
+	webhookID, eventID, kind, obligation, paymentID []string
+	currency, bill, account, customer               []string
+}
+
+func (c *paymentRows) add(scope int64, webhookID string, e *ledger.Payment) {
+	c.scope, c.amount, c.received = append(c.scope, scope), append(c.amount, e.Amount), append(c.received, e.ReceivedAt.UnixMicro())
+	for _, text := range []struct {
+		column *[]string
+		value  string
+	}{
+		{&c.webhookID, webhookID}, {&c.eventID, e.EventID}, {&c.kind, e.Type}, {&c.obligation, e.ObligationID}, {&c.paymentID, e.PaymentID},
+		{&c.currency, e.Currency}, {&c.bill, e.BillID}, {&c.account, e.AccountID}, {&c.customer, e.CustomerID},
+	} {
+		*text.column = append(*text.column, stored(text.value))
+	}
+}
+
+func (c *paymentRows) args() []any {
+	return []any{c.scope, c.webhookID, c.eventID, c.kind, c.obligation, c.paymentID, c.currency, c.amount, c.bill, c.account, c.customer, c.received}
+}
+
+// scope returns the number of a scope; 0 if nothing was recorded of it.
+func (p *Payments) scope(ctx context.Context, s ledger.Scope) (n int64, err error) {
+	if n, ok := p.l.scopes.Load(s); ok {
+		return n.(int64), nil
+	}
+	err = p.l.query(ctx, "SELECT id::bigint FROM scopes WHERE merchant = $1 AND mode = $2", []any{stored(s.Merchant), stored(s.Mode)}, func() { n = 0 },
+		func(rows pgx.Rows) error { return rows.Scan(&n) })
+	if err != nil {
+		return 0, readError(ctx, "read payments", err)
+	}
+	if n != 0 {
+		p.l.scopes.Store(s, n)
+	}
+	return n, nil
+}
+
+// Close implements ledger.Payments. What cannot be committed soon, because the server is out of reach,
+// is given up: nobody was told that it is recorded.
+func (p *Payments) Close() error {
+	p.closeOnce.Do(func() {
+		p.closing.Lock()
+		p.closed = true
+		close(p.incoming)
+		p.closing.Unlock()
+		last := time.AfterFunc(closePatience, func() { close(p.l.closing) })
+		p.ended.Wait()
+		if last.Stop() {
+			close(p.l.closing)
+		}
+		p.l.pool.Close()
+	})
+	return nil
+}
