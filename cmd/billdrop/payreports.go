@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -45,8 +44,8 @@ func openPayReports(ctx context.Context, s *session, conf *config.Config, m *mac
 		f := &conf.Feeds[i]
 		if scope := m.feeds[i].Lane.Scope(); f.Payments != "" && !seen[scope] {
 			seen[scope] = true
-			p.merchants = append(p.merchants, &merchantReports{feed: m.feeds[i], dir: f.Payments, log: s.log, Reporter: &payments.Reporter{
-				Ledger: m.ledger, Lane: m.feeds[i].Lane, Every: f.PaymentSchedule(), Holder: holder,
+			p.merchants = append(p.merchants, &merchantReports{feed: m.feeds[i], dir: f.Payments, Reporter: &payments.Reporter{
+				Ledger: m.ledger, Lane: m.feeds[i].Lane, Every: f.PaymentSchedule(),
 			}})
 		}
 	}
@@ -140,15 +139,12 @@ const lookEvery = time.Second
 func (p *payReports) run(ctx context.Context, patience time.Duration) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
-	for _, m := range p.merchants {
-		m.Beside = m.Ledger
-	}
 	for {
 		for _, m := range p.merchants {
 			if time.Now().Before(m.again) {
 				continue
 			}
-			if err := m.publish(ctx); err != nil && ctx.Err() == nil {
+			if err := m.publish(ctx, p.log); err != nil && ctx.Err() == nil {
 				m.again = time.Now().Add(patience)
 				args := []any{"merchant", m.Lane.Scope().Merchant, "error", err}
 				for _, hint := range describe.Advice(err) {
@@ -187,7 +183,7 @@ func (m *merchantReports) publish(ctx context.Context, log *slog.Logger) error {
 	defer remote.Close()
 	published, err := m.Publish(ctx, &transfer.Server{Remote: remote, Dirs: transfer.Dirs{Results: m.dir}}, now)
 	for _, r := range published {
-		m.log.Info("payments reported", "merchant", m.Lane.Scope().Merchant, "report", m.dir+"/"+r.Name, "payments", r.Rows)
+		log.Info("payments reported", "merchant", m.Lane.Scope().Merchant, "report", m.dir+"/"+r.Name, "payments", r.Rows)
 	}
 	if errors.Is(err, ledger.ErrFenced) {
 		return nil // it is another worker's now, or this one's once it has joined anew

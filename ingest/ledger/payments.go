@@ -105,10 +105,6 @@ type Payments interface {
 	// Last returns the Seq of the latest payment; 0 if there is none.
 	Last(ctx context.Context, s Scope) (int64, error)
 
-	// Lead makes holder the one that reports the merchant's payments, for that long by the engine's
-	// clock, or until it leads for no time. It returns false while another one is. It is no fence:
-	// what two would do at once, the methods below refuse.
-	Lead(ctx context.Context, s Scope, holder string, lasts time.Duration) (bool, error)
 	// BeginReport records that a report is begun. ErrExists when its name is taken, or when
 	// another one is begun and not published.
 	BeginReport(ctx context.Context, s Scope, r PaymentReport) error

@@ -10,27 +10,6 @@ import (
 	"billdrop/ingest/ledger"
 )
 
-// Lead implements ledger.Payments.
-func (p *Payments) Lead(ctx context.Context, s ledger.Scope, holder string, lasts time.Duration) (leads bool, err error) {
-	err = p.tx(ctx, func(tx *sql.Tx) error {
-		scope, err := addScope(tx, s)
-		if err != nil {
-			return err
-		}
-		now := time.Now()
-		result, err := tx.Exec(`INSERT INTO leaders AS l (scope, holder, until) VALUES (?, ?, ?)
-			ON CONFLICT DO UPDATE SET holder = excluded.holder, until = excluded.until WHERE l.holder = excluded.holder OR l.until <= ?`,
-			scope, holder, now.Add(lasts).UnixMicro(), now.UnixMicro())
-		if err != nil {
-			return err
-		}
-		n, err := result.RowsAffected()
-		leads = n > 0
-		return err
-	})
-	return leads, err
-}
-
 // BeginReport implements ledger.Payments.
 func (p *Payments) BeginReport(ctx context.Context, s ledger.Scope, r ledger.PaymentReport) error {
 	return p.tx(ctx, func(tx *sql.Tx) error {
@@ -127,15 +106,7 @@ func (p *Payments) ComposedReport(ctx context.Context, s ledger.Scope, name, sha
 		if err == nil {
 			_, err = tx.Exec("UPDATE reports SET sha256 = ?, row_count = ? WHERE id = ?", sha256, rows, r.id)
 		}
-		result, err := tx.Exec("UPDATE reports SET sha256 = ?1, row_count = ?2 WHERE id = ?3 AND ?2 = (SELECT count(*) FROM payments WHERE report = ?3)",
-			sha256, rows, number)
-		if err != nil {
-			return err
-		}
-		if n, err := result.RowsAffected(); err != nil || n != 1 {
-			return errors.Join(err, fmt.Errorf("report %s has other payments than were composed: %w", name, ledger.ErrExists))
-		}
-		return nil
+		return err
 	})
 }
 
