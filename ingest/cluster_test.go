@@ -816,3 +816,26 @@ func TestClusterResumesImports(t *testing.T) {
 		}
 	})
 }
+
+// Rows that wait for a look-up do not keep a worker from other parts.
+func TestClusterIdleParts(t *testing.T) {
+	const rows = 3000
+	content := manyBills(1, rows, rows)
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1)
+		defer c.stop()
+		c.world.script = func(call emulator.Call) emulator.Fault {
+			if strings.HasSuffix(call.Reference, "50") && call.Method == "POST" && call.NthRef == 1 {
+				return emulator.Fault{Garbage: true} // unreadable, so the bill is looked up twice, a minute apart
+			}
+			return emulator.Fault{}
+		}
+		c.start(1)
+		c.world.files.put("/inbox/a.csv", []byte(content))
+		began := time.Now()
+		c.check(c.finished("a.csv", content, time.Hour), rows, rows)
+		if took := time.Since(began); took > 4*c.policy.LookupSettle {
+			t.Errorf("%s: parts have waited for each other", took)
+		}
+	})
+}

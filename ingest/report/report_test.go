@@ -53,7 +53,7 @@ func TestNames(t *testing.T) {
 		Ack:     "bills-9f86d081.ack.json",
 		Results: "bills-9f86d081.results.csv",
 		Rejects: "bills-9f86d081.rejects.csv",
-		Summary: "bills-9f86d081.summary.json",
+		Summary: "bills-9f86d081.summary.json", Verify: "bills-9f86d081.verify.csv",
 	}
 	if got := report.NamesOf("bills-9f86d081"); got != want {
 		t.Errorf("names %+v, want %+v", got, want)
