@@ -9,13 +9,14 @@ import (
 	"billdrop/cmd/billdrop/config"
 	"billdrop/cmd/billdrop/describe"
 	"billdrop/cmd/billdrop/engine"
+	"billdrop/cmd/billdrop/input"
 	"billdrop/ingest/ledger"
 )
 
 type paymentsCmd struct {
-	BillReference string `arg:"" optional:"" name:"BILL_REFERENCE" help:"List only the payments that were matched with this bill."`
-	Since         *since `placeholder:"24h" help:"List only what was received since then: hours (24h), days (7d) or weeks (2w) ago."`
-	Limit         *int   `placeholder:"N" help:"Payments listed at most; 0 = all (default: 50 in a table, all with --output json)."`
+	BillReference string       `arg:"" optional:"" name:"BILL_REFERENCE" help:"List only the payments that were matched with this bill."`
+	Since         *input.Since `placeholder:"24h" help:"List only what was received since then: hours (24h), days (7d) or weeks (2w) ago."`
+	Limit         *int         `placeholder:"N" help:"Payments listed at most; 0 = all (default: 50 in a table, all with --output json)."`
 }
 
 func (paymentsCmd) Help() string {
