@@ -8,6 +8,7 @@ import (
 	"billdrop/cmd/billdrop/config"
 	"billdrop/cmd/billdrop/describe"
 	"billdrop/cmd/billdrop/engine"
+	"billdrop/cmd/billdrop/wiring"
 	"billdrop/ingest"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/report"
@@ -55,7 +56,7 @@ func order(ctx context.Context, s *session, o ingest.Order, id string) error {
 	if conf, err = loadConfig(s, config.Needs{Key: true, OnFinish: true}); err != nil {
 		return err
 	}
-	m, err := assemble(ctx, s, conf, job{remote: conf.SFTP.Address != "", role: ingest.RoleCommand})
+	m, err := s.kit().Assemble(ctx, conf, wiring.Job{Remote: conf.SFTP.Address != "", Role: ingest.RoleCommand})
 	if errors.Is(err, ledger.ErrLocked) {
 		return queueOrder(ctx, s, conf, o, id)
 	}
@@ -63,7 +64,7 @@ func order(ctx context.Context, s *session, o ingest.Order, id string) error {
 		return err
 	}
 	f, err := executeOrder(ctx, m, conf.SpoolDir, o, id)
-	left, closed := describe.LeftOrder(err), m.close()
+	left, closed := describe.LeftOrder(err), m.Close()
 	if left != nil && closed == nil {
 		return printOrdered(s, conf, left)
 	}
@@ -74,19 +75,19 @@ func order(ctx context.Context, s *session, o ingest.Order, id string) error {
 }
 
 // executeOrder withdraws earlier orders about the file, which this one replaces.
-func executeOrder(ctx context.Context, m *machine, spoolDir string, o ingest.Order, id string) (f describe.Finished, err error) {
-	if err := ingest.WithdrawOrders(ctx, m.ledger, spoolDir, id); err != nil {
+func executeOrder(ctx context.Context, m *wiring.Machine, spoolDir string, o ingest.Order, id string) (f describe.Finished, err error) {
+	if err := ingest.WithdrawOrders(ctx, m.Ledger, spoolDir, id); err != nil {
 		return f, err
 	}
 	if o == ingest.OrderReject {
-		f.Summary, err = m.worker.Reject(ctx, id)
+		f.Summary, err = m.Worker.Reject(ctx, id)
 	} else {
-		f.Summary, err = m.worker.Retry(ctx, id)
+		f.Summary, err = m.Worker.Retry(ctx, id)
 	}
 	if err != nil {
 		return f, err
 	}
-	record, err := m.ledger.File(ctx, id)
+	record, err := m.Ledger.File(ctx, id)
 	if err != nil {
 		return f, err
 	}

@@ -13,6 +13,7 @@ import (
 	"billdrop/cmd/billdrop/describe"
 	"billdrop/cmd/billdrop/engine"
 	"billdrop/cmd/billdrop/webhook"
+	"billdrop/cmd/billdrop/wiring"
 	"billdrop/ingest"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/payments"
@@ -36,16 +37,16 @@ type merchantReports struct {
 }
 
 // openPayReports opens the store of payments if events are received or reported; nil if neither.
-func openPayReports(ctx context.Context, s *session, conf *config.Config, m *machine) (*payReports, error) {
+func openPayReports(ctx context.Context, s *session, conf *config.Config, m *wiring.Machine) (*payReports, error) {
 	p := &payReports{log: s.log}
 	holder := rand.Text()
 	seen := make(map[ledger.Scope]bool)
 	for i := range conf.Feeds {
 		f := &conf.Feeds[i]
-		if scope := m.feeds[i].Lane.Scope(); f.Payments != "" && !seen[scope] {
+		if scope := m.Feeds[i].Lane.Scope(); f.Payments != "" && !seen[scope] {
 			seen[scope] = true
-			p.merchants = append(p.merchants, &merchantReports{feed: m.feeds[i], dir: f.Payments, log: s.log, Reporter: &payments.Reporter{
-				Ledger: m.ledger, Lane: m.feeds[i].Lane, Every: f.PaymentSchedule(), Holder: holder,
+			p.merchants = append(p.merchants, &merchantReports{feed: m.Feeds[i], dir: f.Payments, log: s.log, Reporter: &payments.Reporter{
+				Ledger: m.Ledger, Lane: m.Feeds[i].Lane, Every: f.PaymentSchedule(), Holder: holder,
 			}})
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"billdrop/cmd/billdrop/describe"
 	"billdrop/cmd/billdrop/monitor"
 	"billdrop/cmd/billdrop/webhook"
+	"billdrop/cmd/billdrop/wiring"
 	"billdrop/ingest"
 	"billdrop/ingest/report"
 )
@@ -67,18 +68,18 @@ func poll(ctx context.Context, s *session, conf *config.Config, address string) 
 		}
 		defer events.listener.Close() // likewise
 	}
-	m, err := assemble(ctx, s, conf, job{remote: true, role: ingest.RoleRun, forever: true})
+	m, err := s.kit().Assemble(ctx, conf, wiring.Job{Remote: true, Role: ingest.RoleRun, Forever: true})
 	if err != nil {
 		return err
 	}
 	reports, err := openPayReports(ctx, s, conf, m)
 	if err != nil {
-		return errors.Join(err, m.close())
+		return errors.Join(err, m.Close())
 	}
 	var page *monitor.Server
 	if listener != nil {
 		if page, err = servePage(s, m, reports, listener); err != nil {
-			return errors.Join(err, reports.close(), m.close())
+			return errors.Join(err, reports.close(), m.Close())
 		}
 	}
 	var receiver *webhook.Server
@@ -86,17 +87,17 @@ func poll(ctx context.Context, s *session, conf *config.Config, address string) 
 		receiver = events.serve(s, reports.store)
 	}
 	ctx, endReports := reports.start(ctx, receiver, conf.PollInterval)
-	s.log.Info("billdrop is polling", "version", buildVersion(), "feeds", len(m.feeds), "every", conf.PollInterval)
-	err = m.worker.Run(ctx, conf.PollInterval)
+	s.log.Info("billdrop is polling", "version", buildVersion(), "feeds", len(m.Feeds), "every", conf.PollInterval)
+	err = m.Worker.Run(ctx, conf.PollInterval)
 	receiver.Close()
 	endReports()
 	page.Close() // before the ledger, which it reads
-	return errors.Join(err, reports.close(), m.close())
+	return errors.Join(err, reports.close(), m.Close())
 }
 
 // servePage serves the machine's status page until the server is closed.
-func servePage(s *session, m *machine, reports *payReports, listener net.Listener) (*monitor.Server, error) {
-	site := monitor.Site{Worker: m.worker, Ledger: m.ledger, Feeds: m.feeds, Version: buildVersion(), Log: s.log}
+func servePage(s *session, m *wiring.Machine, reports *payReports, listener net.Listener) (*monitor.Server, error) {
+	site := monitor.Site{Worker: m.Worker, Ledger: m.Ledger, Feeds: m.Feeds, Version: buildVersion(), Log: s.log}
 	if reports != nil {
 		site.Payments = reports.store
 	}
@@ -115,21 +116,21 @@ func servePage(s *session, m *machine, reports *payReports, listener net.Listene
 
 // runOnce is one poll of all feeds.
 func runOnce(ctx context.Context, s *session, conf *config.Config) ([]describe.Finished, error) {
-	m, err := assemble(ctx, s, conf, job{remote: true, role: ingest.RoleRun})
+	m, err := s.kit().Assemble(ctx, conf, wiring.Job{Remote: true, Role: ingest.RoleRun})
 	if err != nil {
 		return nil, err
 	}
 	reports, err := openPayReports(ctx, s, conf, m)
 	if err != nil {
-		return nil, errors.Join(err, m.close())
+		return nil, errors.Join(err, m.Close())
 	}
-	summaries, err := m.worker.Poll(ctx)
+	summaries, err := m.Worker.Poll(ctx)
 	if ctx.Err() == nil {
 		err = errors.Join(err, reports.once(ctx)) // also where the poll failed: it may be another feed's
 	}
-	err = errors.Join(err, reports.close(), m.close())
+	err = errors.Join(err, reports.close(), m.Close())
 	results := make(map[string]string) // directory by feed
-	for _, f := range m.feeds {
+	for _, f := range m.Feeds {
 		results[f.Name] = f.Dirs.Results
 	}
 	files := make([]describe.Finished, len(summaries))
