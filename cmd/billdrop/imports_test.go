@@ -65,6 +65,7 @@ func TestArrowsPointOneWay(t *testing.T) {
 		"cmd/billdrop/completion": nil,
 		"cmd/billdrop/console":    {"billdrop/ingest"},
 		"cmd/billdrop/describe":   {"billdrop/ingest"},
+		"cmd/billdrop/payreport":  {"billdrop/cmd/billdrop/config", "billdrop/cmd/billdrop/describe", "billdrop/cmd/billdrop/engine", "billdrop/cmd/billdrop/webhook", "billdrop/cmd/billdrop/wiring", "billdrop/ingest"},
 		"cmd/billdrop/recheck":    {"billdrop/cmd/billdrop/config", "billdrop/cmd/billdrop/describe", "billdrop/cmd/billdrop/wiring", "billdrop/ingest"},
 		"cmd/billdrop/input":      {"billdrop/cmd/billdrop/describe", "billdrop/ingest/durable"},
 		"cmd/billdrop/engine":     {"billdrop/cmd/billdrop/config", "billdrop/cmd/billdrop/describe", "billdrop/ingest"},

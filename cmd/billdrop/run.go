@@ -8,6 +8,7 @@ import (
 	"billdrop/cmd/billdrop/config"
 	"billdrop/cmd/billdrop/describe"
 	"billdrop/cmd/billdrop/monitor"
+	"billdrop/cmd/billdrop/payreport"
 	"billdrop/cmd/billdrop/webhook"
 	"billdrop/cmd/billdrop/wiring"
 	"billdrop/ingest"
@@ -72,34 +73,34 @@ func poll(ctx context.Context, s *session, conf *config.Config, address string) 
 	if err != nil {
 		return err
 	}
-	reports, err := openPayReports(ctx, s, conf, m)
+	reports, err := payreport.Open(ctx, conf, m, s.log)
 	if err != nil {
 		return errors.Join(err, m.Close())
 	}
 	var page *monitor.Server
 	if listener != nil {
 		if page, err = servePage(s, m, reports, listener); err != nil {
-			return errors.Join(err, reports.close(), m.Close())
+			return errors.Join(err, reports.Close(), m.Close())
 		}
 	}
 	var receiver *webhook.Server
 	if events != nil {
-		receiver = events.serve(s, reports.store)
+		receiver = events.serve(s, reports.Store)
 	}
-	ctx, endReports := reports.start(ctx, receiver, conf.PollInterval)
+	ctx, endReports := reports.Start(ctx, receiver, conf.PollInterval)
 	s.log.Info("billdrop is polling", "version", buildVersion(), "feeds", len(m.Feeds), "every", conf.PollInterval)
 	err = m.Worker.Run(ctx, conf.PollInterval)
 	receiver.Close()
 	endReports()
 	page.Close() // before the ledger, which it reads
-	return errors.Join(err, reports.close(), m.Close())
+	return errors.Join(err, reports.Close(), m.Close())
 }
 
 // servePage serves the machine's status page until the server is closed.
-func servePage(s *session, m *wiring.Machine, reports *payReports, listener net.Listener) (*monitor.Server, error) {
+func servePage(s *session, m *wiring.Machine, reports *payreport.Reports, listener net.Listener) (*monitor.Server, error) {
 	site := monitor.Site{Worker: m.Worker, Ledger: m.Ledger, Feeds: m.Feeds, Version: buildVersion(), Log: s.log}
 	if reports != nil {
-		site.Payments = reports.store
+		site.Payments = reports.Store
 	}
 	server, err := s.monitor.Serve(listener, site)
 	if err != nil {
@@ -120,15 +121,15 @@ func runOnce(ctx context.Context, s *session, conf *config.Config) ([]describe.F
 	if err != nil {
 		return nil, err
 	}
-	reports, err := openPayReports(ctx, s, conf, m)
+	reports, err := payreport.Open(ctx, conf, m, s.log)
 	if err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
 	summaries, err := m.Worker.Poll(ctx)
 	if ctx.Err() == nil {
-		err = errors.Join(err, reports.once(ctx)) // also where the poll failed: it may be another feed's
+		err = errors.Join(err, reports.Once(ctx)) // also where the poll failed: it may be another feed's
 	}
-	err = errors.Join(err, reports.close(), m.Close())
+	err = errors.Join(err, reports.Close(), m.Close())
 	results := make(map[string]string) // directory by feed
 	for _, f := range m.Feeds {
 		results[f.Name] = f.Dirs.Results

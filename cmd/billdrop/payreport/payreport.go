@@ -1,4 +1,6 @@
-package main
+// Package payreport publishes the reports of payments of all merchants that want them, beside a worker
+// or once.
+package payreport
 
 import (
 	"context"
@@ -20,9 +22,9 @@ import (
 	"billdrop/ingest/transfer"
 )
 
-// payReports publishes the payment reports of all merchants that want them.
-type payReports struct {
-	store     ledger.Payments
+// Reports publishes the payment reports of all merchants that want them. A nil Reports does nothing.
+type Reports struct {
+	Store     ledger.Payments
 	merchants []*merchantReports
 	log       *slog.Logger
 }
@@ -36,16 +38,16 @@ type merchantReports struct {
 	again time.Time // not before, after a failure
 }
 
-// openPayReports opens the store of payments if events are received or reported; nil if neither.
-func openPayReports(ctx context.Context, s *session, conf *config.Config, m *wiring.Machine) (*payReports, error) {
-	p := &payReports{log: s.log}
+// Open opens the store of payments if events are received or reported; nil if neither.
+func Open(ctx context.Context, conf *config.Config, m *wiring.Machine, log *slog.Logger) (*Reports, error) {
+	p := &Reports{log: log}
 	holder := rand.Text()
 	seen := make(map[ledger.Scope]bool)
 	for i := range conf.Feeds {
 		f := &conf.Feeds[i]
 		if scope := m.Feeds[i].Lane.Scope(); f.Payments != "" && !seen[scope] {
 			seen[scope] = true
-			p.merchants = append(p.merchants, &merchantReports{feed: m.Feeds[i], dir: f.Payments, log: s.log, Reporter: &payments.Reporter{
+			p.merchants = append(p.merchants, &merchantReports{feed: m.Feeds[i], dir: f.Payments, log: log, Reporter: &payments.Reporter{
 				Ledger: m.Ledger, Lane: m.Feeds[i].Lane, Every: f.PaymentSchedule(), Holder: holder,
 			}})
 		}
@@ -53,7 +55,7 @@ func openPayReports(ctx context.Context, s *session, conf *config.Config, m *wir
 	if len(p.merchants) == 0 && conf.Webhooks.Listen == "" {
 		return nil, nil
 	}
-	location, err := engine.Configured(conf, s.log)
+	location, err := engine.Configured(conf, log)
 	if err != nil {
 		return nil, err
 	}
@@ -61,23 +63,23 @@ func openPayReports(ctx context.Context, s *session, conf *config.Config, m *wir
 	if err != nil {
 		return nil, err
 	}
-	p.store = store
+	p.Store = store
 	for _, m := range p.merchants {
 		m.Store = store
 	}
 	return p, nil
 }
 
-// close closes the store. Close of a nil payReports does nothing.
-func (p *payReports) close() error {
+// Close closes the store.
+func (p *Reports) Close() error {
 	if p == nil {
 		return nil
 	}
-	return p.store.Close()
+	return p.Store.Close()
 }
 
-// once publishes what is due.
-func (p *payReports) once(ctx context.Context) error {
+// Once publishes what is due.
+func (p *Reports) Once(ctx context.Context) error {
 	if p == nil {
 		return nil
 	}
@@ -88,10 +90,10 @@ func (p *payReports) once(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// start publishes what is due, and watches the receiver, beside a worker that gets the context
+// Start publishes what is due, and watches the receiver, beside a worker that gets the context
 // that it returns. That context is cancelled if the receiver ends by itself: a worker that
 // receives nothing must not look well. end waits for both.
-func (p *payReports) start(ctx context.Context, receiver *webhook.Server, patience time.Duration) (worker context.Context, end func()) {
+func (p *Reports) Start(ctx context.Context, receiver *webhook.Server, patience time.Duration) (worker context.Context, end func()) {
 	if p == nil {
 		return ctx, func() {}
 	}
@@ -117,7 +119,7 @@ func (p *payReports) start(ctx context.Context, receiver *webhook.Server, patien
 const lookEvery = time.Second
 
 // run publishes what is due until ctx ends. What fails is tried again after a while.
-func (p *payReports) run(ctx context.Context, patience time.Duration) {
+func (p *Reports) run(ctx context.Context, patience time.Duration) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for _, m := range p.merchants {
