@@ -72,7 +72,7 @@ func TestArrowsPointOneWay(t *testing.T) {
 		"cmd/billdrop/diagnose":   {"billdrop/cmd/billdrop/config", "billdrop/cmd/billdrop/engine", "billdrop/cmd/billdrop/describe", "billdrop/ingest"},
 		"cmd/billdrop/monitor":    {"billdrop/cmd/billdrop/describe", "billdrop/cmd/billdrop/webhook", "billdrop/ingest", "billdrop/client"},
 		"cmd/billdrop/notify":     {"billdrop/cmd/billdrop/config", "billdrop/ingest/report"},
-		"cmd/billdrop/wiring":     {"billdrop/cmd/billdrop/config", "billdrop/cmd/billdrop/console", "billdrop/cmd/billdrop/describe", "billdrop/cmd/billdrop/engine", "billdrop/cmd/billdrop/monitor", "billdrop/cmd/billdrop/notify", "billdrop/client", "billdrop/ingest"},
+		"cmd/billdrop/wiring":     {"billdrop/cmd/billdrop/config", "billdrop/cmd/billdrop/console", "billdrop/cmd/billdrop/describe", "billdrop/cmd/billdrop/engine", "billdrop/cmd/billdrop/monitor", "billdrop/cmd/billdrop/notify", "billdrop/cmd/billdrop/webhook", "billdrop/client", "billdrop/ingest"},
 		"cmd/billdrop/webhook":    {"billdrop/client", "billdrop/cmd/billdrop/describe", "billdrop/ingest/ledger"},
 		"cmd/billdrop/sandbox": {
 			"billdrop/cmd/billdrop/config", "billdrop/cmd/billdrop/describe", "billdrop/client/emulator", "billdrop/fixtures",

@@ -63,7 +63,7 @@ func order(ctx context.Context, s *session, o ingest.Order, id string) error {
 	if err != nil {
 		return err
 	}
-	f, err := executeOrder(ctx, m, conf.SpoolDir, o, id)
+	f, err := m.Order(ctx, conf.SpoolDir, o, id)
 	left, closed := describe.LeftOrder(err), m.Close()
 	if left != nil && closed == nil {
 		return printOrdered(s, conf, left)
@@ -72,27 +72,6 @@ func order(ctx context.Context, s *session, o ingest.Order, id string) error {
 		return orderFailed(s, id, err)
 	}
 	return printFiles(s, []describe.Finished{f}, nil)
-}
-
-// executeOrder withdraws earlier orders about the file, which this one replaces.
-func executeOrder(ctx context.Context, m *wiring.Machine, spoolDir string, o ingest.Order, id string) (f describe.Finished, err error) {
-	if err := ingest.WithdrawOrders(ctx, m.Ledger, spoolDir, id); err != nil {
-		return f, err
-	}
-	if o == ingest.OrderReject {
-		f.Summary, err = m.Worker.Reject(ctx, id)
-	} else {
-		f.Summary, err = m.Worker.Retry(ctx, id)
-	}
-	if err != nil {
-		return f, err
-	}
-	record, err := m.Ledger.File(ctx, id)
-	if err != nil {
-		return f, err
-	}
-	f.Dir = record.Results
-	return f, nil
 }
 
 func queueOrder(ctx context.Context, s *session, conf *config.Config, o ingest.Order, id string) error {
@@ -104,7 +83,7 @@ func queueOrder(ctx context.Context, s *session, conf *config.Config, o ingest.O
 }
 
 func printOrdered(s *session, conf *config.Config, left *describe.Ordered) error {
-	return s.print(filesDocument{Files: []report.Summary{}, Ordered: left}, func() string { return left.Text(pollText(conf)) })
+	return s.print(describe.FilesDocument{Files: []report.Summary{}, Ordered: left}, func() string { return left.Text(pollText(conf)) })
 }
 
 // orderFailed prints a document without files, unless nothing was changed.

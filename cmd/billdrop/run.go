@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 
 	"billdrop/cmd/billdrop/config"
 	"billdrop/cmd/billdrop/describe"
@@ -12,7 +13,6 @@ import (
 	"billdrop/cmd/billdrop/webhook"
 	"billdrop/cmd/billdrop/wiring"
 	"billdrop/ingest"
-	"billdrop/ingest/report"
 )
 
 type runCmd struct {
@@ -61,13 +61,13 @@ func poll(ctx context.Context, s *session, conf *config.Config, address string) 
 		defer listener.Close() // a second time, if a server has closed it
 		s.monitor = monitor.New(buildVersion())
 	}
-	var events *reception
+	var events *wiring.Reception
 	if conf.Webhooks.Listen != "" {
 		var err error
-		if events, err = openReception(ctx, conf); err != nil {
+		if events, err = wiring.OpenReception(ctx, conf); err != nil {
 			return err
 		}
-		defer events.listener.Close() // likewise
+		defer events.Listener.Close() // likewise
 	}
 	m, err := s.kit().Assemble(ctx, conf, wiring.Job{Remote: true, Role: ingest.RoleRun, Forever: true})
 	if err != nil {
@@ -85,7 +85,7 @@ func poll(ctx context.Context, s *session, conf *config.Config, address string) 
 	}
 	var receiver *webhook.Server
 	if events != nil {
-		receiver = events.serve(s, reports.Store)
+		receiver = events.Serve(s.kit(), reports.Store)
 	}
 	ctx, endReports := reports.Start(ctx, receiver, conf.PollInterval)
 	s.log.Info("billdrop is polling", "version", buildVersion(), "feeds", len(m.Feeds), "every", conf.PollInterval)
@@ -141,39 +141,17 @@ func runOnce(ctx context.Context, s *session, conf *config.Config) ([]describe.F
 	return files, err
 }
 
-// filesDocument is the JSON of `run --once`, `import`, `retry` and `reject`.
-type filesDocument struct {
-	Files   []report.Summary  `json:"files"`             // finished or held
-	Ordered *describe.Ordered `json:"ordered,omitempty"` // left to the billdrop that holds the ledger
-	Error   string            `json:"error,omitempty"`   // why the work could not be completed
-}
-
 // printFiles prints what became of files. It returns err, which ended the work early, or
 // errAttention if a file needs attention.
 func printFiles(s *session, files []describe.Finished, err error) error {
-	doc := filesDocument{Files: make([]report.Summary, len(files))}
-	text, attention := "", false
-	for i, f := range files {
-		doc.Files[i] = f.Summary
-		if f.Amounts == nil {
-			doc.Files[i].Amounts = report.Amounts{} // {} rather than null
-		}
-		if i > 0 {
-			text += "\n"
-		}
-		text += f.Text()
-		attention = attention || f.Summary.Attention()
-	}
-	if err != nil {
-		doc.Error = err.Error()
-	}
-	printed := s.print(doc, func() string { return text })
+	doc := describe.NewFilesDocument(files, err)
+	printed := s.print(doc, func() string { return describe.FilesText(files) })
 	switch {
 	case err != nil:
 		return err
 	case printed != nil:
 		return printed
-	case attention:
+	case slices.ContainsFunc(files, func(f describe.Finished) bool { return f.Summary.Attention() }):
 		return errAttention
 	}
 	return nil

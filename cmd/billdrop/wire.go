@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"strings"
 
 	"billdrop/cmd/billdrop/config"
@@ -33,24 +32,12 @@ func loadConfig(s *session, needs config.Needs) (*config.Config, error) {
 
 // openLedger opens the ledger for writing.
 func openLedger(ctx context.Context, s *session, c *config.Config) (ledger.Ledger, error) {
-	location, err := engine.Configured(c, s.log)
-	if err != nil {
-		return nil, err
-	}
-	return location.Open(ctx)
+	return engine.OpenConfigured(ctx, c, s.log)
 }
 
 // readLedger opens the ledger for reading, also while a worker uses it.
 func readLedger(ctx context.Context, s *session, c *config.Config) (ledger.Ledger, error) {
-	location, err := engine.Configured(c, s.log)
-	if err != nil {
-		return nil, err
-	}
-	led, err := location.Read(ctx)
-	if errors.Is(err, ledger.ErrNotFound) {
-		return nil, location.Missing()
-	}
-	return led, err
+	return engine.ReadConfigured(ctx, c, s.log)
 }
 
 // kit is what the session gives to workers and their lanes.

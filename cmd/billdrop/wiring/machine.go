@@ -126,3 +126,25 @@ func (m *Machine) Close() error {
 	}
 	return nil
 }
+
+// Order carries out an order about a file here. It withdraws earlier orders about the file, which
+// this one replaces.
+func (m *Machine) Order(ctx context.Context, spoolDir string, o ingest.Order, id string) (f describe.Finished, err error) {
+	if err := ingest.WithdrawOrders(ctx, m.Ledger, spoolDir, id); err != nil {
+		return f, err
+	}
+	if o == ingest.OrderReject {
+		f.Summary, err = m.Worker.Reject(ctx, id)
+	} else {
+		f.Summary, err = m.Worker.Retry(ctx, id)
+	}
+	if err != nil {
+		return f, err
+	}
+	record, err := m.Ledger.File(ctx, id)
+	if err != nil {
+		return f, err
+	}
+	f.Dir = record.Results
+	return f, nil
+}
