@@ -103,7 +103,12 @@ func TestCutConnections(t *testing.T) {
 	stop := make(chan struct{})
 	go func() {
 		defer close(stop)
-		for i := range 30 {
+		enough := func() bool {
+			relay.mu.Lock()
+			defer relay.mu.Unlock()
+			return relay.lost >= 5
+		}
+		for i := 0; i < 30 || i < 500 && !enough(); i++ {
 			time.Sleep(time.Duration(20+rand.IntN(80)) * time.Millisecond)
 			switch {
 			case i == 10 || i == 20:
@@ -113,7 +118,7 @@ func TestCutConnections(t *testing.T) {
 				if err := server.Start(); err != nil {
 					t.Error(err)
 				}
-			case i%2 == 0:
+			case i%3 != 0:
 				relay.set(func() { relay.lose = true })
 			default:
 				relay.set(func() { relay.cut = true })
@@ -122,11 +127,54 @@ func TestCutConnections(t *testing.T) {
 		}
 	}()
 	n := sendRows(t, l, "f", stop)
-	if n < 100 || relay.lost < 3 {
+	if n < 30 || relay.lost < 5 {
 		t.Errorf("%d rows, %d answers lost: too few to show anything", n, relay.lost)
 	}
 	checkRows(t, server, "ledger_1", "f", n)
 	t.Logf("%d rows, %d answers to commits lost", n, relay.lost)
+}
+
+// TestServerRefuses: what the server refuses for a while is waited for, what it refuses for good ends the
+// ledger's writes.
+func TestServerRefuses(t *testing.T) {
+	server := pgtest.Start(t)
+	warned := make(chan string, 10)
+	l, err := postgres.Open(t.Context(), server.Database(t), postgres.Options{Warn: func(reason string) { warned <- reason }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	joinShort(t, l, "a", time.Minute)
+	refuse := func(code string) {
+		t.Helper()
+		server.Query(t, "ledger_1", fmt.Sprintf(`CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+			RAISE EXCEPTION 'refused' USING ERRCODE = '%s'; END $$; CREATE TRIGGER refuse BEFORE INSERT ON bills EXECUTE FUNCTION refuse()`, code))
+	}
+	for i, code := range []string{"53100", "25006", "58030", "57P01"} { // disk full, a standby now, I/O error, shutting down
+		refuse(code)
+		begun := make(chan error, 1)
+		go func() { begun <- l.Begin(t.Context(), scope, newBill(fmt.Sprint("A", i), "f", i)) }()
+		if reason := <-warned; !strings.Contains(reason, "refused") {
+			t.Errorf("%s: warned %q", code, reason)
+		}
+		select {
+		case err := <-begun:
+			t.Fatalf("%s: Begin while the server refuses: %v", code, err)
+		default:
+		}
+		server.Query(t, "ledger_1", "DROP TRIGGER refuse ON bills; DROP FUNCTION refuse")
+		if err := <-begun; err != nil {
+			t.Errorf("%s: Begin once the server takes it: %v", code, err)
+		}
+	}
+	refuse("42501") // insufficient privilege
+	if err := l.Begin(t.Context(), scope, newBill("B", "f", 9)); !errors.Is(err, ledger.ErrUnusable) {
+		t.Errorf("Begin without the right: %v, want ErrUnusable", err)
+	}
+	server.Query(t, "ledger_1", "DROP TRIGGER refuse ON bills; DROP FUNCTION refuse")
+	if err := l.Record(t.Context(), ledger.Entry{Scope: scope, Bill: newBill("C", "f", 9)}); !errors.Is(err, ledger.ErrUnusable) {
+		t.Errorf("Record after a write that failed for good: %v, want ErrUnusable", err)
+	}
 }
 
 // TestManyWorkers: workers that meet in every party create each once, and do not lock each other out.

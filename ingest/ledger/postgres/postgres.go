@@ -184,18 +184,12 @@ func (l *Ledger) begin(ctx context.Context, s ledger.Scope, b *ledger.Bill, lead
 	for _, ref := range leads {
 		o.leads = append(o.leads, lead{digestOf(s, ref), ref.Kind})
 	}
-	if err := l.beginNow(ctx, o); err != nil {
-		return err
+	batch, err := l.submit(ctx, o)
+	if err == nil {
+		err = l.queue.wait(ctx, batch)
 	}
-	if o.refused != nil {
-		// Perhaps by one who is lost, but was not marked yet.
-		if lost, err := l.markOverdue(ctx); err != nil {
-			return err
-		} else if lost {
-			if err := l.beginNow(ctx, o); err != nil {
-				return err
-			}
-		}
+	if err != nil {
+		return err
 	}
 	if o.refused != nil {
 		return o.refused
@@ -203,15 +197,6 @@ func (l *Ledger) begin(ctx context.Context, s ledger.Scope, b *ledger.Bill, lead
 	b.Revision, b.Held = o.revision, false
 	l.leads.note(rowKey{o.file, b.Send.Row}, o.leads)
 	return nil
-}
-
-// beginNow returns once o is granted, durable, or refused.
-func (l *Ledger) beginNow(ctx context.Context, o *begin) error {
-	batch, err := l.submit(ctx, o)
-	if err != nil {
-		return err
-	}
-	return l.queue.wait(ctx, batch)
 }
 
 // Record implements ledger.Ledger. ErrNotFound, and nothing recorded, when the file of an outcome or

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/ledger/ledgertest"
 	"billdrop/ingest/ledger/postgres"
@@ -38,6 +40,7 @@ func join(t testing.TB, l *postgres.Ledger) *postgres.Ledger {
 
 func TestConformance(t *testing.T) {
 	server := pgtest.Start(t)
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	var urls sync.Map // directory → URL of its database
 	ledgertest.Run(t, ledgertest.Engine{
 		Open: func(t *testing.T, dir string) ledger.Ledger {

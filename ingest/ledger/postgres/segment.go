@@ -154,12 +154,13 @@ func (t *tx) queueHeld(b *pgx.Batch, held *[]handful) {
 			files = append(files, o.file)
 		}
 	}
-	b.Queue(`SELECT p.file, p.from_row, p.to_row FROM parts AS p JOIN workers AS w ON w.id = p.worker AND w.lost_at IS NULL
-			WHERE p.file = ANY ($1) AND p.worker <> $2
+	b.Queue(`SELECT p.file, p.from_row, p.to_row FROM parts AS p JOIN workers AS w ON w.id = p.worker
+			WHERE p.file = ANY ($1) AND p.worker <> $2 AND w.lost_at IS NULL AND w.heard_at + w.lost_after > clock_timestamp()
 		UNION ALL
 		SELECT n.number, 0, 9223372036854775807 FROM file_numbers AS n JOIN leases AS l ON l.name = 'file/' || n.id
-			JOIN workers AS w ON w.id = l.worker AND w.lost_at IS NULL
-			WHERE n.number = ANY ($1) AND l.worker <> $2 AND NOT EXISTS (SELECT FROM parts AS p WHERE p.file = n.number)`,
+			JOIN workers AS w ON w.id = l.worker
+			WHERE n.number = ANY ($1) AND l.worker <> $2 AND w.lost_at IS NULL AND w.heard_at + w.lost_after > clock_timestamp()
+				AND NOT EXISTS (SELECT FROM parts AS p WHERE p.file = n.number)`,
 		files, t.me.session).Query(func(rows pgx.Rows) error {
 		*held = nil
 		var h handful

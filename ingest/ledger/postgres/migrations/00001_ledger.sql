@@ -255,11 +255,13 @@ CREATE TABLE marks (
 -- +goose StatementBegin
 CREATE FUNCTION elsewhere(file_number bigint, row_number bigint, me bigint) RETURNS boolean LANGUAGE sql STABLE AS $$
     SELECT EXISTS (
-        SELECT FROM parts AS p JOIN workers AS w ON w.id = p.worker AND w.lost_at IS NULL
+        SELECT FROM parts AS p JOIN workers AS w ON w.id = p.worker
         WHERE p.file = file_number AND p.from_row <= row_number AND row_number < p.to_row AND p.worker <> me
+            AND w.lost_at IS NULL AND w.heard_at + w.lost_after > clock_timestamp()
     ) OR EXISTS (
-        SELECT FROM file_numbers AS n JOIN leases AS l ON l.name = 'file/' || n.id JOIN workers AS w ON w.id = l.worker AND w.lost_at IS NULL
-        WHERE n.number = file_number AND l.worker <> me AND NOT EXISTS (SELECT FROM parts AS p WHERE p.file = file_number)
+        SELECT FROM file_numbers AS n JOIN leases AS l ON l.name = 'file/' || n.id JOIN workers AS w ON w.id = l.worker
+        WHERE n.number = file_number AND l.worker <> me AND w.lost_at IS NULL AND w.heard_at + w.lost_after > clock_timestamp()
+            AND NOT EXISTS (SELECT FROM parts AS p WHERE p.file = file_number)
     )
 $$;
 -- +goose StatementEnd
@@ -268,7 +270,7 @@ $$;
 -- it has done so since, unless the part that the row is in is not in its hand any more.
 -- +goose StatementBegin
 CREATE FUNCTION led_elsewhere(leader bigint, file_number bigint, row_number bigint, me bigint) RETURNS boolean LANGUAGE sql STABLE AS $$
-    SELECT leader <> me AND EXISTS (SELECT FROM workers AS w WHERE w.id = leader AND w.lost_at IS NULL)
+    SELECT leader <> me AND EXISTS (SELECT FROM workers AS w WHERE w.id = leader AND w.lost_at IS NULL AND w.heard_at + w.lost_after > clock_timestamp())
         AND NOT EXISTS (
             SELECT FROM parts AS p WHERE p.file = file_number AND p.from_row <= row_number AND row_number < p.to_row
                 AND p.worker IS DISTINCT FROM leader
