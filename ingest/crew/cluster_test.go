@@ -184,12 +184,12 @@ func TestCluster(t *testing.T) {
 		if c.api.State().Posts > 0 {
 			began = time.Now()
 		}
-		time.Sleep(time.Millisecond)
+		time.Sleep(5 * time.Millisecond)
 	}
 	var sent time.Time
 	go func() {
 		for c.api.State().Posts < int64(rows) {
-			time.Sleep(5 * time.Millisecond)
+			time.Sleep(50 * time.Millisecond)
 		}
 		sent = time.Now()
 	}()

@@ -3,6 +3,8 @@ package delivery
 import (
 	"context"
 	"fmt"
+	"hash/fnv"
+	"io"
 	"sync"
 	"time"
 
@@ -45,6 +47,26 @@ func (f *fanout) maxRecorded() int {
 		return max(64, 2*f.lane.policy.Concurrency)
 	}
 	return max(minRecorded, 4*f.lane.policy.Concurrency)
+}
+
+// since is when a party that a send of this file created counts as first recorded. The clocks of workers
+// differ, so on a ledger that they share it is a time that is the file's own, right after the file was
+// begun: it shows which file created the party.
+func (f *fanout) since() time.Time {
+	if f.gate.shared == nil {
+		return f.lane.Now()
+	}
+	h := fnv.New32a()
+	io.WriteString(h, f.file.ID)
+	return f.file.Started.Truncate(time.Microsecond).Add(time.Duration(1+h.Sum32()%1_000_000) * time.Microsecond)
+}
+
+// knownBefore reports whether a party was known before the file.
+func (f *fanout) knownBefore(p ledger.Party) bool {
+	if f.gate.shared == nil {
+		return !p.Since.After(f.file.Started)
+	}
+	return !p.Since.Equal(f.since())
 }
 
 // idleAfter is how long no row may be sent for a delivery to be idle.
@@ -176,7 +198,7 @@ func (d *delivery) reloadParties(ctx context.Context) error {
 	if err != nil {
 		return d.broken(err)
 	}
-	p.load(refs, known, d.file.Started)
+	p.load(refs, known, d.knownBefore)
 	if p.known(d.lease) != before {
 		p.handOver(d.lease)
 	}

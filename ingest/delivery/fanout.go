@@ -293,7 +293,7 @@ func (f *fanout) loadParties(ctx context.Context, leases []*lease) error {
 	}
 	known, err := f.ledger.Parties(ctx, f.lane.scope, refs)
 	if err == nil {
-		f.lane.parties.load(refs, known, f.file.Started)
+		f.lane.parties.load(refs, known, f.knownBefore)
 	}
 	return err
 }

@@ -153,7 +153,7 @@ func (d *delivery) news() (account, customer *ledger.Party) {
 	if d.rec == nil || d.rec.State != ledger.Exists {
 		return nil, nil
 	}
-	b, form, now := &d.rec.Observed, d.rec.Send.Form, d.lane.Now()
+	b, form, now := &d.rec.Observed, d.rec.Send.Form, d.since()
 	known := d.lane.parties.known(d.lease)
 	nested := d.last.Kind == client.Created
 	switch e := d.lease.account; {

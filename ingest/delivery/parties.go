@@ -3,7 +3,6 @@ package delivery
 import (
 	"slices"
 	"sync"
-	"time"
 
 	"billdrop/ingest/billfile"
 	"billdrop/ingest/ledger"
@@ -121,9 +120,9 @@ func (p *parties) notLoaded(leases []*lease) []ledger.PartyRef {
 	return refs
 }
 
-// load enters what the ledger holds of refs, which all count as read. What was recorded before
-// start is old.
-func (p *parties) load(refs []ledger.PartyRef, known map[ledger.PartyRef]ledger.Party, start time.Time) {
+// load enters what the ledger holds of refs, which all count as read. old reports whether a party was
+// known before the file.
+func (p *parties) load(refs []ledger.PartyRef, known map[ledger.PartyRef]ledger.Party, old func(ledger.Party) bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, ref := range refs {
@@ -137,7 +136,7 @@ func (p *parties) load(refs []ledger.PartyRef, known map[ledger.PartyRef]ledger.
 			continue
 		}
 		if e.id == "" {
-			e.id, e.old = k.ID, !k.Since.After(start)
+			e.id, e.old = k.ID, old(k)
 		}
 		if e.owner == "" {
 			e.owner = k.CustomerID

@@ -105,7 +105,7 @@ func TestPartiesAskOnce(t *testing.T) {
 	known := map[ledger.PartyRef]ledger.Party{
 		{Kind: ledger.Account, Reference: "A1"}: {ID: "bacc_1", CustomerID: "bcus_9", Since: start.Add(-time.Hour)}}
 	first, second, other := p.lease(bill("A1", "C1")), p.lease(bill("A1", "C1")), p.lease(bill("A2", "C2"))
-	p.load(p.notLoaded([]*lease{first, second, other}), known, start)
+	p.load(p.notLoaded([]*lease{first, second, other}), known, recordedBefore(start))
 	if r := p.acquire(first); !isReady(r) || first.route.Do != routeAskCustomer {
 		t.Fatalf("first row: %+v", first.route)
 	}
@@ -127,7 +127,7 @@ func TestPartiesAskOnce(t *testing.T) {
 	p.release(first)
 	p.release(second)
 	third := p.lease(bill("A1", "C1"))
-	p.load(p.notLoaded([]*lease{third}), known, start)
+	p.load(p.notLoaded([]*lease{third}), known, recordedBefore(start))
 	if p.acquire(third); third.route.Do != routeMismatch {
 		t.Errorf("asked for again in the same run: %+v", third.route)
 	}
@@ -136,7 +136,7 @@ func TestPartiesAskOnce(t *testing.T) {
 	p.nesting(creator, ledger.FormNewCustomer) // whether it came to be is not known
 	p.release(creator)
 	third = p.lease(bill("A1", "C1"))
-	p.load(p.notLoaded([]*lease{third}), known, start)
+	p.load(p.notLoaded([]*lease{third}), known, recordedBefore(start))
 	if p.acquire(third); third.route.Do != routeAskCustomer {
 		t.Errorf("not asked for although it may be there now: %+v", third.route)
 	}
@@ -144,7 +144,7 @@ func TestPartiesAskOnce(t *testing.T) {
 	p.release(third)
 	p.newRun()
 	fourth := p.lease(bill("A1", "C1"))
-	p.load(p.notLoaded([]*lease{fourth}), known, start)
+	p.load(p.notLoaded([]*lease{fourth}), known, recordedBefore(start))
 	if p.acquire(fourth); fourth.route.Do != routeAskCustomer {
 		t.Errorf("not asked for in a new run: %+v", fourth.route)
 	}
@@ -187,9 +187,14 @@ func TestPartiesForms(t *testing.T) {
 	} {
 		p := newParties()
 		l := p.lease(&tt.bill)
-		p.load(p.notLoaded([]*lease{l}), tt.known, start)
+		p.load(p.notLoaded([]*lease{l}), tt.known, recordedBefore(start))
 		if r := p.acquire(l); !isReady(r) || l.route != tt.want {
 			t.Errorf("%s: %+v, want %+v", tt.name, l.route, tt.want)
 		}
 	}
+}
+
+// recordedBefore reports whether a party was recorded before a time.
+func recordedBefore(start time.Time) func(ledger.Party) bool {
+	return func(p ledger.Party) bool { return !p.Since.After(start) }
 }
