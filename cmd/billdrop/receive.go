@@ -5,9 +5,7 @@ import (
 	"errors"
 
 	"billdrop/cmd/billdrop/config"
-	"billdrop/cmd/billdrop/engine"
 	"billdrop/cmd/billdrop/wiring"
-	"billdrop/ingest/ledger"
 )
 
 type receiveCmd struct{}
@@ -34,21 +32,14 @@ func (c *receiveCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	location, err := engine.Configured(conf, s.log)
-	var store ledger.Payments
-	if err == nil {
-		location.Patience = engine.Forever
-		store, err = location.Payments(ctx)
-	}
+	stop, failed, err := reception.Receive(ctx, s.kit(), conf)
 	if err != nil {
-		return errors.Join(err, reception.Listener.Close())
+		return err
 	}
-	server := reception.Serve(s.kit(), store)
 	select {
 	case <-ctx.Done():
 		err = context.Cause(ctx)
-	case err = <-server.Failed():
+	case err = <-failed:
 	}
-	server.Close()
-	return errors.Join(err, store.Close())
+	return errors.Join(err, stop())
 }

@@ -102,17 +102,7 @@ func servePage(s *session, m *wiring.Machine, reports *payreport.Reports, listen
 	if reports != nil {
 		site.Payments = reports.Store
 	}
-	server, err := s.monitor.Serve(listener, site)
-	if err != nil {
-		return nil, err
-	}
-	address := listener.Addr().String()
-	s.log.Info("status page", "url", "http://"+address+"/", "metrics", "/metrics", "health", "/healthz, /readyz")
-	if !monitor.IsLoopback(listener) {
-		s.log.Warn("the status page has no login: everyone who reaches this address can read file names, bill references and sums; restrict access to it, or listen on loopback",
-			"address", address)
-	}
-	return server, nil
+	return s.monitor.Serve(listener, site)
 }
 
 // runOnce is one poll of all feeds.

@@ -2,9 +2,11 @@ package wiring
 
 import (
 	"context"
+	"errors"
 	"net"
 
 	"billdrop/cmd/billdrop/config"
+	"billdrop/cmd/billdrop/engine"
 	"billdrop/cmd/billdrop/webhook"
 	"billdrop/ingest/ledger"
 )
@@ -30,6 +32,34 @@ func OpenReception(ctx context.Context, conf *config.Config) (*Reception, error)
 		return nil, setupError{err}
 	}
 	return &Reception{l, receivers}, nil
+}
+
+// ReceptionAt receives events at an address that is open already.
+func ReceptionAt(l net.Listener, conf *config.Config) (*Reception, error) {
+	receivers, err := conf.Receivers()
+	if err != nil {
+		return nil, setupError{err}
+	}
+	return &Reception{l, receivers}, nil
+}
+
+// Receive opens the store of payments, which it waits for as long as it takes, and answers. stop ends
+// both; failed tells that the server has ended by itself. If it fails, the address is closed.
+func (r *Reception) Receive(ctx context.Context, k Kit, conf *config.Config) (stop func() error, failed <-chan error, err error) {
+	location, err := engine.Configured(conf, k.Log)
+	var store ledger.Payments
+	if err == nil {
+		location.Patience = engine.Forever
+		store, err = location.Payments(ctx)
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, r.Listener.Close())
+	}
+	server := r.Serve(k, store)
+	return func() error {
+		server.Close()
+		return store.Close()
+	}, server.Failed(), nil
 }
 
 // Serve answers there. The caller closes the server before the store.
