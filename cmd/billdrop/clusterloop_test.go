@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -160,8 +159,18 @@ func (l *loop) kill() {
 	work := l.inHand(s.worker.name)
 	s.worker.kill()
 	killed := time.Now()
-	await(l.t, func() bool { return l.waiting(work) == 0 })
+	last := ""
+	await(l.t, func() bool {
+		waits := l.waiting(work)
+		if waits != "" {
+			last = waits
+		}
+		return waits == ""
+	})
 	took := time.Since(killed)
+	if took > takeOver/2 {
+		l.t.Logf("a take-over lasted %s, and the last that waited was: %s", took, strings.ReplaceAll(last, "\n", ", "))
+	}
 	if work != "" {
 		l.taken = append(l.taken, took)
 	}
@@ -189,20 +198,16 @@ func (l *loop) inHand(name string) string {
 	return strings.ReplaceAll(strings.TrimSpace(work), "\n", ", ")
 }
 
-// waiting is how much of a worker's work waits still: parts that are neither done nor in another
-// worker's hand, and leases that are in its name. What nobody needs any more is gone.
-func (l *loop) waiting(work string) int {
+// waiting is what of a worker's work waits still, "" if nothing does: parts that are neither done nor
+// in another worker's hand, and leases that are in its name. What nobody needs any more is gone.
+func (l *loop) waiting(work string) string {
 	if work == "" {
-		return 0
+		return ""
 	}
-	n, err := strconv.Atoi(strings.TrimSpace(l.query(`SELECT count(*) FROM (VALUES ` + work + `) AS v (kind, file, no, worker, lease)
+	return strings.TrimSpace(l.query(`SELECT v.* FROM (VALUES ` + work + `) AS v (kind, file, no, worker, lease)
 		WHERE EXISTS (SELECT FROM parts AS p WHERE v.kind = 'part' AND p.file = v.file AND p.no = v.no AND NOT p.done
 			AND (p.worker IS NULL OR p.worker = v.worker))
-		OR EXISTS (SELECT FROM leases AS l WHERE v.kind = 'lease' AND l.name = v.lease AND l.worker = v.worker)`)))
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	return n
+		OR EXISTS (SELECT FROM leases AS l WHERE v.kind = 'lease' AND l.name = v.lease AND l.worker = v.worker)`))
 }
 
 func (l *loop) query(sql string) string {

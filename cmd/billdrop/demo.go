@@ -13,9 +13,9 @@ import (
 	"billdrop/cmd/billdrop/config"
 	"billdrop/cmd/billdrop/demo"
 	"billdrop/cmd/billdrop/describe"
-	"billdrop/cmd/billdrop/engine"
 	"billdrop/cmd/billdrop/sandbox"
 	"billdrop/cmd/billdrop/webhook"
+	"billdrop/cmd/billdrop/wiring"
 )
 
 type demoCmd struct {
@@ -76,23 +76,12 @@ func receiveFor(ctx context.Context, s *session, l net.Listener) (stop func() er
 	if err != nil {
 		return nil, err
 	}
-	receivers, err := conf.Receivers()
+	reception, err := wiring.ReceptionAt(l, conf)
 	if err != nil {
 		return nil, err
 	}
-	location, err := engine.Configured(conf, s.log)
-	if err != nil {
-		return nil, err
-	}
-	store, err := location.Payments(ctx)
-	if err != nil {
-		return nil, err
-	}
-	server := (&reception{l, receivers}).serve(s, store)
-	return func() error {
-		server.Close()
-		return store.Close()
-	}, nil
+	stop, _, err = reception.Receive(ctx, s.kit(), conf)
+	return stop, err
 }
 
 // showCluster shows several workers, which are processes of this program.

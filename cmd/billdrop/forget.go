@@ -8,6 +8,7 @@ import (
 	"billdrop/cmd/billdrop/config"
 	"billdrop/cmd/billdrop/describe"
 	"billdrop/cmd/billdrop/input"
+	"billdrop/cmd/billdrop/wiring"
 	"billdrop/ingest/ledger"
 )
 
@@ -28,7 +29,7 @@ func (c *forgetCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	scopes := scopesOf(conf)
+	scopes := wiring.Scopes(conf)
 	if c.Feed != "" {
 		i, err := chooseFeed(conf, c.Feed)
 		if err != nil {

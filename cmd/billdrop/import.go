@@ -9,6 +9,7 @@ import (
 	"billdrop/cmd/billdrop/config"
 	"billdrop/cmd/billdrop/describe"
 	"billdrop/cmd/billdrop/input"
+	"billdrop/cmd/billdrop/wiring"
 	"billdrop/ingest"
 )
 
@@ -38,7 +39,7 @@ func (c *importCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	m, err := assemble(ctx, s, conf, job{role: ingest.RoleCommand})
+	m, err := s.kit().Assemble(ctx, conf, wiring.Job{Role: ingest.RoleCommand})
 	if err != nil {
 		return err
 	}
@@ -55,10 +56,10 @@ func (c *importCmd) Run(ctx context.Context, s *session) error {
 			shown[abs] = dir
 		}
 	}
-	imported, err := m.worker.Import(ctx, m.feeds[i], files)
+	imported, err := m.Worker.Import(ctx, m.Feeds[i], files)
 	finished := make([]describe.Finished, len(imported))
 	for n, f := range imported {
 		finished[n] = describe.Finished{Summary: f.Summary, Dir: cmp.Or(shown[f.Results], f.Results)}
 	}
-	return printFiles(s, finished, errors.Join(err, m.close()))
+	return printFiles(s, finished, errors.Join(err, m.Close()))
 }

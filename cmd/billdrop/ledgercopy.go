@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 
 	"billdrop/cmd/billdrop/config"
 	"billdrop/cmd/billdrop/describe"
 	"billdrop/cmd/billdrop/engine"
-	"billdrop/ingest/ledger"
 )
 
 type copyCmd struct {
@@ -26,11 +24,11 @@ Example: billdrop ledger copy sqlite:/var/lib/billdrop/ledger.db postgres://bill
 
 // Run copies one ledger into the other.
 func (c *copyCmd) Run(ctx context.Context, s *session) error {
-	from, err := location(s, "FROM", c.From)
+	from, err := named(s, "FROM", c.From)
 	if err != nil {
 		return err
 	}
-	to, err := location(s, "TO", c.To)
+	to, err := named(s, "TO", c.To)
 	if err != nil {
 		return err
 	}
@@ -44,7 +42,7 @@ func (c *copyCmd) Run(ctx context.Context, s *session) error {
 	doc := map[string]any{"from": from.Place.String(), "to": to.Place.String(), "copied": copied}
 	return s.print(doc, func() string {
 		return fmt.Sprintf("%s: a copy of %s, complete and checked: %s\nUse one of the two from now on: write it as ledger in the configuration, and put the other away.\n",
-			to.Place, from.Place, countsText(copied))
+			to.Place, from.Place, describe.LedgerCounts(copied))
 	})
 }
 
@@ -73,18 +71,14 @@ func location(s *session, argument, text string) (engine.Location, error) {
 		}
 	}
 	conf, err := loadConfig(s, config.Needs{})
-	switch {
-	case errors.Is(err, config.ErrNone):
-		return engine.Location{Place: place, Patience: engine.ReadPatience, Log: s.log}, nil
-	case err != nil:
+	if err != nil && !errors.Is(err, config.ErrNone) {
 		return engine.Location{}, err
 	}
-	l, err := engine.Configured(conf, s.log)
-	if l.Place != place {
-		l.Password, err = "", nil
+	l, err := engine.Named(text, conf, s.log)
+	if err != nil {
+		return l, usagef("%s %w", argument, err)
 	}
-	l.Place = place
-	return l, err
+	return l, nil
 }
 
 type ledgerVerifyCmd struct {
@@ -102,7 +96,7 @@ func (c *ledgerVerifyCmd) Run(ctx context.Context, s *session) error {
 	var l engine.Location
 	var err error
 	if c.Ledger != "" {
-		l, err = location(s, "LEDGER", c.Ledger)
+		l, err = named(s, "LEDGER", c.Ledger)
 	} else {
 		var conf *config.Config
 		if conf, err = loadConfig(s, config.Needs{}); err == nil {
@@ -123,7 +117,7 @@ func (c *ledgerVerifyCmd) Run(ctx context.Context, s *session) error {
 			fmt.Fprintf(&b, "%s %s: %s\n", f.Table, f.Row, f.What)
 		}
 		if len(found) == 0 {
-			fmt.Fprintf(&b, "%s is as it was recorded: %s\n", l.Place, countsText(checked))
+			fmt.Fprintf(&b, "%s is as it was recorded: %s\n", l.Place, describe.LedgerCounts(checked))
 			return b.String()
 		}
 		fmt.Fprintf(&b, "%s is not as it was recorded: %s. Another program has written to it, or its disk is damaged: find out which, and restore a backup.\n",

@@ -15,6 +15,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"billdrop/client/emulator"
+	"billdrop/cmd/billdrop/describe"
 )
 
 func TestMain(m *testing.M) {
@@ -66,7 +67,7 @@ func TestSignals(t *testing.T) {
 			if err != nil {
 				t.Fatalf("the second run: %v", err)
 			}
-			var doc filesDocument
+			var doc describe.FilesDocument
 			if err := json.Unmarshal(out, &doc); err != nil || len(doc.Files) != 1 {
 				t.Fatalf("the second run printed %s (%v)", out, err)
 			}

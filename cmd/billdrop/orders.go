@@ -8,6 +8,7 @@ import (
 	"billdrop/cmd/billdrop/config"
 	"billdrop/cmd/billdrop/describe"
 	"billdrop/cmd/billdrop/engine"
+	"billdrop/cmd/billdrop/wiring"
 	"billdrop/ingest"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/report"
@@ -55,15 +56,15 @@ func order(ctx context.Context, s *session, o ingest.Order, id string) error {
 	if conf, err = loadConfig(s, config.Needs{Key: true, OnFinish: true}); err != nil {
 		return err
 	}
-	m, err := assemble(ctx, s, conf, job{remote: conf.SFTP.Address != "", role: ingest.RoleCommand})
+	m, err := s.kit().Assemble(ctx, conf, wiring.Job{Remote: conf.SFTP.Address != "", Role: ingest.RoleCommand})
 	if errors.Is(err, ledger.ErrLocked) {
 		return queueOrder(ctx, s, conf, o, id)
 	}
 	if err != nil {
 		return err
 	}
-	f, err := executeOrder(ctx, m, conf.SpoolDir, o, id)
-	left, closed := describe.LeftOrder(err), m.close()
+	f, err := m.Order(ctx, conf.SpoolDir, o, id)
+	left, closed := describe.LeftOrder(err), m.Close()
 	if left != nil && closed == nil {
 		return printOrdered(s, conf, left)
 	}
@@ -71,27 +72,6 @@ func order(ctx context.Context, s *session, o ingest.Order, id string) error {
 		return orderFailed(s, id, err)
 	}
 	return printFiles(s, []describe.Finished{f}, nil)
-}
-
-// executeOrder withdraws earlier orders about the file, which this one replaces.
-func executeOrder(ctx context.Context, m *machine, spoolDir string, o ingest.Order, id string) (f describe.Finished, err error) {
-	if err := ingest.WithdrawOrders(ctx, m.ledger, spoolDir, id); err != nil {
-		return f, err
-	}
-	if o == ingest.OrderReject {
-		f.Summary, err = m.worker.Reject(ctx, id)
-	} else {
-		f.Summary, err = m.worker.Retry(ctx, id)
-	}
-	if err != nil {
-		return f, err
-	}
-	record, err := m.ledger.File(ctx, id)
-	if err != nil {
-		return f, err
-	}
-	f.Dir = record.Results
-	return f, nil
 }
 
 func queueOrder(ctx context.Context, s *session, conf *config.Config, o ingest.Order, id string) error {
@@ -103,7 +83,7 @@ func queueOrder(ctx context.Context, s *session, conf *config.Config, o ingest.O
 }
 
 func printOrdered(s *session, conf *config.Config, left *describe.Ordered) error {
-	return s.print(filesDocument{Files: []report.Summary{}, Ordered: left}, func() string { return left.Text(pollText(conf)) })
+	return s.print(describe.FilesDocument{Files: []report.Summary{}, Ordered: left}, func() string { return left.Text(pollText(conf)) })
 }
 
 // orderFailed prints a document without files, unless nothing was changed.

@@ -2,20 +2,19 @@ package main
 
 import (
 	"context"
-	"errors"
-	"slices"
 	"time"
 
 	"billdrop/cmd/billdrop/config"
 	"billdrop/cmd/billdrop/describe"
-	"billdrop/cmd/billdrop/engine"
+	"billdrop/cmd/billdrop/input"
+	"billdrop/cmd/billdrop/wiring"
 	"billdrop/ingest/ledger"
 )
 
 type paymentsCmd struct {
-	BillReference string `arg:"" optional:"" name:"BILL_REFERENCE" help:"List only the payments that were matched with this bill."`
-	Since         *since `placeholder:"24h" help:"List only what was received since then: hours (24h), days (7d) or weeks (2w) ago."`
-	Limit         *int   `placeholder:"N" help:"Payments listed at most; 0 = all (default: 50 in a table, all with --output json)."`
+	BillReference string       `arg:"" optional:"" name:"BILL_REFERENCE" help:"List only the payments that were matched with this bill."`
+	Since         *input.Since `placeholder:"24h" help:"List only what was received since then: hours (24h), days (7d) or weeks (2w) ago."`
+	Limit         *int         `placeholder:"N" help:"Payments listed at most; 0 = all (default: 50 in a table, all with --output json)."`
 }
 
 func (paymentsCmd) Help() string {
@@ -47,7 +46,7 @@ func (c *paymentsCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	list, err := readPayments(ctx, s, conf, q)
+	list, err := wiring.ReadPayments(ctx, conf, s.log, q)
 	if err != nil {
 		return err
 	}
@@ -57,35 +56,4 @@ func (c *paymentsCmd) Run(ctx context.Context, s *session) error {
 		}
 		return describe.PaymentTable(list) + "\n"
 	})
-}
-
-// readPayments reads the payments of the merchants of all feeds, newest first; none if none was
-// ever received.
-func readPayments(ctx context.Context, s *session, conf *config.Config, q ledger.PaymentQuery) ([]describe.Payment, error) {
-	list := []describe.Payment{}
-	location, err := engine.Configured(conf, s.log)
-	if err != nil {
-		return nil, err
-	}
-	store, err := location.ReadPayments(ctx)
-	if errors.Is(err, ledger.ErrNotFound) {
-		return list, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	for _, scope := range scopesOf(conf) {
-		found, err := store.List(ctx, scope, q)
-		if err != nil {
-			return nil, errors.Join(err, store.Close())
-		}
-		for i := range found {
-			list = append(list, describe.NewPayment(scope, &found[i]))
-		}
-	}
-	slices.SortStableFunc(list, func(a, b describe.Payment) int { return b.ReceivedAt.Compare(a.ReceivedAt.Time) })
-	if q.Limit > 0 {
-		list = list[:min(len(list), q.Limit)]
-	}
-	return list, store.Close()
 }

@@ -4,45 +4,24 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
-	"strconv"
 	"time"
 
 	"billdrop/cmd/billdrop/config"
 	"billdrop/cmd/billdrop/describe"
+	"billdrop/cmd/billdrop/input"
 	"billdrop/ingest"
 	"billdrop/ingest/ledger"
 )
 
 type pruneCmd struct {
-	OlderThan age  `required:"" placeholder:"90d" help:"How long ago a file must have been finished: days (90d), weeks (12w) or years (7y)."`
-	DryRun    bool `help:"Only show what would be removed."`
+	OlderThan input.Age `required:"" placeholder:"90d" help:"How long ago a file must have been finished: days (90d), weeks (12w) or years (7y)."`
+	DryRun    bool      `help:"Only show what would be removed."`
 }
 
 func (pruneCmd) Help() string {
 	return `Removes the records of finished files from the ledger, with their rows and earlier attempts, and the reports of imported files from this machine. What keeps bills unique stays for good: every bill reference with its latest request, and the ids of customers and accounts. Files that are held or not finished stay, and so does everything on the SFTP server. A pruned file cannot be retried, and why shows less about its bills.
 
 Example: billdrop prune --older-than 90d`
-}
-
-// age is a number of whole days.
-type age time.Duration
-
-var ageForm = regexp.MustCompile(`^([0-9]{1,5})([dwy])$`)
-
-// UnmarshalText reads 90d, 12w or 7y.
-func (a *age) UnmarshalText(text []byte) error {
-	m := ageForm.FindStringSubmatch(string(text))
-	if m == nil {
-		return describe.Advise(fmt.Errorf("%q is not an age", text), "write a whole number of days, weeks or years, such as 90d, 12w or 7y")
-	}
-	n, err := strconv.Atoi(m[1])
-	if err != nil {
-		return err
-	}
-	days := map[string]int{"d": 1, "w": 7, "y": 365}[m[2]]
-	*a = age(time.Duration(n*days) * 24 * time.Hour)
-	return nil
 }
 
 // Run prunes the ledger that the configuration names.

@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 
 	"billdrop/cmd/billdrop/config"
 	"billdrop/cmd/billdrop/describe"
 	"billdrop/cmd/billdrop/monitor"
+	"billdrop/cmd/billdrop/payreport"
 	"billdrop/cmd/billdrop/webhook"
+	"billdrop/cmd/billdrop/wiring"
 	"billdrop/ingest"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/report"
@@ -60,77 +63,67 @@ func poll(ctx context.Context, s *session, conf *config.Config, address string) 
 		defer listener.Close() // a second time, if a server has closed it
 		s.monitor = monitor.New(buildVersion())
 	}
-	var events *reception
+	var events *wiring.Reception
 	if conf.Webhooks.Listen != "" {
 		var err error
-		if events, err = openReception(ctx, conf); err != nil {
+		if events, err = wiring.OpenReception(ctx, conf); err != nil {
 			return err
 		}
-		defer events.listener.Close() // likewise
+		defer events.Listener.Close() // likewise
 	}
-	m, err := assemble(ctx, s, conf, job{remote: true, role: ingest.RoleRun, forever: true})
+	m, err := s.kit().Assemble(ctx, conf, wiring.Job{Remote: true, Role: ingest.RoleRun, Forever: true})
 	if err != nil {
 		return err
 	}
 	reports, err := openPayReports(ctx, s, conf, m, true)
 	if err != nil {
-		return errors.Join(err, m.close())
+		return errors.Join(err, m.Close())
 	}
 	var page *monitor.Server
 	if listener != nil {
 		if page, err = servePage(s, m, reports, listener); err != nil {
-			return errors.Join(err, reports.close(), m.close())
+			return errors.Join(err, reports.Close(), m.Close())
 		}
 	}
 	var receiver *webhook.Server
 	if events != nil {
-		receiver = events.serve(s, reports.store)
+		receiver = events.Serve(s.kit(), reports.Store)
 	}
-	ctx, endReports := reports.start(ctx, receiver, conf.PollInterval)
-	s.log.Info("billdrop is polling", "version", buildVersion(), "feeds", len(m.feeds), "every", conf.PollInterval)
-	err = m.worker.Run(ctx, conf.PollInterval)
+	ctx, endReports := reports.Start(ctx, receiver, conf.PollInterval)
+	s.log.Info("billdrop is polling", "version", buildVersion(), "feeds", len(m.Feeds), "every", conf.PollInterval)
+	err = m.Worker.Run(ctx, conf.PollInterval)
 	receiver.Close()
 	endReports()
 	page.Close() // before the ledger, which it reads
-	return errors.Join(err, reports.close(), m.close())
+	return errors.Join(err, reports.Close(), m.Close())
 }
 
 // servePage serves the machine's status page until the server is closed.
-func servePage(s *session, m *machine, reports *payReports, listener net.Listener) (*monitor.Server, error) {
-	site := monitor.Site{Worker: m.worker, Ledger: m.ledger, Feeds: m.feeds, Version: buildVersion(), Log: s.log}
+func servePage(s *session, m *wiring.Machine, reports *payreport.Reports, listener net.Listener) (*monitor.Server, error) {
+	site := monitor.Site{Worker: m.Worker, Ledger: m.Ledger, Feeds: m.Feeds, Version: buildVersion(), Log: s.log}
 	if reports != nil {
-		site.Payments = reports.store
+		site.Payments = reports.Store
 	}
-	server, err := s.monitor.Serve(listener, site)
-	if err != nil {
-		return nil, err
-	}
-	address := listener.Addr().String()
-	s.log.Info("status page", "url", "http://"+address+"/", "metrics", "/metrics", "health", "/healthz, /readyz")
-	if !monitor.IsLoopback(listener) {
-		s.log.Warn("the status page has no login: everyone who reaches this address can read file names, bill references and sums; restrict access to it, or listen on loopback",
-			"address", address)
-	}
-	return server, nil
+	return s.monitor.Serve(listener, site)
 }
 
 // runOnce is one poll of all feeds.
 func runOnce(ctx context.Context, s *session, conf *config.Config) ([]describe.Finished, error) {
-	m, err := assemble(ctx, s, conf, job{remote: true, role: ingest.RoleRun})
+	m, err := s.kit().Assemble(ctx, conf, wiring.Job{Remote: true, Role: ingest.RoleRun})
 	if err != nil {
 		return nil, err
 	}
 	reports, err := openPayReports(ctx, s, conf, m, false)
 	if err != nil {
-		return nil, errors.Join(err, m.close())
+		return nil, errors.Join(err, m.Close())
 	}
 	summaries, err := m.worker.Poll(ctx)
 	if ctx.Err() == nil && !errors.Is(err, ledger.ErrUnreachable) {
 		err = errors.Join(err, reports.once(ctx)) // also where the poll failed: it may be another feed's
 	}
-	err = errors.Join(err, reports.close(), m.close())
+	err = errors.Join(err, reports.Close(), m.Close())
 	results := make(map[string]string) // directory by feed
-	for _, f := range m.feeds {
+	for _, f := range m.Feeds {
 		results[f.Name] = f.Dirs.Results
 	}
 	files := make([]describe.Finished, len(summaries))
@@ -140,39 +133,17 @@ func runOnce(ctx context.Context, s *session, conf *config.Config) ([]describe.F
 	return files, err
 }
 
-// filesDocument is the JSON of `run --once`, `import`, `retry` and `reject`.
-type filesDocument struct {
-	Files   []report.Summary  `json:"files"`             // finished or held
-	Ordered *describe.Ordered `json:"ordered,omitempty"` // left to the billdrop that holds the ledger
-	Error   string            `json:"error,omitempty"`   // why the work could not be completed
-}
-
 // printFiles prints what became of files. It returns err, which ended the work early, or
 // errAttention if a file needs attention.
 func printFiles(s *session, files []describe.Finished, err error) error {
-	doc := filesDocument{Files: make([]report.Summary, len(files))}
-	text, attention := "", false
-	for i, f := range files {
-		doc.Files[i] = f.Summary
-		if f.Amounts == nil {
-			doc.Files[i].Amounts = report.Amounts{} // {} rather than null
-		}
-		if i > 0 {
-			text += "\n"
-		}
-		text += f.Text()
-		attention = attention || f.Summary.Attention()
-	}
-	if err != nil {
-		doc.Error = err.Error()
-	}
-	printed := s.print(doc, func() string { return text })
+	doc := describe.NewFilesDocument(files, err)
+	printed := s.print(doc, func() string { return describe.FilesText(files) })
 	switch {
 	case err != nil:
 		return err
 	case printed != nil:
 		return printed
-	case attention:
+	case slices.ContainsFunc(files, func(f describe.Finished) bool { return f.Summary.Attention() }):
 		return errAttention
 	}
 	return nil

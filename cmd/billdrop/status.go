@@ -3,14 +3,11 @@ package main
 import (
 	"context"
 	"errors"
-	"time"
 
 	"billdrop/cmd/billdrop/config"
 	"billdrop/cmd/billdrop/describe"
 	"billdrop/cmd/billdrop/wiring"
 	"billdrop/ingest/ledger"
-	"billdrop/ingest/report"
-	"billdrop/ingest/watch"
 )
 
 type statusCmd struct {
@@ -93,9 +90,14 @@ func (c *statusCmd) list(ctx context.Context, s *session, led ledger.Ledger, con
 		docs[i] = files[i].Document(nil)
 	}
 	older := len(records) - limit
-	missing, err := c.missing(ctx, s, led, conf)
+	missing, err := wiring.Missing(ctx, led, conf, c.Feed)
 	if err != nil {
 		return err
+	}
+	if !s.json() {
+		for _, m := range missing {
+			s.screen.Warnf("feed %s: %s", m.Feed, m.Text)
+		}
 	}
 	workers, err := describe.ReadWorkers(ctx, led)
 	if err != nil {
@@ -109,33 +111,4 @@ func (c *statusCmd) list(ctx context.Context, s *session, led ledger.Ledger, con
 		}
 		return text
 	})
-}
-
-// missingFile is an expected file that did not come, in JSON.
-type missingFile struct {
-	Feed    string           `json:"feed"`
-	Pattern string           `json:"pattern"`
-	Due     report.Timestamp `json:"due"`
-}
-
-func (c *statusCmd) missing(ctx context.Context, s *session, led ledger.Ledger, conf *config.Config) ([]missingFile, error) {
-	list := []missingFile{}
-	for i := range conf.Feeds {
-		f := &conf.Feeds[i]
-		if c.Feed != "" && c.Feed != f.Name {
-			continue
-		}
-		m, err := watch.FindOverdue(ctx, led, f.Name, wiring.Expect(f), time.Now())
-		if err != nil {
-			return nil, err
-		}
-		if m == nil {
-			continue
-		}
-		list = append(list, missingFile{m.Feed, m.Pattern, report.At(m.Due)})
-		if !s.json() {
-			s.screen.Warnf("feed %s: %s", m.Feed, m.Text())
-		}
-	}
-	return list, nil
 }

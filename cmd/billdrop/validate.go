@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,7 +11,6 @@ import (
 	"billdrop/cmd/billdrop/describe"
 	"billdrop/cmd/billdrop/input"
 	"billdrop/cmd/billdrop/wiring"
-	"billdrop/ingest/billfile"
 	"billdrop/ingest/preview"
 )
 
@@ -114,36 +112,9 @@ func (c *validateCmd) feed(s *session) (*config.Feed, error) {
 		feed = config.DefaultFeed()
 		feed.MaxRows = 0 // a limit of what is sent, and there is no feed to send it
 	}
-	if c.Preset != "" {
-		feed.Preset, feed.Amounts = c.Preset, ""
-	}
-	feed.Amounts = cmp.Or(c.Amounts, feed.Amounts)
-	if err := checkPreset(&feed); err != nil {
-		return nil, err
-	}
-	if c.Currency != "" {
-		feed.Currency = strings.ToUpper(c.Currency)
-		if len(feed.Currencies) > 0 && !slices.Contains(feed.Currencies, feed.Currency) {
-			return nil, usagef("--currency is not among the feed's currencies").hint("write one of %s", strings.Join(feed.Currencies, ", "))
-		}
+	flags := wiring.Override{Preset: c.Preset, Amounts: c.Amounts, Currency: c.Currency}
+	if err := flags.Apply(&feed); err != nil {
+		return nil, usageError{err}
 	}
 	return &feed, nil
-}
-
-// checkPreset checks that the preset is known and agrees with the amounts.
-func checkPreset(feed *config.Feed) error {
-	var names []string
-	for _, p := range billfile.Presets() {
-		if p.Name == feed.Preset {
-			if feed.Amounts != "" && wiring.Format(feed).Amounts != p.Amounts {
-				return usagef("preset %s has its own way to write amounts", feed.Preset).hint("leave --amounts out")
-			}
-			return nil
-		}
-		names = append(names, p.Name)
-	}
-	if feed.Preset != "" {
-		return usagef("--preset is not a known one").hint("write one of %s", strings.Join(names, ", "))
-	}
-	return nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"billdrop/cmd/billdrop/config"
 	"billdrop/cmd/billdrop/describe"
+	"billdrop/cmd/billdrop/wiring"
 	"billdrop/ingest/ledger"
 )
 
@@ -31,7 +32,7 @@ func (c *whyCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	scopes := scopesOf(conf)
+	scopes := wiring.Scopes(conf)
 	bills, err := describe.ReadBills(ctx, led, scopes, c.BillReference)
 	if err = errors.Join(err, led.Close()); err != nil {
 		return err
@@ -62,7 +63,7 @@ func (c *whyCmd) Run(ctx context.Context, s *session) error {
 
 // addPayments adds to each bill the payments that were matched with it.
 func addPayments(ctx context.Context, s *session, conf *config.Config, bills []*describe.Bill, reference string) error {
-	payments, err := readPayments(ctx, s, conf, ledger.PaymentQuery{Reference: reference})
+	payments, err := wiring.ReadPayments(ctx, conf, s.log, ledger.PaymentQuery{Reference: reference})
 	for _, p := range payments {
 		for _, b := range bills {
 			if b.Merchant == p.Merchant && b.Mode == p.Mode {
@@ -71,23 +72,4 @@ func addPayments(ctx context.Context, s *session, conf *config.Config, bills []*
 		}
 	}
 	return err
-}
-
-// scopesOf are the scopes of the feeds as configured now, in their order, and then the
-// same merchants in the other mode: bills of a test phase are asked for after going live.
-func scopesOf(conf *config.Config) []ledger.Scope {
-	var scopes []ledger.Scope
-	for _, other := range []bool{false, true} {
-		for i := range conf.Feeds {
-			f := &conf.Feeds[i]
-			scope := ledger.Scope{Merchant: f.Merchant, Mode: "test"}
-			if f.API.Live != other {
-				scope.Mode = "live"
-			}
-			if !slices.Contains(scopes, scope) {
-				scopes = append(scopes, scope)
-			}
-		}
-	}
-	return scopes
 }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"billdrop/cmd/billdrop/config"
@@ -42,6 +43,47 @@ type Location struct {
 func Configured(c *config.Config, log *slog.Logger) (Location, error) {
 	password, err := c.LedgerPassword()
 	return Location{Place: c.LedgerPlace(), Password: password, Patience: max(c.API.GiveUpAfter, time.Millisecond), Log: log}, err
+}
+
+// OpenConfigured opens the ledger that c names for writing.
+func OpenConfigured(ctx context.Context, c *config.Config, log *slog.Logger) (ledger.Ledger, error) {
+	l, err := Configured(c, log)
+	if err != nil {
+		return nil, err
+	}
+	return l.Open(ctx)
+}
+
+// ReadConfigured opens the ledger that c names for reading. That there is none is the error of Missing.
+func ReadConfigured(ctx context.Context, c *config.Config, log *slog.Logger) (ledger.Ledger, error) {
+	l, err := Configured(c, log)
+	if err != nil {
+		return nil, err
+	}
+	led, err := l.Read(ctx)
+	if errors.Is(err, ledger.ErrNotFound) {
+		return nil, l.Missing()
+	}
+	return led, err
+}
+
+// Named returns the location of the ledger that a person names: sqlite:PATH, a path, or the URL of a
+// database. If c names the same database as its ledger, the password is that of c; c may be nil.
+func Named(text string, c *config.Config, log *slog.Logger) (Location, error) {
+	if !strings.Contains(text, ":") && text != "" {
+		text = "sqlite:" + text // a path alone cannot be mistaken
+	}
+	place, err := config.ParsePlace(text)
+	if err == nil && !place.Shared() {
+		place.Path, err = filepath.Abs(place.Path)
+	}
+	if err != nil {
+		return Location{}, err
+	}
+	if c != nil && c.LedgerPlace() == place {
+		return Configured(c, log)
+	}
+	return Location{Place: place, Patience: ReadPatience, Log: log}, nil
 }
 
 // Open opens the ledger for writing, and makes it if there is none. It does not make the directory of

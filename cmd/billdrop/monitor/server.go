@@ -110,6 +110,12 @@ func (m *Monitor) Serve(l net.Listener, s Site) (*Server, error) {
 			s.Log.Error("the status page has ended, and the worker continues; restart billdrop to get the page back", "error", err)
 		}
 	})
+	address := l.Addr().String()
+	s.Log.Info("status page", "url", "http://"+address+"/", "metrics", "/metrics", "health", "/healthz, /readyz")
+	if !s.Loopback {
+		s.Log.Warn("the status page has no login: everyone who reaches this address can read file names, bill references and sums; restrict access to it, or listen on loopback",
+			"address", address)
+	}
 	return server, nil
 }
 

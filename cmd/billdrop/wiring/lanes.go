@@ -9,18 +9,22 @@ import (
 
 	"billdrop/client"
 	"billdrop/cmd/billdrop/config"
+	"billdrop/cmd/billdrop/console"
 	"billdrop/cmd/billdrop/describe"
 	"billdrop/cmd/billdrop/monitor"
 	"billdrop/ingest/delivery"
 	"billdrop/ingest/ledger"
 )
 
-// Kit is what lanes need besides the configuration.
+// Kit is what workers and their lanes need besides the configuration.
 type Kit struct {
 	Env     func(string) (string, bool)
 	Log     *slog.Logger
 	Monitor *monitor.Monitor // counts requests; nil if nothing is counted
 	Version string           // of this billdrop
+	// Screen and NoProgress are for Assemble alone.
+	Screen     *console.Console
+	NoProgress bool // no progress bar is shown
 }
 
 // Lanes makes a lane for each merchant account and returns the lane of each feed. It

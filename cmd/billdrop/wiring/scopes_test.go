@@ -1,4 +1,4 @@
-package main
+package wiring
 
 import (
 	"testing"
@@ -14,7 +14,7 @@ func TestScopes(t *testing.T) {
 	feed := func(merchant string, live bool) config.Feed {
 		return config.Feed{Merchant: merchant, API: config.API{Live: live}}
 	}
-	got := scopesOf(&config.Config{Feeds: []config.Feed{feed("acme", true), feed("acme", true), feed("loans", false), feed("acme", false)}})
+	got := Scopes(&config.Config{Feeds: []config.Feed{feed("acme", true), feed("acme", true), feed("loans", false), feed("acme", false)}})
 	want := []ledger.Scope{{Merchant: "acme", Mode: "live"}, {Merchant: "loans", Mode: "test"}, {Merchant: "acme", Mode: "test"}, {Merchant: "loans", Mode: "live"}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(- want, + got)\n%s", diff)

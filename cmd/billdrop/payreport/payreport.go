@@ -1,4 +1,6 @@
-package main
+// Package payreport publishes the reports of payments of all merchants that want them, beside a worker
+// or once.
+package payreport
 
 import (
 	"context"
@@ -12,6 +14,7 @@ import (
 	"billdrop/cmd/billdrop/describe"
 	"billdrop/cmd/billdrop/engine"
 	"billdrop/cmd/billdrop/webhook"
+	"billdrop/cmd/billdrop/wiring"
 	"billdrop/ingest"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/payments"
@@ -42,7 +45,7 @@ func openPayReports(ctx context.Context, s *session, conf *config.Config, m *mac
 	seen := make(map[ledger.Scope]bool)
 	for i := range conf.Feeds {
 		f := &conf.Feeds[i]
-		if scope := m.feeds[i].Lane.Scope(); f.Payments != "" && !seen[scope] {
+		if scope := m.Feeds[i].Lane.Scope(); f.Payments != "" && !seen[scope] {
 			seen[scope] = true
 			p.merchants = append(p.merchants, &merchantReports{feed: m.feeds[i], dir: f.Payments, Reporter: &payments.Reporter{
 				Ledger: m.ledger, Lane: m.feeds[i].Lane, Every: f.PaymentSchedule(),
@@ -52,7 +55,7 @@ func openPayReports(ctx context.Context, s *session, conf *config.Config, m *mac
 	if len(p.merchants) == 0 && conf.Webhooks.Listen == "" {
 		return nil, nil
 	}
-	location, err := engine.Configured(conf, s.log)
+	location, err := engine.Configured(conf, log)
 	if err != nil {
 		return nil, err
 	}
@@ -74,12 +77,12 @@ func openPayReports(ctx context.Context, s *session, conf *config.Config, m *mac
 	return p, nil
 }
 
-// close closes the store. Close of a nil payReports does nothing.
-func (p *payReports) close() error {
+// Close closes the store.
+func (p *Reports) Close() error {
 	if p == nil {
 		return nil
 	}
-	return p.store.Close()
+	return p.Store.Close()
 }
 
 // once publishes what is due. Where workers share the ledger, this one joins them for it.
@@ -107,10 +110,10 @@ func (p *payReports) once(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// start publishes what is due, and watches the receiver, beside a worker that gets the context
+// Start publishes what is due, and watches the receiver, beside a worker that gets the context
 // that it returns. That context is cancelled if the receiver ends by itself: a worker that
 // receives nothing must not look well. end waits for both.
-func (p *payReports) start(ctx context.Context, receiver *webhook.Server, patience time.Duration) (worker context.Context, end func()) {
+func (p *Reports) Start(ctx context.Context, receiver *webhook.Server, patience time.Duration) (worker context.Context, end func()) {
 	if p == nil {
 		return ctx, func() {}
 	}
@@ -136,7 +139,7 @@ func (p *payReports) start(ctx context.Context, receiver *webhook.Server, patien
 const lookEvery = time.Second
 
 // run publishes what is due until ctx ends. What fails is tried again after a while.
-func (p *payReports) run(ctx context.Context, patience time.Duration) {
+func (p *Reports) run(ctx context.Context, patience time.Duration) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
