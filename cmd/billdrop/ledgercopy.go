@@ -46,30 +46,8 @@ func (c *copyCmd) Run(ctx context.Context, s *session) error {
 	})
 }
 
-// countsText lists how many rows of each kind a ledger holds.
-func countsText(c ledger.Counts) string {
-	text := fmt.Sprintf("%s, %s, %s, %s and %s", describe.Count(int(c.Files), "file"), describe.Count(int(c.Bills), "bill"),
-		describe.Count(int(c.Outcomes), "outcome"), describe.Count(int(c.Attempts), "earlier attempt"), describe.Count(int(c.Parties), "known party"))
-	if c.Payments > 0 {
-		text += ", and " + describe.Count(int(c.Payments), "payment")
-	}
-	return text
-}
-
-// location returns where a ledger is that an argument names.
-func location(s *session, argument, text string) (engine.Location, error) {
-	if !strings.Contains(text, ":") && text != "" {
-		text = "sqlite:" + text // a path alone cannot be mistaken
-	}
-	place, err := config.ParsePlace(text)
-	if err != nil {
-		return engine.Location{}, usagef("%s %w", argument, err)
-	}
-	if !place.Shared() {
-		if place.Path, err = filepath.Abs(place.Path); err != nil {
-			return engine.Location{}, usageError{err}
-		}
-	}
+// named returns where a ledger is that an argument names.
+func named(s *session, argument, text string) (engine.Location, error) {
 	conf, err := loadConfig(s, config.Needs{})
 	if err != nil && !errors.Is(err, config.ErrNone) {
 		return engine.Location{}, err

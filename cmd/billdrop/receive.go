@@ -32,12 +32,7 @@ func (c *receiveCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	location, err := engine.Configured(conf, s.log)
-	var store ledger.Payments
-	if err == nil {
-		location.Patience = engine.Forever // like a worker that stays
-		store, err = location.Payments(ctx)
-	}
+	stop, failed, err := reception.Receive(ctx, s.kit(), conf)
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,6 @@ import (
 	"billdrop/cmd/billdrop/wiring"
 	"billdrop/ingest"
 	"billdrop/ingest/ledger"
-	"billdrop/ingest/report"
 )
 
 type runCmd struct {
@@ -75,7 +74,7 @@ func poll(ctx context.Context, s *session, conf *config.Config, address string) 
 	if err != nil {
 		return err
 	}
-	reports, err := openPayReports(ctx, s, conf, m, true)
+	reports, err := payreport.Open(ctx, conf, m, s.log, true)
 	if err != nil {
 		return errors.Join(err, m.Close())
 	}
@@ -113,13 +112,13 @@ func runOnce(ctx context.Context, s *session, conf *config.Config) ([]describe.F
 	if err != nil {
 		return nil, err
 	}
-	reports, err := openPayReports(ctx, s, conf, m, false)
+	reports, err := payreport.Open(ctx, conf, m, s.log, false)
 	if err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
-	summaries, err := m.worker.Poll(ctx)
+	summaries, err := m.Worker.Poll(ctx)
 	if ctx.Err() == nil && !errors.Is(err, ledger.ErrUnreachable) {
-		err = errors.Join(err, reports.once(ctx)) // also where the poll failed: it may be another feed's
+		err = errors.Join(err, reports.Once(ctx)) // also where the poll failed: it may be another feed's
 	}
 	err = errors.Join(err, reports.Close(), m.Close())
 	results := make(map[string]string) // directory by feed

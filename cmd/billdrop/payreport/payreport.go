@@ -21,9 +21,9 @@ import (
 	"billdrop/ingest/transfer"
 )
 
-// payReports publishes the payment reports of all merchants that want them.
-type payReports struct {
-	store     ledger.Payments
+// Reports publishes the payment reports of all merchants that want them. A nil Reports does nothing.
+type Reports struct {
+	Store     ledger.Payments
 	worker    *ingest.Worker
 	merchants []*merchantReports
 	log       *slog.Logger
@@ -38,17 +38,17 @@ type merchantReports struct {
 	shared ledger.Shared // the ledger, if other workers use it too; else nil
 }
 
-// openPayReports opens the store of payments if events are received or reported; nil if neither. A
+// Open opens the store of payments if events are received or reported; nil if neither. A
 // machine that stays waits for a database that is out of reach as long as it takes.
-func openPayReports(ctx context.Context, s *session, conf *config.Config, m *machine, stays bool) (*payReports, error) {
-	p := &payReports{log: s.log, worker: m.worker}
+func Open(ctx context.Context, conf *config.Config, m *wiring.Machine, log *slog.Logger, stays bool) (*Reports, error) {
+	p := &Reports{log: log, worker: m.Worker}
 	seen := make(map[ledger.Scope]bool)
 	for i := range conf.Feeds {
 		f := &conf.Feeds[i]
 		if scope := m.Feeds[i].Lane.Scope(); f.Payments != "" && !seen[scope] {
 			seen[scope] = true
-			p.merchants = append(p.merchants, &merchantReports{feed: m.feeds[i], dir: f.Payments, Reporter: &payments.Reporter{
-				Ledger: m.ledger, Lane: m.feeds[i].Lane, Every: f.PaymentSchedule(),
+			p.merchants = append(p.merchants, &merchantReports{feed: m.Feeds[i], dir: f.Payments, Reporter: &payments.Reporter{
+				Ledger: m.Ledger, Lane: m.Feeds[i].Lane, Every: f.PaymentSchedule(),
 			}})
 		}
 	}
@@ -66,8 +66,8 @@ func openPayReports(ctx context.Context, s *session, conf *config.Config, m *mac
 	if err != nil {
 		return nil, err
 	}
-	p.store = store
-	shared, _ := m.ledger.(ledger.Shared)
+	p.Store = store
+	shared, _ := m.Ledger.(ledger.Shared)
 	for _, r := range p.merchants {
 		r.Store = store
 		if r.shared = shared; shared != nil {
@@ -85,8 +85,8 @@ func (p *Reports) Close() error {
 	return p.Store.Close()
 }
 
-// once publishes what is due. Where workers share the ledger, this one joins them for it.
-func (p *payReports) once(ctx context.Context) error {
+// Once publishes what is due. Where workers share the ledger, this one joins them for it.
+func (p *Reports) Once(ctx context.Context) error {
 	if p == nil {
 		return nil
 	}
