@@ -302,11 +302,11 @@ func commandsBeside(t *testing.T, pg *pgtest.Server) {
 	first.stop()
 }
 
-// nothingAboutPeople: after runs with every kind of outcome, no name, mail address, phone number,
-// metadata value or key is in the database, the arguments of its jobs included.
+// nothingAboutPeople: after runs with every kind of outcome, and a payment, no name, mail address, phone
+// number, metadata value, key or secret is in the database, the arguments of its jobs included.
 func nothingAboutPeople(t *testing.T, pg *pgtest.Server) {
-	c := newCluster(t, pg, emulator.Config{Seed: 1, FaultRate: 0.05}, clusterLost)
-	east := c.config("east", "east", "", "amounts: minor", "amounts: minor\n    columns: {Tower: metadata.tower}")
+	c := newPayingCluster(t, pg, 1, emulator.Config{Seed: 1, FaultRate: 0.05}, emulator.HookConfig{})
+	east := c.config("east", "east", "", "amounts: minor", "amounts: minor\n    columns: {Tower: metadata.tower}", c.front, c.backends[0])
 	first := c.run(east, "east")
 	c.up(east, first)
 	var b strings.Builder
@@ -320,14 +320,18 @@ func nothingAboutPeople(t *testing.T, pg *pgtest.Server) {
 	}
 	drop(t, c.box, "people.csv", b.String())
 	c.finished("people")
+	secret := strings.TrimSpace(string(readAll(t, c.box.Path("webhook.secret"))))
+	event(t, c.backends[0], secret, `{"id":"evt_dumped","type":"obligation.amount_applied","data":{"id":"ob_1","amount":500,"currency":"ZAR","payment_id":"pay_1",
+		"account_id":"bacc_1","payer":"Canaryname 1","metadata":{"email":"canarymail1@example.com","phone":"+27820000001","tower":"CANARYTOWER1"}}}`)
+	await(t, func() bool { return len(paymentLines(t, c.box)) == 1 })
 	first.stop()
 	dump := strings.ToLower(pg.Dump(t, c.database))
-	if !strings.Contains(dump, "people.csv") || !strings.Contains(dump, "p-2499") {
-		t.Fatal("the dump lacks the file, or its bills: nothing was looked at")
+	if !strings.Contains(dump, "evt_dumped") || !strings.Contains(dump, "people.csv") || !strings.Contains(dump, "p-2499") {
+		t.Fatal("the dump lacks the file, its bills, or the payment: nothing was looked at")
 	}
 	key := strings.TrimSpace(string(readAll(t, c.box.Path("api.key"))))
 	password := regexp.MustCompile(`:([^:@]+)@`).FindStringSubmatch(c.database)[1]
-	for _, secret := range []string{"canaryname", "canarymail", "+2782", "canaryphone", "canarytower", key, strings.TrimPrefix(key, "sk_test_"), password, "cus-", "acc-"} {
+	for _, secret := range []string{"canaryname", "canarymail", "+2782", "canaryphone", "canarytower", key, strings.TrimPrefix(key, "sk_test_"), password, strings.TrimPrefix(secret, "whsec_"), "cus-", "acc-"} {
 		if i := strings.Index(dump, strings.ToLower(secret)); i >= 0 {
 			t.Errorf("the database holds %q: …%s…", secret, dump[max(0, i-200):min(len(dump), i+100)])
 		}

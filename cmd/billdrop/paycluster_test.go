@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -11,10 +12,13 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"billdrop/client/emulator"
 	"billdrop/cmd/billdrop/sandbox"
@@ -51,7 +55,7 @@ type payingCluster struct {
 	backends []string // addresses of the receivers, the last one that of `receive`
 }
 
-func newPayingCluster(t *testing.T, pg *pgtest.Server, receivers int, hooks emulator.HookConfig) *payingCluster {
+func newPayingCluster(t *testing.T, pg *pgtest.Server, receivers int, api emulator.Config, hooks emulator.HookConfig) *payingCluster {
 	t.Helper()
 	c := &payingCluster{cluster: &cluster{t: t, pg: pg, database: pg.Database(t), lostAfter: clusterLost}}
 	for range receivers {
@@ -59,8 +63,7 @@ func newPayingCluster(t *testing.T, pg *pgtest.Server, receivers int, hooks emul
 	}
 	c.front = balancer(t, c.backends)
 	hooks.URL = "http://" + c.front + "/webhooks/" + sandbox.User
-	box, err := sandbox.Open(t.Context(), sandbox.Options{Dir: t.TempDir(), SFTPAddr: "127.0.0.1:0", APIAddr: "127.0.0.1:0", Hooks: hooks,
-		API: emulator.Config{Seed: 1}})
+	box, err := sandbox.Open(t.Context(), sandbox.Options{Dir: t.TempDir(), SFTPAddr: "127.0.0.1:0", APIAddr: "127.0.0.1:0", Hooks: hooks, API: api})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +86,7 @@ func (c *payingCluster) configAt(slot string, n int) string {
 // killed and frozen at random moments, in the middle of a report too. Each event is in one report.
 func TestPaymentsInCluster(t *testing.T) {
 	t.Parallel()
-	c := newPayingCluster(t, pgtest.Start(t), 3, emulator.HookConfig{Twice: true, Backoff: 20 * time.Millisecond})
+	c := newPayingCluster(t, pgtest.Start(t), 3, emulator.Config{Seed: 1}, emulator.HookConfig{Twice: true, Backoff: 20 * time.Millisecond})
 	confs := []string{c.configAt("a", 0), c.configAt("b", 1), c.configAt("c", 2)}
 	workers := []*process{c.run(confs[0], ""), c.run(confs[1], "")}
 	c.up(confs[0], workers...)
@@ -165,4 +168,70 @@ func eachOnce(t *testing.T, sent map[string]int64, reports map[string][][]string
 	if len(seen) != len(sent) {
 		t.Errorf("%d events, %d in reports", len(sent), len(seen))
 	}
+}
+
+// event delivers a signed event, and expects that it is recorded.
+func event(t *testing.T, address, secret, body string) {
+	t.Helper()
+	signer, err := standardwebhooks.NewWebhook(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	signature, err := signer.Sign("msg_1", now, []byte(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+address+"/webhooks/"+sandbox.User, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("webhook-id", "msg_1")
+	req.Header.Set("webhook-timestamp", fmt.Sprint(now.Unix()))
+	req.Header.Set("webhook-signature", signature)
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		t.Fatalf("an event is answered %d", res.StatusCode)
+	}
+}
+
+// TestLedgerCopyTakesPayments: after a copy into PostgreSQL the same payments are listed, none is
+// reported again, and what comes is.
+func TestLedgerCopyTakesPayments(t *testing.T) {
+	t.Parallel()
+	c := newPayingCluster(t, pgtest.Start(t), 1, emulator.Config{Seed: 1}, emulator.HookConfig{})
+	database := c.configAt("a", 0)
+	file := reworded(t, c.box, "file.yaml", c.front, c.backends[0])
+	o := newOutside(t)
+	sent := map[string]int64{}
+	receive := func(conf string, amount int64) {
+		receiver, _ := background(t, "receive", "--config", conf)
+		listens(t, c.backends[0])
+		sent[pay(t, c.box, "INV-00001", amount, emulator.AsAccount)] = amount
+		await(t, func() bool { return c.box.Acknowledged() == int64(len(sent)) })
+		terminate(t, receiver)
+	}
+	drop(t, c.box, "bills.csv", string(numberedBills(3)))
+	o.say(0, "run", "--once", "--config", file)
+	receive(file, 10)
+	o.say(0, "run", "--once", "--config", file)
+	receive(file, 20) // in no report yet
+	copied := o.say(0, "ledger", "copy", "sqlite:"+c.box.Path("ledger.db"), c.database, "--config", database)
+	if !bytes.Contains(copied.stdout, []byte("and 2 payments")) {
+		t.Errorf("copied: %s", copied.stdout)
+	}
+	before := o.say(0, "payments", "--output", "json", "--config", file).stdout
+	if after := o.say(0, "payments", "--output", "json", "--config", database).stdout; !bytes.Equal(before, after) || !bytes.Contains(after, []byte("INV-00001")) {
+		t.Errorf("payments before:\n%s\nafter:\n%s", before, after)
+	}
+	receive(database, 30)
+	await(t, func() bool { // a report a second at most
+		o.say(0, "run", "--once", "--config", database)
+		return len(paymentLines(t, c.box)) == 2
+	})
+	eachOnce(t, sent, paymentLines(t, c.box))
 }

@@ -91,7 +91,7 @@ type Counts struct {
 	Outcomes int64 `json:"outcomes"`
 	Attempts int64 `json:"attempts"` // but for the latest of each bill
 	Parties  int64 `json:"parties"`
-	Payments int64 `json:"payments"`
+	Payments int64 `json:"payments,omitempty"` // of a copy alone
 	Scopes   int64 `json:"-"`
 	Totals   int64 `json:"-"`
 

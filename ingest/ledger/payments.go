@@ -90,6 +90,14 @@ type PaymentQuery struct {
 	Limit     int
 }
 
+// PaidSum is what was received in a quarter of an hour in one currency.
+type PaidSum struct {
+	At       time.Time // when the quarter of an hour begins
+	Currency string
+	Payments int
+	Amount   int64 // minor units
+}
+
 // Payments is the durable memory of what was paid. It stands beside the ledger, and unlike
 // the ledger it may be open in several processes at once: some receive, and one at a time reports.
 // Every method may be called concurrently. What returns nil survives kill -9 and power loss.
@@ -138,6 +146,11 @@ type Payments interface {
 	List(ctx context.Context, s Scope, q PaymentQuery) ([]Payment, error)
 	// Sums adds the payments up.
 	Sums(ctx context.Context, s Scope) (PaymentSums, error)
+
+	// PaidSince adds up the payments with after < Seq that were received at since or later, by quarters
+	// of an hour: every time zone is a whole number of them. It returns the latest Seq that there
+	// is, so that the next call need only add up what is newer.
+	PaidSince(ctx context.Context, s Scope, after int64, since time.Time) (sums []PaidSum, last int64, err error)
 
 	// Close waits for what is under way, and frees the engine.
 	Close() error

@@ -32,6 +32,7 @@ type filePage struct {
 	Took     time.Duration
 	Moving   bool
 	Progress advance
+	Pace     *pacePicture // nil if it is not drawn
 	Groups   []group
 	Do       string // the one thing to do that is shown; "" = the first rows of all
 }
@@ -76,6 +77,9 @@ func (v *view) filePage(ctx context.Context, r *http.Request) (*filePage, error)
 	p.Warnings = v.files.warningsOf(f.ID)
 	if p.Progress, p.Moving, err = v.advanceOf(ctx, record, p.Now); err != nil {
 		return nil, err
+	}
+	if p.Moving {
+		p.Pace = v.paceOf(record, p.Now)
 	}
 	from, err := strconv.Atoi(query.Get("from"))
 	if err != nil || from < 0 {

@@ -37,7 +37,9 @@ type moving struct {
 	rows  int
 	done  map[ledger.Status]int // outcomes, including those of earlier runs
 	count map[ledger.Status]prometheus.Counter
+	all   int // in done
 	pace  pace
+	track track
 }
 
 var _ ingest.Progress = (*files)(nil)
@@ -71,7 +73,12 @@ func (f *files) FileStarted(s ingest.Started) {
 	for _, status := range ledger.Statuses {
 		m.count[status] = f.metrics.rows.WithLabelValues(s.Feed, string(status))
 	}
-	m.pace.begin(time.Now())
+	for _, n := range m.done {
+		m.all += n
+	}
+	now := time.Now()
+	m.pace.begin(now)
+	m.track.add(now, m.all)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.moving[s.ID] = m
@@ -88,7 +95,9 @@ func (f *files) RowDone(id string, status ledger.Status) {
 		return
 	}
 	m.done[status]++
+	m.all++
 	m.pace.add(now)
+	m.track.add(now, m.all)
 	if c := m.count[status]; c != nil {
 		c.Inc()
 	}
@@ -183,6 +192,17 @@ func (f *files) advanceOf(id string, now time.Time) (advance, bool) {
 	a.Done = min(a.Done, a.Rows)
 	a.Left = timeLeft(a)
 	return a, true
+}
+
+// paceOf draws the pace of a file; nil if it is not followed, or too new.
+func (f *files) paceOf(id string, now time.Time) *pacePicture {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	m := f.moving[id]
+	if m == nil {
+		return nil
+	}
+	return m.track.picture(now, m.all)
 }
 
 // timeLeft is how long the open rows take at the pace that a has; 0 if that is unknown.

@@ -53,6 +53,7 @@ type view struct {
 	good   *goodPolls
 	shared *shared // nil if the ledger is one machine's
 	paid   paymentSums
+	days   byDay
 }
 
 // errUnwired is a mistake in the program.

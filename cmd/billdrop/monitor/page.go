@@ -34,6 +34,8 @@ const (
 	// mostLines bounds the lines of each kind that a page lists: files under way or held, and
 	// remarks about an inbox, in which a sender may leave any number of names.
 	mostLines = 200
+	// mostPaces bounds the files under way whose pace the front page draws.
+	mostPaces = 5
 	// mostCounted bounds the files that are counted beyond those that are listed.
 	mostCounted = 2_000
 	// maxReason bounds what a page quotes of an error, in bytes.
@@ -59,6 +61,8 @@ var pages = template.Must(template.New("page").Funcs(template.FuncMap{
 	"datetime": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 	"short":    short,
 	"ago":      humanize.Time,
+	"clock":    func(t time.Time) string { return t.Local().Format("15:04:05") },
+	"date":     func(t time.Time) string { return t.Format("2 Jan") },
 	"left":     left,
 	"join":     func(s []string) string { return strings.Join(s, ", ") },
 	"moving":   newBar,
@@ -97,11 +101,12 @@ type bar struct {
 	Name string
 	By   map[ledger.Status]int
 	Rate int // rows a second
+	Pace *pacePicture
 	advance
 }
 
-func newBar(name string, a advance) bar {
-	return bar{Name: name, By: a.ByStatus, Rate: int(a.PerSecond + 0.5), advance: a}
+func newBar(name string, a advance, p *pacePicture) bar {
+	return bar{Name: name, By: a.ByStatus, Rate: int(a.PerSecond + 0.5), Pace: p, advance: a}
 }
 
 // page is what every page has.
@@ -131,6 +136,8 @@ type frontPage struct {
 	UnderWay []movingLine
 	Held     []describe.File
 	Payments []paymentLine
+	Days     []daysPicture
+	MoreDays int // currencies that have no picture
 	Latest   []describe.File
 	Troubled int  // feeds whose latest poll failed
 	More     int  // files under way or held that are not shown
@@ -188,6 +195,7 @@ type movingLine struct {
 	Step     string // in words, while no rows are sent
 	Sending  bool
 	Progress advance
+	Pace     *pacePicture // nil if it is not drawn
 }
 
 // overview shows the front page.
@@ -213,6 +221,9 @@ func (v *view) overview(w http.ResponseWriter, r *http.Request) {
 	}
 	if err == nil {
 		p.Payments, err = v.paymentLines(ctx)
+	}
+	if err == nil {
+		p.Days, p.MoreDays, err = v.daysPictures(ctx, p.Now)
 	}
 	if err != nil {
 		v.sorry(w, r, err)
@@ -244,6 +255,9 @@ func (p *frontPage) readFiles(ctx context.Context, v *view) error {
 		line := movingLine{File: f, Step: describe.Step(f.State)}
 		if line.Progress, line.Sending, err = v.advanceOf(ctx, f, p.Now); err != nil {
 			return err
+		}
+		if line.Sending && len(p.UnderWay) < mostPaces {
+			line.Pace = v.paceOf(f, p.Now)
 		}
 		p.UnderWay = append(p.UnderWay, line)
 	}

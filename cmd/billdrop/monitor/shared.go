@@ -24,6 +24,8 @@ type shared struct {
 
 	mu   sync.Mutex
 	sums map[string][]sum // by file, oldest first, over paceWindow
+	// tracks are of the files in sums, from when a page first showed them.
+	tracks map[string]*track
 }
 
 // sum is how far a file was at a moment.
@@ -36,7 +38,7 @@ type sum struct {
 // newShared returns nil for a ledger of one machine.
 func newShared(led ledger.Ledger) *shared {
 	if l, ok := led.(ledger.Shared); ok {
-		return &shared{Shared: l, sums: make(map[string][]sum)}
+		return &shared{Shared: l, sums: make(map[string][]sum), tracks: make(map[string]*track)}
 	}
 	return nil
 }
@@ -63,7 +65,12 @@ func (s *shared) Totals(ctx context.Context, id string) (ledger.Totals, error) {
 	}
 	if len(s.sums) >= sumsKept {
 		clear(s.sums) // only paces are lost
+		clear(s.tracks)
 	}
+	if s.tracks[id] == nil {
+		s.tracks[id] = &track{}
+	}
+	s.tracks[id].add(now, done)
 	s.sums[id] = append(kept, sum{now, totals, done})
 	return totals, nil
 }
@@ -87,6 +94,25 @@ func (s *shared) advanceOf(ctx context.Context, f *ledger.File) (advance, error)
 	}
 	a.Left = timeLeft(a)
 	return a, nil
+}
+
+// paceOf draws the pace of all workers with a file; nil if too few pages have shown it yet.
+func (s *shared) paceOf(id string, now time.Time) *pacePicture {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t, kept := s.tracks[id], s.sums[id]
+	if t == nil || len(kept) == 0 {
+		return nil
+	}
+	return t.picture(now, kept[len(kept)-1].done)
+}
+
+// paceOf draws the pace of a file that is being sent.
+func (v *view) paceOf(f *ledger.File, now time.Time) *pacePicture {
+	if v.shared != nil {
+		return v.shared.paceOf(f.ID, now)
+	}
+	return v.files.paceOf(f.ID, now)
 }
 
 // advanceOf returns how far a file is; false if its rows are not being sent, as far as can be seen.

@@ -3,6 +3,7 @@ package ledgertest
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -22,6 +23,7 @@ func RunPayments(t *testing.T, open func(t *testing.T, dir string) ledger.Paymen
 		{"ReportsOneAtATime", paymentsOneReport},
 		{"PartyBills", paymentsPartyBills},
 		{"ListsAndSums", paymentsListed},
+		{"SumsByTime", paymentsByTime},
 		{"TwoAtOnce", paymentsTwoAtOnce},
 		{"Closed", paymentsClosed},
 	} {
@@ -294,6 +296,43 @@ func paymentsListed(t *testing.T, open func(t *testing.T, dir string) ledger.Pay
 	if sums, err := p.Sums(t.Context(), payScope); err != nil || sums.By[ledger.ByBill] != 1 || sums.Unreported != 3 || !sums.Oldest.Equal(payment(1).ReceivedAt) {
 		t.Errorf("Sums, once it is published: %+v, %v", sums, err)
 	}
+}
+
+// paymentsByTime: sums by quarters of an hour, and then of what is new alone.
+func paymentsByTime(t *testing.T, open func(t *testing.T, dir string) ledger.Payments) {
+	p := open(t, t.TempDir())
+	defer mustClose(t, p)
+	base := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	receive := func(n int, after time.Duration, currency string, amount int64) {
+		e := payment(n)
+		e.ReceivedAt, e.Currency, e.Amount = base.Add(after), currency, amount
+		mustReceive(t, p, payScope, fmt.Sprint("msg_", n), e, false)
+	}
+	check := func(after int64, since time.Duration, want ...ledger.PaidSum) int64 {
+		t.Helper()
+		sums, last, err := p.PaidSince(t.Context(), payScope, after, base.Add(since))
+		if !slices.Equal(sums, want) || err != nil {
+			t.Errorf("PaidSince(%d, %v): %+v, %v, want %+v", after, since, sums, err, want)
+		}
+		return last
+	}
+	if last := check(0, 0); last != 0 {
+		t.Errorf("a new store has a payment %d", last)
+	}
+	receive(1, 0, "ZAR", 100)
+	receive(2, 15*time.Minute-time.Millisecond, "ZAR", 200)
+	receive(3, 15*time.Minute, "ZAR", 400)
+	receive(4, 15*time.Minute, "USD", 5)
+	mustReceive(t, p, ledger.Scope{Merchant: "other", Mode: "test"}, "msg_1", payment(1), false)
+	first, second := ledger.PaidSum{At: base, Currency: "ZAR", Payments: 2, Amount: 300}, ledger.PaidSum{At: base.Add(15 * time.Minute), Currency: "ZAR", Payments: 1, Amount: 400}
+	dollars := ledger.PaidSum{At: second.At, Currency: "USD", Payments: 1, Amount: 5}
+	last := check(0, 0, first, dollars, second)
+	check(0, 15*time.Minute, dollars, second)
+	if again := check(last, 0); again != last {
+		t.Errorf("nothing is new, and the latest payment is %d, before %d", again, last)
+	}
+	receive(5, time.Hour, "ZAR", 1)
+	check(last, 0, ledger.PaidSum{At: base.Add(time.Hour), Currency: "ZAR", Payments: 1, Amount: 1})
 }
 
 // paymentsTwoAtOnce: two that have the payments open receive and settle at once, and nothing is

@@ -180,3 +180,29 @@ func (p *Payments) Sums(ctx context.Context, s ledger.Scope) (ledger.PaymentSums
 	})
 	return sums, err
 }
+
+// quarter is a quarter of an hour in microseconds.
+const quarter = 15 * 60 * 1_000_000
+
+// PaidSince implements ledger.Payments.
+func (p *Payments) PaidSince(ctx context.Context, s ledger.Scope, after int64, since time.Time) (sums []ledger.PaidSum, last int64, err error) {
+	err = p.read(ctx, s, "SELECT coalesce(max(seq), 0) FROM payments WHERE $1::bigint IS NOT NULL", nil, func() { last = 0 },
+		func(rows pgx.Rows) error { return rows.Scan(&last) })
+	if err == nil && last > after {
+		err = p.read(ctx, s, `SELECT received / $5, currency, count(*), sum(amount)::bigint FROM payments
+			WHERE seq > $2 AND seq <= $3 AND scope = $1 AND received >= $4 GROUP BY 1, 2 ORDER BY 1, 2`,
+			[]any{after, last, since.UnixMicro(), int64(quarter)}, func() { sums = nil }, func(rows pgx.Rows) error {
+				var sum ledger.PaidSum
+				var at int64
+				err := rows.Scan(&at, &sum.Currency, &sum.Payments, &sum.Amount)
+				read(&sum.Currency)
+				sum.At = time.UnixMicro(at * quarter).UTC()
+				sums = append(sums, sum)
+				return err
+			})
+	}
+	if err != nil {
+		return nil, after, err
+	}
+	return sums, max(last, after), nil
+}

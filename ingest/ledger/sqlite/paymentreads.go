@@ -240,3 +240,36 @@ func (p *Payments) Sums(ctx context.Context, s ledger.Scope) (ledger.PaymentSums
 	}
 	return sums, nil
 }
+
+// quarter is a quarter of an hour in microseconds.
+const quarter = 15 * 60 * 1_000_000
+
+// PaidSince implements ledger.Payments.
+func (p *Payments) PaidSince(ctx context.Context, s ledger.Scope, after int64, since time.Time) (sums []ledger.PaidSum, last int64, err error) {
+	scope, err := p.scope(ctx, s)
+	if err != nil || scope == 0 {
+		return nil, after, err
+	}
+	if err := p.read.QueryRowContext(ctx, "SELECT coalesce(max(seq), 0) FROM payments").Scan(&last); err != nil {
+		return nil, after, unusable(err)
+	}
+	rows, err := p.read.QueryContext(ctx, `SELECT received / ?, currency, count(*), sum(amount) FROM payments
+		WHERE seq > ? AND seq <= ? AND scope = ? AND received >= ? GROUP BY 1, 2 ORDER BY 1, 2`, int64(quarter), after, last, scope, since.UnixMicro())
+	if err != nil {
+		return nil, after, unusable(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var sum ledger.PaidSum
+		var at int64
+		if err := rows.Scan(&at, &sum.Currency, &sum.Payments, &sum.Amount); err != nil {
+			return nil, after, unusable(err)
+		}
+		sum.At = time.UnixMicro(at * quarter).UTC()
+		sums = append(sums, sum)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, after, unusable(err)
+	}
+	return sums, last, nil
+}
