@@ -186,15 +186,15 @@ func TestCluster(t *testing.T) {
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
-	var sent time.Time
+	sent := make(chan time.Time, 1)
 	go func() {
 		for c.api.State().Posts < int64(rows) {
 			time.Sleep(50 * time.Millisecond)
 		}
-		sent = time.Now()
+		sent <- time.Now()
 	}()
 	counts := c.statuses(2 * time.Minute)
-	t.Logf("%d rows in %s, reported after %s", rows, sent.Sub(began), time.Since(began))
+	t.Logf("%d rows in %s, reported after %s", rows, (<-sent).Sub(began), time.Since(began))
 	state := c.api.State()
 	if counts["created"] != rows || len(state.Bills) != rows || state.Posts != int64(rows) || state.Gets != 0 {
 		t.Errorf("rows: %v, %d bills, %d POSTs, %d GETs for %d rows", counts, len(state.Bills), state.Posts, state.Gets, rows)
