@@ -38,6 +38,25 @@ type billRows struct {
 	revision, replaced, sum, sendSum        []int64
 }
 
+// newBillRows makes room for n rows.
+func newBillRows(n int) *billRows {
+	c := &billRows{}
+	reserve(n, &c.scope, &c.amount, &c.row, &c.generation, &c.sends, &c.revision, &c.replaced, &c.sum, &c.sendSum)
+	reserve(n, &c.reference, &c.billID, &c.customerID, &c.accountID, &c.currency, &c.billDate, &c.dueDate, &c.sentCustomerID, &c.sentAccountID, &c.key, &c.answer)
+	reserve(n, &c.state, &c.form)
+	reserve(n, &c.doubt, &c.voided, &c.unanswered)
+	reserve(n, &c.file, &c.keyFirstUsed, &c.sentAt)
+	reserve(n, &c.content, &c.body)
+	return c
+}
+
+// reserve makes each of lists empty, with room for n.
+func reserve[T any](n int, lists ...*[]T) {
+	for _, l := range lists {
+		*l = make([]T, 0, n)
+	}
+}
+
 func (c *billRows) add(p *put) {
 	b := &p.bill
 	o, s := &b.Observed, &b.Send

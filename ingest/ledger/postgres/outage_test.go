@@ -192,17 +192,21 @@ func TestManyWorkers(t *testing.T) {
 		t.Fatal(err)
 	}
 	var created [parties]atomic.Int32
+	var one [workers][parties]sync.Mutex // a worker has one row of a party at a time
 	var wg sync.WaitGroup
 	for w, l := range handles {
 		for s := range senders {
 			wg.Go(func() {
 				for i := s; i < rows; i += senders {
-					n, err := meet(t.Context(), l, w*rows+i, (i+w)%parties)
+					p := (i + w) % parties
+					one[w][p].Lock()
+					n, err := meet(t.Context(), l, w*rows+i, p)
+					one[w][p].Unlock()
 					if err != nil {
 						t.Error(err)
 						return
 					}
-					created[(i+w)%parties].Add(int32(n))
+					created[p].Add(int32(n))
 				}
 			})
 		}

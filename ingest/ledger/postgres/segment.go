@@ -265,7 +265,8 @@ func (t *tx) queueRows(b *pgx.Batch) {
 }
 
 func (t *tx) queueBills(b *pgx.Batch) {
-	var added, replaced billRows
+	// In a clean run Begins add bills, and Records replace them.
+	added, replaced := newBillRows(len(t.seg.begins)), newBillRows(len(t.seg.records))
 	add := func(p *put) {
 		if p.replaced == 0 {
 			added.add(p)

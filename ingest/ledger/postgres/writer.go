@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -27,9 +26,8 @@ type writer struct {
 	session int64 // whose batches are counted
 	last    int64 // the latest batch of session
 
-	stopOnce sync.Once
-	stopped  context.Context // ends when batches are to be given up
-	stop     context.CancelFunc
+	stopped context.Context // ends when batches are to be given up
+	stop    context.CancelFunc
 }
 
 // backend is a process of the server. started tells it from a later one of the same number.
