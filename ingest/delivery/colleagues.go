@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"io"
@@ -36,14 +37,35 @@ func (g *gate) share(led ledger.Ledger, s ledger.Scope) {
 	g.shared, g.scope = shared, s
 }
 
+// acquire is gate.acquire for a worker. It returns at the last moment before a request leaves, and not
+// as long as this worker may be taken for lost.
+func (f *fanout) acquire(ctx context.Context) (ticket, error) {
+	for {
+		t, err := f.gate.acquire(ctx)
+		if err != nil || f.shared == nil {
+			return t, err
+		}
+		if err = f.shared.Current(); err == nil {
+			return t, nil
+		}
+		f.gate.cancel(t)
+		if errors.Is(err, ledger.ErrFenced) {
+			return ticket{}, err
+		}
+		if err := f.gate.sleep(ctx, currentPoll); err != nil {
+			return ticket{}, err
+		}
+	}
+}
+
 // certain reports whether this worker is not taken for lost by others.
-func (g *gate) certain() bool { return g.shared == nil || g.shared.Current() == nil }
+func (f *fanout) certain() bool { return f.shared == nil || f.shared.Current() == nil }
 
 // maxRecorded returns how many rows may be recorded as about to be sent. Where others share the ledger,
 // they are few: if this worker is lost, other rows of their parties go on at once, and a body that
 // nests such a party is no longer of use.
 func (f *fanout) maxRecorded() int {
-	if f.gate.shared != nil {
+	if f.shared != nil {
 		return max(64, 2*f.lane.policy.Concurrency)
 	}
 	return max(minRecorded, 4*f.lane.policy.Concurrency)
@@ -53,7 +75,7 @@ func (f *fanout) maxRecorded() int {
 // differ, so on a ledger that they share it is a time that is the file's own, right after the file was
 // begun: it shows which file created the party.
 func (f *fanout) since() time.Time {
-	if f.gate.shared == nil {
+	if f.shared == nil {
 		return f.lane.Now()
 	}
 	h := fnv.New32a()
@@ -63,7 +85,7 @@ func (f *fanout) since() time.Time {
 
 // knownBefore reports whether a party was known before the file.
 func (f *fanout) knownBefore(p ledger.Party) bool {
-	if f.gate.shared == nil {
+	if f.shared == nil {
 		return !p.Since.After(f.file.Started)
 	}
 	return !p.Since.Equal(f.since())
@@ -123,7 +145,7 @@ type taken struct {
 
 // leads returns the parties that a body of this form would create, as far as is known.
 func (d *delivery) leads(form ledger.Form) []ledger.PartyRef {
-	if d.gate.shared == nil || !form.Nested() {
+	if d.shared == nil || !form.Nested() {
 		return nil
 	}
 	return d.lane.parties.unknown(d.lease, form)

@@ -37,6 +37,7 @@ type fanout struct {
 	file     *ledger.File
 	onStatus func(ledger.Status) // called for each row that gets its outcome; may be nil
 	gate     *gate
+	shared   ledger.Shared // ledger, if other workers use it too; else nil
 	setup    *setupCheck
 	// recorded bounds the rows that are recorded as about to be sent. There are enough of them
 	// to share commits and to keep all senders busy, and few enough that a crash leaves few
@@ -90,6 +91,7 @@ func (l *Lane) deliver(ctx context.Context, led ledger.Ledger, f *ledger.File, r
 		admitted:  semaphore.NewWeighted(maxActive + maxWaiting),
 		recordCtx: context.WithoutCancel(ctx),
 	}
+	fan.shared, _ = led.(ledger.Shared)
 	fan.recorded = semaphore.NewWeighted(int64(fan.maxRecorded()))
 	defer l.leave()
 	l.clock.recorded(f.Started)

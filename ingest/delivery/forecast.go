@@ -351,7 +351,7 @@ func (f *Forecast) find(ctx context.Context, e *forecastParty, needOwner bool) (
 
 // ask sends one GET through the gate.
 func (f *Forecast) ask(ctx context.Context, get getter, reference string) (client.Answer, error) {
-	return f.gate.ask(ctx, get, reference, func(a client.Answer) error {
+	return f.gate.ask(ctx, f.gate.acquire, get, reference, func(a client.Answer) error {
 		if a.Kind != client.NotSent {
 			f.gets.Add(1)
 		}

@@ -2,7 +2,6 @@ package delivery
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -78,29 +77,9 @@ type waiter struct {
 	ticket ticket
 }
 
-// acquire waits until one more request may be sent, and returns at the last moment before it is.
-// Every ticket must be given back, with done or with cancel.
+// acquire waits until one more request may be sent. Every ticket must be given back, with done
+// or with cancel.
 func (g *gate) acquire(ctx context.Context) (ticket, error) {
-	for {
-		t, err := g.queue(ctx)
-		if err != nil || g.shared == nil {
-			return t, err
-		}
-		if err = g.shared.Current(); err == nil {
-			return t, nil
-		}
-		g.cancel(t)
-		if errors.Is(err, ledger.ErrFenced) {
-			return ticket{}, err
-		}
-		if err := g.sleep(ctx, currentPoll); err != nil {
-			return ticket{}, err
-		}
-	}
-}
-
-// queue waits for the turn of one more request.
-func (g *gate) queue(ctx context.Context) (ticket, error) {
 	if err := ctx.Err(); err != nil {
 		return ticket{}, context.Cause(ctx)
 	}

@@ -32,7 +32,7 @@ func (q *Inquiry) Close() { q.lane.leave() }
 // tried again as often as the lane's policy says. The answer is Found or Absent if it is
 // usable. Errors are ctx's cause, and the *Stop of a lane that has to stop.
 func (q *Inquiry) Bill(ctx context.Context, reference string) (client.Answer, error) {
-	return q.gate.ask(ctx, q.lane.api.GetBill, reference, func(a client.Answer) error {
+	return q.gate.ask(ctx, q.gate.acquire, q.lane.api.GetBill, reference, func(a client.Answer) error {
 		if a.Kind != client.NotSent {
 			q.gets.Add(1)
 		}

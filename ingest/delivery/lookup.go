@@ -39,7 +39,7 @@ func (d *delivery) lookUp(ctx context.Context, c cause) (decision, error) {
 // lastLook looks a bill up once more while the run stops, past the closed gate. If the bill is
 // there and the same, the row is settled; otherwise the next run continues with it.
 func (d *delivery) lastLook(ctx context.Context) (decision, error) {
-	if !d.gate.certain() {
+	if !d.certain() {
 		return decision{Do: stepStop}, nil
 	}
 	a := d.lane.api.GetBill(d.recordCtx, d.bill.Reference)
@@ -251,7 +251,7 @@ func (d *delivery) ask(ctx context.Context, get getter, reference string) (clien
 		d.lane.clock.observe(a)
 		return a
 	}
-	return d.gate.ask(ctx, redacted, reference, func(a client.Answer) error {
+	return d.gate.ask(ctx, d.acquire, redacted, reference, func(a client.Answer) error {
 		e := ledger.Entry{File: d.file.ID, Gets: 1}
 		if a.Kind == client.Throttled {
 			e.Throttled = 1
@@ -263,13 +263,13 @@ func (d *delivery) ask(ctx context.Context, get getter, reference string) (clien
 	})
 }
 
-// ask sends one GET, and repeats it while an answer may still come. onAnswer is called with each
-// answer. Found, Absent and Refused are answers; any other kind means that the API gave none.
+// ask sends one GET, and repeats it while an answer may still come. acquire is the gate's, or a
+// worker's. onAnswer is called with each answer. Found, Absent and Refused are answers; any other kind means that the API gave none.
 // An error means that the run stops.
-func (g *gate) ask(ctx context.Context, get getter, reference string, onAnswer func(client.Answer) error) (client.Answer, error) {
+func (g *gate) ask(ctx context.Context, acquire func(context.Context) (ticket, error), get getter, reference string, onAnswer func(client.Answer) error) (client.Answer, error) {
 	var spare sparing
 	for tries := 0; ; {
-		tk, err := g.acquire(ctx)
+		tk, err := acquire(ctx)
 		if err != nil {
 			return client.Answer{}, err
 		}

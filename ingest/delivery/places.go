@@ -3,6 +3,8 @@ package delivery
 import (
 	"context"
 	"time"
+
+	"billdrop/ingest/ledger"
 )
 
 const (
@@ -38,7 +40,7 @@ func (g *gate) sharedWait(now time.Time) time.Duration {
 	}
 	if rate := sharedRate(g.policy); !p.reserving && len(p.at) <= int(rate*lotTime.Seconds()/3) {
 		p.reserving = true
-		go g.reserve(rate, max(1, min(int(rate*lotTime.Seconds()), len(g.waiters)+1)))
+		go g.reserve(g.shared, g.scope, rate, max(1, min(int(rate*lotTime.Seconds()), len(g.waiters)+1)))
 	}
 	if len(p.at) == 0 {
 		return reserveTimeout // or once there is one
@@ -54,10 +56,10 @@ func (g *gate) sharedWait(now time.Time) time.Duration {
 func sharedRate(p Policy) float64 { return float64(p.RateLimit) / limiterSlack }
 
 // reserve reserves n places.
-func (g *gate) reserve(rate float64, n int) {
+func (g *gate) reserve(shared ledger.Shared, s ledger.Scope, rate float64, n int) {
 	ctx, cancel := context.WithTimeout(context.Background(), reserveTimeout)
 	defer cancel()
-	in, err := g.shared.Reserve(ctx, g.scope, rate, n)
+	in, err := shared.Reserve(ctx, s, rate, n)
 	first := time.Now().Add(in)
 	if err != nil {
 		time.Sleep(reserveAgain)

@@ -282,7 +282,7 @@ func (d *delivery) send(ctx context.Context) (decision, error) {
 		}
 		return d.note(ctx)
 	}
-	tk, err := d.gate.acquire(ctx)
+	tk, err := d.acquire(ctx)
 	if err != nil {
 		if e := takeBack(); e != nil {
 			return decision{}, e
