@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -245,6 +246,92 @@ func TestSimulatorSees(t *testing.T) {
 					t.Logf("caught with seed %d: %s", seed, wrong[0])
 					return
 				}
+			}
+			t.Error("not caught")
+		})
+	}
+}
+
+// lyingShared is a shared ledger as a wrong program would use it.
+type lyingShared struct {
+	ledger.Shared
+	noLeads  bool // parties are created by whoever comes
+	allParts bool // every part counts as in hand
+	certain  bool // this worker never counts as lost
+}
+
+func (l *lyingShared) Begin(ctx context.Context, s ledger.Scope, b *ledger.Bill, leads ...ledger.PartyRef) error {
+	if l.noLeads {
+		leads = nil
+	}
+	return l.Shared.Begin(ctx, s, b, leads...)
+}
+
+func (l *lyingShared) AcquirePart(ctx context.Context, file string, no int) (bool, error) {
+	held, err := l.Shared.AcquirePart(ctx, file, no)
+	return held || l.allParts && err == nil, err
+}
+
+func (l *lyingShared) Current() error {
+	if l.certain {
+		return nil
+	}
+	return l.Shared.Current()
+}
+
+// brokenCluster is a program of several workers that breaks one rule, and the worlds in which that
+// shows.
+type brokenCluster struct {
+	program func(*clusterParts)
+	world   func(*clusterConfig)
+}
+
+var brokenClusters = map[string]brokenCluster{
+	"no fence": {
+		func(p *clusterParts) { p.Handle.Unfence() },
+		func(c *clusterConfig) { c.Slow, c.Frozen, c.Deadly = true, 40, 0 },
+	},
+	"a lease not renewed": {
+		func(p *clusterParts) { p.Handle.Silence(); p.Ledger = &lyingShared{Shared: p.Ledger, certain: true} },
+		func(c *clusterConfig) { *c = clusterConfig{Seed: c.Seed, Workers: c.Workers, Weak: c.Weak, Slow: true} },
+	},
+	"two leaders": {
+		func(p *clusterParts) { p.Ledger = &lyingShared{Shared: p.Ledger, noLeads: true} },
+		func(c *clusterConfig) { *c = clusterConfig{Seed: c.Seed, Workers: c.Workers, Weak: true} },
+	},
+	"a part settled twice": {
+		func(p *clusterParts) { p.Ledger = &lyingShared{Shared: p.Ledger, allParts: true} },
+		func(*clusterConfig) {},
+	},
+	"take-over without a look-up": {
+		func(p *clusterParts) {
+			p.API = &lyingAPI{API: p.API, create: func(real delivery.API, ctx context.Context, key, reference string, body []byte) client.Answer {
+				return real.CreateBill(ctx, key[:20]+"-"+p.Name, reference, body)
+			}}
+		},
+		func(*clusterConfig) {},
+	},
+}
+
+// TestClusterSimulatorSees is TestSimulatorSees for several workers. The right program passes in the
+// world in which the wrong one is caught.
+func TestClusterSimulatorSees(t *testing.T) {
+	for name, broken := range brokenClusters {
+		t.Run(name, func(t *testing.T) {
+			for seed := uint64(1); seed <= 600; seed++ {
+				cfg := clusterOf(seed)
+				broken.world(&cfg)
+				cfg.Break = broken.program
+				_, wrong := simulateCluster(t, cfg)
+				if len(wrong) == 0 {
+					continue
+				}
+				t.Logf("caught with seed %d: %s", seed, wrong[0])
+				cfg.Break = nil
+				if _, wrong := simulateCluster(t, cfg); len(wrong) > 0 {
+					t.Errorf("the right program with seed %d: %s", seed, strings.Join(wrong, "\n"))
+				}
+				return
 			}
 			t.Error("not caught")
 		})

@@ -45,6 +45,14 @@ type clusterConfig struct {
 	Break func(*clusterParts)
 }
 
+// patience is how long things go wrong, and how long all may take.
+func (c clusterConfig) patience() (storm, all time.Duration) {
+	if c.Break != nil { // many a wrong program comes to no end
+		return 3 * time.Minute, 10 * time.Minute
+	}
+	return 20 * time.Minute, 80 * time.Minute
+}
+
 // calm reports whether nothing goes wrong.
 func (c clusterConfig) calm() bool {
 	return c.Deadly == 0 && c.Frozen == 0 && c.Cut == 0 && c.Trouble == 0 && c.Faulty == 0
@@ -144,6 +152,7 @@ type clusterLife struct {
 	worker *Worker
 	ctx    context.Context
 	cancel context.CancelFunc
+	ended  chan struct{}
 	ends   sync.WaitGroup
 }
 
@@ -164,13 +173,8 @@ func (c *clusterWorld) newLife(t testing.TB, name string, no, life int, clock *m
 	}
 	l.p.before = func(step string, nth int) { c.disturb(l, step, nth) }
 	l.handle.Network(c.network(dice))
-	go func() { // a machine that is told to stop
-		select {
-		case <-c.over:
-			l.cancel()
-		case <-l.ctx.Done():
-		}
-	}()
+	l.ended = make(chan struct{})
+	go c.stopWhenOver(l, name)
 
 	policy := testPolicy()
 	policy.Now = clock.now
@@ -202,8 +206,25 @@ func (c *clusterWorld) newLife(t testing.TB, name string, no, life int, clock *m
 	return l
 }
 
+// stopWhenOver tells a worker to stop once the world is over, and kills it if it does not.
+func (c *clusterWorld) stopWhenOver(l *clusterLife, name string) {
+	select {
+	case <-c.over:
+		l.cancel()
+	case <-l.ended:
+		return
+	}
+	select {
+	case <-time.After(5 * time.Minute):
+		c.fail("worker %s does not stop", name)
+		l.p.kill()
+	case <-l.ended:
+	}
+}
+
 // end ends a life for good.
 func (l *clusterLife) end() {
+	close(l.ended)
 	l.cancel()
 	l.handle.Kill(func(n int) int { return 0 })
 	l.ends.Wait()
@@ -329,10 +350,13 @@ func (c *clusterWorld) run(t testing.TB) error {
 		machines.Go(func() { c.machine(t, no) })
 	}
 	var err error
+	storm, all := c.cfg.patience()
 	for began := time.Now(); !c.done(t); time.Sleep(time.Second) {
-		if lasts := time.Since(began); lasts > 30*time.Minute && !c.calmed() || c.losses.Load() > 60 {
+		lasts := time.Since(began)
+		if lasts > storm || c.losses.Load() > 60 {
 			c.calmDown()
-		} else if lasts > 24*time.Hour {
+		}
+		if lasts > all {
 			err = fmt.Errorf("not done after %v", lasts)
 			break
 		}

@@ -45,6 +45,7 @@ type Handle struct {
 	frozen    chan struct{} // closed by the thaw; nil = not frozen
 	cut       chan struct{} // closed when healed; nil = not cut off
 	silent    bool
+	unfenced  bool // guarded by store.mu
 	network   func(op string) Trouble
 }
 
@@ -76,6 +77,13 @@ func (h *Handle) Silence() (resume func()) {
 	}
 	set(true)
 	return func() { set(false) }
+}
+
+// Unfence makes the store a wrong one, which lets this worker write after it was lost.
+func (h *Handle) Unfence() {
+	h.store.mu.Lock()
+	defer h.store.mu.Unlock()
+	h.unfenced = true
 }
 
 // Network has trouble decide what happens to each exchange.
@@ -273,7 +281,7 @@ func (h *Handle) handOver() {
 // fence returns ErrFenced unless the handle is a worker that is not taken for lost. store.mu is
 // held.
 func (h *Handle) fence() error {
-	if h.store.live(h.member) {
+	if h.store.live(h.member) || h.unfenced && h.member != nil {
 		return nil
 	}
 	return ledger.ErrFenced
