@@ -105,6 +105,10 @@ type Payments interface {
 	// Last returns the Seq of the latest payment; 0 if there is none.
 	Last(ctx context.Context, s Scope) (int64, error)
 
+	// Lead makes holder the one that reports the merchant's payments, for that long by the engine's
+	// clock, or until it leads for no time. It returns false while another one is. It is no fence:
+	// what two would do at once, the methods below refuse.
+	Lead(ctx context.Context, s Scope, holder string, lasts time.Duration) (bool, error)
 	// BeginReport records that a report is begun. ErrExists when its name is taken, or when
 	// another one is begun and not published.
 	BeginReport(ctx context.Context, s Scope, r PaymentReport) error
@@ -112,7 +116,8 @@ type Payments interface {
 	// bills that changed by it, all or nothing.
 	Settle(ctx context.Context, s Scope, report string, settled []Payment, accounts []BillAccount) error
 	// ComposedReport records the digest of the report that is begun: from now on its bytes are
-	// fixed.
+	// fixed, and nothing is settled in it any more. ErrExists if it has another number of payments
+	// than rows, so that a process that was frozen meanwhile cannot fix it too early.
 	ComposedReport(ctx context.Context, s Scope, name, sha256 string, rows int) error
 	// PublishedReport records that it is in place.
 	PublishedReport(ctx context.Context, s Scope, name string, at time.Time) error

@@ -20,6 +20,7 @@ func RunPayments(t *testing.T, open func(t *testing.T, dir string) ledger.Paymen
 		{"ReceivedOnce", paymentsReceivedOnce},
 		{"ReportsHaveEachOnce", paymentsReportedOnce},
 		{"ReportsOneAtATime", paymentsOneReport},
+		{"OneLeads", paymentsOneLeads},
 		{"PartyBills", paymentsPartyBills},
 		{"ListsAndSums", paymentsListed},
 		{"TwoAtOnce", paymentsTwoAtOnce},
@@ -121,8 +122,17 @@ func paymentsReportedOnce(t *testing.T, open func(t *testing.T, dir string) ledg
 	if rest, err := p.Unsettled(t.Context(), payScope, 0, list[3].Seq, 10); err != nil || len(rest) != 2 {
 		t.Errorf("unsettled, up to the report: %+v, %v", rest, err)
 	}
+	if err := p.ComposedReport(t.Context(), payScope, "one.csv", "abc", 1); !errors.Is(err, ledger.ErrExists) {
+		t.Errorf("composed with a payment too few: %v", err)
+	}
 	if err := p.ComposedReport(t.Context(), payScope, "one.csv", "abc", 2); err != nil {
 		t.Fatal(err)
+	}
+	if err := p.Settle(t.Context(), payScope, "one.csv", list[2:3], nil); !errors.Is(err, ledger.ErrNotFound) {
+		t.Errorf("a composed report grew: %v", err)
+	}
+	if err := p.ComposedReport(t.Context(), payScope, "one.csv", "def", 2); !errors.Is(err, ledger.ErrNotFound) {
+		t.Errorf("composed twice: %v", err)
 	}
 	last, err := p.LastReport(t.Context(), payScope)
 	if want := (ledger.PaymentReport{Name: "one.csv", UpTo: list[3].Seq, SHA256: "abc", Rows: 2, Begun: begun}); err != nil || last == nil || *last != want {
@@ -197,6 +207,36 @@ func paymentsOneReport(t *testing.T, open func(t *testing.T, dir string) ledger.
 	}
 	if err := p.ComposedReport(t.Context(), payScope, "nosuch.csv", "", 0); !errors.Is(err, ledger.ErrNotFound) {
 		t.Errorf("a report that was not begun: %v", err)
+	}
+}
+
+// paymentsOneLeads: one at a time leads, until it gives the lead back or its time is over.
+func paymentsOneLeads(t *testing.T, open func(t *testing.T, dir string) ledger.Payments) {
+	p := open(t, t.TempDir())
+	defer mustClose(t, p)
+	lead := func(holder string, lasts time.Duration, want bool) {
+		t.Helper()
+		if got, err := p.Lead(t.Context(), payScope, holder, lasts); got != want || err != nil {
+			t.Errorf("%s leads: %v, %v, want %v", holder, got, err, want)
+		}
+	}
+	lead("a", time.Hour, true)
+	lead("b", time.Hour, false)
+	lead("a", time.Hour, true)
+	lead("a", 0, true)
+	lead("b", time.Millisecond, true)
+	for deadline := time.Now().Add(time.Minute); ; {
+		got, err := p.Lead(t.Context(), payScope, "a", time.Hour)
+		if err != nil || time.Now().After(deadline) {
+			t.Fatalf("the time of b is not over: %v", err)
+		}
+		if got {
+			break
+		}
+	}
+	lead("b", time.Hour, false)
+	if got, err := p.Lead(t.Context(), ledger.Scope{Merchant: "other", Mode: "test"}, "b", time.Hour); !got || err != nil {
+		t.Errorf("another merchant: %v, %v", got, err)
 	}
 }
 

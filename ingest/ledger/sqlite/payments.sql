@@ -73,5 +73,12 @@ CREATE TABLE marks (
     PRIMARY KEY (scope, file)
 ) STRICT, WITHOUT ROWID;
 
+-- Which process reports a merchant's payments.
+CREATE TABLE leaders (
+    scope  INTEGER PRIMARY KEY,
+    holder TEXT NOT NULL,
+    until  INTEGER NOT NULL
+) STRICT;
+
 PRAGMA application_id = 0x62647065; -- "bdpe"
 PRAGMA user_version = 1;

@@ -10,6 +10,27 @@ import (
 	"billdrop/ingest/ledger"
 )
 
+// Lead implements ledger.Payments.
+func (p *Payments) Lead(ctx context.Context, s ledger.Scope, holder string, lasts time.Duration) (leads bool, err error) {
+	err = p.tx(ctx, func(tx *sql.Tx) error {
+		scope, err := addScope(tx, s)
+		if err != nil {
+			return err
+		}
+		now := time.Now()
+		result, err := tx.Exec(`INSERT INTO leaders AS l (scope, holder, until) VALUES (?, ?, ?)
+			ON CONFLICT DO UPDATE SET holder = excluded.holder, until = excluded.until WHERE l.holder = excluded.holder OR l.until <= ?`,
+			scope, holder, now.Add(lasts).UnixMicro(), now.UnixMicro())
+		if err != nil {
+			return err
+		}
+		n, err := result.RowsAffected()
+		leads = n > 0
+		return err
+	})
+	return leads, err
+}
+
 // BeginReport implements ledger.Payments.
 func (p *Payments) BeginReport(ctx context.Context, s ledger.Scope, r ledger.PaymentReport) error {
 	return p.tx(ctx, func(tx *sql.Tx) error {
@@ -30,12 +51,13 @@ func (p *Payments) BeginReport(ctx context.Context, s ledger.Scope, r ledger.Pay
 	})
 }
 
-// openReport returns the number of a report that is begun and not published.
-func openReport(tx *sql.Tx, s ledger.Scope, name string) (report, scope int64, err error) {
+// openReport returns the number of a report that is begun and not published. Once it is composed,
+// only its publication is left.
+func openReport(tx *sql.Tx, s ledger.Scope, name string, composed bool) (report, scope int64, err error) {
 	if scope, err = addScope(tx, s); err != nil {
 		return 0, 0, err
 	}
-	err = tx.QueryRow("SELECT id FROM reports WHERE scope = ? AND name = ? AND published IS NULL", scope, name).Scan(&report)
+	err = tx.QueryRow("SELECT id FROM reports WHERE scope = ? AND name = ? AND published IS NULL AND (sha256 = '' OR ?)", scope, name, composed).Scan(&report)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = fmt.Errorf("report %s: %w", name, ledger.ErrNotFound)
 	}
@@ -45,7 +67,7 @@ func openReport(tx *sql.Tx, s ledger.Scope, name string) (report, scope int64, e
 // Settle implements ledger.Payments.
 func (p *Payments) Settle(ctx context.Context, s ledger.Scope, report string, settled []ledger.Payment, accounts []ledger.BillAccount) error {
 	return p.tx(ctx, func(tx *sql.Tx) error {
-		number, scope, err := openReport(tx, s, report)
+		number, scope, err := openReport(tx, s, report, false)
 		if err != nil {
 			return err
 		}
@@ -81,18 +103,26 @@ func (p *Payments) Settle(ctx context.Context, s ledger.Scope, report string, se
 // ComposedReport implements ledger.Payments.
 func (p *Payments) ComposedReport(ctx context.Context, s ledger.Scope, name, sha256 string, rows int) error {
 	return p.tx(ctx, func(tx *sql.Tx) error {
-		number, _, err := openReport(tx, s, name)
-		if err == nil {
-			_, err = tx.Exec("UPDATE reports SET sha256 = ?, row_count = ? WHERE id = ?", sha256, rows, number)
+		number, _, err := openReport(tx, s, name, false)
+		if err != nil {
+			return err
 		}
-		return err
+		result, err := tx.Exec("UPDATE reports SET sha256 = ?1, row_count = ?2 WHERE id = ?3 AND ?2 = (SELECT count(*) FROM payments WHERE report = ?3)",
+			sha256, rows, number)
+		if err != nil {
+			return err
+		}
+		if n, err := result.RowsAffected(); err != nil || n != 1 {
+			return errors.Join(err, fmt.Errorf("report %s has other payments than were composed: %w", name, ledger.ErrExists))
+		}
+		return nil
 	})
 }
 
 // PublishedReport implements ledger.Payments.
 func (p *Payments) PublishedReport(ctx context.Context, s ledger.Scope, name string, at time.Time) error {
 	return p.tx(ctx, func(tx *sql.Tx) error {
-		number, _, err := openReport(tx, s, name)
+		number, _, err := openReport(tx, s, name, true)
 		if err == nil {
 			_, err = tx.Exec("UPDATE reports SET published = ? WHERE id = ?", at.UnixMicro(), number)
 		}
@@ -103,7 +133,7 @@ func (p *Payments) PublishedReport(ctx context.Context, s ledger.Scope, name str
 // DropReport implements ledger.Payments.
 func (p *Payments) DropReport(ctx context.Context, s ledger.Scope, name string) error {
 	return p.tx(ctx, func(tx *sql.Tx) error {
-		number, _, err := openReport(tx, s, name)
+		number, _, err := openReport(tx, s, name, true)
 		if err != nil {
 			return err
 		}
