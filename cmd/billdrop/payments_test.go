@@ -189,6 +189,7 @@ func TestPaymentsInRun(t *testing.T) {
 	drop(t, box, "bills.csv", string(numberedBills(3)))
 	await(t, func() bool { return len(summaries(t, box, "bills")) == 1 })
 	pay(t, box, "INV-00000", 0, emulator.AsCustomer) // it has an account, so the customer says nothing
+	await(t, func() bool { return box.Acknowledged() == 1 })
 	pay(t, box, "INV-00001", 0, emulator.AsAccount)
 	await(t, func() bool {
 		return strings.Contains(metricsOf(t, port), `billdrop_payments_unreported{merchant="sandbox"} 2`)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -30,19 +31,21 @@ type merchantReports struct {
 	*payments.Reporter
 	feed  *ingest.Feed // through whose connection they go
 	dir   string
+	log   *slog.Logger
 	again time.Time // not before, after a failure
 }
 
 // openPayReports opens the store of payments if events are received or reported; nil if neither.
 func openPayReports(ctx context.Context, s *session, conf *config.Config, m *machine) (*payReports, error) {
 	p := &payReports{log: s.log}
+	holder := rand.Text()
 	seen := make(map[ledger.Scope]bool)
 	for i := range conf.Feeds {
 		f := &conf.Feeds[i]
 		if scope := m.feeds[i].Lane.Scope(); f.Payments != "" && !seen[scope] {
 			seen[scope] = true
-			p.merchants = append(p.merchants, &merchantReports{feed: m.feeds[i], dir: f.Payments, Reporter: &payments.Reporter{
-				Ledger: m.ledger, Lane: m.feeds[i].Lane, Every: f.PaymentSchedule(),
+			p.merchants = append(p.merchants, &merchantReports{feed: m.feeds[i], dir: f.Payments, log: s.log, Reporter: &payments.Reporter{
+				Ledger: m.ledger, Lane: m.feeds[i].Lane, Every: f.PaymentSchedule(), Holder: holder,
 			}})
 		}
 	}
@@ -79,7 +82,7 @@ func (p *payReports) once(ctx context.Context) error {
 	}
 	var errs []error
 	for _, m := range p.merchants {
-		errs = append(errs, m.publish(ctx, p.log))
+		errs = append(errs, m.publish(ctx))
 	}
 	return errors.Join(errs...)
 }
@@ -116,12 +119,15 @@ const lookEvery = time.Second
 func (p *payReports) run(ctx context.Context, patience time.Duration) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
+	for _, m := range p.merchants {
+		m.Beside = m.Ledger
+	}
 	for {
 		for _, m := range p.merchants {
 			if time.Now().Before(m.again) {
 				continue
 			}
-			if err := m.publish(ctx, p.log); err != nil && ctx.Err() == nil {
+			if err := m.publish(ctx); err != nil && ctx.Err() == nil {
 				m.again = time.Now().Add(patience)
 				args := []any{"merchant", m.Lane.Scope().Merchant, "error", err}
 				for _, hint := range describe.Advice(err) {
@@ -139,7 +145,7 @@ func (p *payReports) run(ctx context.Context, patience time.Duration) {
 }
 
 // publish publishes what is due of one merchant.
-func (m *merchantReports) publish(ctx context.Context, log *slog.Logger) error {
+func (m *merchantReports) publish(ctx context.Context) error {
 	now := time.Now()
 	if due, err := m.Due(ctx, now); err != nil || !due {
 		return err
@@ -151,7 +157,7 @@ func (m *merchantReports) publish(ctx context.Context, log *slog.Logger) error {
 	defer remote.Close()
 	published, err := m.Publish(ctx, &transfer.Server{Remote: remote, Dirs: transfer.Dirs{Results: m.dir}}, now)
 	for _, r := range published {
-		log.Info("payments reported", "merchant", m.Lane.Scope().Merchant, "report", m.dir+"/"+r.Name, "payments", r.Rows)
+		m.log.Info("payments reported", "merchant", m.Lane.Scope().Merchant, "report", m.dir+"/"+r.Name, "payments", r.Rows)
 	}
 	return err
 }

@@ -38,6 +38,7 @@ func (c *receiveCmd) Run(ctx context.Context, s *session) error {
 	location, err := engine.Configured(conf, s.log)
 	var store ledger.Payments
 	if err == nil {
+		location.Patience = engine.Forever
 		store, err = location.Payments(ctx)
 	}
 	if err != nil {

@@ -39,7 +39,7 @@ func (r *Reporter) settle(ctx context.Context, report *ledger.PaymentReport) err
 	if err != nil {
 		return err
 	}
-	q := r.Lane.Inquire(r.Ledger)
+	q := r.Lane.Inquire(r.Beside)
 	defer q.Close()
 	width := q.Width()
 	if sending {
@@ -54,6 +54,9 @@ func (r *Reporter) settle(ctx context.Context, report *ledger.PaymentReport) err
 			return err
 		}
 		after = page[len(page)-1].Seq
+		if leads, err := r.Store.Lead(ctx, scope, r.Holder, leadFor); err != nil || !leads {
+			return cmp.Or(err, errLost)
+		}
 		if slices.ContainsFunc(page, namesNoBill) && time.Since(r.indexed) >= indexEvery {
 			if err := r.index(ctx); err != nil {
 				return err

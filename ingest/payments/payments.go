@@ -44,11 +44,14 @@ type Place interface {
 	Publish(ctx context.Context, name string, content io.ReadSeeker) error
 }
 
-// Reporter reports the payments of one merchant. One process at a time may report them, and
-// one goroutine of it.
+// Reporter reports the payments of one merchant. It is for one goroutine. Of several
+// reporters, one at a time reports.
 type Reporter struct {
 	Store  ledger.Payments
 	Ledger ledger.Ledger // only read
+	// Beside is the ledger into which the lane delivers at the same time; nil if it does not.
+	Beside ledger.Ledger
+	Holder string // unique among the reporters of the store
 	Lane   *delivery.Lane
 	Every  Schedule
 
@@ -96,6 +99,24 @@ func (r *Reporter) Due(ctx context.Context, now time.Time) (bool, error) {
 // Publish publishes what is due at now, into a place. It first ends the report that an
 // earlier run has begun. Whatever keeps it from its end may pass, and loses nothing.
 func (r *Reporter) Publish(ctx context.Context, place Place, now time.Time) ([]Published, error) {
+	if due, err := r.Due(ctx, now); err != nil || !due {
+		return nil, err
+	}
+	if leads, err := r.Store.Lead(ctx, r.Lane.Scope(), r.Holder, leadFor); err != nil || !leads {
+		return nil, err
+	}
+	done, err := r.publish(ctx, place, now)
+	_, e := r.Store.Lead(context.WithoutCancel(ctx), r.Lane.Scope(), r.Holder, 0)
+	return done, errors.Join(err, e)
+}
+
+// leadFor is for how long a reporter leads. It begins anew with every page of payments.
+const leadFor = time.Minute
+
+// errLost: another reporter leads meanwhile.
+var errLost = errors.New("another worker reports the payments meanwhile")
+
+func (r *Reporter) publish(ctx context.Context, place Place, now time.Time) ([]Published, error) {
 	var done []Published
 	for range 2 { // the one that was begun, and a new one
 		due, err := r.Due(ctx, now)

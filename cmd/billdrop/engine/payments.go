@@ -4,25 +4,38 @@ import (
 	"context"
 
 	"billdrop/ingest/ledger"
+	"billdrop/ingest/ledger/postgres"
 	"billdrop/ingest/ledger/sqlite"
 )
 
-// Payments opens the store of payments for writing; it lies beside the ledger, and is opened
-// without the ledger's lock.
+// Payments opens the store of payments for writing: a file beside that of the ledger, or tables in
+// the ledger's database. It needs no lock of the ledger.
 func (l Location) Payments(ctx context.Context) (ledger.Payments, error) {
 	if l.Place.Shared() {
-		return nil, errNoPayments
+		return l.databasePayments(ctx, false)
 	}
-	return sqlite.OpenPayments(ctx, l.Place.Path)
+	return paymentsOrNil(sqlite.OpenPayments(ctx, l.Place.Path))
 }
 
 // ReadPayments opens the store of payments for reading. It fails with ledger.ErrNotFound if
 // nothing was ever received.
 func (l Location) ReadPayments(ctx context.Context) (ledger.Payments, error) {
 	if l.Place.Shared() {
-		return nil, ledger.ErrNotFound
+		l.Patience = ReadPatience
+		return l.databasePayments(ctx, true)
 	}
-	return sqlite.OpenPaymentsReadOnly(ctx, l.Place.Path)
+	return paymentsOrNil(sqlite.OpenPaymentsReadOnly(ctx, l.Place.Path))
 }
 
-var errNoPayments = &ledger.Error{Err: ledger.ErrUnusable, Hint: "payments are not kept in PostgreSQL yet: leave webhooks and payments empty"}
+func (l Location) databasePayments(ctx context.Context, readOnly bool) (ledger.Payments, error) {
+	p, err := postgres.OpenPayments(ctx, l.Place.URL(), l.options(readOnly))
+	return paymentsOrNil(p, setupError(ctx, err))
+}
+
+// paymentsOrNil keeps a nil pointer out of the interface.
+func paymentsOrNil[P ledger.Payments](p P, err error) (ledger.Payments, error) {
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
