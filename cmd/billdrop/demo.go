@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"time"
 
@@ -12,7 +13,9 @@ import (
 	"billdrop/cmd/billdrop/config"
 	"billdrop/cmd/billdrop/demo"
 	"billdrop/cmd/billdrop/describe"
+	"billdrop/cmd/billdrop/engine"
 	"billdrop/cmd/billdrop/sandbox"
+	"billdrop/cmd/billdrop/webhook"
 )
 
 type demoCmd struct {
@@ -37,14 +40,23 @@ func (c *demoCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return fmt.Errorf("make a directory for the demo: %w", err)
 	}
-	box, err := sandbox.Open(ctx, sandbox.Options{
-		Dir: dir, SFTPAddr: "127.0.0.1:0", APIAddr: "127.0.0.1:0", API: emulator.Config{Latency: c.Latency, Seed: 1},
-	})
+	o := sandbox.Options{Dir: dir, SFTPAddr: "127.0.0.1:0", APIAddr: "127.0.0.1:0", API: emulator.Config{Latency: c.Latency, Seed: 1}}
+	if c.Cluster {
+		box, err := sandbox.Open(ctx, o)
+		if err != nil {
+			return err
+		}
+		return errors.Join(showCluster(ctx, s, box), box.Close(), os.RemoveAll(dir))
+	}
+	listener, err := webhook.Listen(ctx, "127.0.0.1:0", "", "")
 	if err != nil {
 		return err
 	}
-	if c.Cluster {
-		return errors.Join(showCluster(ctx, s, box), box.Close(), os.RemoveAll(dir))
+	defer listener.Close() // a second time, once the receiver has ended
+	o.Hooks.URL = "http://" + listener.Addr().String() + webhook.PathPrefix + sandbox.User
+	box, err := sandbox.Open(ctx, o)
+	if err != nil {
+		return err
 	}
 	quiet := s.forDemo(box)
 	d := &demo.Demo{Box: box, Out: s.stdout, Run: func(ctx context.Context) ([]describe.Finished, error) {
@@ -54,7 +66,33 @@ func (c *demoCmd) Run(ctx context.Context, s *session) error {
 		}
 		return runOnce(ctx, quiet, conf)
 	}}
+	d.Receive = func(ctx context.Context) (stop func() error, err error) { return receiveFor(ctx, quiet, listener) }
 	return errors.Join(d.Show(ctx), box.Close())
+}
+
+// receiveFor does what `billdrop receive` does, at an address that is open already.
+func receiveFor(ctx context.Context, s *session, l net.Listener) (stop func() error, err error) {
+	conf, err := loadConfig(s, config.Needs{Webhooks: true})
+	if err != nil {
+		return nil, err
+	}
+	receivers, err := conf.Receivers()
+	if err != nil {
+		return nil, err
+	}
+	location, err := engine.Configured(conf, s.log)
+	if err != nil {
+		return nil, err
+	}
+	store, err := location.Payments(ctx)
+	if err != nil {
+		return nil, err
+	}
+	server := (&reception{l, receivers}).serve(s, store)
+	return func() error {
+		server.Close()
+		return store.Close()
+	}, nil
 }
 
 // showCluster shows several workers, which are processes of this program.

@@ -25,6 +25,8 @@ type Demo struct {
 	Out io.Writer
 	// Run does what `billdrop run --once` does, with the sandbox's configuration.
 	Run func(context.Context) ([]describe.Finished, error)
+	// Receive does what `billdrop receive` does, until stop is called.
+	Receive func(context.Context) (stop func() error, err error)
 }
 
 func (d *Demo) printf(format string, args ...any) { fmt.Fprintf(d.Out, format, args...) }
@@ -49,6 +51,9 @@ func (d *Demo) Show(ctx context.Context) error {
 		return err
 	}
 	if err := d.again(ctx, files[0], requests); err != nil {
+		return err
+	}
+	if err := d.paid(ctx, done); err != nil {
 		return err
 	}
 	// The reports of a file with problem rows, if there is one.

@@ -122,6 +122,25 @@ func (b *Sandbox) Path(name string) string { return filepath.Join(b.Dir, name) }
 // Requests is how many requests the Billing API has answered.
 func (b *Sandbox) Requests() int64 { return b.requests.Load() }
 
+// Pay pays all that remains of a bill, as its customer would, and returns once the event was
+// acknowledged, or ctx ends.
+func (b *Sandbox) Pay(ctx context.Context, bill string) error {
+	before := b.Acknowledged()
+	if _, err := b.API.Pay(bill, 0, emulator.AsAccount); err != nil {
+		return err
+	}
+	look := time.NewTicker(10 * time.Millisecond)
+	defer look.Stop()
+	for b.Acknowledged() == before {
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
 // Acknowledged is how many events were acknowledged, and are not under way any more.
 func (b *Sandbox) Acknowledged() int64 {
 	n, _, _ := b.hooks.Counts()
