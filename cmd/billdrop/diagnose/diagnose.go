@@ -66,6 +66,7 @@ func Run(ctx context.Context, o Options) Result {
 		e.merchants(ctx, conf)
 		e.ledger(ctx, conf)
 		e.spool(conf.SpoolDir)
+		e.webhooks(conf)
 		e.server(ctx, conf)
 	}
 	return e.Result

@@ -92,6 +92,9 @@ func (e *examiner) directories(ctx context.Context, account *inbox.Account, f *c
 		}
 		sound = e.directory(soft, account, f.Name+": "+d.name, d.path) && sound
 	}
+	if f.Payments != "" && ctx.Err() == nil {
+		e.directory(soft, account, f.Name+": payments", f.Payments)
+	}
 	check := f.Name + ": moves"
 	if !sound {
 		e.report(check, Skipped, "needs all directories")

@@ -18,8 +18,6 @@ const (
 	receiveLock = 0x62647270_00000003
 	// receiveBatch is how many payments one commit covers at most.
 	receiveBatch = 512
-	// paymentConns bounds the connections of a Payments.
-	paymentConns = 4
 )
 
 // Payments is a ledger.Payments in the database of a ledger, made by OpenPayments. Any number of
