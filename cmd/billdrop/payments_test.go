@@ -40,10 +40,10 @@ func payingSite(t *testing.T, hooks emulator.HookConfig) (box *sandbox.Sandbox, 
 }
 
 // background starts the real program; its standard error goes to a buffer that is read at the end.
-func background(t *testing.T, args ...string) (cmd *exec.Cmd, stderr *output) {
+func background(t *testing.T, args ...string) (cmd *exec.Cmd, stderr *printed) {
 	t.Helper()
 	cmd = billdrop(t, args...)
-	stderr = new(output)
+	stderr = new(printed)
 	cmd.Stderr = stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -51,19 +51,19 @@ func background(t *testing.T, args ...string) (cmd *exec.Cmd, stderr *output) {
 	return cmd, stderr
 }
 
-// output is what a program has printed so far.
-type output struct {
+// printed is what a program has printed so far.
+type printed struct {
 	mu   sync.Mutex
 	text bytes.Buffer
 }
 
-func (o *output) Write(p []byte) (int, error) {
+func (o *printed) Write(p []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.text.Write(p)
 }
 
-func (o *output) String() string {
+func (o *printed) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.text.String()
