@@ -240,6 +240,13 @@ func (f *simFiles) put(name string, content []byte) {
 	f.files[name] = simFile{content, time.Now().Truncate(time.Second)}
 }
 
+func (f *simFiles) find(name string) (simFile, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	file, there := f.files[name]
+	return file, there
+}
+
 // in lists the names in a directory.
 func (f *simFiles) in(dir string) []string {
 	f.mu.Lock()

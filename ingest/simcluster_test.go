@@ -87,7 +87,7 @@ func newClusterWorld(t testing.TB, cfg clusterConfig) *clusterWorld {
 		like.Deadly = 1 // for checkInvariants
 	}
 	w := newWorld(t, like)
-	w.files.put("/inbox/b.csv", []byte(simPairs))
+	w.files.remove("/inbox/b.csv")
 	skew := time.Duration(w.roll("database")%121)*time.Second - time.Minute
 	c := &clusterWorld{world: w, cfg: cfg, store: ledgertest.NewStore(skew), over: make(chan struct{})}
 	if cfg.calm() {
@@ -351,8 +351,13 @@ func (c *clusterWorld) run(t testing.TB) error {
 	}
 	var err error
 	storm, all := c.cfg.patience()
-	for began := time.Now(); !c.done(t); time.Sleep(time.Second) {
+	delivered := false
+	for began := time.Now(); !delivered || !c.done(t); time.Sleep(time.Second) {
 		lasts := time.Since(began)
+		if _, done := c.files.find("/archive/a.csv"); done && !delivered {
+			delivered = true // no sooner: files may be sent in any order
+			c.files.put("/inbox/b.csv", []byte(simPairs))
+		}
 		if lasts > storm || c.losses.Load() > 60 {
 			c.calmDown()
 		}
