@@ -137,6 +137,14 @@ func TestPaymentsByCron(t *testing.T) {
 		sent[pay(t, box, bill, int64(100+i), as)] = [3]string{bill, fmt.Sprint(100 + i), as}
 	}
 	await(t, func() bool { return box.Acknowledged() == 20 })
+	if err := os.Rename(box.Path("payments"), box.Path("elsewhere")); err != nil {
+		t.Fatal(err)
+	}
+	o.say(3, "run", "--once", "--config", conf)
+	o.say(3, "run", "--once", "--output", "json", "--config", conf)
+	if err := os.Rename(box.Path("elsewhere"), box.Path("payments")); err != nil {
+		t.Fatal(err)
+	}
 	o.say(0, "run", "--once", "--config", conf)
 	o.say(0, "run", "--once", "--config", conf)
 	lines := 0
