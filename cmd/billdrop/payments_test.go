@@ -143,7 +143,11 @@ func TestPaymentsByCron(t *testing.T) {
 	receiver, stderr := background(t, "receive", "--config", conf)
 	listens(t, address)
 	o := newOutside(t)
-	drop(t, box, "bills.csv", string(numberedBills(20)))
+	var bills strings.Builder // the events repeat the metadata
+	for i, line := range strings.Split(strings.TrimSpace(string(numberedBills(20))), "\n") {
+		fmt.Fprintln(&bills, line+[]string{",metadata.note", ",CANARY"}[min(i, 1)])
+	}
+	drop(t, box, "bills.csv", bills.String())
 	o.say(0, "run", "--once", "--config", conf)
 	sent := map[string][3]string{} // event → bill, amount, how
 	for i := range 20 {
@@ -152,6 +156,14 @@ func TestPaymentsByCron(t *testing.T) {
 		sent[pay(t, box, bill, int64(100+i), as)] = [3]string{bill, fmt.Sprint(100 + i), as}
 	}
 	await(t, func() bool { return box.Acknowledged() == 20 })
+	if err := os.Rename(box.Path("payments"), box.Path("elsewhere")); err != nil {
+		t.Fatal(err)
+	}
+	o.say(3, "run", "--once", "--config", conf)
+	o.say(3, "run", "--once", "--output", "json", "--config", conf)
+	if err := os.Rename(box.Path("elsewhere"), box.Path("payments")); err != nil {
+		t.Fatal(err)
+	}
 	o.say(0, "run", "--once", "--config", conf)
 	o.say(0, "run", "--once", "--config", conf)
 	lines := 0
@@ -188,6 +200,14 @@ func TestPaymentsByCron(t *testing.T) {
 	}
 	if code := terminate(t, receiver); code != exitSignal+int(syscall.SIGTERM) {
 		t.Errorf("receive ended with %d: %s", code, stderr)
+	}
+	for _, name := range []string{"ledger.db-events", "ledger.db-events-wal"} {
+		if b, err := os.ReadFile(box.Path(name)); bytes.Contains(b, []byte("CANARY")) || bytes.Contains(b, []byte("Naledi")) {
+			t.Errorf("%s has personal data, %v", name, err)
+		}
+	}
+	if strings.Contains(stderr.String(), "CANARY") {
+		t.Errorf("the log has metadata: %s", stderr)
 	}
 	if info, err := os.Stat(box.Path("ledger.db-events")); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info, err)
