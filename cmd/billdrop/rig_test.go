@@ -60,7 +60,13 @@ func cleanEnv() []string {
 // await returns when holds does. Another process makes it hold.
 func await(t *testing.T, holds func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(2 * time.Minute)
+	awaitFor(t, 2*time.Minute, holds)
+}
+
+// awaitFor is await with another patience.
+func awaitFor(t *testing.T, patience time.Duration, holds func() bool) {
+	t.Helper()
+	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
 	look := time.NewTicker(time.Millisecond)
 	defer look.Stop()
@@ -68,7 +74,7 @@ func await(t *testing.T, holds func() bool) {
 		select {
 		case <-look.C:
 		case <-deadline.C:
-			t.Fatal("waited 2 minutes in vain")
+			t.Fatalf("waited %v in vain", patience)
 		}
 	}
 }
