@@ -204,7 +204,7 @@ const (
 	sumsAtOnce = 10_000
 )
 
-// sumRows puts its sum beside every bill, attempt and outcome: some 100,000 rows a second.
+// sumRows puts its sum beside every bill, attempt and outcome.
 func sumRows(ctx context.Context, tx *sql.Tx) error {
 	for _, sum := range []func(context.Context, *sql.Tx, int64) (int64, error){sumBills, sumAttempts} {
 		for last := int64(0); ; {
