@@ -34,21 +34,21 @@ const sendingShare = 16
 // settle matches the payments that a report may have, and records them in it.
 func (r *Reporter) settle(ctx context.Context, report *ledger.PaymentReport) error {
 	scope := r.Lane.Scope()
-	// It is asked first: what is recorded after that may be of a file that ended meanwhile.
-	sending, err := r.sending(ctx)
-	if err != nil {
-		return err
-	}
 	q := r.Lane.Inquire(r.Ledger)
 	defer q.Close()
-	width := q.Width()
-	if sending {
-		width = max(1, width/sendingShare)
-	}
-	if !sending {
-		r.foreign = nil
-	}
 	for after := int64(0); ; {
+		// It is asked first, for each page, because a report of many pages outlives a file: what is
+		// recorded after that may be of a file that ended meanwhile.
+		sending, err := r.sending(ctx)
+		if err != nil {
+			return err
+		}
+		width := q.Width()
+		if sending {
+			width = max(1, width/sendingShare)
+		} else {
+			r.foreign = nil
+		}
 		page, err := r.Store.Unsettled(ctx, scope, after, report.UpTo, cmp.Or(r.page, pageSize))
 		if err != nil || len(page) == 0 {
 			return err
