@@ -290,16 +290,18 @@ func (c *crew) deliverPart(ctx context.Context, feed *Feed, file string, no int,
 		err = c.partRows(ctx, feed, file, no, idle)
 		err = errors.Join(err, c.release(ctx, file, no, err))
 	}
-	if err == nil || ctx.Err() != nil || errors.Is(err, errOrdered) || errors.Is(err, ledger.ErrNotFound) {
+	if errors.Is(err, errOrdered) || errors.Is(err, ledger.ErrNotFound) {
+		c.rest(feed, partsPoll) // else whoever looks for parts would find the same one at once, and again
+		return
+	}
+	if err == nil || ctx.Err() != nil {
 		return
 	}
 	c.noticeLoss(err)
 	if errors.Is(err, delivery.ErrSetup) {
 		c.drop(feed, err)
 	}
-	c.mu.Lock()
-	c.rests[feed.Name] = time.Now().Add(restAfter)
-	c.mu.Unlock()
+	c.rest(feed, restAfter)
 	c.Log.Warn("part of a file given up", append(failure(feed, err), "file_id", file, "part", no)...)
 }
 
@@ -369,6 +371,13 @@ func (c *crew) unfit(f *Feed) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.unfits[f.Name]
+}
+
+// rest keeps this worker from taking parts of a feed for a while.
+func (c *crew) rest(f *Feed, d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.rests[f.Name] = time.Now().Add(d)
 }
 
 // again ends the rest after a part that was given up.
