@@ -123,7 +123,7 @@ func TestCopy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := (ledger.Counts{Files: 2, Bills: 7, Outcomes: 5, Attempts: 2, Parties: 10, Scopes: 2, Totals: 1}); counts != want {
+	if want := (ledger.Counts{Files: 2, Bills: 7, Outcomes: 5, Attempts: 2, Parties: 10, Links: 1, Scopes: 2, Totals: 1}); counts != want {
 		t.Errorf("copied %+v, want %+v", counts, want)
 	}
 	sameLedgers(t, from, to)
