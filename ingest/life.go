@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -290,10 +291,24 @@ func (j *job) present(ctx context.Context) error {
 	watched, stop := j.untilRejected(ctx)
 	defer stop()
 	missing, err := j.feed.Lane.Present(watched, j.Ledger, j.file, *j.feed.Present)
+	j.noticeLoss(err)
 	if j.linksMissing = missing; err == nil && missing > 0 {
 		j.log.Warn("bills were created, and payment links are missing: run billdrop retry with the file's id", "missing", missing)
 	}
 	return err
+}
+
+// linksAdvice ends the detail of a file with links missing.
+const linksAdvice = "; the codes link_failed and link_unknown in its results say why. To ask again: billdrop retry "
+
+// tellMissingLinks has the file's detail name the links that are missing, and no others.
+func (j *job) tellMissingLinks() {
+	if strings.Contains(j.file.Detail, linksAdvice) { // before a retry
+		j.file.Detail = ""
+	}
+	if n := j.linksMissing; n > 0 && j.file.Detail == "" {
+		j.file.Detail = fmt.Sprintf("created bills without a payment link: %d%s%s", n, linksAdvice, j.file.ID)
+	}
 }
 
 // deliver delivers all rows of the file.
@@ -354,6 +369,7 @@ func (j *job) settle(ctx context.Context, outcome string) error {
 		if outcome = report.OutcomeOf(sums.Rows); j.linksMissing > 0 {
 			outcome = ledger.CompletedWithErrors
 		}
+		j.tellMissingLinks()
 	}
 	if flooded(j.file) {
 		sums = report.Unsent(j.survey.Rows, j.survey.Invalid, j.survey.Amounts, j.survey.InvalidAmounts)

@@ -236,12 +236,15 @@ func TestPresentOutcome(t *testing.T) {
 		if s := summaries[0]; s.Outcome != ledger.CompletedWithErrors || !s.Attention() || s.Rows.By[ledger.Created] != 2 || s.Rows.Attention() != 0 {
 			t.Errorf("with links missing: %+v", s)
 		}
+		if want := "created bills without a payment link: 2; "; !strings.HasPrefix(summaries[0].Detail, want) {
+			t.Errorf("detail %q, want %q", summaries[0].Detail, want)
+		}
 		if _, found := w.files.find("/results/" + w.lastReport("c.csv", sha256Hex(bills)).Rejects); found {
 			t.Error("rows without a link are in a rejects file")
 		}
 		down = false
 		s, err := w.worker(t, alive()).Retry(t.Context(), summaries[0].FileID)
-		if err != nil || s.Outcome != ledger.Completed || s.Attention() {
+		if err != nil || s.Outcome != ledger.Completed || s.Attention() || s.Detail != "" {
 			t.Errorf("after the retry: %+v, %v", s, err)
 		}
 		if missing, wrong := checkLinks(t, w, "c.csv", bills); missing > 0 || len(wrong) > 0 {
@@ -359,7 +362,7 @@ func presentWorld(t *testing.T, cfg simConfig) (deaths, unknown int, wrong []str
 // report says which.
 func TestPresentCrash(t *testing.T) {
 	deaths, missing := 0, 0
-	for seed := uint64(1); seed <= 300; seed++ {
+	for seed := uint64(1); seed <= 150; seed++ {
 		d := dice{seed}
 		n, m, wrong := presentWorld(t, simConfig{Seed: seed, Deadly: []uint64{200, 60, 25, 12}[seed%4], Faulty: []uint64{0, 12, 4}[d.roll("faulty")%3],
 			Jumps: seed%2 == 0, Harsh: seed%3 == 0})
@@ -372,6 +375,23 @@ func TestPresentCrash(t *testing.T) {
 		t.Errorf("only %d deaths, %d links missing", deaths, missing)
 	}
 	t.Logf("%d deaths, %d links missing", deaths, missing)
+}
+
+// The file's owner makes the links, and if it is lost, whoever takes the file goes on.
+func TestPresentCluster(t *testing.T) {
+	losses := 0
+	for seed := uint64(1); seed <= 60; seed++ {
+		cfg := clusterOf(seed)
+		cfg.Present = thirtyDays
+		n, wrong := simulateCluster(t, cfg)
+		losses += n
+		if len(wrong) > 0 {
+			t.Errorf("seed %d, %d losses: %s", seed, n, strings.Join(wrong, "\n  "))
+		}
+	}
+	if losses < 100 {
+		t.Errorf("only %d workers were lost", losses)
+	}
 }
 
 // linkLiar is an API through which a wrong program asks for links.
