@@ -256,7 +256,7 @@ func (p *presenter) send(ctx context.Context, rows []*asking) error {
 	}
 	links = links[:0]
 	for _, a := range going {
-		links = append(links, a.settled())
+		links = append(links, a.settled(p.lane.clock))
 	}
 	if e := p.ledger.SaveLinks(p.recordCtx, p.lane.scope, links); e != nil {
 		return p.broken(e)
@@ -270,13 +270,15 @@ func (a *asking) asked(c *clock) ledger.Link {
 	link.State = ledger.LinkAsked
 	if !a.begun.IsZero() {
 		link.KeyFirstUsed = c.firstUse(a.begun)
-		a.link.KeyFirstUsed = link.KeyFirstUsed
 	}
 	return link
 }
 
 // settled returns the record of a request after its last answer in this run.
-func (a *asking) settled() ledger.Link {
+func (a *asking) settled(c *clock) ledger.Link {
+	if !a.begun.IsZero() {
+		a.link.KeyFirstUsed = c.firstUse(a.begun) // the API may have told its time meanwhile
+	}
 	switch {
 	case a.link.State == ledger.LinkMade, a.link.State == ledger.LinkFailed:
 	case a.doubt:
