@@ -1,10 +1,6 @@
 package config
 
-import (
-	"time"
-
-	"billdrop/ingest/delivery"
-)
+import "time"
 
 const (
 	presentNone    = "none"
@@ -18,9 +14,16 @@ const (
 	maxExpires     = 10 * 8760 * time.Hour
 )
 
+// Presenting is how bills are presented; see delivery.Presenting.
+type Presenting struct {
+	Expires time.Duration
+	DueDate bool
+	Zone    *time.Location
+}
+
 // Presenting is how the feed's bills are presented; nil = they are not. The configuration was
 // checked.
-func (f *Feed) Presenting() *delivery.Presenting {
+func (f *Feed) Presenting() *Presenting {
 	if f.Present != presentRequest {
 		return nil
 	}
@@ -28,7 +31,7 @@ func (f *Feed) Presenting() *delivery.Presenting {
 	if err != nil {
 		zone = time.Local
 	}
-	p := &delivery.Presenting{Expires: defaultExpires, DueDate: f.PresentExpires == expiresDueDate, Zone: zone}
+	p := &Presenting{Expires: defaultExpires, DueDate: f.PresentExpires == expiresDueDate, Zone: zone}
 	if d, err := time.ParseDuration(f.PresentExpires); err == nil {
 		p.Expires = d
 	}
