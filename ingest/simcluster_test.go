@@ -36,6 +36,7 @@ type clusterConfig struct {
 	Deadly  uint64 // one step in so many kills the worker
 	Frozen  uint64 // one step in so many freezes it
 	Cut     uint64 // one step in so many cuts it off from the database
+	Stopped uint64 // one step in so many has the operator stop it
 	Trouble uint64 // one exchange with the database in so many is answered late, twice, or not
 	Faulty  uint64 // one request in so many meets a fault
 	Weak    bool
@@ -56,7 +57,7 @@ func (c clusterConfig) patience() (storm, all time.Duration) {
 
 // calm reports whether nothing goes wrong.
 func (c clusterConfig) calm() bool {
-	return c.Deadly == 0 && c.Frozen == 0 && c.Cut == 0 && c.Trouble == 0 && c.Faulty == 0
+	return c.Deadly == 0 && c.Frozen == 0 && c.Cut == 0 && c.Stopped == 0 && c.Trouble == 0 && c.Faulty == 0
 }
 
 // clusterParts is what a wrong program would use in another way.
@@ -132,7 +133,7 @@ func (c *clusterWorld) machine(t testing.TB, no int) {
 			return
 		default:
 		}
-		if err != nil && !l.p.isDead() {
+		if err != nil && !l.p.isDead() && !errors.Is(err, context.Canceled) {
 			c.fail("worker %s ended: %v", name, err)
 			return
 		}
@@ -161,7 +162,7 @@ func (c *clusterWorld) newLife(t testing.TB, name string, no, life int, clock *m
 	dice := dice{c.roll("machine", no, life)}
 	l := &clusterLife{p: &process{dice: dice, deadly: c.cfg.Deadly, steps: make(map[string]int), stops: true}}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
-	l.handle = c.store.Open(45 * time.Second)
+	l.handle = c.store.Open(20 * time.Second) // less than the longest partition
 	if c.calmed() {
 		l.p.deadly = 0
 	}
@@ -245,6 +246,10 @@ func (c *clusterWorld) disturb(l *clusterLife, step string, nth int) {
 		c.losses.Add(1)
 		l.handle.Cut()
 		time.AfterFunc(lasts("cut off"), l.handle.Heal)
+	}
+	if l.p.dice.oneIn(c.cfg.Stopped, "stop", step, nth) {
+		c.losses.Add(1)
+		l.cancel()
 	}
 	if l.p.dice.oneIn(c.cfg.Frozen, "freeze", step, nth) {
 		c.losses.Add(1)
@@ -403,19 +408,20 @@ func clusterOf(seed uint64) clusterConfig {
 	d := dice{seed}
 	cfg := clusterConfig{
 		Seed: seed, Workers: 2 + int(d.roll("workers")%3), Weak: seed%2 == 1, Reuse: seed%4 >= 2, Slow: d.oneIn(3, "slow"),
-		Deadly: []uint64{0, 200, 60, 25}[d.roll("deadly")%4],
-		Frozen: []uint64{0, 300, 80}[d.roll("frozen")%3],
-		Cut:    []uint64{0, 300, 80}[d.roll("cut off")%3],
-		Faulty: []uint64{0, 12, 4}[d.roll("faulty")%3], Trouble: []uint64{0, 40, 10}[d.roll("trouble")%3],
+		Deadly:  []uint64{0, 200, 60, 25}[d.roll("deadly")%4],
+		Frozen:  []uint64{0, 300, 80}[d.roll("frozen")%3],
+		Cut:     []uint64{0, 300, 80}[d.roll("cut off")%3],
+		Stopped: []uint64{0, 0, 100}[d.roll("stopped")%3],
+		Faulty:  []uint64{0, 12, 4}[d.roll("faulty")%3], Trouble: []uint64{0, 40, 10}[d.roll("trouble")%3],
 	}
 	if d.oneIn(6, "calm") {
-		cfg.Deadly, cfg.Frozen, cfg.Cut, cfg.Faulty, cfg.Trouble = 0, 0, 0, 0, 0
+		cfg.Deadly, cfg.Frozen, cfg.Cut, cfg.Stopped, cfg.Faulty, cfg.Trouble = 0, 0, 0, 0, 0, 0
 	}
 	return cfg
 }
 
 // TestClusterSimulator runs several workers that share a ledger against a simulated world: they are
-// killed, frozen and cut off from the database at any step, which answers late, twice or never, and
+// killed, stopped, frozen and cut off from the database at any step, which answers late, twice or never, and
 // their clocks differ by up to two minutes. A failure names its seed; -sim.clusterseed runs it alone.
 func TestClusterSimulator(t *testing.T) {
 	if *simClusterSeed != 0 {

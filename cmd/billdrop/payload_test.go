@@ -99,8 +99,9 @@ func paymentsUnderLoad(t *testing.T, pg *pgtest.Server) {
 	var p payer
 	during := c.raise("during", func() { p.payAll(c, before) })
 	awaitFor(t, loadPatience, func() bool { return c.box.Acknowledged() >= int64(len(p.paid)) })
-	lines := reportedLines(t, c.box)
+	answered, lines := time.Now(), reportedLines(t, c.box)
 	awaitFor(t, loadPatience, func() bool { return lines() >= len(p.paid) })
+	reported := time.Since(answered)
 	worker.signal(syscall.SIGTERM)
 	worker.expect(exitSignal + int(syscall.SIGTERM))
 
@@ -128,6 +129,7 @@ func paymentsUnderLoad(t *testing.T, pg *pgtest.Server) {
 	}
 	t.Logf("%d events in %d reports while %d bills were sent (%d of the events before the last of these); answered within %v (99 %%), %v (99.9 %%), %v (all)",
 		len(p.paid), len(reports), *payBills, p.meanwhile, d.percentile(100).Round(time.Microsecond), slowest.Round(time.Microsecond), d.percentile(0).Round(time.Microsecond))
+	t.Logf("all reported %.1f s after the last answer", reported.Seconds())
 	t.Logf("%.0f bills/s without events, %.0f with: %.1f %% longer", float64(*payBills)/before.Seconds(), float64(*payBills)/during.Seconds(),
 		100*(during.Seconds()/before.Seconds()-1))
 }

@@ -34,21 +34,21 @@ const sendingShare = 16
 // settle matches the payments that a report may have, and records them in it.
 func (r *Reporter) settle(ctx context.Context, report *ledger.PaymentReport) error {
 	scope := r.Lane.Scope()
-	// It is asked first: what is recorded after that may be of a file that ended meanwhile.
-	sending, err := r.sending(ctx)
-	if err != nil {
-		return err
-	}
 	q := r.Lane.Inquire(r.Ledger)
 	defer q.Close()
-	width := q.Width()
-	if sending {
-		width = max(1, width/sendingShare)
-	}
-	if !sending {
-		r.foreign = nil
-	}
 	for after := int64(0); ; {
+		// It is asked first, for each page, because a report of many pages outlives a file: what is
+		// recorded after that may be of a file that ended meanwhile.
+		sending, err := r.sending(ctx)
+		if err != nil {
+			return err
+		}
+		width := q.Width()
+		if sending {
+			width = max(1, width/sendingShare)
+		} else {
+			r.foreign = nil
+		}
 		page, err := r.Store.Unsettled(ctx, scope, after, report.UpTo, cmp.Or(r.page, pageSize))
 		if err != nil || len(page) == 0 {
 			return err
@@ -60,7 +60,7 @@ func (r *Reporter) settle(ctx context.Context, report *ledger.PaymentReport) err
 			}
 			r.indexed = time.Now()
 		}
-		m := &matcher{Reporter: r, inquiry: q, width: width, sending: sending, bills: make(map[string]*client.Bill),
+		m := &matcher{Reporter: r, inquiry: q, width: width, sending: sending, bills: make(map[string]*client.Bill), parties: make(map[string]ofParty),
 			accounts: make(map[string]*ledger.BillAccount), changed: make(map[string]bool), unclear: make(map[string]bool)}
 		if err := m.match(ctx, page); err != nil {
 			return err
@@ -94,7 +94,8 @@ type matcher struct {
 	width   int
 	sending bool // a file of the merchant is being sent
 	// bills are what the API said, by reference and by id; nil = it has none such.
-	bills map[string]*client.Bill
+	bills   map[string]*client.Bill
+	parties map[string]ofParty // by id of the account or customer
 	// accounts are of the bills that were looked at, by reference.
 	accounts map[string]*ledger.BillAccount
 	changed  map[string]bool // of accounts
@@ -117,6 +118,9 @@ func (m *matcher) match(ctx context.Context, page []ledger.Payment) error {
 		return err
 	}
 	if err := m.matchNamed(ctx, page); err != nil {
+		return err
+	}
+	if err := m.askCandidates(ctx, page); err != nil {
 		return err
 	}
 	for i := range page {
@@ -205,16 +209,56 @@ func (m *matcher) matchNamed(ctx context.Context, page []ledger.Payment) error {
 	return nil
 }
 
+// ofParty are the bills of an account or customer that are open, a few more than are asked for at
+// most, and the one that was paid last.
+type ofParty struct {
+	open []string
+	last string
+}
+
+// billsOf reads them once a page.
+func (m *matcher) billsOf(ctx context.Context, party string) (ofParty, error) {
+	if b, read := m.parties[party]; read {
+		return b, nil
+	}
+	open, last, err := m.Store.PartyBills(ctx, m.Lane.Scope(), party, maxCandidates+1)
+	if err == nil {
+		m.parties[party] = ofParty{open, last}
+	}
+	return ofParty{open, last}, err
+}
+
+// askCandidates asks for the bills that the payments of a page may be for, all at once. One payment after
+// the other would wait for the API's latency each time.
+func (m *matcher) askCandidates(ctx context.Context, page []ledger.Payment) error {
+	var names []string
+	for i := range page {
+		if !namesNoBill(page[i]) {
+			continue
+		}
+		b, err := m.billsOf(ctx, party(&page[i]))
+		if err != nil {
+			return err
+		}
+		names = append(names, b.open[:min(len(b.open), maxCandidates)]...)
+		if len(b.open) == 0 && b.last != "" {
+			names = append(names, b.last)
+		}
+	}
+	return m.ask(ctx, names)
+}
+
 // matchParty matches a payment that names an account, or a customer.
 func (m *matcher) matchParty(ctx context.Context, p *ledger.Payment) error {
 	by := ledger.ByAccount
 	if p.AccountID == "" {
 		by = ledger.ByCustomer
 	}
-	open, last, err := m.Store.PartyBills(ctx, m.Lane.Scope(), party(p), maxCandidates+1)
+	b, err := m.billsOf(ctx, party(p))
 	if err != nil {
 		return err
 	}
+	open, last := slices.Clone(b.open), b.last
 	// Those that this page has closed are not recorded yet.
 	if err := m.load(ctx, open); err != nil {
 		return err
@@ -254,15 +298,15 @@ func (m *matcher) matchParty(ctx context.Context, p *ledger.Payment) error {
 	if len(candidates) == 0 {
 		candidates = paid
 	}
-	b := m.choose(candidates, p)
+	chosen := m.choose(candidates, p)
 	switch {
-	case tooMany, b == nil && len(candidates) > 1:
+	case tooMany, chosen == nil && len(candidates) > 1:
 		p.MatchedBy = ledger.BySeveral
 		for _, b := range candidates {
 			m.unclear[b.ExternalReference] = true
 		}
-	case b != nil:
-		m.take(p, b, by)
+	case chosen != nil:
+		m.take(p, chosen, by)
 	default:
 		p.MatchedBy = ledger.ByNone
 	}
