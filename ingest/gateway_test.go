@@ -66,6 +66,10 @@ func (g *gateway) get(reference string) client.Answer {
 }
 
 func (g *gateway) GetBill(_ context.Context, reference string) client.Answer { return g.get(reference) }
+func (g *gateway) CreatePaymentRequest(context.Context, string, string, []byte) client.Answer {
+	panic("no payment requests here")
+}
+
 func (g *gateway) GetCustomer(_ context.Context, reference string) client.Answer {
 	return g.get(reference)
 }

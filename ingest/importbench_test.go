@@ -27,6 +27,10 @@ func (creator) CreateBill(_ context.Context, _, reference string, _ []byte) clie
 		ID: "bill_" + id, ExternalReference: reference, CustomerID: "bcus_" + id, AccountID: "bacc_" + id, Status: "unpaid", Currency: "ZAR", AmountDue: 1000,
 	}}
 }
+func (creator) CreatePaymentRequest(context.Context, string, string, []byte) client.Answer {
+	panic("no payment requests here")
+}
+
 func (creator) GetBill(context.Context, string) client.Answer {
 	return client.Answer{Kind: client.Absent, Status: 404}
 }

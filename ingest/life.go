@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -31,6 +32,8 @@ type job struct {
 	// noChecksum is why the file is held because of its checksum companion; nil if it is not.
 	noChecksum *holdReason
 	summary    *report.Summary // set once it is published, or the file rests
+	// linksMissing is how many bills of the file have no payment request though the feed presents them.
+	linksMissing int
 }
 
 func (w *Worker) newJob(feed *Feed, f *ledger.File, p transfer.Place) *job {
@@ -87,7 +90,7 @@ func (j *job) live(ctx context.Context) error {
 			err = j.advance(ctx, ledger.Spooled)
 		case state == ledger.Sending:
 			// Stopped within: rows with an outcome are skipped, the others continue from
-			// their records.
+			// their records; likewise bills with a payment request.
 			err = j.send(ctx)
 		case state == ledger.Settled:
 			// All that the reports say is fixed. Stopped within: they are written again,
@@ -267,6 +270,9 @@ func (j *job) send(ctx context.Context) error {
 		send = j.sendShared
 	}
 	err := send(ctx)
+	if err == nil {
+		err = j.present(ctx)
+	}
 	if errors.Is(err, errOrdered) {
 		return nil // live obeys it
 	}
@@ -274,6 +280,35 @@ func (j *job) send(ctx context.Context) error {
 		return err
 	}
 	return j.settle(ctx, "")
+}
+
+// present makes the payment requests of the bills that the file created. All its rows have
+// their outcome. In a cluster the file's owner alone does it.
+func (j *job) present(ctx context.Context) error {
+	if j.feed.Present == nil {
+		return nil
+	}
+	watched, stop := j.untilRejected(ctx)
+	defer stop()
+	missing, err := j.feed.Lane.Present(watched, j.Ledger, j.file, *j.feed.Present)
+	j.noticeLoss(err)
+	if j.linksMissing = missing; err == nil && missing > 0 {
+		j.log.Warn("bills were created, and payment links are missing: run billdrop retry with the file's id", "missing", missing)
+	}
+	return err
+}
+
+// linksAdvice ends the detail of a file with links missing.
+const linksAdvice = "; the codes link_failed and link_unknown in its results say why. To ask again: billdrop retry "
+
+// tellMissingLinks has the file's detail name the links that are missing, and no others.
+func (j *job) tellMissingLinks() {
+	if strings.Contains(j.file.Detail, linksAdvice) { // before a retry
+		j.file.Detail = ""
+	}
+	if n := j.linksMissing; n > 0 && j.file.Detail == "" {
+		j.file.Detail = fmt.Sprintf("created bills without a payment link: %d%s%s", n, linksAdvice, j.file.ID)
+	}
 }
 
 // deliver delivers all rows of the file.
@@ -331,7 +366,10 @@ func (j *job) settle(ctx context.Context, outcome string) error {
 		return err
 	}
 	if outcome == "" {
-		outcome = report.OutcomeOf(sums.Rows)
+		if outcome = report.OutcomeOf(sums.Rows); j.linksMissing > 0 {
+			outcome = ledger.CompletedWithErrors
+		}
+		j.tellMissingLinks()
 	}
 	if flooded(j.file) {
 		sums = report.Unsent(j.survey.Rows, j.survey.Invalid, j.survey.Amounts, j.survey.InvalidAmounts)

@@ -170,6 +170,10 @@ func (l *simLedger) Record(ctx context.Context, e ledger.Entry) error {
 	return l.p.step(name, func() error { return l.Ledger.Record(ctx, e) })
 }
 
+func (l *simLedger) SaveLinks(ctx context.Context, s ledger.Scope, links []ledger.Link) error {
+	return l.p.step("save links", func() error { return l.Ledger.SaveLinks(ctx, s, links) })
+}
+
 func (l *simLedger) Flush(ctx context.Context) error {
 	return l.p.step("flush", func() error { return l.Ledger.Flush(ctx) })
 }
@@ -204,6 +208,11 @@ func (a *simAPI) ask(name string, do func(delivery.API) client.Answer) client.An
 
 func (a *simAPI) CreateBill(ctx context.Context, key, reference string, body []byte) client.Answer {
 	return a.ask("post "+reference, func(api delivery.API) client.Answer { return api.CreateBill(ctx, key, reference, body) })
+}
+
+func (a *simAPI) CreatePaymentRequest(ctx context.Context, key, reference string, body []byte) client.Answer {
+	a.p.pause("link", reference)
+	return a.ask("post link "+reference, func(api delivery.API) client.Answer { return api.CreatePaymentRequest(ctx, key, reference, body) })
 }
 
 func (a *simAPI) GetBill(ctx context.Context, reference string) client.Answer {

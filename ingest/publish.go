@@ -90,15 +90,19 @@ func (j *job) compose(ctx context.Context) error {
 	}
 	defer rejects.Close()
 	resultsSum, rejectsSum := sha256.New(), sha256.New()
-	out := report.Output{Results: io.MultiWriter(results, resultsSum), Rejects: io.MultiWriter(rejects, rejectsSum)}
+	out := report.Output{Results: io.MultiWriter(results, resultsSum), Rejects: io.MultiWriter(rejects, rejectsSum), Links: j.feed.Present != nil}
 	ahead := outcomesAhead{fetch: func(from int) ([]ledger.Outcome, error) {
-		return j.Ledger.Outcomes(ctx, j.file.ID, from, outcomesPage)
+		page, err := j.Ledger.Outcomes(ctx, j.file.ID, from, outcomesPage)
+		if err == nil && out.Links {
+			err = j.addLinks(ctx, page)
+		}
+		return page, err
 	}}
 	defer ahead.wait()
 	var tally report.Tally
 	switch {
 	case fromLedger(j.file):
-		tally, err = report.ComposeOutcomes(out.Results, report.Pages(ahead.page))
+		tally, err = report.ComposeOutcomes(out, report.Pages(ahead.page))
 	case flooded(j.file):
 		err = j.decode(ctx, func(recs *billfile.Decoder) error {
 			out.Layout = j.survey.Layout
@@ -121,6 +125,24 @@ func (j *job) compose(ctx context.Context) error {
 		j.sums.Rejects = hex.EncodeToString(rejectsSum.Sum(nil))
 	}
 	return nil
+}
+
+// addLinks adds their payment requests to the outcomes of bills that the file created.
+func (j *job) addLinks(ctx context.Context, page []ledger.Outcome) error {
+	var refs []string
+	for i := range page {
+		if page[i].Status == ledger.Created {
+			refs = append(refs, page[i].Reference)
+		}
+	}
+	links, err := j.Ledger.Links(ctx, j.feed.Lane.Scope(), refs)
+	for i := range page {
+		o := &page[i]
+		if l := links[o.Reference]; o.Status == ledger.Created && l.State == ledger.LinkMade && l.BillID == o.BillID {
+			o.PaymentLink, o.PaymentRequestID = l.URL, l.RequestID
+		}
+	}
+	return err
 }
 
 // composeAgain composes the reports of a file that an earlier run has settled. Those of a

@@ -113,18 +113,44 @@ func checkRetry(ctx context.Context, led ledger.Ledger, f *ledger.File) error {
 	if err != nil {
 		return err
 	}
+	unfinished := totals.Rows[ledger.Failed]+totals.Rows[ledger.Unknown] > 0
+	if !unfinished {
+		if unfinished, err = lacksLink(ctx, led, f); err != nil {
+			return err
+		}
+	}
 	switch {
 	case f.State == ledger.Sending && f.Retried > 0: // an earlier retry did not come to its end
 	case f.State == ledger.Held:
 		return notApplicable("run: billdrop approve "+f.ID, "%s is held, and nothing of it was sent", f.ID)
 	case f.State != ledger.Done:
 		return notApplicable("the next run resumes it", "%s is not finished yet (%s)", f.ID, f.State)
-	case totals.Rows[ledger.Failed]+totals.Rows[ledger.Unknown] == 0:
+	case !unfinished:
 		return fmt.Errorf("%w: no row of file %s is failed or unknown", ErrNothingToDo, f.ID)
 	case f.Origin == ledger.FromLocal && f.Path == "":
 		return notApplicable("import it once more: rows that have their bill are not sent again", "%s came from standard input and is not kept", f.ID)
 	}
 	return nil
+}
+
+// lacksLink reports whether the payment request of some bill that a file created could not be
+// made, and may be asked for again.
+func lacksLink(ctx context.Context, led ledger.Ledger, f *ledger.File) (bool, error) {
+	if f.Outcome != ledger.CompletedWithErrors {
+		return false, nil
+	}
+	for from := 1; ; {
+		page, err := led.Outcomes(ctx, f.ID, from, outcomesPage)
+		if err != nil || len(page) == 0 {
+			return false, err
+		}
+		for i := range page {
+			if page[i].LinkMissing() && page[i].Code == ledger.CodeLinkFailed {
+				return true, nil
+			}
+		}
+		from = page[len(page)-1].Row + 1
+	}
 }
 
 // reopen makes durable that a finished file is to be retried.

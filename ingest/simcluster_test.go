@@ -41,7 +41,8 @@ type clusterConfig struct {
 	Faulty  uint64 // one request in so many meets a fault
 	Weak    bool
 	Reuse   bool
-	Slow    bool // the API takes seconds, so that a file takes longer than a worker may be unheard of
+	Slow    bool                 // the API takes seconds, so that a file takes longer than a worker may be unheard of
+	Present *delivery.Presenting // the feed's bills get payment requests
 	// Break, if set, makes the program a wrong one.
 	Break func(*clusterParts)
 }
@@ -83,7 +84,7 @@ type clusterWorld struct {
 }
 
 func newClusterWorld(t testing.TB, cfg clusterConfig) *clusterWorld {
-	like := simConfig{Seed: cfg.Seed, Faulty: cfg.Faulty, Weak: cfg.Weak, Reuse: cfg.Reuse, Slow: cfg.Slow}
+	like := simConfig{Seed: cfg.Seed, Faulty: cfg.Faulty, Weak: cfg.Weak, Reuse: cfg.Reuse, Slow: cfg.Slow, Present: cfg.Present}
 	if !cfg.calm() {
 		like.Deadly = 1 // for checkInvariants
 	}
@@ -194,6 +195,7 @@ func (c *clusterWorld) newLife(t testing.TB, name string, no, life int, clock *m
 		Watch:   inbox.Watch{Pattern: "*.csv"},
 		Format:  billfile.Format{Amounts: billfile.Minor, Currency: "ZAR"},
 		Hold:    Hold{MaxInvalidPercent: 100},
+		Present: c.cfg.Present,
 	}
 	worker, err := New(Options{
 		Ledger: parts.Ledger, Spool: spool, Feeds: []*Feed{feed}, Log: log, Version: "simulated",
@@ -293,7 +295,10 @@ func (l *simShared) SaveFile(ctx context.Context, f *ledger.File) error {
 	return l.mortal.SaveFile(ctx, f)
 }
 func (l *simShared) Record(ctx context.Context, e ledger.Entry) error { return l.mortal.Record(ctx, e) }
-func (l *simShared) Flush(ctx context.Context) error                  { return l.mortal.Flush(ctx) }
+func (l *simShared) SaveLinks(ctx context.Context, s ledger.Scope, links []ledger.Link) error {
+	return l.mortal.SaveLinks(ctx, s, links)
+}
+func (l *simShared) Flush(ctx context.Context) error { return l.mortal.Flush(ctx) }
 func (l *simShared) Begin(ctx context.Context, s ledger.Scope, b *ledger.Bill, leads ...ledger.PartyRef) error {
 	return l.mortal.Begin(ctx, s, b, leads...)
 }
@@ -386,6 +391,12 @@ func simulateCluster(t *testing.T, cfg clusterConfig) (losses int, wrong []strin
 		wrong = c.checkInvariants()
 		if err != nil {
 			wrong = append(wrong, err.Error())
+		}
+		if cfg.Present != nil {
+			for name, content := range map[string]string{"a.csv": simBills, "b.csv": simPairs} {
+				_, bad := checkLinks(t, c.world, name, content)
+				wrong = append(wrong, bad...)
+			}
 		}
 		losses = int(c.losses.Load())
 	})

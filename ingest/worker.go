@@ -46,6 +46,8 @@ type Feed struct {
 	MaxInvalidRows int
 	Hold           Hold
 	Expect         *watch.Expect // nil: no file is expected
+	// Present: every bill that a file creates gets a payment request. nil: none does.
+	Present *delivery.Presenting
 }
 
 // Progress is called as the rows of a file are done. Methods are called concurrently and

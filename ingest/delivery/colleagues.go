@@ -127,14 +127,17 @@ func (f *fanout) watchIdle(recs Records) (stop func()) {
 // InFlight returns how many requests are out.
 func (l *Lane) InFlight() int {
 	l.mu.Lock()
-	g := l.gate
+	gates := []*gate{l.gate, l.links}
 	l.mu.Unlock()
-	if g == nil {
-		return 0
+	n := 0
+	for _, g := range gates {
+		if g != nil {
+			g.mu.Lock()
+			n += g.inFlight
+			g.mu.Unlock()
+		}
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.inFlight
+	return n
 }
 
 // taken is how a row waits for colleagues. The zero value is ready.

@@ -70,6 +70,7 @@ import (
 // API is the part of the Billing API that delivery uses. *client.Client implements it.
 type API interface {
 	CreateBill(ctx context.Context, key, reference string, body []byte) client.Answer
+	CreatePaymentRequest(ctx context.Context, key, reference string, body []byte) client.Answer
 	GetBill(ctx context.Context, reference string) client.Answer
 	GetCustomer(ctx context.Context, reference string) client.Answer
 	GetAccount(ctx context.Context, reference string) client.Answer
@@ -114,6 +115,9 @@ type Lane struct {
 	mu    sync.Mutex
 	gate  *gate
 	users int // files being delivered
+	// links is the gate of payment requests, and presenting how many files use it.
+	links      *gate
+	presenting int
 }
 
 // NewLane returns the lane of one merchant account.

@@ -10,6 +10,8 @@ const (
 	CodePartyMismatch     = "party_mismatch"     // invalid before a send, else rejected: the account is another customer's
 	CodeAttemptsExhausted = "attempts_exhausted" // failed: attempts used up, and a look-up shows that there is no bill
 	CodeNoAnswer          = "no_answer"          // unknown: neither an answer nor a look-up
+	CodeLinkFailed        = "link_failed"        // created: the bill's payment request could not be made
+	CodeLinkUnknown       = "link_unknown"       // created: its payment request may exist, and its key is too old to ask again
 )
 
 // CodeHTTPPrefix begins the code of a row that the API refused: http_422.

@@ -24,7 +24,8 @@ func Unfinished() error {
 }
 
 // Store is what an engine offers beside Ledger to those who copy and verify it. Rows are handed out and
-// taken in this order: ScopeRow, FileRow, BillRow, AttemptRow, OutcomeRow, PartyRow, TotalRow.
+// taken in this order: ScopeRow, FileRow, BillRow, AttemptRow, OutcomeRow, PartyRow, LinkRow,
+// TotalRow.
 type Store interface {
 	// Idle fails with ErrInUse while a worker runs on the ledger, or was heard of so lately that it may
 	// still. The text differs once anything was written in between.
@@ -91,6 +92,7 @@ type Counts struct {
 	Outcomes int64 `json:"outcomes"`
 	Attempts int64 `json:"attempts"` // but for the latest of each bill
 	Parties  int64 `json:"parties"`
+	Links    int64 `json:"links,omitempty"`    // payment requests of bills
 	Payments int64 `json:"payments,omitempty"` // of a copy alone
 	Scopes   int64 `json:"-"`
 	Totals   int64 `json:"-"`
@@ -200,6 +202,7 @@ func (t *tally) differences(other *tally) []string {
 		{"attempts", &t.counts.Attempts, &other.counts.Attempts},
 		{"outcomes", &t.counts.Outcomes, &other.counts.Outcomes},
 		{"parties", &t.counts.Parties, &other.counts.Parties},
+		{"links", &t.counts.Links, &other.counts.Links},
 		{"totals", &t.counts.Totals, &other.counts.Totals},
 		{"payments", &t.counts.Payments, &other.counts.Payments},
 		{"payment reports", &t.counts.PaymentReports, &other.counts.PaymentReports},
@@ -250,7 +253,7 @@ func Copy(ctx context.Context, from, to Store) (Counts, error) {
 
 // Finding is a row that is not as it was recorded.
 type Finding struct {
-	Table string `json:"table"` // bill, outcome or attempt
+	Table string `json:"table"` // bill, outcome, attempt or link
 	Row   string `json:"row"`   // which one
 	What  string `json:"what"`  // changed, added or missing
 }
@@ -291,7 +294,7 @@ func OutcomesOf(t *Totals) int {
 	return n
 }
 
-// Verify compares every bill, outcome and attempt with the sum that is stored beside it, and looks for
+// Verify compares every bill, outcome, attempt and link with the sum that is stored beside it, and looks for
 // missing ones. It returns how many there are, and what is not as it was recorded.
 func Verify(ctx context.Context, s Store) (Counts, []Finding, error) {
 	counts, found := Counts{}, []Finding{}
@@ -310,6 +313,10 @@ func Verify(ctx context.Context, s Store) (Counts, []Finding, error) {
 		case OutcomeRow:
 			if r.Sum != SumOutcome(r.File, r.Outcome) {
 				changed("outcome", fmt.Sprintf("line %d of file %s, bill %s", r.Outcome.Line, r.File, r.Outcome.Reference))
+			}
+		case LinkRow:
+			if r.Sum != SumLink(r.Scope, &r.Link) {
+				changed("link", "of bill "+BillName(r.Scope, r.Link.Reference))
 			}
 		}
 		return nil

@@ -201,6 +201,15 @@ type Outcome struct {
 	Key        string
 	// Customers and Accounts that sends of this row created.
 	Customers, Accounts int
+	// PaymentLink and PaymentRequestID are those of the bill's Link, for a report alone: an
+	// engine neither keeps nor returns them.
+	PaymentLink, PaymentRequestID string
+}
+
+// LinkMissing reports whether the row's bill should have a payment request and has none that
+// is known.
+func (o *Outcome) LinkMissing() bool {
+	return o.Status == Created && (o.Code == CodeLinkFailed || o.Code == CodeLinkUnknown)
 }
 
 // Entry is a set of facts that are recorded together or not at all. Empty parts change
@@ -301,6 +310,13 @@ type Ledger interface {
 	Record(ctx context.Context, e Entry) error
 	// Flush returns once everything that was recorded before it is durable.
 	Flush(ctx context.Context) error
+
+	// Links returns what is known of the payment requests of bills, by reference; unknown ones
+	// are missing from the map.
+	Links(ctx context.Context, s Scope, references []string) (map[string]Link, error)
+	// SaveLinks replaces the records of payment requests, each of another reference, all or
+	// nothing, and returns once that is durable: no request without it.
+	SaveLinks(ctx context.Context, s Scope, links []Link) error
 
 	// BaseURL returns the address of the API that the bills of s were sent to; "" before
 	// SetBaseURL.

@@ -70,7 +70,8 @@ const (
 	Held FileState = "held"
 	// Sending: the whole file was validated, by the format whose digest is in Format. Set
 	// by validation, or by the retry of a Done file. After a crash: rows with an outcome
-	// are passed over, the others are sent. Next: Settled.
+	// are passed over, the others are sent; then created bills get their payment requests, if
+	// the feed presents them. Next: Settled.
 	Sending FileState = "sending"
 	// Settled: every row has its outcome, and all that the reports say is fixed. Set
 	// after a Flush. After a crash: publish again, the same bytes. Next: Published.

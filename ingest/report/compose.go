@@ -31,6 +31,8 @@ type Output struct {
 	// Rejects gets the rows that need attention. It gets no byte if there are none; then no
 	// rejects file is published (see Tally.Attention).
 	Rejects io.Writer
+	// Links: Results end in the columns of payment requests.
+	Links bool
 	// Layout of the bill file, which the rejects file shares. Required with Rejects.
 	Layout billfile.Layout
 }
@@ -85,8 +87,8 @@ func Compose(out Output, recs Records, outcomes iter.Seq2[ledger.Outcome, error]
 
 // ComposeOutcomes writes results from outcomes alone, for a file whose records cannot be read
 // any more. The tally counts no lines.
-func ComposeOutcomes(to io.Writer, outcomes iter.Seq2[ledger.Outcome, error]) (Tally, error) {
-	w, err := newWalk(Output{Results: to})
+func ComposeOutcomes(out Output, outcomes iter.Seq2[ledger.Outcome, error]) (Tally, error) {
+	w, err := newWalk(Output{Results: out.Results, Links: out.Links})
 	if err != nil {
 		return Tally{}, err
 	}
@@ -232,7 +234,7 @@ func newWalk(out Output) (*walk, error) {
 		Amounts: map[string]map[ledger.Status]int64{},
 	}}
 	if out.Results != nil {
-		w.results = newResults(out.Results)
+		w.results = newResults(out.Results, out.Links)
 	}
 	if out.Rejects != nil {
 		var err error

@@ -17,17 +17,29 @@ var columns = [...]string{
 	"currency", "amount_due", "attempts", "idempotency_key",
 }
 
+// linkColumns follow them where the feed presents its bills.
+var linkColumns = [...]string{"payment_link", "payment_request_id"}
+
 // results writes the results file: UTF-8, RFC 4180, lines end in LF.
 type results struct {
 	w     *csv.Writer
-	cells [len(columns)]string
+	links bool
+	cells [len(columns) + len(linkColumns)]string
 	err   error // of the header
 }
 
-func newResults(w io.Writer) *results {
-	r := &results{w: csv.NewWriter(w)}
-	r.err = r.w.Write(columns[:])
+func newResults(w io.Writer, links bool) *results {
+	r := &results{w: csv.NewWriter(w), links: links}
+	r.err = r.w.Write(r.shown(append(columns[:], linkColumns[:]...)))
 	return r
+}
+
+// shown returns those of all cells that the report has.
+func (r *results) shown(cells []string) []string {
+	if r.links {
+		return cells
+	}
+	return cells[:len(columns)]
 }
 
 // row writes one line. amount_due is empty if it is 0, which no bill has: then it could not be read.
@@ -42,9 +54,9 @@ func (r *results) row(o *ledger.Outcome) error {
 	r.cells = [...]string{
 		strconv.Itoa(o.Line), cell(o.Reference), cell(string(o.Status)), cell(o.Code), cell(o.Detail),
 		cell(o.BillID), cell(o.CustomerID), cell(o.AccountID), cell(o.Currency),
-		amount, strconv.Itoa(o.Attempts), cell(o.Key),
+		amount, strconv.Itoa(o.Attempts), cell(o.Key), cell(o.PaymentLink), cell(o.PaymentRequestID),
 	}
-	return r.w.Write(r.cells[:])
+	return r.w.Write(r.shown(r.cells[:]))
 }
 
 func (r *results) close() error {

@@ -55,6 +55,9 @@ func (f *fakeAPI) GetBill(_ context.Context, reference string) client.Answer {
 func (f *fakeAPI) CreateBill(context.Context, string, string, []byte) client.Answer {
 	panic("verify sent a bill")
 }
+func (f *fakeAPI) CreatePaymentRequest(context.Context, string, string, []byte) client.Answer {
+	panic("verify asked for a payment request")
+}
 func (f *fakeAPI) GetCustomer(context.Context, string) client.Answer {
 	panic("verify asked for a customer")
 }

@@ -119,6 +119,9 @@ type Feed struct {
 	Payments      string `yaml:"payments"`       // remote directory of payment reports; "" = none
 	PaymentsEvery string `yaml:"payments_every"` // a duration, or "daily HH:MM"
 
+	Present        string `yaml:"present"`         // none or payment_request
+	PresentExpires string `yaml:"present_expires"` // a duration, or due_date
+
 	OnFinish []string `yaml:"on_finish"` // the top-level one, or this in its place; [] = none
 }
 
@@ -188,6 +191,8 @@ func DefaultFeed() Feed {
 		MaxInvalidRows:      10_000,
 		Hold:                Hold{MaxInvalidPercent: 100},
 		PaymentsEvery:       "1h",
+		Present:             presentNone,
+		PresentExpires:      "720h",
 	}
 }
 

@@ -57,6 +57,7 @@ func (k *checker) checkFeed(i int, f *Feed) {
 	}
 	k.checkExpect(join(at, "expect"), f)
 	k.checkPayments(at, f)
+	k.checkPresent(at, f)
 }
 
 // checkWatch checks which names in the inbox are bill files, and when they are complete.

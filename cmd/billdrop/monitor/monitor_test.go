@@ -153,9 +153,13 @@ func TestAnswerLabel(t *testing.T) {
 type fixedAPI struct{ answer client.Answer }
 
 func (f fixedAPI) CreateBill(context.Context, string, string, []byte) client.Answer { return f.answer }
-func (f fixedAPI) GetBill(context.Context, string) client.Answer                    { return f.answer }
-func (f fixedAPI) GetCustomer(context.Context, string) client.Answer                { return f.answer }
-func (f fixedAPI) GetAccount(context.Context, string) client.Answer                 { return f.answer }
+func (fixedAPI) CreatePaymentRequest(context.Context, string, string, []byte) client.Answer {
+	panic("no payment requests here")
+}
+
+func (f fixedAPI) GetBill(context.Context, string) client.Answer     { return f.answer }
+func (f fixedAPI) GetCustomer(context.Context, string) client.Answer { return f.answer }
+func (f fixedAPI) GetAccount(context.Context, string) client.Answer  { return f.answer }
 
 // TestCountingCostsNoMemory: the answer that nearly every row gets is counted without an
 // allocation.

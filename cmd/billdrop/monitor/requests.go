@@ -54,6 +54,15 @@ func (c *countedAPI) CreateBill(ctx context.Context, key, reference string, body
 	return a
 }
 
+// CreatePaymentRequest implements delivery.API.
+func (c *countedAPI) CreatePaymentRequest(ctx context.Context, key, reference string, body []byte) client.Answer {
+	began := c.begin()
+	a := c.api.CreatePaymentRequest(ctx, key, reference, body)
+	c.end(began, c.posts)
+	c.answers.WithLabelValues(http.MethodPost, answerLabel(a)).Inc()
+	return a
+}
+
 // GetBill implements delivery.API.
 func (c *countedAPI) GetBill(ctx context.Context, reference string) client.Answer {
 	return c.get(c.api.GetBill, ctx, reference)

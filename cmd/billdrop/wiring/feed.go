@@ -27,6 +27,7 @@ func Feed(f *config.Feed, lane *delivery.Lane) *ingest.Feed {
 		MaxInvalidRows: f.MaxInvalidRows,
 		Hold:           ingest.Hold{MaxInvalidPercent: f.Hold.MaxInvalidPercent, MaxRows: f.Hold.MaxRows, MaxTotal: f.Hold.MaxTotal},
 		Expect:         Expect(f),
+		Present:        (*delivery.Presenting)(f.Presenting()),
 	}
 }
 

@@ -172,6 +172,14 @@ func (h *Handle) SetBaseURL(ctx context.Context, s ledger.Scope, url string) err
 	return h.arrange(ctx, "set base url", func() error { return h.store.content.SetBaseURL(ctx, s, url) })
 }
 
+func (h *Handle) Links(ctx context.Context, s ledger.Scope, references []string) (map[string]ledger.Link, error) {
+	return read(ctx, h, "links", func() (map[string]ledger.Link, error) { return h.store.content.Links(ctx, s, references) })
+}
+
+func (h *Handle) SaveLinks(ctx context.Context, s ledger.Scope, links []ledger.Link) error {
+	return h.change(ctx, "save links", func() error { return h.store.content.SaveLinks(ctx, s, links) })
+}
+
 func (h *Handle) Prune(ctx context.Context, id string) (rows int, err error) {
 	err = h.arrange(ctx, "prune", func() error {
 		rows, err = h.store.content.Prune(ctx, id)

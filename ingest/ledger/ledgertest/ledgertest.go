@@ -42,6 +42,7 @@ func Run(t *testing.T, e Engine) {
 		{"Prune", testPrune},
 		{"Forget", testForget},
 		{"Record", testRecord},
+		{"Links", testLinks},
 		{"Context", testContext},
 		{"Close", testClose},
 		{"Crash", testCrash},

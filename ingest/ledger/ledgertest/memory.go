@@ -24,6 +24,7 @@ type Memory struct {
 	parties  map[partyKey]ledger.Party
 	outcomes map[string]map[int]ledger.Outcome
 	baseURLs map[ledger.Scope]string
+	links    map[billKey]ledger.Link
 	volatile []func() // what takes back each Record that is not durable yet, oldest first
 	broken   error
 }
@@ -44,6 +45,7 @@ func NewMemory() *Memory {
 		files: make(map[string]*ledger.File), bills: make(map[billKey]*ledger.Bill),
 		attempts: make(map[billKey][]ledger.Attempt), parties: make(map[partyKey]ledger.Party),
 		outcomes: make(map[string]map[int]ledger.Outcome), baseURLs: make(map[ledger.Scope]string),
+		links: make(map[billKey]ledger.Link),
 	}
 }
 
@@ -68,6 +70,7 @@ func (m *Memory) Backup() *Memory {
 	b := &Memory{
 		files: maps.Clone(m.files), bills: maps.Clone(m.bills), attempts: maps.Clone(m.attempts),
 		parties: maps.Clone(m.parties), outcomes: maps.Clone(m.outcomes), baseURLs: maps.Clone(m.baseURLs),
+		links: maps.Clone(m.links),
 	}
 	for id, f := range b.files {
 		b.files[id] = ptr(*f)
@@ -84,6 +87,7 @@ func (m *Memory) Restore(b *Memory) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.files, m.bills, m.attempts, m.parties, m.outcomes, m.baseURLs = b.files, b.bills, b.attempts, b.parties, b.outcomes, b.baseURLs
+	m.links = b.links
 	m.volatile, m.broken = nil, nil
 }
 
@@ -386,6 +390,27 @@ func (m *Memory) BaseURL(ctx context.Context, s ledger.Scope) (string, error) {
 func (m *Memory) SetBaseURL(ctx context.Context, s ledger.Scope, url string) error {
 	return m.durably(ctx, func() error {
 		m.baseURLs[s] = url
+		return nil
+	})
+}
+
+func (m *Memory) Links(ctx context.Context, s ledger.Scope, references []string) (map[string]ledger.Link, error) {
+	return locked(ctx, m, func() (map[string]ledger.Link, error) {
+		found := make(map[string]ledger.Link)
+		for _, ref := range references {
+			if l, ok := m.links[billKey{s, ref}]; ok {
+				found[ref] = l
+			}
+		}
+		return found, nil
+	})
+}
+
+func (m *Memory) SaveLinks(ctx context.Context, s ledger.Scope, links []ledger.Link) error {
+	return m.durably(ctx, func() error {
+		for _, l := range links {
+			m.links[billKey{s, l.Reference}] = l
+		}
 		return nil
 	})
 }

@@ -36,6 +36,8 @@ func fill(t *testing.T, l ledger.Ledger) {
 	pruned := &ledger.File{ID: "pruned", Scope: scope, State: ledger.Done}
 	check(l.AddFile(t.Context(), pruned))
 	check(l.SetBaseURL(t.Context(), scope, "https://api.example.com"))
+	check(l.SaveLinks(t.Context(), scope, []ledger.Link{{Reference: "R1", BillID: "bill_R1", State: ledger.LinkMade, Key: "00000000-0000-8000-8000-000000000001",
+		KeyFirstUsed: at, ExpiresAt: at.Add(time.Hour), Body: ledger.DigestOf([]byte("body")), Answer: "201", RequestID: "pr_1", URL: "https://pay.example/1"}}))
 	check(sendRow(t.Context(), l, "pruned", "P1", 1))
 	_, err := l.Prune(t.Context(), "pruned")
 	check(err)
@@ -70,6 +72,7 @@ func sameLedgers(t *testing.T, want, got ledger.Ledger) {
 		"totals":   func(l ledger.Ledger) (any, error) { return l.Totals(t.Context(), "done") },
 		"base URL": func(l ledger.Ledger) (any, error) { return l.BaseURL(t.Context(), scope) },
 		"bills":    func(l ledger.Ledger) (any, error) { return l.Bills(t.Context(), scope, []string{"R1", "P1", "thrice"}) },
+		"links":    func(l ledger.Ledger) (any, error) { return l.Links(t.Context(), scope, []string{"R1"}) },
 		"parties": func(l ledger.Ledger) (any, error) {
 			return l.Parties(t.Context(), scope, []ledger.PartyRef{{Kind: ledger.Customer, Reference: "R1"}, {Kind: ledger.Account, Reference: "P1"}})
 		},
@@ -120,7 +123,7 @@ func TestCopy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := (ledger.Counts{Files: 2, Bills: 7, Outcomes: 5, Attempts: 2, Parties: 10, Scopes: 2, Totals: 1}); counts != want {
+	if want := (ledger.Counts{Files: 2, Bills: 7, Outcomes: 5, Attempts: 2, Parties: 10, Links: 1, Scopes: 2, Totals: 1}); counts != want {
 		t.Errorf("copied %+v, want %+v", counts, want)
 	}
 	sameLedgers(t, from, to)

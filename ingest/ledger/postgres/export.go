@@ -143,6 +143,13 @@ var exports = []struct {
 			read(&r.Scope.Merchant, &r.Scope.Mode, &r.ID, &r.CustomerID)
 			return put(r)
 		}},
+	{selectLinks, func(rows pgx.Rows, put func(ledger.Row) error) error {
+		r, err := scanLink(rows)
+		if err != nil {
+			return err
+		}
+		return put(r)
+	}},
 	{"SELECT coalesce(sum(bills), 0)::bigint FROM sessions", func(rows pgx.Rows, put func(ledger.Row) error) error {
 		var r ledger.TotalRow
 		if err := rows.Scan(&r.Bills); err != nil {

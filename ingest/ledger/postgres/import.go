@@ -93,6 +93,7 @@ type importer struct {
 	attempts attemptRows
 	outcomes outcomeRows
 	parties  partyRows
+	links    linkRows
 }
 
 type resentRows struct {
@@ -148,12 +149,17 @@ func (i *importer) put(row ledger.Row) (err error) {
 			return err
 		}
 		i.parties.add(&party{digest: r.Digest, scope: scope, kind: r.Kind, id: r.ID, customerID: r.CustomerID, since: r.Since}, i.me.session)
+	case ledger.LinkRow:
+		if scope, err = i.l.scope(i.ctx, r.Scope); err != nil {
+			return err
+		}
+		i.links.add(scope, &r.Link, r.Sum)
 	case ledger.TotalRow:
 		err = i.exec("UPDATE sessions SET bills = $2 WHERE id = $1", i.me.session, r.Bills)
 	default:
 		err = errors.New("a kind of row that is not known")
 	}
-	if err == nil && max(len(i.bills.sum), len(i.attempts.sum), len(i.outcomes.sum), len(i.parties.kind)) >= importRows {
+	if err == nil && max(len(i.bills.sum), len(i.attempts.sum), len(i.outcomes.sum), len(i.parties.kind), len(i.links.sum)) >= importRows {
 		err = i.flush()
 	}
 	return err
@@ -223,6 +229,12 @@ func (i *importer) flush() error {
 			return err
 		}
 	}
+	if len(i.links.sum) > 0 {
+		if err := i.exec(putLinks, i.links.args()...); err != nil {
+			return err
+		}
+	}
+	i.links = linkRows{}
 	i.bills, i.resent, i.attempts, i.outcomes, i.parties = billRows{}, resentRows{}, attemptRows{}, outcomeRows{}, partyRows{}
 	return nil
 }

@@ -50,6 +50,8 @@ func fill(t *testing.T, l ledger.Ledger) {
 	done.State, done.Sums = ledger.Done, &sums
 	check(l.SaveFile(t.Context(), done))
 	check(l.SetBaseURL(t.Context(), scope, "https://api.example.com"))
+	check(l.SaveLinks(t.Context(), scope, []ledger.Link{{Reference: "R1", BillID: "bill_R1", State: ledger.LinkMade, Key: "k", KeyFirstUsed: at,
+		ExpiresAt: at.Add(time.Hour), Body: ledger.DigestOf([]byte("body")), Answer: "201", RequestID: "pr_1", URL: "https://pay.example/1"}}))
 }
 
 // verified returns what Verify finds, each as one line.
@@ -98,14 +100,22 @@ func TestVerify(t *testing.T) {
 		t.Errorf("a ledger as it was recorded: %v", found)
 	}
 	// Sums that are not there yet, as in a ledger of an older billdrop.
-	change(t, path, "UPDATE bills SET sum = 0, send_sum = 0; UPDATE attempts SET sum = 0; UPDATE outcomes SET sum = 0; DELETE FROM goose_db_version WHERE version_id = 3")
+	change(t, path, "UPDATE bills SET sum = 0, send_sum = 0; UPDATE attempts SET sum = 0; UPDATE outcomes SET sum = 0; DROP VIEW link; DROP TABLE links; DELETE FROM goose_db_version WHERE version_id >= 3")
 	if err := open(t, path).Close(); err != nil {
 		t.Fatal(err)
 	}
 	if found := verified(t, path); len(found) > 0 {
 		t.Errorf("an older ledger: %v", found)
 	}
+	l = open(t, path)
+	if err := l.SaveLinks(t.Context(), scope, []ledger.Link{{Reference: "R1", State: ledger.LinkMade, URL: "https://pay.example/1"}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct{ change, want string }{
+		{"UPDATE links SET url = 'https://thief.example/1'", "link of bill R1 (merchant acme, test): changed"},
 		{"UPDATE bills SET amount_due = 1 WHERE reference = 'R1'", "bill R1 (merchant acme, test): changed"},
 		{"UPDATE outcomes SET status = 2 WHERE reference = 'thrice'", "outcome line 4 of file done, bill thrice: changed"},
 		{"DELETE FROM outcomes WHERE reference = 'R2'", "outcome row 2 of file done (november.csv), bill R2: missing"},

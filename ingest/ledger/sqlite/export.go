@@ -70,6 +70,7 @@ var exports = []struct {
 			return ledger.PartyRow{Scope: ledger.Scope{Merchant: r.text(), Mode: r.text()}, Digest: r.digest(), Kind: ledger.PartyKind(r.number()),
 				ID: r.text(), CustomerID: r.text(), Since: r.time()}, nil
 		}},
+	{selectLinks, func(r *row) (ledger.Row, error) { return readLink(r), nil }},
 	// Bills are numbered from 1, without a gap.
 	{"SELECT coalesce(max(id), 0) FROM bills", func(r *row) (ledger.Row, error) { return ledger.TotalRow{Bills: r.number()}, nil }},
 }

@@ -99,6 +99,8 @@ func (o *importRow) apply(w *writer) error {
 		return err
 	case ledger.PartyRow:
 		return w.putParties(r.Scope, []party{{r.Digest, ledger.Party{PartyRef: ledger.PartyRef{Kind: r.Kind}, ID: r.ID, CustomerID: r.CustomerID, Since: r.Since}}})
+	case ledger.LinkRow:
+		return w.putLink(&r)
 	case ledger.TotalRow:
 		return w.importTotal(r.Bills)
 	}

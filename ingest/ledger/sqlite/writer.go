@@ -35,6 +35,7 @@ type statements struct {
 	begin, commit              *statement
 	addScope, findScope        *statement
 	setBaseURL                 *statement
+	putLink                    *statement
 	addNumber, findNumber      *statement
 	addFile, saveFile, hasFile *statement
 	countFile                  *statement
@@ -92,6 +93,7 @@ func (w *writer) prepare(c any) (err error) {
 		addScope:   prepare(insert("scopes", "merchant", "mode") + " ON CONFLICT DO NOTHING"),
 		findScope:  prepare("SELECT id FROM scopes WHERE merchant = ? AND mode = ?"),
 		setBaseURL: prepare("UPDATE scopes SET base_url = ? WHERE id = ?"),
+		putLink:    prepare("REPLACE INTO links (" + strings.Join(linkColumns, ", ") + ") VALUES (?" + strings.Repeat(", ?", len(linkColumns)-1) + ")"),
 		addNumber:  prepare(insert("file_numbers", "id") + " ON CONFLICT DO NOTHING"),
 		findNumber: prepare("SELECT number FROM file_numbers WHERE id = ?"),
 		addFile:    prepare(insert("files", append([]string{"number", "id", "gets", "throttled"}, fileColumns...)...) + " ON CONFLICT DO NOTHING"),
