@@ -33,6 +33,7 @@ const loopRows, loopSmall = 2400, 60
 // trouble it would not refuse a duplicate. At the end, every row of every file is one bill and one
 // line of one report.
 func TestClusterLoop(t *testing.T) {
+	t.Parallel()
 	pg := pgtest.Start(t)
 	for i, api := range []struct {
 		name string

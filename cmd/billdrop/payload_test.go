@@ -25,8 +25,8 @@ import (
 )
 
 var (
-	payEvents  = flag.Int("pay.events", 2000, "events of TestPaymentsUnderLoad")
-	payBills   = flag.Int("pay.bills", 2000, "bills that it sends meanwhile, and as many before")
+	payEvents  = flag.Int("pay.events", 500, "events of TestPaymentsUnderLoad")
+	payBills   = flag.Int("pay.bills", 500, "bills that it sends meanwhile, and as many before")
 	payLatency = flag.Duration("pay.latency", 10*time.Millisecond, "how long the API takes for a request")
 )
 
