@@ -23,13 +23,12 @@ demo: build ## See it work: local servers, sample bill files, one run
 demo-cluster: build ## See three workers share a ledger, and one of them killed (needs PostgreSQL)
 	@bin/billdrop demo --cluster
 
-# Many tests wait for servers and clocks, so more of them run at a time than there are processors.
 test: ## Run all tests, with the race detector where there is a C compiler
 ifeq ($(CC_HERE),)
 	@echo 'notice: no C compiler, so the tests run without the race detector' >&2
-	CGO_ENABLED=0 $(GO) test -parallel 4 -timeout 30m ./...
+	CGO_ENABLED=0 $(GO) test -timeout 30m ./...
 else
-	CGO_ENABLED=1 $(GO) test -race -parallel 4 -timeout 30m ./...
+	CGO_ENABLED=1 $(GO) test -race -timeout 30m ./...
 endif
 
 # A few minutes. Each server is started in the foreground, on loopback ports, under a configuration of its own.

@@ -21,7 +21,7 @@ import (
 )
 
 var (
-	simCrashes = flag.Int("sim.crashes", 5_000, "crashes that TestSimulator goes through")
+	simCrashes = flag.Int("sim.crashes", 2_000, "crashes that TestSimulator goes through")
 	simSeed    = flag.Uint64("sim.seed", 0, "run only this seed of TestSimulator, and say more")
 )
 

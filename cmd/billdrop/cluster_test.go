@@ -28,7 +28,6 @@ const takeOver = clusterLost + 10*time.Second
 
 // TestCluster: several workers, which are real processes, on one PostgreSQL, and what they promise.
 func TestCluster(t *testing.T) {
-	t.Parallel()
 	pg := pgtest.Start(t)
 	for _, c := range []struct {
 		name string

@@ -19,10 +19,10 @@ import (
 )
 
 var (
-	clusterKills    = flag.Int("cluster.kills", 4, "how many workers TestClusterLoop kills")
+	clusterKills    = flag.Int("cluster.kills", 2, "how many workers TestClusterLoop kills")
 	clusterFreezes  = flag.Int("cluster.freezes", 1, "how often it stops a worker longer than lost_after, and wakes it")
-	clusterRestarts = flag.Int("cluster.restarts", 2, "how often it restarts PostgreSQL, every other time by SIGKILL")
-	clusterCuts     = flag.Int("cluster.cuts", 2, "how often it cuts a worker off from PostgreSQL")
+	clusterRestarts = flag.Int("cluster.restarts", 1, "how often it restarts PostgreSQL, every other time by SIGKILL")
+	clusterCuts     = flag.Int("cluster.cuts", 1, "how often it cuts a worker off from PostgreSQL")
 )
 
 // loopRows are enough for a file that is divided among the workers; every fourth file is small.
@@ -33,7 +33,6 @@ const loopRows, loopSmall = 2400, 60
 // trouble it would not refuse a duplicate. At the end, every row of every file is one bill and one
 // line of one report.
 func TestClusterLoop(t *testing.T) {
-	t.Parallel()
 	pg := pgtest.Start(t)
 	for i, api := range []struct {
 		name string

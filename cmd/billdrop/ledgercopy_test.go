@@ -18,7 +18,6 @@ import (
 // TestLedgerCopy takes a ledger from SQLite to PostgreSQL and back. Commands answer the same from each,
 // and work goes on with each. A ledger that a worker uses, or that holds something, is refused.
 func TestLedgerCopy(t *testing.T) {
-	t.Parallel()
 	pg := pgtest.Start(t)
 	c := newCluster(t, pg, emulator.Config{Seed: 1, FaultRate: 0.05}, clusterLost)
 	o := newOutside(t)
@@ -105,7 +104,6 @@ func TestLedgerCopy(t *testing.T) {
 
 // TestLedgerVerify: a row that was changed or removed by hand is named, with exit code 1, in both engines.
 func TestLedgerVerify(t *testing.T) {
-	t.Parallel()
 	pg := pgtest.Start(t)
 	c := newCluster(t, pg, emulator.Config{Seed: 1, Latency: time.Millisecond}, clusterLost)
 	o := newOutside(t)
