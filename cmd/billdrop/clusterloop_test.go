@@ -22,6 +22,7 @@ var (
 	clusterKills    = flag.Int("cluster.kills", 2, "how many workers TestClusterLoop kills")
 	clusterFreezes  = flag.Int("cluster.freezes", 1, "how often it stops a worker longer than lost_after, and wakes it")
 	clusterRestarts = flag.Int("cluster.restarts", 1, "how often it restarts PostgreSQL, every other time by SIGKILL")
+	clusterTimes    = flag.Bool("cluster.times", false, "fail TestClusterLoop if a take-over lasts longer than promised; for a quiet machine")
 	clusterCuts     = flag.Int("cluster.cuts", 1, "how often it cuts a worker off from PostgreSQL")
 )
 
@@ -174,7 +175,7 @@ func (l *loop) kill() {
 	if work != "" {
 		l.taken = append(l.taken, took)
 	}
-	if took > takeOver {
+	if *clusterTimes && took > takeOver {
 		l.t.Errorf("the work of a killed worker was taken over after %s, and lost_after is %s", took, clusterLost)
 	}
 	s.worker = l.run(s.conf, "")
