@@ -97,7 +97,7 @@ func (w *world) checkInvariants() []string {
 			wantA = nil // whatever is true
 		}
 	}
-	if got := w.files.in("/archive"); fmt.Sprint(got) != archive {
+	if got := w.archived(); fmt.Sprint(got) != archive {
 		fail("archive: %v", got)
 	}
 	left, err := os.ReadDir(w.spool)
@@ -128,6 +128,27 @@ func (w *world) checkInvariants() []string {
 		}
 	}
 	return wrong
+}
+
+// archived returns what rests in the archive. Where ledgers were restored, it leaves out a copy
+// under the name of its reports of a file that rests there under its own name, too: an operator
+// may move a file that one backup does not know back to the inbox, and then restore another
+// backup that has it under way.
+func (w *world) archived() []string {
+	names := w.files.in("/archive")
+	if !w.restored {
+		return names
+	}
+	content := func(name string) string { return string(w.files.files["/archive/"+name].content) }
+	return slices.DeleteFunc(names, func(name string) bool {
+		for _, own := range []string{"a.csv", "b.csv"} {
+			stem := report.Stem(own, sha256Hex(content(own)), 1)
+			if strings.HasPrefix(name, stem) && content(name) == content(own) {
+				return true
+			}
+		}
+		return false
+	})
 }
 
 // What every run has to come to, with crashes and faults or without. A bill that existed
