@@ -1,14 +1,13 @@
 package ingest
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"billdrop/ingest/ledger"
+	"billdrop/ingest/report"
 )
 
 // Order is an operator's decision on one file. If another process is at work on the file, the
@@ -119,6 +118,127 @@ func (j *job) apply(ctx context.Context, o Order) error {
 	return j.reopen(ctx)
 }
 
+// Retry sends the failed and unknown rows of a finished file again, and publishes its
+// reports anew under the same names. The file is read again from where it rests, and only
+// if it has the same hash.
+//
+// A retry that is cut short is resumed like any other file. Errors wrap ErrNothingToDo,
+// ErrNotApplicable or ledger.ErrNotFound when nothing was changed, and are else as Poll's.
+func (w *Worker) Retry(ctx context.Context, id string) (report.Summary, error) {
+	return w.carryOut(ctx, OrderRetry, id)
+}
+
+// Reject ends an unfinished file: nothing more of it is sent, its reports say what became of
+// every row, and it moves to the rejected files. A rejection that is cut short is resumed
+// like any other file. Errors are as Retry's.
+func (w *Worker) Reject(ctx context.Context, id string) (report.Summary, error) {
+	return w.carryOut(ctx, OrderReject, id)
+}
+
+// carryOut applies an order to a file that rests, and takes the file to its end.
+func (w *Worker) carryOut(ctx context.Context, o Order, id string) (s report.Summary, err error) {
+	err = w.asMember(ctx, RoleCommand, func(ctx context.Context) error {
+		s, err = w.carryOutNow(ctx, o, id)
+		w.noticeLoss(err)
+		return err
+	})
+	return s, err
+}
+
+func (w *Worker) carryOutNow(ctx context.Context, o Order, id string) (report.Summary, error) {
+	f, feed, err := w.fileOf(ctx, id)
+	if err != nil {
+		return report.Summary{}, err
+	}
+	if err := o.check(ctx, w.Ledger, f); err != nil {
+		return report.Summary{}, err
+	}
+	if f, err = w.takeFor(ctx, o, f); err != nil {
+		return report.Summary{}, err
+	}
+	defer w.giveFile(ctx, id)
+	place, done, err := w.reach(ctx, feed, f)
+	if err != nil {
+		return report.Summary{}, err
+	}
+	defer done()
+	j := w.newJob(feed, f, place)
+	if err = j.apply(ctx, o); err == nil {
+		err = j.live(ctx)
+	}
+	if err != nil {
+		return report.Summary{}, fmt.Errorf("%s %s (%s): %w", o, f.Name, f.ID, err)
+	}
+	if j.summary == nil { // dropped: it was never read
+		return report.Summarize(j.file, ledger.Totals{}), nil
+	}
+	return *j.summary, nil
+}
+
+// takeFor takes a file into this worker's hand for an order, and reads it again. If another worker has
+// the file, a rejection is left for that worker, and the error is a *Left.
+func (w *Worker) takeFor(ctx context.Context, o Order, f *ledger.File) (*ledger.File, error) {
+	if w.shared == nil {
+		return f, nil
+	}
+	if !w.reachable(f) {
+		return nil, notApplicable("run it on "+f.Machine, "%s came from a disk of the machine %s", f.ID, f.Machine)
+	}
+	for tries := 0; ; tries++ {
+		held, err := w.takeFile(ctx, f.ID)
+		switch {
+		case err != nil:
+			return nil, err
+		case held:
+			if f, err = w.Ledger.File(ctx, f.ID); err == nil {
+				err = o.check(ctx, w.Ledger, f)
+			}
+			if err != nil {
+				w.giveFile(ctx, f.ID)
+			}
+			return f, err
+		case o == OrderReject:
+			if f, err = LeaveOrder(ctx, w.Ledger, w.Spool, o, f.ID); err == nil {
+				err = &Left{Order: o, File: f}
+			}
+			return nil, err
+		case tries == maxTries: // a finished file is in hand for a moment only
+			return nil, notApplicable("wait until it is done", "another worker is at work on %s", f.ID)
+		}
+		if err := sleep(ctx, leasePoll); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// maxTries is how often a file that rests is asked for.
+const maxTries = 50
+
+// Approve releases a held file: the next run sends it, whether it exceeds its limits or
+// not. ErrNotApplicable when it is not held.
+func Approve(ctx context.Context, led ledger.Ledger, id string) (*ledger.File, error) {
+	for changes := 0; ; changes++ {
+		f, err := led.File(ctx, id)
+		if err == nil {
+			err = OrderApprove.check(ctx, led, f)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if err = approve(ctx, led, f); !errors.Is(err, ledger.ErrChanged) || changes == maxChanges {
+			return f, err
+		}
+	}
+}
+
+func approve(ctx context.Context, led ledger.Ledger, f *ledger.File) error {
+	f.Approved = true
+	if err := led.SaveFile(ctx, f); err != nil {
+		return fmt.Errorf("approve %s: %w", f.ID, err)
+	}
+	return nil
+}
+
 // applyOrders carries out the orders about files of the feed. resume takes up what they
 // start.
 func (r *round) applyOrders(ctx context.Context, origin ledger.Origin) {
@@ -195,62 +315,4 @@ func (r *round) removeOrder(ctx context.Context, o leftOrder, why error) {
 		return
 	}
 	log.Info("order taken", "feed", r.feed.Name)
-}
-
-// obeyRejection carries out a rejection that waits, of a file whose rows are not all done.
-func (j *job) obeyRejection(ctx context.Context) error {
-	switch j.file.State {
-	case ledger.Settled, ledger.Published:
-		return nil // too late: it is about to end
-	}
-	waits, err := j.orders.rejection(ctx, j.file.ID)
-	if err != nil || !waits {
-		return err
-	}
-	if err := j.reject(ctx); err != nil {
-		return err
-	}
-	j.log.Info("order taken", "order", string(OrderReject))
-	return j.orders.withdraw(ctx, j.file.ID)
-}
-
-// orderPoll is how often a rejection is looked for while the rows of a file are sent.
-const orderPoll = time.Second
-
-// errOrdered stops the sending of a file because a rejection of it waits.
-var errOrdered = errors.New("a rejection of the file waits")
-
-// untilRejected returns a context that ends with errOrdered when a rejection of the file
-// waits. stop ends the watch, and must be called.
-func (j *job) untilRejected(ctx context.Context) (watched context.Context, stop func()) {
-	return until(ctx, func(ctx context.Context) (bool, error) { return j.orders.rejection(ctx, j.file.ID) })
-}
-
-// whileSending is untilRejected for a worker that does not own the file: the owner may have carried
-// out the rejection already.
-func (j *job) whileSending(ctx context.Context) (watched context.Context, stop func()) {
-	return until(ctx, func(ctx context.Context) (bool, error) {
-		if waits, err := j.orders.rejection(ctx, j.file.ID); waits || err != nil {
-			return waits, err
-		}
-		f, err := j.Ledger.File(ctx, j.file.ID)
-		return err == nil && (f.State != ledger.Sending || RejectedByHand(f)), err
-	})
-}
-
-// until returns a context that ends with errOrdered once ordered returns true.
-func until(ctx context.Context, ordered func(context.Context) (bool, error)) (watched context.Context, stop func()) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	var watch sync.WaitGroup
-	watch.Go(func() {
-		for sleep(ctx, orderPoll) == nil {
-			if waits, err := ordered(ctx); ctx.Err() == nil && (waits || err != nil) {
-				cancel(cmp.Or(err, errOrdered))
-			}
-		}
-	})
-	return ctx, func() {
-		cancel(nil)
-		watch.Wait()
-	}
 }

@@ -1,11 +1,14 @@
 package ingest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"strings"
+	"sync"
+	"time"
 
 	"billdrop/ingest/billfile"
 	"billdrop/ingest/delivery"
@@ -165,4 +168,62 @@ func outOfReach(ctx context.Context, err error) bool {
 // more.
 func sourceGone(err error) bool {
 	return errors.Is(err, inbox.ErrNotExist) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, transfer.ErrNoSource) || errors.Is(err, errOtherFile)
+}
+
+// obeyRejection carries out a rejection that waits, of a file whose rows are not all done.
+func (j *job) obeyRejection(ctx context.Context) error {
+	switch j.file.State {
+	case ledger.Settled, ledger.Published:
+		return nil // too late: it is about to end
+	}
+	waits, err := j.orders.rejection(ctx, j.file.ID)
+	if err != nil || !waits {
+		return err
+	}
+	if err := j.reject(ctx); err != nil {
+		return err
+	}
+	j.log.Info("order taken", "order", string(OrderReject))
+	return j.orders.withdraw(ctx, j.file.ID)
+}
+
+// orderPoll is how often a rejection is looked for while the rows of a file are sent.
+const orderPoll = time.Second
+
+// errOrdered stops the sending of a file because a rejection of it waits.
+var errOrdered = errors.New("a rejection of the file waits")
+
+// untilRejected returns a context that ends with errOrdered when a rejection of the file
+// waits. stop ends the watch, and must be called.
+func (j *job) untilRejected(ctx context.Context) (watched context.Context, stop func()) {
+	return until(ctx, func(ctx context.Context) (bool, error) { return j.orders.rejection(ctx, j.file.ID) })
+}
+
+// whileSending is untilRejected for a worker that does not own the file: the owner may have carried
+// out the rejection already.
+func (j *job) whileSending(ctx context.Context) (watched context.Context, stop func()) {
+	return until(ctx, func(ctx context.Context) (bool, error) {
+		if waits, err := j.orders.rejection(ctx, j.file.ID); waits || err != nil {
+			return waits, err
+		}
+		f, err := j.Ledger.File(ctx, j.file.ID)
+		return err == nil && (f.State != ledger.Sending || RejectedByHand(f)), err
+	})
+}
+
+// until returns a context that ends with errOrdered once ordered returns true.
+func until(ctx context.Context, ordered func(context.Context) (bool, error)) (watched context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		for sleep(ctx, orderPoll) == nil {
+			if waits, err := ordered(ctx); ctx.Err() == nil && (waits || err != nil) {
+				cancel(cmp.Or(err, errOrdered))
+			}
+		}
+	})
+	return ctx, func() {
+		cancel(nil)
+		watch.Wait()
+	}
 }

@@ -2,110 +2,12 @@ package ingest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
 	"billdrop/ingest/ledger"
-	"billdrop/ingest/report"
 	"billdrop/ingest/transfer"
 )
-
-// Retry sends the failed and unknown rows of a finished file again, and publishes its
-// reports anew under the same names. The file is read again from where it rests, and only
-// if it has the same hash.
-//
-// A retry that is cut short is resumed like any other file. Errors wrap ErrNothingToDo,
-// ErrNotApplicable or ledger.ErrNotFound when nothing was changed, and are else as Poll's.
-func (w *Worker) Retry(ctx context.Context, id string) (report.Summary, error) {
-	return w.carryOut(ctx, OrderRetry, id)
-}
-
-// Reject ends an unfinished file: nothing more of it is sent, its reports say what became of
-// every row, and it moves to the rejected files. A rejection that is cut short is resumed
-// like any other file. Errors are as Retry's.
-func (w *Worker) Reject(ctx context.Context, id string) (report.Summary, error) {
-	return w.carryOut(ctx, OrderReject, id)
-}
-
-// carryOut applies an order to a file that rests, and takes the file to its end.
-func (w *Worker) carryOut(ctx context.Context, o Order, id string) (s report.Summary, err error) {
-	err = w.asMember(ctx, RoleCommand, func(ctx context.Context) error {
-		s, err = w.carryOutNow(ctx, o, id)
-		w.noticeLoss(err)
-		return err
-	})
-	return s, err
-}
-
-func (w *Worker) carryOutNow(ctx context.Context, o Order, id string) (report.Summary, error) {
-	f, feed, err := w.fileOf(ctx, id)
-	if err != nil {
-		return report.Summary{}, err
-	}
-	if err := o.check(ctx, w.Ledger, f); err != nil {
-		return report.Summary{}, err
-	}
-	if f, err = w.takeFor(ctx, o, f); err != nil {
-		return report.Summary{}, err
-	}
-	defer w.giveFile(ctx, id)
-	place, done, err := w.reach(ctx, feed, f)
-	if err != nil {
-		return report.Summary{}, err
-	}
-	defer done()
-	j := w.newJob(feed, f, place)
-	if err = j.apply(ctx, o); err == nil {
-		err = j.live(ctx)
-	}
-	if err != nil {
-		return report.Summary{}, fmt.Errorf("%s %s (%s): %w", o, f.Name, f.ID, err)
-	}
-	if j.summary == nil { // dropped: it was never read
-		return report.Summarize(j.file, ledger.Totals{}), nil
-	}
-	return *j.summary, nil
-}
-
-// takeFor takes a file into this worker's hand for an order, and reads it again. If another worker has
-// the file, a rejection is left for that worker, and the error is a *Left.
-func (w *Worker) takeFor(ctx context.Context, o Order, f *ledger.File) (*ledger.File, error) {
-	if w.shared == nil {
-		return f, nil
-	}
-	if !w.reachable(f) {
-		return nil, notApplicable("run it on "+f.Machine, "%s came from a disk of the machine %s", f.ID, f.Machine)
-	}
-	for tries := 0; ; tries++ {
-		held, err := w.takeFile(ctx, f.ID)
-		switch {
-		case err != nil:
-			return nil, err
-		case held:
-			if f, err = w.Ledger.File(ctx, f.ID); err == nil {
-				err = o.check(ctx, w.Ledger, f)
-			}
-			if err != nil {
-				w.giveFile(ctx, f.ID)
-			}
-			return f, err
-		case o == OrderReject:
-			if f, err = LeaveOrder(ctx, w.Ledger, w.Spool, o, f.ID); err == nil {
-				err = &Left{Order: o, File: f}
-			}
-			return nil, err
-		case tries == maxTries: // a finished file is in hand for a moment only
-			return nil, notApplicable("wait until it is done", "another worker is at work on %s", f.ID)
-		}
-		if err := sleep(ctx, leasePoll); err != nil {
-			return nil, err
-		}
-	}
-}
-
-// maxTries is how often a file that rests is asked for.
-const maxTries = 50
 
 // checkRetry returns why a file cannot be retried; nil when it can.
 func checkRetry(ctx context.Context, led ledger.Ledger, f *ledger.File) error {
@@ -173,31 +75,6 @@ func (j *job) reopen(ctx context.Context) error {
 	}
 	j.file.Retried++
 	return j.advance(ctx, ledger.Sending)
-}
-
-// Approve releases a held file: the next run sends it, whether it exceeds its limits or
-// not. ErrNotApplicable when it is not held.
-func Approve(ctx context.Context, led ledger.Ledger, id string) (*ledger.File, error) {
-	for changes := 0; ; changes++ {
-		f, err := led.File(ctx, id)
-		if err == nil {
-			err = OrderApprove.check(ctx, led, f)
-		}
-		if err != nil {
-			return nil, err
-		}
-		if err = approve(ctx, led, f); !errors.Is(err, ledger.ErrChanged) || changes == maxChanges {
-			return f, err
-		}
-	}
-}
-
-func approve(ctx context.Context, led ledger.Ledger, f *ledger.File) error {
-	f.Approved = true
-	if err := led.SaveFile(ctx, f); err != nil {
-		return fmt.Errorf("approve %s: %w", f.ID, err)
-	}
-	return nil
 }
 
 // fileOf returns a file and the feed that it came from.

@@ -108,7 +108,18 @@ func suspicious(a client.Answer) bool {
 }
 
 // forbidden reports whether an answer is a 403 that may be the key's fault, or that of a gateway
-// which refuses one request.
+// which refuses one request. What becomes of it depends on whether any answer has proven that the
+// API accepts the key (provesKey):
+//
+//   - Not proven: the gate holds all requests back until those in flight are answered, which may
+//     prove it (gate.quiesce, awaitProof). If none does, the run stops (afterAnswer, stopReason).
+//   - Proven: the refusal is the gateway's and the row's alone. The row tries again, charged
+//     (afterAnswer), and its failures count towards an outage (gate.observe), which stops the run
+//     at once. Attempts used up, it is looked up (causeForbidden), and failed if the look-up finds
+//     nothing or is refused likewise (afterLookUp, foundForbidden).
+//   - A look-up is judged in the same way; if no other request has passed since the row's first
+//     403, the key was withdrawn, and the run stops (gate.ask, gate.passedSince).
+//   - Of a payment request alone, the key is proven by the bills (present.go, presentstep.go).
 func forbidden(a client.Answer) bool { return a.Kind == client.KeyRefused && a.Status == 403 }
 
 // provesKey reports whether an answer shows that the API accepts the key. A 400 does not: the API
