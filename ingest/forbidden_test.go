@@ -20,8 +20,8 @@ var (
 	problem403 = emulator.Fault{Status: 403}
 )
 
-// some returns a script that answers the rows from first up to, not including, end with a fault; with
-// gets, look-ups of them too.
+// some returns a script that answers the rows from first up to, not including, end with a
+// fault; with gets, look-ups of them too.
 func some(first, end int, gets bool, f emulator.Fault) func(emulator.Call) emulator.Fault {
 	return func(c emulator.Call) emulator.Fault {
 		var n int

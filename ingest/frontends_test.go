@@ -63,7 +63,8 @@ func TestServersNginxRate(t *testing.T) {
 	}
 }
 
-// One row that a firewall refuses is rejected with the page's title, and the others get their bills.
+// One row that a firewall refuses is rejected with the page's title, and the others get their
+// bills.
 func TestServersNginxFirewall(t *testing.T) {
 	r, _ := behind(t, func(upstream string) *servertest.Server {
 		return servertest.NewNginx(t, upstream, "", `if ($content_length ~ "^[3-9]..$") { return 403; }`)
@@ -80,8 +81,9 @@ func TestServersNginxFirewall(t *testing.T) {
 	}
 }
 
-// A front end that is reloaded, killed and restarted in the middle of a file makes no duplicate and no
-// report that says what is not so. The run finishes the file, or the next one.
+// A front end that is reloaded, killed and restarted in the middle of a file makes no
+// duplicate and no report that says what is not so. The run finishes the file, or the next
+// one.
 func TestServersFrontEndComesAndGoes(t *testing.T) {
 	for name, front := range map[string]func(t *testing.T, upstream string) *servertest.Server{
 		"nginx": func(t *testing.T, upstream string) *servertest.Server {
@@ -131,8 +133,8 @@ func TestServersFrontEndComesAndGoes(t *testing.T) {
 	}
 }
 
-// checkReport compares what a report says with what the API holds: every row has its bill, and there is
-// no other.
+// checkReport compares what a report says with what the API holds: every row has its bill, and
+// there is no other.
 func checkReport(t *testing.T, r *rig, s report.Summary, rows int) {
 	t.Helper()
 	bills := make(map[string]string) // ids by reference

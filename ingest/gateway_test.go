@@ -77,8 +77,8 @@ func (g *gateway) GetAccount(_ context.Context, reference string) client.Answer 
 	return g.get(reference)
 }
 
-// leaky is nginx's limit_req: so many requests a second, evenly spread, and a burst above that. What
-// it refuses does not count.
+// leaky is nginx's limit_req: so many requests a second, evenly spread, and a burst above
+// that. What it refuses does not count.
 func leaky(rate, burst float64) func(time.Time) bool {
 	var last time.Time
 	excess := -1.0

@@ -32,7 +32,8 @@ type job struct {
 	// noChecksum is why the file is held because of its checksum companion; nil if it is not.
 	noChecksum *holdReason
 	summary    *report.Summary // set once it is published, or the file rests
-	// linksMissing is how many bills of the file have no payment request though the feed presents them.
+	// linksMissing is how many bills of the file have no payment request though the feed
+	// presents them.
 	linksMissing int
 }
 

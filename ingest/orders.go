@@ -175,8 +175,8 @@ func (w *Worker) carryOutNow(ctx context.Context, o Order, id string) (report.Su
 	return *j.summary, nil
 }
 
-// takeFor takes a file into this worker's hand for an order, and reads it again. If another worker has
-// the file, a rejection is left for that worker, and the error is a *Left.
+// takeFor takes a file into this worker's hand for an order, and reads it again. If another
+// worker has the file, a rejection is left for that worker, and the error is a *Left.
 func (w *Worker) takeFor(ctx context.Context, o Order, f *ledger.File) (*ledger.File, error) {
 	if w.shared == nil {
 		return f, nil

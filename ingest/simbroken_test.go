@@ -313,8 +313,8 @@ var brokenClusters = map[string]brokenCluster{
 	},
 }
 
-// TestClusterSimulatorSees is TestSimulatorSees for several workers. The right program passes in the
-// world in which the wrong one is caught.
+// TestClusterSimulatorSees is TestSimulatorSees for several workers. The right program passes
+// in the world in which the wrong one is caught.
 func TestClusterSimulatorSees(t *testing.T) {
 	for name, broken := range brokenClusters {
 		t.Run(name, func(t *testing.T) {

@@ -109,8 +109,8 @@ func (w *world) whileAlive(t testing.TB, p *process, step string, nth int) {
 		naps := []time.Duration{time.Minute, 3 * time.Hour, 19*time.Hour + 59*time.Minute, 21 * time.Hour, 26 * time.Hour}
 		w.clock.suspend(p, naps[dice.roll("nap", step, nth)%uint64(len(naps))])
 	}
-	// A clock that is set back by as much as the machine slept, before the API tells the time again,
-	// hides the sleep from any program.
+	// A clock that is set back by as much as the machine slept, before the API tells the time
+	// again, hides the sleep from any program.
 	if w.cfg.Clocks && !w.cfg.Suspends && dice.oneIn(150, "set the clock", step, nth) {
 		w.setClock(dice.roll("clock", step, nth))
 	}

@@ -11,8 +11,8 @@ import (
 	"billdrop/ingest/report"
 )
 
-// TestSummaryHasWarnings: what is worth a look is in the summary of a file that was sent, and in that of one that is
-// held. It changes no outcome.
+// TestSummaryHasWarnings: what is worth a look is in the summary of a file that was sent, and
+// in that of one that is held. It changes no outcome.
 func TestSummaryHasWarnings(t *testing.T) {
 	r := inProcess(t)
 	const text = "bill_reference,amount_due,customer_reference,customer_name\nA-1,100,C,ZoÃ«\na-1,100,D,Ann\n"

@@ -41,8 +41,8 @@ type Feed struct {
 	Watch         inbox.Watch // pattern, ignore, settle, marker
 	Format        billfile.Format
 	RejectInvalid bool // on_invalid: reject
-	// MaxInvalidRows is how many rows may be invalid where they are more than half of a file; 0 = no
-	// limit. A file with more is refused, and its reports have the first of them alone.
+	// MaxInvalidRows is how many rows may be invalid where they are more than half of a file;
+	// 0 = no limit. A file with more is refused, and its reports have the first of them alone.
 	MaxInvalidRows int
 	Hold           Hold
 	Expect         *watch.Expect // nil: no file is expected

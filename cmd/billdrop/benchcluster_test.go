@@ -82,8 +82,8 @@ func (b *bench) crewOf(pg *pgtest.Server, workers int) *crew {
 	return c
 }
 
-// raise drops a file, and measures the time until its reports are there. The processor time is that of
-// all workers, which go on.
+// raise drops a file, and measures the time until its reports are there. The processor time is
+// that of all workers, which go on.
 func (c *crew) raise(rows int) (report.Summary, figure) {
 	c.b.t.Helper()
 	c.b.files++

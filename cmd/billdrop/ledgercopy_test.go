@@ -15,8 +15,9 @@ import (
 	"billdrop/ingest/ledger/postgres/pgtest"
 )
 
-// TestLedgerCopy takes a ledger from SQLite to PostgreSQL and back. Commands answer the same from each,
-// and work goes on with each. A ledger that a worker uses, or that holds something, is refused.
+// TestLedgerCopy takes a ledger from SQLite to PostgreSQL and back. Commands answer the same
+// from each, and work goes on with each. A ledger that a worker uses, or that holds something,
+// is refused.
 func TestLedgerCopy(t *testing.T) {
 	pg := pgtest.Start(t)
 	c := newCluster(t, pg, emulator.Config{Seed: 1, FaultRate: 0.05}, clusterLost)
@@ -102,7 +103,8 @@ func TestLedgerCopy(t *testing.T) {
 	}
 }
 
-// TestLedgerVerify: a row that was changed or removed by hand is named, with exit code 1, in both engines.
+// TestLedgerVerify: a row that was changed or removed by hand is named, with exit code 1, in
+// both engines.
 func TestLedgerVerify(t *testing.T) {
 	pg := pgtest.Start(t)
 	c := newCluster(t, pg, emulator.Config{Seed: 1, Latency: time.Millisecond}, clusterLost)

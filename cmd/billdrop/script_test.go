@@ -20,7 +20,8 @@ import (
 	"billdrop/ingest/ledger/sqlite"
 )
 
-// TestScripts runs the real binary from the outside. The commands that the scripts have over testscript's own:
+// TestScripts runs the real binary from the outside. The commands that the scripts have over
+// testscript's own:
 //
 //	code N PROGRAM ARG…   runs a program, which must exit with N
 //	site DIR [LATENCY]    starts an SFTP server and a Billing API in this process, with all that is needed to use them in

@@ -17,8 +17,8 @@ type finding struct{ code, cell, detail string }
 // An amount that a bill may not have is returned all the same, with what is wrong, up to
 // maxReadable: reports and sums of the whole file have it.
 //
-// decimals is the currency's, -1 where the currency is not known: then an amount in major units is looked at for its form
-// only, and is 0.
+// decimals is the currency's, -1 where the currency is not known: then an amount in major
+// units is looked at for its form only, and is 0.
 func parseAmount(s string, unit Amounts, decimals int, most int64) (int64, finding) {
 	whole, fraction, point := s, "", false
 	if i := strings.IndexByte(s, '.'); i >= 0 {
@@ -167,8 +167,9 @@ func badAmount(s string, unit Amounts) finding {
 	return finding{CodeInvalidAmount, s, " is not an amount" + advice}
 }
 
-// credit reports whether an amount is marked as one that the biller owes: by a minus or dash of any
-// kind before or behind the digits, by brackets around it, or by CR. A dash between digits marks none.
+// credit reports whether an amount is marked as one that the biller owes: by a minus or dash
+// of any kind before or behind the digits, by brackets around it, or by CR. A dash between
+// digits marks none.
 func credit(s string) bool {
 	first, last := strings.IndexAny(s, "0123456789"), strings.LastIndexAny(s, "0123456789")
 	if first < 0 {

@@ -38,7 +38,8 @@ func TestFingerprint(t *testing.T) {
 	}
 }
 
-// Every setting that says how rows are read changes the fingerprint, one that is added later included.
+// Every setting that says how rows are read changes the fingerprint, one that is added later
+// included.
 func TestFingerprintCoversFormat(t *testing.T) {
 	bare := Format{}.Fingerprint()
 	fields := reflect.TypeFor[Format]()

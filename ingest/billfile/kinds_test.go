@@ -230,7 +230,8 @@ func TestTotalRow(t *testing.T) {
 	if got := codes(all[3]); got != ":total_row" || codes(all[1]) != "" {
 		t.Errorf("got %q, %q", got, codes(all[1]))
 	}
-	// In a rejects file the row stays refused, however few others there are, until its verdict is cleared.
+	// In a rejects file the row stays refused, however few others there are, until its verdict
+	// is cleared.
 	text := "bill_reference,amount_due,customer_reference,error_code,error_detail\nTotal,600,C,total_row,x\nB,2,C,,\n"
 	if _, all = records(t, text, zar); codes(all[0]) != ":total_row" || codes(all[1]) != "" {
 		t.Errorf("got %q, %q", codes(all[0]), codes(all[1]))

@@ -7,8 +7,9 @@ import (
 	"unicode/utf8"
 )
 
-// checkReference holds s to the API's rule for external references: 1 to 255 of A–Z a–z 0–9 _ -. A private one, of a
-// customer or account, is quoted only where a spreadsheet made something else of it: billers use identity numbers as such.
+// checkReference holds s to the API's rule for external references: 1 to 255 of A–Z a–z 0–9 _
+// -. A private one, of a customer or account, is quoted only where a spreadsheet made
+// something else of it: billers use identity numbers as such.
 //
 // A word that programs write for an empty cell is not a reference, nor is a text without letters
 // and digits; one that begins as the API's ids do could never be looked up.
@@ -105,8 +106,8 @@ func checkEmail(s string) finding {
 	return finding{CodeInvalidEmail, "", " is not a mail address: write one address such as name@example.com, without a name or brackets, or leave it blank"}
 }
 
-// isAddress accepts what net/mail accepts as an address and nothing else (a fuzz test compares), at a
-// tenth of the time, if it has no quoted parts and its domain is a host name.
+// isAddress accepts what net/mail accepts as an address and nothing else (a fuzz test
+// compares), at a tenth of the time, if it has no quoted parts and its domain is a host name.
 func isAddress(s string) bool {
 	local, domain, ok := strings.Cut(s, "@")
 	return ok && len(local) <= maxLocalPart && isDotAtom(local) && isHostName(domain)
@@ -118,9 +119,9 @@ const (
 	maxLabel     = 63
 )
 
-// isHostName reports whether s is a host name of two labels or more by RFC 1123: letters, digits and
-// hyphens, no hyphen at an end of a label. Letters beyond ASCII count as such (RFC 5890). The last
-// label has two characters or more, and a letter among them.
+// isHostName reports whether s is a host name of two labels or more by RFC 1123: letters,
+// digits and hyphens, no hyphen at an end of a label. Letters beyond ASCII count as such (RFC
+// 5890). The last label has two characters or more, and a letter among them.
 func isHostName(s string) bool {
 	if len(s) > maxHostName {
 		return false

@@ -23,7 +23,8 @@ func isHost(s string) bool {
 	return len(labels) > 1 && len(s) <= 253 && len(last) > 1 && strings.Trim(last, "-0123456789") != ""
 }
 
-// isAddress and net/mail are of one mind on addresses without quoted parts and with a dotted domain.
+// isAddress and net/mail are of one mind on addresses without quoted parts and with a dotted
+// domain.
 func FuzzIsAddress(f *testing.F) {
 	for _, s := range []string{
 		"a@b.co", "a.b+c%d_e-f@g-h.i.jo", "-a@b.co", "a@-b.c", "a@1.2", ".a@b.c", "a.@b.c", "a@b..c", "@b.c", "a@b.c@d.e", "o'neil@b.c", "zoë@b.c", "a@bücher.de", "a@b", "a@[1.2]",

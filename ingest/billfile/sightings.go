@@ -8,9 +8,11 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// sightings is what the first pass keeps of all rows: 5 bytes a bill reference, 8 more where that
-// has small letters, 8 a party with details. It finds out what comes twice. Hashes are parted by their first bits, which so need not be kept. Of a million rows with as many customers and
-// accounts, two look alike by chance in one file of 300; such a file is read again, to the same end.
+// sightings is what the first pass keeps of all rows: 5 bytes a bill reference, 8 more where
+// that has small letters, 8 a party with details. It finds out what comes twice. Hashes are
+// parted by their first bits, which so need not be kept. Of a million rows with as many
+// customers and accounts, two look alike by chance in one file of 300; such a file is read
+// again, to the same end.
 type sightings struct {
 	references parts[[5]byte]
 	customers  parts[partySighting]

@@ -25,9 +25,11 @@ type Survey struct {
 	Invalid int              // records with at least one problem, those that only the whole file shows included
 	Codes   map[string]int   // invalid records by their first code
 	Amounts map[string]int64 // currency → minor units of the valid rows
-	// InvalidAmounts are those of the invalid rows, as far as they and their currency could be read.
+	// InvalidAmounts are those of the invalid rows, as far as they and their currency could be
+	// read.
 	InvalidAmounts map[string]int64
-	// Warnings are what is not wrong, but worth a look: one of each kind, in the order of WarningCodes.
+	// Warnings are what is not wrong, but worth a look: one of each kind, in the order of
+	// WarningCodes.
 	Warnings []Warning
 
 	format Format
@@ -286,13 +288,15 @@ func cutBatches(ctx context.Context, split *splitter, free <-chan *batch, work, 
 	}
 }
 
-// tooManyRows is the error of a file with more rows than max_rows, of which b has the first too many.
+// tooManyRows is the error of a file with more rows than max_rows, of which b has the first
+// too many.
 func tooManyRows(b *batch, most int) error {
 	line := b.records[max(0, most+1-b.row)].line
 	return &FileError{Code: CodeTooManyRows, Line: line, Detail: "the file has more than the " + strconv.Itoa(most) + " rows that max_rows allows: split it, or raise the limit"}
 }
 
-// batch parses and checks all records of b, and compares them with what was found so far, unless that is nil.
+// batch parses and checks all records of b, and compares them with what was found so far,
+// unless that is nil.
 func (p *parser) batch(b *batch, h hasher, g *groups) error {
 	b.items = slices.Grow(b.items[:0], len(b.records))[:len(b.records)]
 	for i := range b.records {

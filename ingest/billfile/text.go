@@ -170,7 +170,8 @@ func appendShown(b []byte, s string) []byte {
 	return append(append(b, ' '), quote(s)...)
 }
 
-// spreadsheetError reports whether a cell holds what a spreadsheet writes where a formula failed or a column was too narrow.
+// spreadsheetError reports whether a cell holds what a spreadsheet writes where a formula
+// failed or a column was too narrow.
 //
 // Excel and Google Sheets write a number sign, a word in capitals of their own language, and ! or ?
 // (#BEZUG!, #VALEUR!, #¡REF!, #ИМЯ?); LibreOffice writes Err:508; Google writes Loading... while a
@@ -196,7 +197,8 @@ var errorWords = map[string]bool{
 	"hiba": true, "chyba": true, "błąd": true, "ошибка": true, "помилка": true, "hata": true, "eroare": true, "greška": true, "napaka": true, "fout nr": true,
 }
 
-// loadingCells are what Google Sheets shows while a formula waits, by its language, without the points.
+// loadingCells are what Google Sheets shows while a formula waits, by its language, without
+// the points.
 var loadingCells = map[string]bool{
 	"loading": true, "wird geladen": true, "chargement": true, "chargement en cours": true, "cargando": true, "carregando": true, "a carregar": true,
 	"caricamento": true, "caricamento in corso": true, "laden": true, "laai tans": true, "загрузка": true, "ładowanie": true, "読み込んでいます": true, "正在加载": true,
@@ -287,9 +289,9 @@ func isDigits(s string) bool {
 	return len(s) > 0
 }
 
-// placeholders are words that programs write for an empty cell, in lower case: databases (NULL,
-// \N, (null)), Python and its libraries (None, nan, NaT, <NA>), R (NA), JavaScript (undefined, null),
-// .NET (DBNull), Ruby and Go (nil, <nil>), spreadsheets (N/A).
+// placeholders are words that programs write for an empty cell, in lower case: databases
+// (NULL, \N, (null)), Python and its libraries (None, nan, NaT, <NA>), R (NA), JavaScript
+// (undefined, null), .NET (DBNull), Ruby and Go (nil, <nil>), spreadsheets (N/A).
 var placeholders = map[string]bool{
 	"null": true, "(null)": true, "<null>": true, "[null]": true, "{null}": true, `\n`: true, `\\n`: true, "dbnull": true, "system.dbnull": true,
 	"none": true, "<none>": true, "(none)": true, "nan": true, "nat": true, "na": true, "<na>": true, "n/a": true, "n.a.": true, "n.a": true, "#na": true,

@@ -37,8 +37,8 @@ func (g *gate) share(led ledger.Ledger, s ledger.Scope) {
 	g.shared, g.scope = shared, s
 }
 
-// acquire is gate.acquire for a worker. It returns at the last moment before a request leaves, and not
-// as long as this worker may be taken for lost.
+// acquire is gate.acquire for a worker. It returns at the last moment before a request leaves,
+// and not as long as this worker may be taken for lost.
 func (f *fanout) acquire(ctx context.Context) (ticket, error) {
 	for {
 		t, err := f.gate.acquire(ctx)
@@ -61,9 +61,9 @@ func (f *fanout) acquire(ctx context.Context) (ticket, error) {
 // certain reports whether this worker is not taken for lost by others.
 func (f *fanout) certain() bool { return f.shared == nil || f.shared.Current() == nil }
 
-// maxRecorded returns how many rows may be recorded as about to be sent. Where others share the ledger,
-// they are few: if this worker is lost, other rows of their parties go on at once, and a body that
-// nests such a party is no longer of use.
+// maxRecorded returns how many rows may be recorded as about to be sent. Where others share
+// the ledger, they are few: if this worker is lost, other rows of their parties go on at once,
+// and a body that nests such a party is no longer of use.
 func (f *fanout) maxRecorded() int {
 	if f.shared != nil {
 		return max(64, 2*f.lane.policy.Concurrency)
@@ -71,9 +71,9 @@ func (f *fanout) maxRecorded() int {
 	return max(minRecorded, 4*f.lane.policy.Concurrency)
 }
 
-// since is when a party that a send of this file created counts as first recorded. The clocks of workers
-// differ, so on a ledger that they share it is a time that is the file's own, right after the file was
-// begun: it shows which file created the party.
+// since is when a party that a send of this file created counts as first recorded. The clocks
+// of workers differ, so on a ledger that they share it is a time that is the file's own, right
+// after the file was begun: it shows which file created the party.
 func (f *fanout) since() time.Time {
 	if f.shared == nil {
 		return f.lane.Now()
@@ -94,8 +94,8 @@ func (f *fanout) knownBefore(p ledger.Party) bool {
 // idleAfter is how long no row may be sent for a delivery to be idle.
 const idleAfter = time.Second
 
-// watchIdle tells recs, if it is an Idler, when the rows of a delivery only wait, from when all are read
-// until stop is called.
+// watchIdle tells recs, if it is an Idler, when the rows of a delivery only wait, from when
+// all are read until stop is called.
 func (f *fanout) watchIdle(recs Records) (stop func()) {
 	idler, ok := recs.(Idler)
 	if !ok {

@@ -8,8 +8,8 @@ import (
 	"billdrop/ingest/ledger/ledgertest"
 )
 
-// Which parties a file brought does not depend on clocks where workers share a ledger: they may differ
-// by minutes. Engines keep microseconds.
+// Which parties a file brought does not depend on clocks where workers share a ledger: they
+// may differ by minutes. Engines keep microseconds.
 func TestKnownBefore(t *testing.T) {
 	led := ledgertest.NewStore(0).Open(0)
 	began := time.Now()

@@ -108,9 +108,10 @@ func (d difference) values(b *billfile.Bill, s *ledger.Observed) [2]any {
 	return pair
 }
 
-// provesParties reports whether the record of a bill shows that it bills the row's parties, whatever
-// is known of them by now: the bill was created by the only send of this very content, and every
-// party that the row names was named in that body by the id that the bill has, or was nested in it.
+// provesParties reports whether the record of a bill shows that it bills the row's parties,
+// whatever is known of them by now: the bill was created by the only send of this very
+// content, and every party that the row names was named in that body by the id that the bill
+// has, or was nested in it.
 func provesParties(rec *ledger.Bill, content ledger.Digest, b *billfile.Bill) bool {
 	s, o := &rec.Send, &rec.Observed
 	if rec.State != ledger.Exists || s.Answer != createdLabel || s.Content != content || s.Count != 1 {

@@ -146,7 +146,8 @@ func TestDifferenceValues(t *testing.T) {
 	}
 }
 
-// A bill proves its parties only by the one send that made it, with a body that named or nested them.
+// A bill proves its parties only by the one send that made it, with a body that named or
+// nested them.
 func TestProvesParties(t *testing.T) {
 	content := ledger.DigestOf([]byte("row"))
 	record := func(form ledger.Form, customerID, accountID string, seen ledger.Observed) *ledger.Bill {

@@ -62,8 +62,8 @@ type Records interface {
 	Next() (*billfile.Record, error)
 }
 
-// Idler is told that a delivery has room for other rows: what is left of it waits for look-ups or for
-// other workers. Idle is called at most once, and must not block.
+// Idler is told that a delivery has room for other rows: what is left of it waits for look-ups
+// or for other workers. Idle is called at most once, and must not block.
 type Idler interface{ Idle() }
 
 // Deliver takes every row of recs that has no outcome yet to its outcome. When it returns nil,

@@ -310,7 +310,8 @@ func (g *gate) observe(t ticket, reference string, a client.Answer) {
 	}
 }
 
-// passedSince reports whether a request that left after the first 403 of reference got a good answer.
+// passedSince reports whether a request that left after the first 403 of reference got a good
+// answer.
 func (g *gate) passedSince(reference string) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()

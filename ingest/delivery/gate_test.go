@@ -419,8 +419,8 @@ func TestGatePassedSince(t *testing.T) {
 	}
 }
 
-// Until the key is proven, a 403 says nothing of the API. Afterwards five of them in a row mean that
-// the key was withdrawn, and a 401 never counts as a gateway's.
+// Until the key is proven, a 403 says nothing of the API. Afterwards five of them in a row
+// mean that the key was withdrawn, and a 401 never counts as a gateway's.
 func TestGateKeyWithdrawn(t *testing.T) {
 	refuse := func(t *testing.T, g *gate, n int, a client.Answer) {
 		for i := range n {

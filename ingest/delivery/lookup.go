@@ -263,9 +263,9 @@ func (d *delivery) ask(ctx context.Context, get getter, reference string) (clien
 	})
 }
 
-// ask sends one GET, and repeats it while an answer may still come. acquire is the gate's, or a
-// worker's. onAnswer is called with each answer. Found, Absent and Refused are answers; any other kind means that the API gave none.
-// An error means that the run stops.
+// ask sends one GET, and repeats it while an answer may still come. acquire is the gate's, or
+// a worker's. onAnswer is called with each answer. Found, Absent and Refused are answers; any
+// other kind means that the API gave none. An error means that the run stops.
 func (g *gate) ask(ctx context.Context, acquire func(context.Context) (ticket, error), get getter, reference string, onAnswer func(client.Answer) error) (client.Answer, error) {
 	var spare sparing
 	for tries := 0; ; {

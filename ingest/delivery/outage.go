@@ -126,8 +126,8 @@ func (g *gate) failed(now time.Time, t ticket, reference string, a client.Answer
 	if a.Kind == client.Blocked {
 		rows, enough = s.blocked, outageBlocked
 	}
-	// A row that keeps failing while the API answers other rows is itself to blame. After an outage,
-	// a few good answers do not yet make that of every row that the outage caught.
+	// A row that keeps failing while the API answers other rows is itself to blame. After an
+	// outage, a few good answers do not yet make that of every row that the outage caught.
 	since := g.answered - first.answered
 	if (since == 0 || first.outages != g.outages && since < outageRows) && len(rows) < enough {
 		rows[reference] = struct{}{}

@@ -120,8 +120,8 @@ func (p *parties) notLoaded(leases []*lease) []ledger.PartyRef {
 	return refs
 }
 
-// load enters what the ledger holds of refs, which all count as read. old reports whether a party was
-// known before the file.
+// load enters what the ledger holds of refs, which all count as read. old reports whether a
+// party was known before the file.
 func (p *parties) load(refs []ledger.PartyRef, known map[ledger.PartyRef]ledger.Party, old func(ledger.Party) bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

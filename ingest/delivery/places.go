@@ -25,8 +25,9 @@ type places struct {
 	reserving bool        // a reservation is under way
 }
 
-// sharedWait takes the next place of the shared rate, and returns how long the request has to wait for
-// it or for the end of a pause that another worker has told; 0 = it may leave. g.mu is held.
+// sharedWait takes the next place of the shared rate, and returns how long the request has to
+// wait for it or for the end of a pause that another worker has told; 0 = it may leave. g.mu
+// is held.
 func (g *gate) sharedWait(now time.Time) time.Duration {
 	if pause := g.shared.Paused(g.scope); pause > 0 {
 		return pause

@@ -125,8 +125,9 @@ func (d *dialing) connect(op, key, address string) (net.Conn, error) {
 }
 
 // handshake checks the host key of the SSH server at the other end of conn and logs in, before
-// the deadline. address is the server's own, whatever conn passes through. The caller closes conn. Connections through a bastion have no deadlines, so
-// closing conn is what ends a handshake that takes too long.
+// the deadline. address is the server's own, whatever conn passes through. The caller closes
+// conn. Connections through a bastion have no deadlines, so closing conn is what ends a
+// handshake that takes too long.
 func (d *dialing) handshake(conn net.Conn, op, address string, auth *auth) (*ssh.Client, error) {
 	keys := d.hosts.of(address)
 	release := context.AfterFunc(d.ctx, func() { conn.Close() })

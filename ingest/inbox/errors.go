@@ -12,8 +12,8 @@ import (
 	"github.com/pkg/sftp"
 )
 
-// Kinds of failure. Every error of an Account is an *Error that wraps exactly one of these, except the
-// errors of the caller's own context, writer or reader.
+// Kinds of failure. Every error of an Account is an *Error that wraps exactly one of these,
+// except the errors of the caller's own context, writer or reader.
 var (
 	// ErrUnreachable: there is no connection, it was lost, or nothing moved within the timeout.
 	// The change that the call was to make may have been made. Dial again.
@@ -22,7 +22,8 @@ var (
 	ErrHostKey = errors.New("host key not trusted")
 	// ErrLogin: the server refused the user with that key or password.
 	ErrLogin = errors.New("login refused")
-	// ErrConfig: a file of this machine is not fit for use: a key, a password, known_hosts, the agent.
+	// ErrConfig: a file of this machine is not fit for use: a key, a password, known_hosts,
+	// the agent.
 	ErrConfig = errors.New("sftp configuration not usable")
 	// ErrNotExist: the remote file or directory does not exist.
 	ErrNotExist = errors.New("no such remote file or directory")
@@ -30,7 +31,8 @@ var (
 	ErrNoDirectory = errors.New("remote directory is missing")
 	// ErrExists: the remote name is taken.
 	ErrExists = errors.New("remote name is taken")
-	// ErrNotRegular: the remote name is a directory, a link or another thing that is not a regular file.
+	// ErrNotRegular: the remote name is a directory, a link or another thing that is not a
+	// regular file.
 	ErrNotRegular = errors.New("not a regular file")
 	// ErrPermission: the server does not permit it to this user. A read-only server answers so.
 	ErrPermission = errors.New("the server does not permit it")
@@ -139,8 +141,8 @@ func unsupported(err error) bool {
 	return errors.As(err, &status) && status.Code == fxUnsupported || errors.Is(err, os.ErrPermission)
 }
 
-// stored is kind for a write, a sync or a close: a failure without a reason there means that the bytes
-// found no room.
+// stored is kind for a write, a sync or a close: a failure without a reason there means that
+// the bytes found no room.
 func stored(err error) error {
 	if k := kind(err); k != ErrRefused {
 		return k
@@ -172,8 +174,8 @@ func (a *Account) hint(kind error) string {
 	}
 }
 
-// failure returns an error of this kind for the call op. An *Error, or an error of the caller's own, stays
-// as it is.
+// failure returns an error of this kind for the call op. An *Error, or an error of the
+// caller's own, stays as it is.
 func (a *Account) failure(op string, kind, err error) error {
 	var done *Error
 	var own *local

@@ -36,7 +36,8 @@ func (a *Account) fetch(op, name string, w io.Writer) (n int64, err error) {
 		return 0, a.failure(op, kind(err), err)
 	}
 	defer func() {
-		// Closing a file that was read can fail for the connection alone. The next call reports that.
+		// Closing a file that was read can fail for the connection alone. The next call
+		// reports that.
 		_ = f.Close()
 	}()
 	if err := a.unchanged(op, f, before); err != nil {

@@ -128,7 +128,8 @@ func TestRename(t *testing.T) {
 	})
 }
 
-// TestRenameAppearsMeanwhile: a target that appears after the check is refused by the server itself.
+// TestRenameAppearsMeanwhile: a target that appears after the check is refused by the server
+// itself.
 func TestRenameAppearsMeanwhile(t *testing.T) {
 	t.Parallel()
 	r := startInProcess(t, sftpserver.Hooks{})
@@ -167,7 +168,8 @@ func TestClaimRace(t *testing.T) {
 			wg.Go(func() {
 				for i := range files {
 					name := fmt.Sprintf("%03d.csv", i)
-					// Every second file is claimed under a name of the worker's own: losing must look the same.
+					// Every second file is claimed under a name of the worker's own: losing
+					// must look the same.
 					to := r.path("processing/" + name)
 					if i%2 == 1 {
 						to = r.path(fmt.Sprintf("processing/%d-%s", w, name))

@@ -186,8 +186,8 @@ func inTurn(signer ssh.Signer, legacy bool) []ssh.Signer {
 	if certificate {
 		return turns // servers refuse a login after six tries, and the bare key is tried too
 	}
-	// There are servers that accept a key and answer with its own type. The library takes that for a
-	// refusal of the above, but not of the key as it is.
+	// There are servers that accept a key and answer with its own type. The library takes that
+	// for a refusal of the above, but not of the key as it is.
 	if plain, err := ssh.NewSignerWithAlgorithms(algorithm, []string{ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256}); err == nil {
 		turns = append(turns, plain)
 	}

@@ -35,9 +35,9 @@ type digest struct {
 // on at once and remove it.
 //
 // After an error, or a crash at any point, call it again: it removes what was left behind
-// under the temporary name. Two accounts must not publish the same name at the same time. content is
-// read twice from its start. Errors wrap ErrFull, ErrPermission, ErrNoDirectory, ErrExists (the
-// name is not a regular file), ErrMismatch and ErrUnreachable among others.
+// under the temporary name. Two accounts must not publish the same name at the same time.
+// content is read twice from its start. Errors wrap ErrFull, ErrPermission, ErrNoDirectory,
+// ErrExists (the name is not a regular file), ErrMismatch and ErrUnreachable among others.
 func (a *Account) Publish(ctx context.Context, dir, name string, content io.ReadSeeker) error {
 	return a.call(ctx, func(op string) error {
 		if name == "" || name == "." || name == ".." || strings.Contains(name, "/") {

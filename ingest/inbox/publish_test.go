@@ -109,7 +109,8 @@ func TestPublishSyncs(t *testing.T) {
 	}
 }
 
-// TestPublishCrashes breaks the connection before each request of a publication in turn, and then publishes again.
+// TestPublishCrashes breaks the connection before each request of a publication in turn, and
+// then publishes again.
 func TestPublishCrashes(t *testing.T) {
 	t.Parallel()
 	for name, hooks := range map[string]sftpserver.Hooks{"posix-rename": {}, "plain rename": {NoPosixRename: true, NoFsync: true}} {

@@ -250,7 +250,8 @@ type line struct {
 	over    context.Context // done with the test
 }
 
-// newLine puts a line before the server: it replaces r's address. It carries one connection at a time.
+// newLine puts a line before the server: it replaces r's address. It carries one connection at
+// a time.
 func newLine(t *testing.T, r *remote) *line {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

@@ -23,14 +23,15 @@ func Unfinished() error {
 	}
 }
 
-// Store is what an engine offers beside Ledger to those who copy and verify it. Rows are handed out and
-// taken in this order: ScopeRow, FileRow, BillRow, AttemptRow, OutcomeRow, PartyRow, LinkRow,
-// TotalRow.
+// Store is what an engine offers beside Ledger to those who copy and verify it. Rows are
+// handed out and taken in this order: ScopeRow, FileRow, BillRow, AttemptRow, OutcomeRow,
+// PartyRow, LinkRow, TotalRow.
 type Store interface {
-	// Idle fails with ErrInUse while a worker runs on the ledger, or was heard of so lately that it may
-	// still. The text differs once anything was written in between.
+	// Idle fails with ErrInUse while a worker runs on the ledger, or was heard of so lately
+	// that it may still. The text differs once anything was written in between.
 	Idle(ctx context.Context) (state string, err error)
-	// Export hands out every row, all as they are at one moment. Attempts of a bill are in their order.
+	// Export hands out every row, all as they are at one moment. Attempts of a bill are in
+	// their order.
 	Export(ctx context.Context, put func(Row) error) error
 	// Import fills the ledger with the rows that export hands out, and marks it before: until
 	// FinishImport, every open fails with Unfinished. ErrExists unless the ledger is empty.
@@ -150,8 +151,9 @@ func (r PartyRow) digested(s summer) (summer, error) {
 
 func (r TotalRow) digested(s summer) (summer, error) { return s.number(r.Bills), nil }
 
-// tally counts rows, and keeps a digest of those of each kind that does not depend on their order: the
-// sum of their SHA-256, in four parts. (The order of a bill's attempts is kept apart.)
+// tally counts rows, and keeps a digest of those of each kind that does not depend on their
+// order: the sum of their SHA-256, in four parts. (The order of a bill's attempts is kept
+// apart.)
 type tally struct {
 	counts  Counts
 	digests map[*int64]*[4]uint64
@@ -218,9 +220,9 @@ func (t *tally) differences(other *tally) []string {
 	return kinds
 }
 
-// Copy fills an empty ledger with all that another one holds, reads it back, and compares counts and
-// digests. Until it returns nil, the target cannot be opened. It fails with ErrInUse when a worker runs on
-// either, or anything was written to the source meanwhile.
+// Copy fills an empty ledger with all that another one holds, reads it back, and compares
+// counts and digests. Until it returns nil, the target cannot be opened. It fails with
+// ErrInUse when a worker runs on either, or anything was written to the source meanwhile.
 func Copy(ctx context.Context, from, to Store) (Counts, error) {
 	state, err := from.Idle(ctx)
 	if err != nil {
@@ -263,7 +265,8 @@ func BillName(s Scope, reference string) string {
 	return fmt.Sprintf("%s (merchant %s, %s)", reference, s.Merchant, s.Mode)
 }
 
-// AttemptsOff is the Finding of a bill of which so many attempts are missing; fewer than 0 are too many.
+// AttemptsOff is the Finding of a bill of which so many attempts are missing; fewer than 0 are
+// too many.
 func AttemptsOff(s Scope, reference string, missing int) Finding {
 	if missing < 0 {
 		return Finding{"attempt", fmt.Sprintf("%d of bill %s", -missing, BillName(s, reference)), "added"}
@@ -294,8 +297,9 @@ func OutcomesOf(t *Totals) int {
 	return n
 }
 
-// Verify compares every bill, outcome, attempt and link with the sum that is stored beside it, and looks for
-// missing ones. It returns how many there are, and what is not as it was recorded.
+// Verify compares every bill, outcome, attempt and link with the sum that is stored beside it,
+// and looks for missing ones. It returns how many there are, and what is not as it was
+// recorded.
 func Verify(ctx context.Context, s Store) (Counts, []Finding, error) {
 	counts, found := Counts{}, []Finding{}
 	changed := func(table, row string) { found = append(found, Finding{table, row, "changed"}) }

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// PaymentStore is what an engine offers beside Payments to those who copy them. Rows are handed out and
-// taken in this order: PaymentReportRow (in the order in which reports were begun), PaymentRow,
-// BillAccountRow, PartyBillRow, PartyReadRow.
+// PaymentStore is what an engine offers beside Payments to those who copy them. Rows are
+// handed out and taken in this order: PaymentReportRow (in the order in which reports were
+// begun), PaymentRow, BillAccountRow, PartyBillRow, PartyReadRow.
 type PaymentStore interface {
 	Payments
 	// State returns a text that differs once anything was received or reported in between.

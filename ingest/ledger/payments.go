@@ -121,7 +121,8 @@ type Payments interface {
 	// ErrNotFound when the report is not begun, or is composed.
 	Settle(ctx context.Context, s Scope, report string, settled []Payment, accounts []BillAccount) error
 	// ComposedReport records the digest of the report that is begun: from now on its bytes are
-	// fixed. ErrExists when it does not have this number of payments, or another digest is recorded.
+	// fixed. ErrExists when it does not have this number of payments, or another digest is
+	// recorded.
 	ComposedReport(ctx context.Context, s Scope, name, sha256 string, rows int) error
 	// PublishedReport records that it is in place.
 	PublishedReport(ctx context.Context, s Scope, name string, at time.Time) error
@@ -147,9 +148,9 @@ type Payments interface {
 	// Sums adds the payments up.
 	Sums(ctx context.Context, s Scope) (PaymentSums, error)
 
-	// PaidSince adds up the payments with after < Seq that were received at since or later, by quarters
-	// of an hour: every time zone is a whole number of them. It returns the latest Seq that there
-	// is, so that the next call need only add up what is newer.
+	// PaidSince adds up the payments with after < Seq that were received at since or later, by
+	// quarters of an hour: every time zone is a whole number of them. It returns the latest
+	// Seq that there is, so that the next call need only add up what is newer.
 	PaidSince(ctx context.Context, s Scope, after int64, since time.Time) (sums []PaidSum, last int64, err error)
 
 	// Close waits for what is under way, and frees the engine.

@@ -10,8 +10,9 @@ import (
 
 // Errors of a ledger that several workers share.
 var (
-	// ErrTaken: another worker has the bill, or a party that the send would create, in hand, or
-	// has changed it since it was read. Nothing was recorded. Read it again, and wait while it is Held.
+	// ErrTaken: another worker has the bill, or a party that the send would create, in hand,
+	// or has changed it since it was read. Nothing was recorded. Read it again, and wait while
+	// it is Held.
 	ErrTaken = errors.New("another worker is at work on it")
 	// ErrChanged: another process has changed the file since it was read. Nothing was recorded.
 	ErrChanged = errors.New("changed by another process since it was read")
@@ -110,7 +111,8 @@ type LeftOrder struct {
 type Shared interface {
 	Ledger
 
-	// Join makes the handle a worker. ErrNameTaken; *FormatsDiffer. A worker that was fenced joins anew.
+	// Join makes the handle a worker. ErrNameTaken; *FormatsDiffer. A worker that was fenced
+	// joins anew.
 	Join(ctx context.Context, m Member) error
 	// Leave ends what Join began, and gives back all leases.
 	Leave(ctx context.Context) error

@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// TestSums: what is summed never changes, because every ledger that there is has the sums of its rows.
+// TestSums: what is summed never changes, because every ledger that there is has the sums of
+// its rows.
 func TestSums(t *testing.T) {
 	s := Scope{Merchant: "acme", Mode: "test"}
 	at := time.Date(2026, 11, 23, 6, 30, 0, 123456789, time.UTC) // a ledger keeps microseconds

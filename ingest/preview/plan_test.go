@@ -161,9 +161,9 @@ func agree(t *testing.T, p preview.Planned, s report.Summary) {
 	}
 }
 
-// TestPlanIsWhatComesOut: for every sample file, an import then does what the plan
-// foretold, but for a report of billdrop's, which is passed over. So it does when all of it is in the ledger, and when the ledger is empty and
-// the API has to be asked.
+// TestPlanIsWhatComesOut: for every sample file, an import then does what the plan foretold,
+// but for a report of billdrop's, which is passed over. So it does when all of it is in the
+// ledger, and when the ledger is empty and the API has to be asked.
 func TestPlanIsWhatComesOut(t *testing.T) {
 	for _, f := range fixtures.All() {
 		if f.Name == "bad-amounts-major.csv" {

@@ -27,12 +27,12 @@ import (
 	"billdrop/ingest/report"
 )
 
-// update writes the expected reports of the fixtures anew. A person checks the difference against the rules of
-// the file format before it is committed.
+// update writes the expected reports of the fixtures anew. A person checks the difference
+// against the rules of the file format before it is committed.
 var update = flag.Bool("update", false, "write the expected reports in fixtures anew")
 
-// TestValidateFixtures: every fixture gets its expected reports, byte by byte, and what Validate returns agrees
-// with them.
+// TestValidateFixtures: every fixture gets its expected reports, byte by byte, and what
+// Validate returns agrees with them.
 func TestValidateFixtures(t *testing.T) {
 	for _, f := range fixtures.All() {
 		t.Run(f.Name, func(t *testing.T) {
@@ -63,7 +63,8 @@ func TestValidateFixtures(t *testing.T) {
 	}
 }
 
-// expect compares a report, nil where none was written, with the expected one; with -update it writes that one.
+// expect compares a report, nil where none was written, with the expected one; with -update it
+// writes that one.
 func expect(t *testing.T, f fixtures.Fixture, ending string, got []byte) {
 	t.Helper()
 	if diff := cmp.Diff(string(f.Report(ending)), string(got)); !*update && diff != "" {
@@ -108,7 +109,8 @@ func agreesWithReports(t *testing.T, f fixtures.Fixture, v preview.Validation) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The first problem of a row is the report's code, and its detail names the codes of the others.
+	// The first problem of a row is the report's code, and its detail names the codes of the
+	// others.
 	var want, got []string
 	for _, row := range rows {
 		if row[2] != string(ledger.Invalid) {

@@ -116,7 +116,8 @@ func Balance(t Tally, totals ledger.Totals, rows int, lines ledger.Lines) error 
 	return nil
 }
 
-// firstDifference returns the first key, in order, whose values differ. A missing key has the value 0.
+// firstDifference returns the first key, in order, whose values differ. A missing key has the
+// value 0.
 func firstDifference[K cmp.Ordered, V comparable](a, b map[K]V) (K, bool) {
 	for _, k := range unionKeys(a, b) {
 		if a[k] != b[k] {

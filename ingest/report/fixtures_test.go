@@ -144,8 +144,9 @@ func TestFixturesReports(t *testing.T) {
 	}
 }
 
-// TestFixturesRejectsDroppedAgain delivers the rejects file of each fixture twice, uncorrected: each
-// row has the same fault again, and the second rejects file is like the first.
+// TestFixturesRejectsDroppedAgain delivers the rejects file of each fixture twice,
+// uncorrected: each row has the same fault again, and the second rejects file is like the
+// first.
 func TestFixturesRejectsDroppedAgain(t *testing.T) {
 	for _, f := range fixtures.All() {
 		if f.Checksum() != nil {
@@ -192,8 +193,8 @@ func lists(codes map[int][]string) [][]string {
 	return all
 }
 
-// TestRejectsFixedGoThrough does what a clerk does: it corrects the cells, keeps the error columns, and delivers
-// the file.
+// TestRejectsFixedGoThrough does what a clerk does: it corrects the cells, keeps the error
+// columns, and delivers the file.
 func TestRejectsFixedGoThrough(t *testing.T) {
 	mend := strings.NewReplacer(
 		",412.50,", ",41250,", "2026-12-03,2026-11-03", "2026-11-03,2026-12-03", "elsabe.nel@example,082111", "elsabe.nel@example.com,0821110005",

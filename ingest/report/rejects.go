@@ -175,7 +175,8 @@ func (r *rejects) extend(b, body []byte, s shape, o *ledger.Outcome) []byte {
 		}
 	}
 	if last {
-		// The cells cannot be told apart. The two stand at the end of the line if this writer wrote them.
+		// The cells cannot be told apart. The two stand at the end of the line if this writer
+		// wrote them.
 		if own := r.own.FindIndex(body); own != nil {
 			return r.addBoth(append(b, body[:own[0]]...), o)
 		}
@@ -183,8 +184,8 @@ func (r *rejects) extend(b, body []byte, s shape, o *ledger.Outcome) []byte {
 	if s == broken {
 		return r.addBoth(append(b, body...), o)
 	}
-	// A ragged row gets the cells of new columns alone: others could make its number of cells right by
-	// accident. Its problem is in the results file.
+	// A ragged row gets the cells of new columns alone: others could make its number of cells
+	// right by accident. Its problem is in the results file.
 	return r.addMissing(append(b, body...), o)
 }
 

@@ -17,7 +17,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// rejectsOf returns the rejects file of rows that all need attention, with the code and detail of o.
+// rejectsOf returns the rejects file of rows that all need attention, with the code and detail
+// of o.
 func rejectsOf(l billfile.Layout, o ledger.Outcome, recs ...billfile.Record) (string, error) {
 	var outcomes []ledger.Outcome
 	for i := range recs {
@@ -265,7 +266,8 @@ func TestRejectsAreReadAgain(t *testing.T) {
 	})
 }
 
-// compareRounds checks that after holds the records of before, in order, each with more cells at its end.
+// compareRounds checks that after holds the records of before, in order, each with more cells
+// at its end.
 func compareRounds(t *rapid.T, before, after []strictRecord, more int, text string) {
 	if len(before) != len(after) {
 		t.Fatalf("%d records became %d:\n%s", len(before), len(after), text)

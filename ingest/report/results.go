@@ -42,7 +42,8 @@ func (r *results) shown(cells []string) []string {
 	return cells[:len(columns)]
 }
 
-// row writes one line. amount_due is empty if it is 0, which no bill has: then it could not be read.
+// row writes one line. amount_due is empty if it is 0, which no bill has: then it could not be
+// read.
 func (r *results) row(o *ledger.Outcome) error {
 	if r.err != nil {
 		return r.err

@@ -12,8 +12,8 @@ const (
 	ledgerScheme = "sqlite:"
 	ledgerForms  = "write sqlite: and the path of a file, such as sqlite:/var/lib/billdrop/ledger.db, or, where several machines work together, " +
 		"postgres://USER@HOST/DATABASE"
-	// leastLost is the shortest worker.lost_after. A worker is heard of twice a second, and one that
-	// is taken for lost too soon only makes others ask the API about its rows.
+	// leastLost is the shortest worker.lost_after. A worker is heard of twice a second, and
+	// one that is taken for lost too soon only makes others ask the API about its rows.
 	leastLost = 2 * time.Second
 )
 

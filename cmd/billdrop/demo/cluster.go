@@ -57,9 +57,9 @@ type worker struct {
 
 func (c *Cluster) printf(format string, args ...any) { fmt.Fprintf(c.Out, format, args...) }
 
-// Show starts PostgreSQL and three workers, kills one in the middle of a file, and shows that the
-// others finish it: every row is one bill, and the report says so. It fails if a part does not end as
-// described. All processes have ended when it returns.
+// Show starts PostgreSQL and three workers, kills one in the middle of a file, and shows that
+// the others finish it: every row is one bill, and the report says so. It fails if a part does
+// not end as described. All processes have ended when it returns.
 func (c *Cluster) Show(ctx context.Context) (err error) {
 	server, err := pgtest.Run(pgtest.Config{})
 	if errors.Is(err, pgtest.ErrMissing) {

@@ -8,8 +8,8 @@ import (
 	"billdrop/ingest/ledger"
 )
 
-// Ordered is an order that waits for the billdrop that has the file or the ledger, in the JSON of the
-// commands that leave it.
+// Ordered is an order that waits for the billdrop that has the file or the ledger, in the JSON
+// of the commands that leave it.
 type Ordered struct {
 	Order  ingest.Order `json:"order"`
 	FileID string       `json:"file_id"`
@@ -41,8 +41,9 @@ func (o *Ordered) begun() bool {
 	return true
 }
 
-// Text says what was ordered, and when it is done. poll is how often a worker looks for orders, with
-// its unit; "" = the ledger is shared, and the worker that has the file looks all the time.
+// Text says what was ordered, and when it is done. poll is how often a worker looks for
+// orders, with its unit; "" = the ledger is shared, and the worker that has the file looks all
+// the time.
 func (o *Ordered) Text(poll string) string {
 	is, does := "is approved", "sends it"
 	switch {

@@ -12,8 +12,8 @@ import (
 	"billdrop/ingest/report"
 )
 
-// Worker is one of those that share a ledger, in the JSON of `billdrop status`. Keys may be added at
-// any time.
+// Worker is one of those that share a ledger, in the JSON of `billdrop status`. Keys may be
+// added at any time.
 type Worker struct {
 	Name     string           `json:"name"`
 	Machine  string           `json:"machine"`

@@ -33,8 +33,8 @@ var ErrNoBackup = errors.New("the ledger is in PostgreSQL, which has backups of 
 type Location struct {
 	Place    config.Place
 	Password string // for a database; "" = that of its address, of PGPASSWORD or of a passfile
-	// Patience is how long a server that does not answer is waited for, when the ledger is opened and
-	// in each call later; 0 = as long as it takes. A file is not waited for.
+	// Patience is how long a server that does not answer is waited for, when the ledger is
+	// opened and in each call later; 0 = as long as it takes. A file is not waited for.
 	Patience time.Duration
 	Log      *slog.Logger // is told why a server is waited for
 }
@@ -54,7 +54,8 @@ func OpenConfigured(ctx context.Context, c *config.Config, log *slog.Logger) (le
 	return l.Open(ctx)
 }
 
-// ReadConfigured opens the ledger that c names for reading. That there is none is the error of Missing.
+// ReadConfigured opens the ledger that c names for reading. That there is none is the error of
+// Missing.
 func ReadConfigured(ctx context.Context, c *config.Config, log *slog.Logger) (ledger.Ledger, error) {
 	l, err := Configured(c, log)
 	if err != nil {
@@ -67,8 +68,9 @@ func ReadConfigured(ctx context.Context, c *config.Config, log *slog.Logger) (le
 	return led, err
 }
 
-// Named returns the location of the ledger that a person names: sqlite:PATH, a path, or the URL of a
-// database. If c names the same database as its ledger, the password is that of c; c may be nil.
+// Named returns the location of the ledger that a person names: sqlite:PATH, a path, or the
+// URL of a database. If c names the same database as its ledger, the password is that of c; c
+// may be nil.
 func Named(text string, c *config.Config, log *slog.Logger) (Location, error) {
 	if !strings.Contains(text, ":") && text != "" {
 		text = "sqlite:" + text // a path alone cannot be mistaken
@@ -86,8 +88,8 @@ func Named(text string, c *config.Config, log *slog.Logger) (Location, error) {
 	return Location{Place: place, Patience: ReadPatience, Log: log}, nil
 }
 
-// Open opens the ledger for writing, and makes it if there is none. It does not make the directory of
-// a file: a disk that is not mounted must not look like a ledger without bills.
+// Open opens the ledger for writing, and makes it if there is none. It does not make the
+// directory of a file: a disk that is not mounted must not look like a ledger without bills.
 func (l Location) Open(ctx context.Context) (ledger.Ledger, error) {
 	if l.Place.Shared() {
 		return ledgerOrNil(l.openDatabase(ctx, false))
@@ -131,7 +133,8 @@ func (l Location) Missing() error {
 	return describe.Advise(fmt.Errorf("%w: there is no ledger %s", ledger.ErrUnusable, l.Place), "%s", hint)
 }
 
-// Backup copies the ledger into a new file; see sqlite.Ledger.Backup. A database has tools of its own.
+// Backup copies the ledger into a new file; see sqlite.Ledger.Backup. A database has tools of
+// its own.
 func (l Location) Backup(ctx context.Context, to string) (size int64, err error) {
 	if l.Place.Shared() {
 		return 0, describe.Advise(fmt.Errorf("%w: %s", ErrNoBackup, l.Place),
@@ -148,8 +151,8 @@ func (l Location) Backup(ctx context.Context, to string) (size int64, err error)
 	return size, errors.Join(err, led.Close())
 }
 
-// Holder returns the id of the process that holds a ledger of SQLite; see sqlite.Holder. Nobody holds
-// a database.
+// Holder returns the id of the process that holds a ledger of SQLite; see sqlite.Holder.
+// Nobody holds a database.
 func (l Location) Holder() (pid int, seen bool) {
 	if l.Place.Shared() {
 		return 0, false

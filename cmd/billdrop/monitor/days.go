@@ -43,8 +43,8 @@ type daySums struct {
 	Payments     int
 }
 
-// byDay are sums by day. They are added up from the records of files, and from payments that are new
-// since the last time, so that no page reads many rows.
+// byDay are sums by day. They are added up from the records of files, and from payments that
+// are new since the last time, so that no page reads many rows.
 type byDay struct {
 	mu     sync.Mutex
 	at     time.Time
@@ -165,8 +165,8 @@ type dayBars struct {
 func (d dayBars) BilledTop() int { return picHeight - d.BilledHeight }
 func (d dayBars) PaidTop() int   { return picHeight - d.PaidHeight }
 
-// daysPictures returns a picture for each currency in which anything was billed or paid of late, at most
-// mostPictures, those with the most days first, and how many were left out.
+// daysPictures returns a picture for each currency in which anything was billed or paid of
+// late, at most mostPictures, those with the most days first, and how many were left out.
 func (v *view) daysPictures(ctx context.Context, now time.Time) (pictures []daysPicture, more int, err error) {
 	b := &v.days
 	b.mu.Lock()

@@ -66,8 +66,8 @@ func (v *view) ready(s watch.State) (ok bool, why string) {
 	return true, "ok"
 }
 
-// elsewhere reports whether a feed is another worker's to poll, as far as this one knows: of those that
-// share a ledger, one polls it, and the others stand by.
+// elsewhere reports whether a feed is another worker's to poll, as far as this one knows: of
+// those that share a ledger, one polls it, and the others stand by.
 func (v *view) elsewhere(s watch.State) bool {
 	return v.shared != nil && s.Failed == "" && s.Polled.IsZero()
 }

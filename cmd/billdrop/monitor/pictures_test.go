@@ -121,7 +121,8 @@ func TestPicturesAreBounded(t *testing.T) {
 	}
 }
 
-// TestTrack: the pace of a file is kept from its beginning, in at most 60 steps, and a standstill shows.
+// TestTrack: the pace of a file is kept from its beginning, in at most 60 steps, and a
+// standstill shows.
 func TestTrack(t *testing.T) {
 	start := time.Unix(1_800_000_000, 0)
 	var tr track
@@ -163,8 +164,8 @@ func TestTrack(t *testing.T) {
 	}
 }
 
-// TestPicturesOnThePage: each picture is well formed, has a name and a table, and needs no script and
-// no style of its own, which the page's policy would refuse.
+// TestPicturesOnThePage: each picture is well formed, has a name and a table, and needs no
+// script and no style of its own, which the page's policy would refuse.
 func TestPicturesOnThePage(t *testing.T) {
 	led := ledgertest.NewMemory()
 	now := time.Now()

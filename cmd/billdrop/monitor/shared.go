@@ -10,8 +10,9 @@ import (
 )
 
 const (
-	// sumsAge is how old the sums of a file under way may be that a page shows. Pages that are loaded
-	// meanwhile share them, because to add up a large file for each of them would slow it down.
+	// sumsAge is how old the sums of a file under way may be that a page shows. Pages that are
+	// loaded meanwhile share them, because to add up a large file for each of them would slow
+	// it down.
 	sumsAge = 2 * time.Second
 	// sumsKept bounds the files whose sums are kept.
 	sumsKept = 500

@@ -56,8 +56,8 @@ func newCrew(t *testing.T) ledger.Shared {
 	return ours
 }
 
-// TestPageOfSeveral: the page of one worker shows the others, and how far all of them have come with
-// a file, on the front page and on the file's own.
+// TestPageOfSeveral: the page of one worker shows the others, and how far all of them have
+// come with a file, on the front page and on the file's own.
 func TestPageOfSeveral(t *testing.T) {
 	handler, _ := newSite(t, newCrew(t), states{{Feed: "bills", Polled: time.Now()}})
 	for path, want := range map[string][]string{

@@ -22,8 +22,8 @@ import (
 	"billdrop/ingest/verify"
 )
 
-// ErrRefused is in the error of files that cannot be verified as billdrop is called or set up. Nothing was
-// asked.
+// ErrRefused is in the error of files that cannot be verified as billdrop is called or set up.
+// Nothing was asked.
 var ErrRefused = errors.New("not verified")
 
 // refused is an ErrRefused without its text.

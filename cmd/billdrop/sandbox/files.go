@@ -88,8 +88,9 @@ func (b *Sandbox) writeFiles(o Options) error {
 	return nil
 }
 
-// WriteWorker writes NAME.yaml, the configuration of one of several workers that share the ledger in
-// a PostgreSQL database: as config.yaml, with its own name and spool. It returns the path.
+// WriteWorker writes NAME.yaml, the configuration of one of several workers that share the
+// ledger in a PostgreSQL database: as config.yaml, with its own name and spool. It returns the
+// path.
 func (b *Sandbox) WriteWorker(name, database string, lostAfter time.Duration) (path string, err error) {
 	text, err := os.ReadFile(b.Path("config.yaml"))
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 // share, nothing else keeps two of them from writing the same copy.
 var ErrSpoolTaken = errors.New("another worker on this machine uses spool_dir")
 
-// Spool is a spool that one worker has for itself, among those that share a ledger. Commands that use
-// it for a moment have files of their own.
+// Spool is a spool that one worker has for itself, among those that share a ledger. Commands
+// that use it for a moment have files of their own.
 type Spool struct{ lock *flock.Flock }
 
 // TakeSpool takes a spool, whose directory exists.

@@ -16,8 +16,8 @@ func newLink(reference string, state ledger.LinkState) ledger.Link {
 		KeyFirstUsed: epoch, ExpiresAt: epoch.Add(720 * time.Hour), Body: digest, Answer: "201", RequestID: "pr_" + reference, URL: "https://pay.example/" + reference}
 }
 
-// testLinks: the payment request of a bill is found as it was saved last, in its scope alone, also after a
-// crash right after SaveLinks returned.
+// testLinks: the payment request of a bill is found as it was saved last, in its scope alone,
+// also after a crash right after SaveLinks returned.
 func testLinks(t *testing.T, e Engine) {
 	dir := t.TempDir()
 	l := e.Open(t, dir)
