@@ -10,6 +10,10 @@ import (
 	"time"
 )
 
+// linger is how long a batch gathers while no caller waits for any of its ops. Each commit
+// has readers fetch again what they had cached.
+const linger = 50 * time.Millisecond
+
 // Config is what a Queue commits, and when.
 type Config[O any] struct {
 	// Commit makes a batch durable, all of it or nothing. The ops are in the order in which
@@ -21,8 +25,6 @@ type Config[O any] struct {
 	// Gather is how long an op for which a caller waits gathers others to share its commit.
 	// 0 = it gathers while the batch before it is being committed.
 	Gather time.Duration
-	// Linger is how long a batch gathers that has no such op.
-	Linger time.Duration
 	// Awaited reports whether a caller waits for an op; nil = for all.
 	Awaited func(O) bool
 	// Closed is what writes return after Close.
@@ -209,9 +211,13 @@ func (q *Queue[O]) add(o O) (p pending[O], queued bool, err error) {
 		q.Wake()
 	case !b.awaited && (q.config.Awaited == nil || q.config.Awaited(o)):
 		b.awaited = true
-		q.wakeAfter(q.config.Gather)
+		if q.config.Gather == 0 {
+			q.Wake()
+			break
+		}
+		q.due.Reset(q.config.Gather)
 	case len(b.ops) == 1:
-		q.wakeAfter(q.config.Linger)
+		q.due.Reset(linger)
 	}
 	return p, true, nil
 }
@@ -222,14 +228,6 @@ func (q *Queue[O]) Wake() {
 	case q.kick <- struct{}{}:
 	default: // one token is enough
 	}
-}
-
-func (q *Queue[O]) wakeAfter(d time.Duration) {
-	if d == 0 {
-		q.Wake()
-		return
-	}
-	q.due.Reset(d)
 }
 
 // refusal is Err. q.mu is held.

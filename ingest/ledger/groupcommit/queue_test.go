@@ -12,7 +12,6 @@ import (
 const (
 	maxBatch = 100
 	gather   = 10 * time.Millisecond
-	linger   = 50 * time.Millisecond
 )
 
 var errClosed = errors.New("closed")
@@ -20,7 +19,7 @@ var errClosed = errors.New("closed")
 // newQueue returns a queue of ops for which a caller waits, if they are true.
 func newQueue(commit func([]bool) error) *Queue[bool] {
 	return New(Config[bool]{
-		Commit: commit, Max: maxBatch, Gather: gather, Linger: linger, Awaited: func(o bool) bool { return o }, Closed: errClosed,
+		Commit: commit, Max: maxBatch, Gather: gather, Awaited: func(o bool) bool { return o }, Closed: errClosed,
 	})
 }
 

@@ -1,10 +1,8 @@
 package sqlite
 
 import (
-	"fmt"
 	"time"
 
-	"billdrop/ingest/ledger"
 	"billdrop/ingest/ledger/groupcommit"
 )
 
@@ -14,9 +12,6 @@ const (
 	// gather is how long a write for which a caller waits gathers others to share its
 	// commit. The pages that rows have in common are written once a commit.
 	gather = 10 * time.Millisecond
-	// linger is how long a batch of nothing but Records, for which no caller waits,
-	// gathers. A commit makes every reader fetch its pages again.
-	linger = 50 * time.Millisecond
 )
 
 // op is one caller's write. apply runs in the writer's goroutine, within the batch's
@@ -28,8 +23,8 @@ type op interface {
 
 func newQueue(w *writer) *groupcommit.Queue[op] {
 	return groupcommit.New(groupcommit.Config[op]{
-		Commit: w.commit, Max: maxBatch, Gather: gather, Linger: linger, Awaited: awaited,
-		Closed: fmt.Errorf("%w: %w", ledger.ErrUnusable, errClosed),
+		Commit: w.commit, Max: maxBatch, Gather: gather, Awaited: awaited,
+		Closed: unusable(errClosed),
 	})
 }
 
