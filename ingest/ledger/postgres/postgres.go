@@ -17,8 +17,9 @@
 // takes effect once.
 //
 // Tables are plain (migrations/00001_ledger.sql), and the views bill, outcome, attempt
-// and file are made to be read by hand: psql -c "SELECT * FROM bill WHERE reference =
-// 'X'" DATABASE.
+// and file are made to be read by hand:
+//
+//	psql -c "SELECT * FROM bill WHERE reference = 'X'" DATABASE
 //
 // The URL must lead to the server itself, or to a pooler that gives each client a session
 // of its own.

@@ -9,8 +9,8 @@ import (
 	"billdrop/ingest/ledger/postgres/pgtest"
 )
 
-// TestNoReferenceInDump: the reference of a customer or account is in no byte of the database, known or
-// led. What must be there is: the test would see it.
+// TestNoReferenceInDump: the reference of a customer or account is in no byte of the
+// database, known or led. What must be there is: the test would see it.
 func TestNoReferenceInDump(t *testing.T) {
 	server := pgtest.Start(t)
 	url := server.Database(t)
