@@ -211,10 +211,6 @@ func (q *Queue[O]) add(o O) (p pending[O], queued bool, err error) {
 		q.Wake()
 	case !b.awaited && (q.config.Awaited == nil || q.config.Awaited(o)):
 		b.awaited = true
-		if q.config.Gather == 0 {
-			q.Wake()
-			break
-		}
 		q.due.Reset(q.config.Gather)
 	case len(b.ops) == 1:
 		q.due.Reset(linger)
