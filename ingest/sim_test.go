@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"runtime"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -302,31 +300,5 @@ func simOf(seed uint64) simConfig {
 // any step, lost answers, stored failures, expired keys, clocks that jump, and APIs that
 // refuse duplicates or do not. A failure names its seed; -sim.seed runs it alone.
 func TestSimulator(t *testing.T) {
-	if *simSeed != 0 {
-		deaths, wrong := simulate(t, simOf(*simSeed))
-		t.Logf("seed %d: %+v, %d deaths", *simSeed, simOf(*simSeed), deaths)
-		for _, w := range wrong {
-			t.Error(w)
-		}
-		return
-	}
-	shards := uint64(runtime.GOMAXPROCS(0))
-	var deaths, seeds, failed atomic.Int64
-	t.Run("worlds", func(t *testing.T) {
-		for shard := range shards {
-			t.Run(fmt.Sprint(shard), func(t *testing.T) {
-				t.Parallel()
-				for seed := 1 + shard; deaths.Load() < int64(*simCrashes) && failed.Load() < 5; seed += shards {
-					n, wrong := simulate(t, simOf(seed))
-					deaths.Add(int64(n))
-					seeds.Add(1)
-					if len(wrong) > 0 {
-						failed.Add(1)
-						t.Errorf("seed %d (%+v), %d deaths:\n  %s", seed, simOf(seed), n, strings.Join(wrong, "\n  "))
-					}
-				}
-			})
-		}
-	})
-	t.Logf("%d worlds, %d crashes, %d worlds with violations", seeds.Load(), deaths.Load(), failed.Load())
+	worlds[simConfig]{only: *simSeed, enough: *simCrashes, losses: "crashes", of: simOf, run: simulate}.test(t)
 }

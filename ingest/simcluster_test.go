@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -420,35 +418,12 @@ func clusterOf(seed uint64) clusterConfig {
 	return cfg
 }
 
-// TestClusterSimulator runs several workers that share a ledger against a simulated world: they are
-// killed, stopped, frozen and cut off from the database at any step, which answers late, twice or never, and
-// their clocks differ by up to two minutes. A failure names its seed; -sim.clusterseed runs it alone.
+// TestClusterSimulator runs several workers that share a ledger against a simulated
+// world: they are killed, stopped, frozen and cut off from the database at any step,
+// which answers late, twice or never, and their clocks differ by up to two minutes. A
+// failure names its seed; -sim.clusterseed runs it alone.
 func TestClusterSimulator(t *testing.T) {
-	if *simClusterSeed != 0 {
-		losses, wrong := simulateCluster(t, clusterOf(*simClusterSeed))
-		t.Logf("seed %d: %+v, %d losses", *simClusterSeed, clusterOf(*simClusterSeed), losses)
-		for _, w := range wrong {
-			t.Error(w)
-		}
-		return
-	}
-	shards := uint64(runtime.GOMAXPROCS(0))
-	var losses, seeds, failed atomic.Int64
-	t.Run("worlds", func(t *testing.T) {
-		for shard := range shards {
-			t.Run(fmt.Sprint(shard), func(t *testing.T) {
-				t.Parallel()
-				for seed := 1 + shard; losses.Load() < int64(*simLosses) && failed.Load() < 5; seed += shards {
-					n, wrong := simulateCluster(t, clusterOf(seed))
-					losses.Add(int64(n))
-					seeds.Add(1)
-					if len(wrong) > 0 {
-						failed.Add(1)
-						t.Errorf("seed %d (%+v), %d losses:\n  %s", seed, clusterOf(seed), n, strings.Join(wrong, "\n  "))
-					}
-				}
-			})
-		}
-	})
-	t.Logf("%d worlds, %d crashes, freezes and partitions, %d worlds with violations", seeds.Load(), losses.Load(), failed.Load())
+	worlds[clusterConfig]{
+		only: *simClusterSeed, enough: *simLosses, losses: "crashes, freezes and partitions", of: clusterOf, run: simulateCluster,
+	}.test(t)
 }

@@ -107,8 +107,8 @@ var billColumns = []string{
 	"answer", "unanswered", "revision", "replaced", "sum", "send_sum",
 }
 
-// givenBills are the parameters that billRows.args gives, as rows v, in the order in which all workers lock
-// them, so that no two batches wait for each other.
+// givenBills are the parameters that billRows.args gives, as rows v, in the order in
+// which all workers lock them, so that no two batches wait for each other.
 var givenBills = `(SELECT * FROM unnest($1::bigint[], $2::text[], $3::smallint[], $4::boolean[],
 		$5::text[], $6::text[], $7::text[], $8::text[], $9::bigint[], $10::text[], $11::text[], $12::boolean[],
 		$13::bigint[], $14::bigint[], $15::bigint[], $16::smallint[], $17::text[], $18::text[], $19::bytea[], $20::bytea[],
@@ -116,14 +116,16 @@ var givenBills = `(SELECT * FROM unnest($1::bigint[], $2::text[], $3::smallint[]
 		$25::text[], $26::boolean[], $27::bigint[], $28::bigint[], $29::bigint[], $30::bigint[])
 		AS v (` + strings.Join(billColumns, ", ") + `) ORDER BY v.reference COLLATE "C", v.scope) AS v`
 
-// replaceable is the condition on which v may replace the bill b: what is stored is what v was read as, and
-// no other worker has it in hand (which need not be asked for what this session wrote itself).
+// replaceable is the condition on which v may replace the bill b: what is stored is what
+// v was read as, and no other worker has it in hand (which need not be asked for what
+// this session wrote itself).
 const replaceable = `b.revision = %[1]s.replaced
 	AND (b.revision >> 32 = $31 OR b.state <> 0 OR b.file IS NULL OR NOT elsewhere(b.file, b.row_no, $31))`
 
 var (
-	// addBills adds bills that are not known, or replaces those that are. It returns the new revisions, and
-	// whether the row is a new one. The send that a bill replaces joins the attempts by a trigger.
+	// addBills adds bills that are not known, or replaces those that are. It returns the
+	// new revisions, and whether the row is a new one. The send that a bill replaces
+	// joins the attempts by a trigger.
 	addBills = "INSERT INTO bills AS b (" + strings.Join(billColumns, ", ") + ") SELECT * FROM " + givenBills +
 		" ON CONFLICT (reference, scope) DO UPDATE SET " + setBills("excluded") + " WHERE " + fmt.Sprintf(replaceable, "excluded") +
 		" RETURNING b.revision, b.xmax = 0"
@@ -141,7 +143,8 @@ func setBills(from string) string {
 	return strings.Join(set, ", ")
 }
 
-// selectBills selects what scanBill reads. What it is followed by joins bills AS b and file_numbers AS n.
+// selectBills selects what scanBill reads. What it is followed by joins bills AS b and
+// file_numbers AS n.
 const selectBills = `SELECT b.reference, b.state, b.doubt,
 	b.bill_id, b.customer_id, b.account_id, b.currency, b.amount_due, b.bill_date, b.due_date, b.voided,
 	n.id, b.row_no, b.generation, b.form, b.sent_customer_id, b.sent_account_id, b.content, b.body,
@@ -212,7 +215,7 @@ func (l *Ledger) Bills(ctx context.Context, s ledger.Scope, refs []string) (map[
 	for _, r := range refs {
 		wanted[r] = true
 	}
-	err := l.settle(ctx, func(o op) bool {
+	err := l.queue.Barrier(ctx, func(o op) bool {
 		switch o := o.(type) {
 		case *begin:
 			return wanted[o.bill.Reference]
@@ -256,8 +259,8 @@ func (l *Ledger) session() int64 {
 	return 0
 }
 
-// query runs a query on the pool and hands each of its rows to scan. It may be run several times: reset
-// is called before each.
+// query runs a query on the pool and hands each of its rows to scan. It may be run
+// several times: reset is called before each.
 func (l *Ledger) query(ctx context.Context, sql string, args []any, reset func(), scan func(pgx.Rows) error) error {
 	return l.patiently(ctx, func(ctx context.Context) error {
 		reset()

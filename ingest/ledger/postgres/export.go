@@ -13,8 +13,8 @@ import (
 
 var _ ledger.Store = (*Ledger)(nil)
 
-// Idle implements ledger.Store. A worker that was not heard of counts for 10 s longer than it takes to be
-// lost, one that has left does not.
+// Idle implements ledger.Store. A worker that was not heard of counts for 10 s longer
+// than it takes to be lost, one that has left does not.
 func (l *Ledger) Idle(ctx context.Context) (state string, err error) {
 	err = l.patiently(ctx, func(ctx context.Context) error {
 		state, err = idle(ctx, l.pool)
@@ -62,7 +62,7 @@ func (l *Ledger) Export(ctx context.Context, put func(ledger.Row) error) error {
 
 // snapshot runs do once, on one snapshot that holds every write that returned before.
 func (l *Ledger) snapshot(ctx context.Context, do func(pgx.Tx) error) error {
-	if err := l.settle(ctx, nil); err != nil {
+	if err := l.queue.Barrier(ctx, nil); err != nil {
 		return err
 	}
 	return pgx.BeginTxFunc(ctx, l.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, do)
@@ -175,8 +175,8 @@ func (l *Ledger) Missing(ctx context.Context, found func(ledger.Finding)) error 
 	return nil
 }
 
-// missingBills finds bills that outcomes or attempts are of. The number of bills shows whether there are
-// more.
+// missingBills finds bills that outcomes or attempts are of. The number of bills shows
+// whether there are more.
 func missingBills(ctx context.Context, tx pgx.Tx, found func(ledger.Finding)) error {
 	var missing, named int
 	err := tx.QueryRow(ctx, "SELECT (SELECT coalesce(sum(bills), 0) FROM sessions)::bigint - (SELECT count(*) FROM bills)").Scan(&missing)

@@ -12,16 +12,8 @@ var ErrCrashed = errors.New("crashed")
 // Crash ends l as a kill would end the process: the commit that is under way is made, what waits
 // behind it is lost, connections are gone, and nobody leaves.
 func Crash(l *Ledger) {
-	q := l.queue
-	q.mu.Lock()
-	lost := q.open
-	q.open = newBatch()
-	q.closed = true
-	lost.err = ErrCrashed
-	close(lost.taken)
-	close(lost.done)
-	q.mu.Unlock()
-	_ = q.close(l.writer.stop)
+	l.queue.Fail(ErrCrashed)
+	_ = l.closeQueue()
 	l.release()
 }
 
@@ -32,10 +24,10 @@ func Freeze(l *Ledger) (thaw func()) {
 	h := l.beating.Load()
 	h.end()
 	o := &stuck{begun: make(chan struct{}), on: make(chan struct{})}
-	if _, err := l.submit(h.l.writer.stopped, o); err != nil {
+	if err := l.queue.Add(h.l.writer.stopped, o); err != nil {
 		panic(err)
 	}
-	l.queue.wake()
+	l.queue.Wake()
 	<-o.begun
 	return func() { close(o.on) }
 }

@@ -13,8 +13,8 @@ import (
 	"billdrop/ingest/ledger"
 )
 
-// fileColumns are the columns of a file but its keys and its counters, in the order of fileArgs and of
-// scanFile.
+// fileColumns are the columns of a file but its keys and its counters, in the order of
+// fileArgs and of scanFile.
 var fileColumns = []string{
 	"feed", "scope", "origin", "name", "path", "results", "stem", "size", "mod_time", "sha256", "state",
 	"outcome", "code", "detail", "line", "approved", "retried", "row_count",
@@ -213,8 +213,8 @@ func filesQuery(q ledger.Query) (string, []any) {
 		add("f.published ->> 'rejects' = %s", q.Rejects) // as in files_rejects
 	}
 	if q.StemPrefix != "" {
-		// Stems from prefix up to prefix and "." ("-" and one); of these, the prefix itself and those
-		// with nothing but digits behind "-".
+		// Stems from prefix up to prefix and "." ("-" and one); of these, the prefix
+		// itself and those with nothing but digits behind "-".
 		prefix, dash := stored(q.StemPrefix), stored(q.StemPrefix+"-")
 		add("f.results = %s AND f.stem <> '' AND f.stem >= %s AND f.stem < %s", stored(q.Results), prefix, stored(q.StemPrefix+"."))
 		add("(f.stem = %s OR starts_with(f.stem, %s) AND substr(f.stem, length(%s) + 1) ~ '^[0-9]+$')", prefix, dash, dash)
@@ -233,7 +233,7 @@ func filesQuery(q ledger.Query) (string, []any) {
 }
 
 func (l *Ledger) queryFiles(ctx context.Context, query string, args []any) (files []*ledger.File, err error) {
-	if err := l.settle(ctx, nil); err != nil {
+	if err := l.queue.Barrier(ctx, nil); err != nil {
 		return nil, err
 	}
 	err = l.query(ctx, query, args, func() { files = nil }, func(rows pgx.Rows) error {

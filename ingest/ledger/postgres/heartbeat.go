@@ -17,12 +17,13 @@ const (
 	beatEvery = 500 * time.Millisecond
 	// beatTimeout is the longest that one may take.
 	beatTimeout = 2 * time.Second
-	// freshFor is the longest that a worker sends requests after the beginning of its latest heartbeat.
+	// freshFor is the longest that a worker sends requests after the beginning of its
+	// latest heartbeat.
 	freshFor = 3 * time.Second
 )
 
-// heartbeat has a worker heard of, on a connection of its own, until it ends or the worker is lost. It
-// also marks others as lost, and fetches the pauses.
+// heartbeat has a worker heard of, on a connection of its own, until it ends or the
+// worker is lost. It also marks others as lost, and fetches the pauses.
 type heartbeat struct {
 	l      *Ledger
 	me     *identity
@@ -79,7 +80,7 @@ func (h *heartbeat) run() {
 			h.hangUp()
 		}
 		if h.lost.Load() {
-			h.l.queue.fail(ledger.ErrFenced)
+			h.l.queue.Fail(ledger.ErrFenced)
 			return
 		}
 		select {
@@ -169,8 +170,8 @@ func (h *heartbeat) sweep(ctx context.Context) error {
 	return nil
 }
 
-// deadline is a moment of the server's clock that is not later than this machine's now and d; false if
-// none is known.
+// deadline is a moment of the server's clock that is not later than this machine's now
+// and d; false if none is known.
 func (h *heartbeat) deadline(d time.Duration) (time.Time, bool) {
 	c := h.clock.Load()
 	if c == nil {

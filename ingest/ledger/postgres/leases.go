@@ -15,14 +15,15 @@ import (
 // errLate: a statement came to the server after its caller had stopped waiting for it.
 var errLate = fmt.Errorf("%w: it was late", errSilent)
 
-// guard begins every statement of a worker. It locks the worker's row, if the worker is not lost, in a
-// mode that holds no heartbeat up. A statement that comes so late that its caller has given it up does
-// nothing: otherwise it could take a lease that nobody knows of.
+// guard begins every statement of a worker. It locks the worker's row, if the worker is
+// not lost, in a mode that holds no heartbeat up. A statement that comes so late that its
+// caller has given it up does nothing: otherwise it could take a lease that nobody knows
+// of.
 const guard = `WITH me AS (SELECT id FROM workers WHERE id = $1 AND lost_at IS NULL AND heard_at + lost_after > clock_timestamp()
 	AND ($2::timestamptz IS NULL OR clock_timestamp() < $2) FOR KEY SHARE), `
 
-// guarded runs a statement of this worker: guard, then sql, which takes me into account and ends with
-// the list of what is scanned into. Its arguments begin at $3.
+// guarded runs a statement of this worker: guard, then sql, which takes me into account
+// and ends with the list of what is scanned into. Its arguments begin at $3.
 func (l *Ledger) guarded(ctx context.Context, sql, selected string, args []any, into ...any) error {
 	me, err := l.worker()
 	if err != nil {
@@ -51,7 +52,7 @@ func (l *Ledger) guarded(ctx context.Context, sql, selected string, args []any, 
 		}
 		h.lost.Store(true)
 		if l.beating.Load() == h { // it has not joined anew
-			l.queue.fail(ledger.ErrFenced)
+			l.queue.Fail(ledger.ErrFenced)
 		}
 		return ledger.ErrFenced
 	})
@@ -75,8 +76,8 @@ func (l *Ledger) Acquire(ctx context.Context, lease string) (bool, error) {
 	return got, nil
 }
 
-// acquire runs a guarded statement that reports whether it got something. If not, it tries once more
-// when workers are marked as lost that are.
+// acquire runs a guarded statement that reports whether it got something. If not, it
+// tries once more when workers are marked as lost that are.
 func (l *Ledger) acquire(ctx context.Context, sql, selected string, args ...any) (got bool, err error) {
 	if err := l.guarded(ctx, sql, selected, args, &got); err != nil || got {
 		return got, err
@@ -88,8 +89,8 @@ func (l *Ledger) acquire(ctx context.Context, sql, selected string, args ...any)
 	return got, err
 }
 
-// markOverdue marks workers as lost that were not heard of for too long, which heartbeats do, too, a
-// little later. It reports whether there were any.
+// markOverdue marks workers as lost that were not heard of for too long, which heartbeats
+// do, too, a little later. It reports whether there were any.
 func (l *Ledger) markOverdue(ctx context.Context) (bool, error) {
 	overdue := false
 	err := l.patiently(ctx, func(ctx context.Context) error {
@@ -107,7 +108,7 @@ func (l *Ledger) markOverdue(ctx context.Context) (bool, error) {
 
 // Release implements ledger.Shared. What was recorded before is durable when it returns nil.
 func (l *Ledger) Release(ctx context.Context, lease string) error {
-	err := l.settle(ctx, nil)
+	err := l.queue.Barrier(ctx, nil)
 	if err == nil {
 		err = l.guarded(ctx, "gone AS (DELETE FROM leases AS l USING me WHERE l.name = $3 AND l.worker = me.id)", "", []any{stored(lease)})
 	}
@@ -125,8 +126,8 @@ func (l *Ledger) AddParts(ctx context.Context, file string, parts []ledger.Part)
 		for i, p := range parts {
 			no[i], from[i], to[i] = int64(p.No), int64(p.From), int64(p.To)
 		}
-		// Two workers divide a file one after the other, because the lock makes the second one wait and
-		// the insert of its first part then finds the other's.
+		// Two workers divide a file one after the other, because the lock makes the
+		// second one wait and the insert of its first part then finds the other's.
 		err = l.guarded(ctx, `file AS (SELECT n.number FROM file_numbers AS n, me WHERE n.number = $3 FOR UPDATE OF n),
 			added AS (INSERT INTO parts (file, no, from_row, to_row, done)
 				SELECT file.number, v.no, v.from_row, v.to_row, false FROM file, unnest($4::bigint[], $5::bigint[], $6::bigint[]) AS v (no, from_row, to_row)
@@ -194,10 +195,11 @@ func (l *Ledger) checkPart(ctx context.Context, file int64, no int) error {
 	return nil
 }
 
-// ReleasePart implements ledger.Shared. What was recorded before is durable when it returns nil. A part
-// that is not in this worker's hand stays as it is. ErrNotFound when there is no such part.
+// ReleasePart implements ledger.Shared. What was recorded before is durable when it
+// returns nil. A part that is not in this worker's hand stays as it is. ErrNotFound when
+// there is no such part.
 func (l *Ledger) ReleasePart(ctx context.Context, file string, no int, done bool, failure *ledger.PartFailure) error {
-	err := l.settle(ctx, nil)
+	err := l.queue.Barrier(ctx, nil)
 	if err == nil {
 		err = l.releasePart(ctx, file, no, done, failure)
 	}
@@ -306,8 +308,8 @@ func (l *Ledger) Orders(ctx context.Context, file string) ([]ledger.LeftOrder, e
 	return list, nil
 }
 
-// Reserve implements ledger.Shared. The duration counts from the moment at which the server granted the
-// places, so they are a little later than granted, never earlier.
+// Reserve implements ledger.Shared. The duration counts from the moment at which the
+// server granted the places, so they are a little later than granted, never earlier.
 func (l *Ledger) Reserve(ctx context.Context, s ledger.Scope, perSecond float64, n int) (time.Duration, error) {
 	var micros int64
 	scope, err := l.scope(ctx, s)

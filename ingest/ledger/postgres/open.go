@@ -40,25 +40,26 @@ const (
 
 // Options are how a ledger is opened. The zero value is usable.
 type Options struct {
-	// Password is used in place of that of the URL. When both are empty, PGPASSWORD and the passfile
-	// are, as libpq does it.
+	// Password is used in place of that of the URL. When both are empty, PGPASSWORD and
+	// the passfile are, as libpq does it.
 	Password string
 	// Patience is how long a call waits for a server out of reach; 0 = until its context ends.
 	Patience time.Duration
 	// Warn, if not nil, is called when calls begin to wait for the server, once until it is back.
 	Warn func(reason string)
-	// ReadOnly has Open change nothing: ErrNotFound if there is no ledger yet, and ErrUnusable if it is
-	// one of an older billdrop.
+	// ReadOnly has Open change nothing: ErrNotFound if there is no ledger yet, and
+	// ErrUnusable if it is one of an older billdrop.
 	ReadOnly bool
 }
 
-// Open opens the ledger in the database at url (postgres://USER@HOST/DATABASE), and makes its tables
-// when there are none. An older ledger is brought up to date. Any number of processes may have it
-// open.
+// Open opens the ledger in the database at url (postgres://USER@HOST/DATABASE), and makes
+// its tables when there are none. An older ledger is brought up to date. Any number of
+// processes may have it open.
 //
-// A server out of reach is waited for, as Options.Patience says; then the error is ErrUnreachable.
-// What waiting does not mend is ErrUnusable at once: no such database, a wrong password, no right, a
-// server that is too old, a ledger of a newer billdrop. No error holds a password.
+// A server out of reach is waited for, as Options.Patience says; then the error is
+// ErrUnreachable. What waiting does not mend is ErrUnusable at once: no such database, a
+// wrong password, no right, a server that is too old, a ledger of a newer billdrop. No
+// error holds a password.
 func Open(ctx context.Context, url string, o Options) (*Ledger, error) {
 	l, err := connect(ctx, url, o)
 	if err != nil {
@@ -73,7 +74,7 @@ func Open(ctx context.Context, url string, o Options) (*Ledger, error) {
 		return nil, l.openError(ctx, err)
 	}
 	l.writer = newWriter(l)
-	l.queue = newQueue(l.writer.commit)
+	l.queue = newQueue(l.writer)
 	return l, nil
 }
 
@@ -97,8 +98,8 @@ func (l *Ledger) openError(ctx context.Context, err error) error {
 	return readError(ctx, "open ledger "+l.name, err)
 }
 
-// parse reads a URL. Its errors are in words of this package, because those of the library quote the
-// URL, and with it a password that was not written as a URL wants it.
+// parse reads a URL. Its errors are in words of this package, because those of the
+// library quote the URL, and with it a password that was not written as a URL wants it.
 func parse(text, password string) (*pgxpool.Config, error) {
 	refuse := func(what, hint string) error {
 		return fmt.Errorf("open ledger: %w", &ledger.Error{Err: fmt.Errorf("%w: the URL of PostgreSQL %s", ledger.ErrUnusable, what), Hint: hint})
@@ -171,10 +172,10 @@ func nameOf(config *pgxpool.Config) string {
 	return u.String()
 }
 
-// setSession sets what every session needs: commits that wait for the disk (of those that wait for
-// standbys, too, where the server says so), and an end to transactions whose client is gone or
-// frozen. Plans are made for each query anew: one that was made for an empty table would read all of a
-// large one.
+// setSession sets what every session needs: commits that wait for the disk (of those that
+// wait for standbys, too, where the server says so), and an end to transactions whose
+// client is gone or frozen. Plans are made for each query anew: one that was made for an
+// empty table would read all of a large one.
 func setSession(ctx context.Context, c *pgx.Conn) error {
 	_, err := c.Exec(ctx, `SELECT
 		set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, false),
@@ -185,7 +186,8 @@ func setSession(ctx context.Context, c *pgx.Conn) error {
 	return err
 }
 
-// prepare checks the server, and brings the schema up to date, or refuses it if nothing may be changed.
+// prepare checks the server, and brings the schema up to date, or refuses it if nothing
+// may be changed.
 func (l *Ledger) prepare(ctx context.Context, readOnly bool) error {
 	var server int
 	if err := l.pool.QueryRow(ctx, "SELECT current_setting('server_version_num')::integer").Scan(&server); err != nil {
@@ -251,7 +253,8 @@ type querier interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
-// schemaOf returns the number of the last migration that was applied to the database, 0 for a new one.
+// schemaOf returns the number of the last migration that was applied to the database, 0
+// for a new one.
 func schemaOf(ctx context.Context, q querier) (version int, err error) {
 	var made, others bool
 	err = q.QueryRow(ctx, "SELECT to_regclass('"+versions+"') IS NOT NULL, to_regclass('bills') IS NOT NULL OR to_regclass('files') IS NOT NULL").Scan(&made, &others)
@@ -285,8 +288,8 @@ type Server struct {
 	Ahead     time.Duration // of its clock to this machine's, within half of the time that an answer takes
 	Schema    int           // number of the ledger's latest migration; 0 = there is no ledger
 	Newest    int           // that this program knows
-	// MayMake: the user may make tables in the schema that new ones go into. MayWrite: the user may read
-	// and write the tables of the ledger; true if there are none.
+	// MayMake: the user may make tables in the schema that new ones go into. MayWrite:
+	// the user may read and write the tables of the ledger; true if there are none.
 	MayMake, MayWrite bool
 }
 

@@ -103,7 +103,7 @@ func (l *Ledger) Attention(ctx context.Context, file string, from, limit int) ([
 }
 
 func (l *Ledger) outcomes(ctx context.Context, what, condition, file string, from, limit int) ([]ledger.Outcome, error) {
-	if err := l.settle(ctx, nil); err != nil {
+	if err := l.queue.Barrier(ctx, nil); err != nil {
 		return nil, fmt.Errorf("%s of file %s: %w", what, file, err)
 	}
 	if limit <= 0 {
@@ -126,7 +126,7 @@ func (l *Ledger) outcomes(ctx context.Context, what, condition, file string, fro
 // Totals implements ledger.Ledger. Rows whose currency is not known count under the currency "".
 func (l *Ledger) Totals(ctx context.Context, file string) (ledger.Totals, error) {
 	var t ledger.Totals
-	err := l.settle(ctx, nil)
+	err := l.queue.Barrier(ctx, nil)
 	if err == nil {
 		err = l.query(ctx, `SELECT status, currency, count(*), sum(amount_due)::bigint, sum(attempts)::bigint, sum(greatest(attempts - 1, 0))::bigint,
 				sum(customers)::bigint, sum(accounts)::bigint
@@ -165,8 +165,8 @@ func addTotals(rows pgx.Rows, t *ledger.Totals) error {
 	return nil
 }
 
-// History implements ledger.Ledger. Attempts are all sends, the latest last. Sightings are in the order
-// in which their files were received, and by row within a file.
+// History implements ledger.Ledger. Attempts are all sends, the latest last. Sightings
+// are in the order in which their files were received, and by row within a file.
 func (l *Ledger) History(ctx context.Context, s ledger.Scope, reference string) (*ledger.History, error) {
 	var h *ledger.History
 	what := fmt.Sprintf("read history of bill %q", reference)
@@ -235,7 +235,7 @@ func addAttempts(ctx context.Context, tx pgx.Tx, key []any, h *ledger.History) e
 // readTx runs do on one snapshot that holds every write that returned before. It may run it several
 // times.
 func (l *Ledger) readTx(ctx context.Context, do func(context.Context, pgx.Tx) error) error {
-	if err := l.settle(ctx, nil); err != nil {
+	if err := l.queue.Barrier(ctx, nil); err != nil {
 		return err
 	}
 	return l.patiently(ctx, func(ctx context.Context) error {

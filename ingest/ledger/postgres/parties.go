@@ -15,8 +15,9 @@ import (
 	"billdrop/ingest/ledger"
 )
 
-// digestOf identifies a party without giving its reference away. The parts are separated by a byte that
-// none of them holds. It is the same in every engine, because a ledger may be copied.
+// digestOf identifies a party without giving its reference away. The parts are separated
+// by a byte that none of them holds. It is the same in every engine, because a ledger may
+// be copied.
 func digestOf(s ledger.Scope, r ledger.PartyRef) ledger.Digest {
 	b := make([]byte, 0, 128)
 	b = append(b, s.Merchant...)
@@ -28,8 +29,8 @@ func digestOf(s ledger.Scope, r ledger.PartyRef) ledger.Digest {
 	return ledger.Digest(sum[:16])
 }
 
-// party is what a statement puts into the table: what is known of a party (id), that a send leads it
-// (leads), or that one does not any more (neither).
+// party is what a statement puts into the table: what is known of a party (id), that a
+// send leads it (leads), or that one does not any more (neither).
 type party struct {
 	digest         ledger.Digest
 	scope          int64
@@ -86,10 +87,11 @@ const givenParties = `unnest($1::bytea[], $2::bigint[], $3::smallint[], $4::text
 	AS v (digest, scope, kind, id, customer_id, since, lead_worker, lead_file, lead_row)`
 
 const (
-	// putParties puts parties; see party for what a row means. What is known of an account's customer stays
-	// known when a later record of the account does not name it. It returns the digests of the rows that it
-	// changed: a lead that is not among them was refused, if possible without locking what others write.
-	// Rows are locked in one order by all workers.
+	// putParties puts parties; see party for what a row means. What is known of an
+	// account's customer stays known when a later record of the account does not name it.
+	// It returns the digests of the rows that it changed: a lead that is not among them
+	// was refused, if possible without locking what others write. Rows are locked in one
+	// order by all workers.
 	putParties = `INSERT INTO parties AS p (digest, scope, kind, id, customer_id, since, lead_worker, lead_file, lead_row)
 		SELECT v.* FROM ` + givenParties + ` WHERE v.lead_worker IS NULL OR NOT EXISTS (SELECT FROM parties AS q WHERE q.digest = v.digest
 			AND (q.id <> '' OR q.lead_worker IS NOT NULL AND led_elsewhere(q.lead_worker, q.lead_file, q.lead_row, $10)))
@@ -127,7 +129,7 @@ func (l *Ledger) Parties(ctx context.Context, s ledger.Scope, refs []ledger.Part
 		asked[d] = ref
 		digests = append(digests, d[:])
 	}
-	err := l.settle(ctx, func(o op) bool {
+	err := l.queue.Barrier(ctx, func(o op) bool {
 		r, ok := o.(*record)
 		if !ok {
 			return false
@@ -171,8 +173,8 @@ type rowKey struct {
 	row  int
 }
 
-// leads are the parties that this worker's sends may be creating, by the row that was sent. A row that
-// ends without its parties gives them back.
+// leads are the parties that this worker's sends may be creating, by the row that was
+// sent. A row that ends without its parties gives them back.
 type leads struct {
 	mu    sync.Mutex
 	byRow map[rowKey][]ledger.Digest

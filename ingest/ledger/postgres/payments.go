@@ -10,29 +10,21 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"billdrop/ingest/ledger"
+	"billdrop/ingest/ledger/groupcommit"
 )
 
-const (
-	// receiveLock is the advisory lock under which one batch at a time is received, so that payments
-	// can be seen in the order of their numbers.
-	receiveLock = 0x62647270_00000003
-	// receiveBatch is how many payments one commit covers at most.
-	receiveBatch = 512
-)
+// receiveLock is the advisory lock under which one batch at a time is received, so that
+// payments can be seen in the order of their numbers.
+const receiveLock = 0x62647270_00000003
 
 // Payments is a ledger.Payments in the database of a ledger, made by OpenPayments. Any number of
-// processes may have it open, whether they are workers or not. One goroutine commits what was
-// received, as much as has come meanwhile with one commit.
+// processes may have it open, whether they are workers or not.
 //
-// A call whose commit got no answer is tried again, and succeeds if it had succeeded before. A payment
-// that was recorded by such a commit is reported as repeated.
+// A call whose commit got no answer is tried again, and succeeds if it had succeeded
+// before. A payment that was recorded by such a commit is reported as repeated.
 type Payments struct {
-	l        *Ledger // its connections alone
-	incoming chan *received
-	ended    sync.WaitGroup
-
-	closing   sync.RWMutex // held for reading while something is put into incoming
-	closed    bool
+	*groupcommit.Receiver
+	l         *Ledger // its connections alone
 	closeOnce sync.Once
 }
 
@@ -51,73 +43,11 @@ func OpenPayments(ctx context.Context, url string, o Options) (*Payments, error)
 		}
 		return nil, l.openError(ctx, err)
 	}
-	p := &Payments{l: l, incoming: make(chan *received, receiveBatch)}
-	p.ended.Go(p.receiveAll)
+	p := &Payments{l: l}
+	p.Receiver = groupcommit.NewReceiver(func(batch []*groupcommit.Received) error {
+		return p.insert(context.Background(), batch)
+	}, unusable(errClosed))
 	return p, nil
-}
-
-// received is a payment that waits for its commit.
-type received struct {
-	scope     ledger.Scope
-	number    int64 // of scope
-	webhookID string
-	payment   ledger.Payment
-	done      chan struct{} // closed once the rest is set
-	repeated  bool
-	err       error
-}
-
-// Receive implements ledger.Payments. A caller whose context ends goes without an answer, and the
-// payment may be recorded all the same.
-func (p *Payments) Receive(ctx context.Context, s ledger.Scope, webhookID string, payment ledger.Payment) (bool, error) {
-	r := &received{scope: s, webhookID: webhookID, payment: payment, done: make(chan struct{})}
-	if err := p.enqueue(ctx, r); err != nil {
-		return false, fmt.Errorf("record payment: %w", err)
-	}
-	select {
-	case <-r.done:
-		return r.repeated, r.err
-	case <-ctx.Done():
-		return false, context.Cause(ctx)
-	}
-}
-
-func (p *Payments) enqueue(ctx context.Context, r *received) error {
-	p.closing.RLock()
-	defer p.closing.RUnlock()
-	if p.closed {
-		return unusable(errClosed)
-	}
-	select {
-	case p.incoming <- r:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-// receiveAll commits what is received until the queue is closed.
-func (p *Payments) receiveAll() {
-	for first := range p.incoming {
-		batch := []*received{first}
-		for more := true; more && len(batch) < receiveBatch; {
-			select {
-			case r, open := <-p.incoming:
-				if more = open; open {
-					batch = append(batch, r)
-				}
-			default:
-				more = false
-			}
-		}
-		err := p.insert(context.Background(), batch)
-		for _, r := range batch {
-			if err != nil {
-				r.err = fmt.Errorf("record payment: %w", err)
-			}
-			close(r.done)
-		}
-	}
 }
 
 // insertPayments inserts, of payments that have an id in common, the first one. The lock is taken
@@ -136,21 +66,20 @@ type paymentKey struct {
 	webhookID, eventID string // as they are stored
 }
 
-func (r *received) key() paymentKey {
-	return paymentKey{r.number, stored(r.webhookID), stored(r.payment.EventID)}
-}
-
 // insert records a batch, and finds out which of it is repeated.
-func (p *Payments) insert(ctx context.Context, batch []*received) (err error) {
+func (p *Payments) insert(ctx context.Context, batch []*groupcommit.Received) error {
 	var c paymentRows
-	for _, r := range batch {
-		if r.number, err = p.l.scope(ctx, r.scope); err != nil {
+	keys := make([]paymentKey, len(batch))
+	for i, r := range batch {
+		scope, err := p.l.scope(ctx, r.Scope)
+		if err != nil {
 			return err
 		}
-		c.add(r.number, r.webhookID, &r.payment)
+		c.add(scope, r.WebhookID, &r.Payment)
+		keys[i] = paymentKey{scope, stored(r.WebhookID), stored(r.Payment.EventID)}
 	}
 	added := make(map[paymentKey]bool)
-	err = p.l.query(ctx, insertPayments, append([]any{int64(receiveLock)}, c.args()...), func() { clear(added) }, func(rows pgx.Rows) error {
+	err := p.l.query(ctx, insertPayments, append([]any{int64(receiveLock)}, c.args()...), func() { clear(added) }, func(rows pgx.Rows) error {
 		var k paymentKey
 		err := rows.Scan(&k.scope, &k.webhookID, &k.eventID)
 		added[k] = true
@@ -159,9 +88,9 @@ func (p *Payments) insert(ctx context.Context, batch []*received) (err error) {
 	if err != nil {
 		return readError(ctx, "write", err)
 	}
-	for _, r := range batch {
-		r.repeated = !added[r.key()]
-		delete(added, r.key()) // the same again in this batch is repeated
+	for i, r := range batch {
+		r.Repeated = !added[keys[i]]
+		delete(added, keys[i]) // the same again in this batch is repeated
 	}
 	return nil
 }
@@ -206,16 +135,12 @@ func (p *Payments) scope(ctx context.Context, s ledger.Scope) (n int64, err erro
 	return n, nil
 }
 
-// Close implements ledger.Payments. What cannot be committed soon, because the server is out of reach,
-// is given up: nobody was told that it is recorded.
+// Close implements ledger.Payments. What cannot be committed soon, because the server is
+// out of reach, is given up: nobody was told that it is recorded.
 func (p *Payments) Close() error {
 	p.closeOnce.Do(func() {
-		p.closing.Lock()
-		p.closed = true
-		close(p.incoming)
-		p.closing.Unlock()
 		last := time.AfterFunc(closePatience, func() { close(p.l.closing) })
-		p.ended.Wait()
+		p.Receiver.Close()
 		if last.Stop() {
 			close(p.l.closing)
 		}

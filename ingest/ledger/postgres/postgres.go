@@ -1,22 +1,28 @@
 // Package postgres keeps a ledger in PostgreSQL, for several workers on several machines.
 //
-// Each handle has one goroutine that writes. It takes whatever callers have queued, applies all of it
-// in one transaction, many rows a statement, and commits that (group commit). Reads run beside it on
-// a pool of connections, once the queued writes that concern them are committed. A third connection
-// carries the heartbeat of a handle that has joined.
+// Each handle has one goroutine that writes. It takes whatever callers have queued,
+// applies all of it in one transaction, many rows a statement, and commits that (group
+// commit). Reads run beside it on a pool of connections, once the queued writes that
+// concern them are committed. A third connection carries the heartbeat of a handle that
+// has joined.
 //
-// Workers are kept apart by rows that they lock. A batch of a worker first locks the worker's row, in a
-// mode that heartbeats do not conflict with; marking a worker as lost takes a lock that does conflict. So
-// a batch is either committed before its worker is lost, or refused. A bill is changed only if its
-// revision is the one that the caller read. The server's clock alone counts.
+// Workers are kept apart by rows that they lock. A batch of a worker first locks the
+// worker's row, in a mode that heartbeats do not conflict with; marking a worker as lost
+// takes a lock that does conflict. So a batch is either committed before its worker is
+// lost, or refused. A bill is changed only if its revision is the one that the caller
+// read. The server's clock alone counts.
 //
-// A batch whose commit got no answer is sent again under its number. The transaction itself recorded
-// that number and what became of each operation (table sessions), so it takes effect once.
+// A batch whose commit got no answer is sent again under its number. The transaction
+// itself recorded that number and what became of each operation (table sessions), so it
+// takes effect once.
 //
-// Tables are plain (migrations/00001_ledger.sql), and the views bill, outcome, attempt and file are made
-// to be read by hand: psql -c "SELECT * FROM bill WHERE reference = 'X'" DATABASE.
+// Tables are plain (migrations/00001_ledger.sql), and the views bill, outcome, attempt
+// and file are made to be read by hand:
 //
-// The URL must lead to the server itself, or to a pooler that gives each client a session of its own.
+//	psql -c "SELECT * FROM bill WHERE reference = 'X'" DATABASE
+//
+// The URL must lead to the server itself, or to a pooler that gives each client a session
+// of its own.
 package postgres
 
 import (
@@ -31,6 +37,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"billdrop/ingest/ledger"
+	"billdrop/ingest/ledger/groupcommit"
 )
 
 var (
@@ -48,7 +55,7 @@ type Ledger struct {
 	pool     *pgxpool.Pool
 
 	writer *writer // used by queue's goroutine
-	queue  *queue
+	queue  *groupcommit.Queue[op]
 
 	// known holds the ids of files that were found to be recorded. A Record for another file is
 	// refused where it is called, because it would fail a batch that holds other callers' writes.
@@ -106,7 +113,7 @@ func (l *Ledger) identity(ctx context.Context) (*identity, error) {
 
 // worker returns the session under which l writes as a worker.
 func (l *Ledger) worker() (*identity, error) {
-	if err := l.queue.failure(); err != nil {
+	if err := l.queue.Err(); err != nil {
 		return nil, err
 	}
 	if me := l.self.Load(); me != nil && me.worker {
@@ -149,7 +156,7 @@ func (l *Ledger) savingFile(ctx context.Context, f *ledger.File, isNew bool) err
 	if o.number, err = l.number(ctx, f.ID); err != nil {
 		return err
 	}
-	if err := errors.Join(l.doNow(ctx, o), o.refused); err != nil {
+	if err := errors.Join(l.queue.DoNow(ctx, o), o.refused); err != nil {
 		return err
 	}
 	f.Revision = o.revision
@@ -159,9 +166,10 @@ func (l *Ledger) savingFile(ctx context.Context, f *ledger.File, isNew bool) err
 // Begin implements ledger.Ledger. When ctx ends first, the send may or may not be recorded; it must
 // not be made.
 //
-// The row for which a bill is sent is in hand while its part is, or, of a file that is not divided,
-// while the lease file/ID is. Besides what ledger.Shared says, a lead that another send has made known
-// since is refused with ErrTaken, unless b only sends again what was sent under the same key.
+// The row for which a bill is sent is in hand while its part is, or, of a file that is
+// not divided, while the lease file/ID is. Besides what ledger.Shared says, a lead that
+// another send has made known since is refused with ErrTaken, unless b only sends again
+// what was sent under the same key.
 func (l *Ledger) Begin(ctx context.Context, s ledger.Scope, b *ledger.Bill, leads ...ledger.PartyRef) error {
 	if err := l.begin(ctx, s, b, leads); err != nil {
 		return fmt.Errorf("begin bill %q: %w", b.Reference, err)
@@ -184,11 +192,7 @@ func (l *Ledger) begin(ctx context.Context, s ledger.Scope, b *ledger.Bill, lead
 	for _, ref := range leads {
 		o.leads = append(o.leads, lead{digestOf(s, ref), ref.Kind})
 	}
-	batch, err := l.submit(ctx, o)
-	if err == nil {
-		err = l.queue.wait(ctx, batch)
-	}
-	if err != nil {
+	if err := l.queue.Do(ctx, o); err != nil {
 		return err
 	}
 	if o.refused != nil {
@@ -199,9 +203,9 @@ func (l *Ledger) begin(ctx context.Context, s ledger.Scope, b *ledger.Bill, lead
 	return nil
 }
 
-// Record implements ledger.Ledger. ErrNotFound, and nothing recorded, when the file of an outcome or
-// of a count is not in the ledger. A bill that is not as this worker left it, or read it, stays as it
-// is; the rest of the entry is recorded.
+// Record implements ledger.Ledger. ErrNotFound, and nothing recorded, when the file of an
+// outcome or of a count is not in the ledger. A bill that is not as this worker left it,
+// or read it, stays as it is; the rest of the entry is recorded.
 func (l *Ledger) Record(ctx context.Context, e ledger.Entry) error {
 	if err := l.record(ctx, e); err != nil {
 		if e.File != "" {
@@ -229,7 +233,7 @@ func (l *Ledger) record(ctx context.Context, e ledger.Entry) error {
 	if err != nil {
 		return err
 	}
-	if _, err := l.submit(ctx, r); err != nil {
+	if err := l.queue.Add(ctx, r); err != nil {
 		return err
 	}
 	if e.Bill != nil {
@@ -252,9 +256,9 @@ func (l *Ledger) checkKnown(ctx context.Context, file string) error {
 
 // Flush implements ledger.Ledger.
 func (l *Ledger) Flush(ctx context.Context) error {
-	err := l.settle(ctx, nil)
+	err := l.queue.Barrier(ctx, nil)
 	if err == nil {
-		err = l.queue.failure()
+		err = l.queue.Err()
 	}
 	if err != nil {
 		return fmt.Errorf("flush: %w", err)
@@ -262,11 +266,12 @@ func (l *Ledger) Flush(ctx context.Context) error {
 	return nil
 }
 
-// Close implements ledger.Ledger. It leaves, where the handle has joined, and returns the failure of an
-// earlier write, if there was one. Later calls of Close return what the first did.
+// Close implements ledger.Ledger. It leaves, where the handle has joined, and returns the
+// failure of an earlier write, if there was one. Later calls of Close return what the
+// first did.
 func (l *Ledger) Close() error {
 	l.closed.Do(func() {
-		err := l.queue.close(l.writer.stop)
+		err := l.closeQueue()
 		ctx, cancel := context.WithTimeout(context.Background(), closePatience)
 		defer cancel()
 		l.selfMu.Lock()
@@ -288,28 +293,6 @@ func (l *Ledger) release() {
 	close(l.closing)
 	l.writer.close()
 	l.pool.Close()
-}
-
-// submit queues a write.
-func (l *Ledger) submit(ctx context.Context, o op) (*batch, error) {
-	return l.queue.submit(ctx, o)
-}
-
-// doNow returns once o is durable. Its batch gathers no longer, because the caller has nothing else to
-// do.
-func (l *Ledger) doNow(ctx context.Context, o op) error {
-	b, err := l.submit(ctx, o)
-	if err != nil {
-		return err
-	}
-	l.queue.wake()
-	return l.queue.wait(ctx, b)
-}
-
-// settle makes a read see every write that returned before it and for which about is true; a nil about
-// is true of all.
-func (l *Ledger) settle(ctx context.Context, about func(op) bool) error {
-	return l.queue.barrier(ctx, about)
 }
 
 // scope returns the number of s, which is added where it is new.
@@ -339,8 +322,8 @@ func (l *Ledger) number(ctx context.Context, file string) (int64, error) {
 	return n, err
 }
 
-// numberOf finds the number of a key, after adding the key where it is new. That is a transaction of
-// its own: a number says nothing about what it is for.
+// numberOf finds the number of a key, after adding the key where it is new. That is a
+// transaction of its own: a number says nothing about what it is for.
 func (l *Ledger) numberOf(ctx context.Context, what, add, find string, key ...any) (n int64, err error) {
 	err = l.patiently(ctx, func(ctx context.Context) error {
 		err := l.pool.QueryRow(ctx, find, key...).Scan(&n)

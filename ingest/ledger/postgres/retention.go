@@ -32,7 +32,7 @@ func (l *Ledger) change(ctx context.Context, o op) error {
 	if _, err := l.identity(ctx); err != nil {
 		return err
 	}
-	return l.doNow(ctx, o)
+	return l.queue.DoNow(ctx, o)
 }
 
 type prune struct {

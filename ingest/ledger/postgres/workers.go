@@ -41,7 +41,7 @@ func (l *Ledger) Join(ctx context.Context, m ledger.Member) error {
 func (l *Ledger) join(ctx context.Context, m ledger.Member) error {
 	if l.beating.Load() != nil {
 		// What was recorded under the earlier Join is written, unless that is lost.
-		if err := l.settle(ctx, nil); err != nil && !errors.Is(err, ledger.ErrFenced) {
+		if err := l.queue.Barrier(ctx, nil); err != nil && !errors.Is(err, ledger.ErrFenced) {
 			return err
 		}
 	}
@@ -61,7 +61,7 @@ func (l *Ledger) join(ctx context.Context, m ledger.Member) error {
 	}
 	l.self.Store(me)
 	l.leads.endAll(func(rowKey) bool { return true })
-	if err := l.queue.renew(ctx); err != nil {
+	if err := l.queue.Renew(ctx, ledger.ErrFenced); err != nil {
 		return err
 	}
 	h := newHeartbeat(l, me, m, began)
@@ -79,8 +79,9 @@ func joinError(ctx context.Context, err error) error {
 	return readError(ctx, "record the worker", err)
 }
 
-// enter records a worker, unless one that is live has its name or differs from it, and ends what this
-// handle was before. token tells that an earlier try, whose answer was lost, has done so.
+// enter records a worker, unless one that is live has its name or differs from it, and
+// ends what this handle was before. token tells that an earlier try, whose answer was
+// lost, has done so.
 func (l *Ledger) enter(ctx context.Context, m ledger.Member, token string) (*identity, error) {
 	me := &identity{worker: true}
 	err := pgx.BeginFunc(ctx, l.pool, func(tx pgx.Tx) error {
@@ -166,8 +167,8 @@ func differences(a, b map[string]string) []string {
 }
 
 const (
-	// markLost marks the workers that were not heard of for too long, and takes all they had from them.
-	// One whose batch is being committed is left for the next time.
+	// markLost marks the workers that were not heard of for too long, and takes all they
+	// had from them. One whose batch is being committed is left for the next time.
 	markLost = `WITH gone AS (SELECT id FROM workers WHERE lost_at IS NULL AND heard_at + lost_after <= clock_timestamp() FOR UPDATE SKIP LOCKED),
 			marked AS (UPDATE workers SET lost_at = clock_timestamp() FROM gone WHERE workers.id = gone.id),
 			freed AS (UPDATE parts SET worker = NULL FROM gone WHERE parts.worker = gone.id)
@@ -182,14 +183,15 @@ const (
 	breakOff = `SELECT pg_terminate_backend(a.pid) FROM workers AS w JOIN pg_stat_activity AS a ON a.pid = w.backend AND a.backend_start = w.backend_start
 		WHERE w.lost_at IS NULL AND w.heard_at + w.lost_after + interval '2 seconds' <= clock_timestamp()`
 	purgeWorkers = `DELETE FROM workers WHERE lost_at < clock_timestamp() - interval '7 days'`
-	// purgeSessions removes those that nobody can go on with. What they counted is kept by a new one.
+	// purgeSessions removes those that nobody can go on with. What they counted is kept
+	// by a new one.
 	purgeSessions = `WITH gone AS (DELETE FROM sessions WHERE at < clock_timestamp() - interval '60 days' AND id NOT IN (SELECT id FROM workers) RETURNING bills)
 		INSERT INTO sessions (bills) SELECT sum(bills) FROM gone HAVING sum(bills) > 0`
 )
 
 // Leave implements ledger.Shared. What was recorded is durable when it returns nil.
 func (l *Ledger) Leave(ctx context.Context) error {
-	err := l.settle(ctx, nil)
+	err := l.queue.Barrier(ctx, nil)
 	l.selfMu.Lock()
 	defer l.selfMu.Unlock()
 	if err = errors.Join(err, l.leave(ctx)); err != nil {

@@ -58,8 +58,8 @@ func (w *writer) hangUp() {
 	w.conn = nil
 }
 
-// commit applies ops in one transaction and makes that durable, however long it takes. After an error
-// none of them is applied, and no other batch may follow.
+// commit applies ops in one transaction and makes that durable, however long it takes.
+// After an error none of them is applied, and no other batch may follow.
 func (w *writer) commit(ops []op) error {
 	me := w.l.self.Load() // whoever queued an op has made it
 	if me == nil {
@@ -75,7 +75,7 @@ func (w *writer) commit(ops []op) error {
 		switch {
 		case err == nil:
 			w.last++
-			w.l.queue.outage(nil)
+			w.l.queue.Outage(nil)
 			return nil
 		case errors.Is(err, ledger.ErrFenced):
 			return err
@@ -91,7 +91,7 @@ func (w *writer) commit(ops []op) error {
 		w.hangUp()
 		pause := time.NewTimer(a.failed(err))
 		if a.hopeless() {
-			w.l.queue.outage(w.l.unreachable(err))
+			w.l.queue.Outage(w.l.unreachable(err))
 		}
 		select {
 		case <-pause.C:
@@ -139,8 +139,8 @@ func (w *writer) try(timeout time.Duration, me *identity, ops []op) error {
 	return err
 }
 
-// connect makes the connection where there is none. What the connection before it may still be at work
-// on is ended first, so that the batch does not wait for itself.
+// connect makes the connection where there is none. What the connection before it may
+// still be at work on is ended first, so that the batch does not wait for itself.
 func (w *writer) connect(ctx context.Context, me *identity) error {
 	if w.conn != nil && w.conn.IsClosed() {
 		w.conn = nil
@@ -168,7 +168,8 @@ func (w *writer) adopt(ctx context.Context, c *pgx.Conn) error {
 	if err := setSession(ctx, c); err != nil {
 		return err
 	}
-	// Its statements find each row by an index, however large or small the tables are, so one plan serves.
+	// Its statements find each row by an index, however large or small the tables are, so
+	// one plan serves.
 	if _, err := c.Exec(ctx, `SELECT set_config('plan_cache_mode', 'force_generic_plan', false), set_config('enable_seqscan', 'off', false),
 		set_config('enable_hashjoin', 'off', false), set_config('enable_mergejoin', 'off', false), set_config('enable_bitmapscan', 'off', false)`); err != nil {
 		return err
@@ -241,9 +242,9 @@ func (t *tx) run(ops []op) error {
 	return t.commit()
 }
 
-// open begins the transaction at the head of b: it takes the batch's number, unless an earlier try
-// has, and locks the row of the worker that it is for, unless that is lost. The lock does not hold the
-// heartbeat up.
+// open begins the transaction at the head of b: it takes the batch's number, unless an
+// earlier try has, and locks the row of the worker that it is for, unless that is lost.
+// The lock does not hold the heartbeat up.
 func (t *tx) open(b *pgx.Batch) {
 	t.begun = true
 	b.Queue("BEGIN")

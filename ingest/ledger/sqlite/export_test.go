@@ -14,16 +14,11 @@ var ErrCrashed = errors.New("crashed")
 // what waits behind it is lost, connections and lock are gone. (A kill within a commit
 // needs a process of its own: see TestKill.)
 func Crash(l *Ledger) error {
-	q := l.queue
-	q.mu.Lock()
-	lost := q.open
-	q.open = newBatch()
-	q.closed = true
-	lost.err = ErrCrashed
-	close(lost.taken)
-	close(lost.done)
-	q.mu.Unlock()
-	return errors.Join(q.close(), l.release())
+	l.queue.Fail(ErrCrashed)
+	if err := l.queue.Close(); !errors.Is(err, ErrCrashed) {
+		return errors.Join(err, l.release())
+	}
+	return l.release()
 }
 
 // Printed is err as a person reads it: what is wrong, and what to do about it.

@@ -15,8 +15,7 @@ func (l *Ledger) Import(ctx context.Context, export func(put func(ledger.Row) er
 	err := errors.Join(l.doNow(ctx, begin), begin.refused)
 	if err == nil {
 		err = export(func(r ledger.Row) error {
-			_, err := l.submit(ctx, &importRow{r})
-			return err
+			return l.add(ctx, &importRow{r})
 		})
 	}
 	if err == nil {

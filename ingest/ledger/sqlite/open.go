@@ -125,7 +125,7 @@ func (l *Ledger) open(ctx context.Context) error {
 	if l.writer, err = newWriter(ctx, l.write); err != nil {
 		return err
 	}
-	l.queue = newQueue(l.writer.commit)
+	l.queue = newQueue(l.writer)
 	return l.prepareLookUps(ctx)
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"billdrop/ingest/ledger"
+	"billdrop/ingest/ledger/groupcommit"
 )
 
 //go:embed payments.sql
@@ -23,8 +24,6 @@ const (
 	paymentsVersion = 1
 	// paymentsID marks a SQLite file as payments of billdrop's; set by the schema.
 	paymentsID = 0x62647065
-	// receiveBatch is how many payments one sync covers at most.
-	receiveBatch = 512
 )
 
 // PaymentsPath returns where the payments of the ledger at path are. They are a database of
@@ -32,17 +31,12 @@ const (
 func PaymentsPath(ledger string) string { return ledger + "-events" }
 
 // Payments is a ledger.Payments in a SQLite file beside the ledger. Any number of processes
-// may have it open. One goroutine commits what was received, as much as has come meanwhile
-// with one sync.
+// may have it open.
 type Payments struct {
-	path     string
-	write    *sql.DB // one connection
-	read     *sql.DB
-	incoming chan *received // nil when read-only
-	ended    sync.WaitGroup
-
-	closing   sync.RWMutex // held for reading while something is put into incoming
-	closed    bool
+	*groupcommit.Receiver
+	path      string
+	write     *sql.DB // one connection; nil when read-only
+	read      *sql.DB
 	scopes    sync.Map // ledger.Scope → its number
 	closeOnce sync.Once
 	closeErr  error
@@ -63,8 +57,7 @@ func OpenPayments(ctx context.Context, path string) (*Payments, error) {
 	if err != nil {
 		return nil, errors.Join(openPaymentsError(ctx, p, err), p.release())
 	}
-	p.incoming = make(chan *received, receiveBatch)
-	p.ended.Go(p.receiveAll)
+	p.receive()
 	return p, nil
 }
 
@@ -86,6 +79,7 @@ func OpenPaymentsReadOnly(ctx context.Context, path string) (*Payments, error) {
 	if err != nil {
 		return nil, errors.Join(openPaymentsError(ctx, p, err), p.release())
 	}
+	p.receive()
 	return p, nil
 }
 
@@ -147,71 +141,15 @@ func (p *Payments) checkVersion(ctx context.Context, db *sql.DB) error {
 	return nil
 }
 
-// received is a payment that waits for its commit.
-type received struct {
-	scope     ledger.Scope
-	webhookID string
-	payment   ledger.Payment
-	done      chan struct{} // closed once the rest is set
-	repeated  bool
-	err       error
+// receive begins to record what is received.
+func (p *Payments) receive() {
+	p.Receiver = groupcommit.NewReceiver(func(batch []*groupcommit.Received) error {
+		return p.tx(context.Background(), func(tx *sql.Tx) error { return insertPayments(tx, batch) })
+	}, unusable(errClosed))
 }
 
-// Receive implements ledger.Payments. A caller whose context ends goes without an answer, and
-// the payment may be recorded all the same.
-func (p *Payments) Receive(ctx context.Context, s ledger.Scope, webhookID string, payment ledger.Payment) (bool, error) {
-	r := &received{scope: s, webhookID: webhookID, payment: payment, done: make(chan struct{})}
-	if err := p.enqueue(ctx, r); err != nil {
-		return false, fmt.Errorf("record payment: %w", err)
-	}
-	select {
-	case <-r.done:
-		return r.repeated, r.err
-	case <-ctx.Done():
-		return false, context.Cause(ctx)
-	}
-}
-
-func (p *Payments) enqueue(ctx context.Context, r *received) error {
-	p.closing.RLock()
-	defer p.closing.RUnlock()
-	if p.closed || p.incoming == nil {
-		return unusable(errClosed)
-	}
-	select {
-	case p.incoming <- r:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-// receiveAll commits what is received until the queue is closed.
-func (p *Payments) receiveAll() {
-	for first := range p.incoming {
-		batch := []*received{first}
-		for more := true; more && len(batch) < receiveBatch; {
-			select {
-			case r, open := <-p.incoming:
-				if more = open; open {
-					batch = append(batch, r)
-				}
-			default:
-				more = false
-			}
-		}
-		err := p.tx(context.Background(), func(tx *sql.Tx) error { return p.insert(tx, batch) })
-		for _, r := range batch {
-			if err != nil {
-				r.err = fmt.Errorf("record payment: %w", err)
-			}
-			close(r.done)
-		}
-	}
-}
-
-// insert inserts a batch, and finds out which of it is repeated.
-func (p *Payments) insert(tx *sql.Tx, batch []*received) error {
+// insertPayments inserts a batch, and finds out which of it is repeated.
+func insertPayments(tx *sql.Tx, batch []*groupcommit.Received) error {
 	add, err := tx.Prepare(`INSERT INTO payments (scope, webhook_id, event_id, type, obligation_id, payment_id, currency, amount,
 		bill_id, account_id, customer_id, received) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`)
 	if err != nil {
@@ -219,12 +157,12 @@ func (p *Payments) insert(tx *sql.Tx, batch []*received) error {
 	}
 	defer add.Close()
 	for _, r := range batch {
-		scope, err := addScope(tx, r.scope)
+		scope, err := addScope(tx, r.Scope)
 		if err != nil {
 			return err
 		}
-		e := &r.payment
-		result, err := add.Exec(scope, r.webhookID, e.EventID, e.Type, e.ObligationID, e.PaymentID, e.Currency, e.Amount,
+		e := &r.Payment
+		result, err := add.Exec(scope, r.WebhookID, e.EventID, e.Type, e.ObligationID, e.PaymentID, e.Currency, e.Amount,
 			e.BillID, e.AccountID, e.CustomerID, e.ReceivedAt.UnixMicro())
 		if err != nil {
 			return err
@@ -233,7 +171,7 @@ func (p *Payments) insert(tx *sql.Tx, batch []*received) error {
 		if err != nil {
 			return err
 		}
-		r.repeated = added == 0
+		r.Repeated = added == 0
 	}
 	return nil
 }
@@ -291,13 +229,7 @@ func (p *Payments) scope(ctx context.Context, s ledger.Scope) (int64, error) {
 // Close implements ledger.Payments.
 func (p *Payments) Close() error {
 	p.closeOnce.Do(func() {
-		p.closing.Lock()
-		p.closed = true
-		if p.incoming != nil {
-			close(p.incoming)
-		}
-		p.closing.Unlock()
-		p.ended.Wait()
+		p.Receiver.Close()
 		p.closeErr = p.release()
 	})
 	return p.closeErr

@@ -26,6 +26,7 @@ import (
 	"sync"
 
 	"billdrop/ingest/ledger"
+	"billdrop/ingest/ledger/groupcommit"
 )
 
 // Errors of a ledger that is used against its state; both are faults of the program, not
@@ -49,7 +50,7 @@ type Ledger struct {
 	// Of the writing side; nil when read-only.
 	write  *sql.DB // one connection, which writer has
 	writer *writer // used by queue's goroutine
-	queue  *queue
+	queue  *groupcommit.Queue[op]
 
 	// known holds the ids of files that were found to be recorded. A Record for another
 	// file is refused where it is called, because it would fail a batch that holds other
@@ -87,9 +88,9 @@ func (l *Ledger) putFile(ctx context.Context, verb string, f *ledger.File, isNew
 // Begin implements ledger.Ledger. When ctx ends first, the send may or may not be
 // recorded; it must not be made.
 func (l *Ledger) Begin(ctx context.Context, s ledger.Scope, b *ledger.Bill, _ ...ledger.PartyRef) error {
-	batch, err := l.submit(ctx, &begin{scope: s, bill: *b})
+	err := l.writable()
 	if err == nil {
-		err = batch.wait(ctx)
+		err = l.queue.Do(ctx, &begin{scope: s, bill: *b})
 	}
 	if err != nil {
 		return fmt.Errorf("begin bill %q: %w", b.Reference, err)
@@ -105,7 +106,7 @@ func (l *Ledger) Record(ctx context.Context, e ledger.Entry) error {
 			return fmt.Errorf("record for file %s: %w", e.File, err)
 		}
 	}
-	if _, err := l.submit(ctx, newRecord(e)); err != nil {
+	if err := l.add(ctx, newRecord(e)); err != nil {
 		return fmt.Errorf("record: %w", err)
 	}
 	return nil
@@ -138,7 +139,7 @@ func (l *Ledger) Close() error {
 	l.closeOnce.Do(func() {
 		var errs []error
 		if l.queue != nil {
-			errs = append(errs, l.queue.close())
+			errs = append(errs, l.queue.Close())
 		}
 		errs = append(errs, l.release())
 		if err := errors.Join(errs...); err != nil {
@@ -167,23 +168,29 @@ func (l *Ledger) release() error {
 	return errors.Join(errs...)
 }
 
-// submit queues a write.
-func (l *Ledger) submit(ctx context.Context, o op) (*batch, error) {
+// writable returns an error when l was opened for reading only.
+func (l *Ledger) writable() error {
 	if l.queue == nil {
-		return nil, fmt.Errorf("%w: %w", ledger.ErrUnusable, errReadOnly)
+		return fmt.Errorf("%w: %w", ledger.ErrUnusable, errReadOnly)
 	}
-	return l.queue.submit(ctx, o)
+	return nil
+}
+
+// add queues a write for which no caller waits.
+func (l *Ledger) add(ctx context.Context, o op) error {
+	if err := l.writable(); err != nil {
+		return err
+	}
+	return l.queue.Add(ctx, o)
 }
 
 // doNow returns once o is durable. Its batch gathers no longer, because the caller has
 // nothing else to do.
 func (l *Ledger) doNow(ctx context.Context, o op) error {
-	b, err := l.submit(ctx, o)
-	if err != nil {
+	if err := l.writable(); err != nil {
 		return err
 	}
-	l.queue.wake()
-	return b.wait(ctx)
+	return l.queue.DoNow(ctx, o)
 }
 
 // settle makes a read see every write that returned before it and for which about is
@@ -192,7 +199,10 @@ func (l *Ledger) settle(ctx context.Context, about func(op) bool) error {
 	if l.queue == nil {
 		return ctx.Err()
 	}
-	return l.queue.barrier(ctx, about)
+	if err := l.queue.Barrier(ctx, about); err != nil {
+		return err
+	}
+	return l.queue.Err()
 }
 
 // BaseURL implements ledger.Ledger.
