@@ -159,6 +159,7 @@ func (s *Server) create(cfg Config) error {
 	settings := append([]string{
 		"listen_addresses = '127.0.0.1'", "port = " + port, "unix_socket_directories = ''", "max_connections = 200",
 		"log_min_messages = warning", "log_destination = stderr", "logging_collector = off",
+		"dynamic_shared_memory_type = mmap", // a server that is killed leaves nothing outside its directory
 	}, cfg.Settings...)
 	if !cfg.Durable {
 		settings = append(settings, "fsync = off", "full_page_writes = off")
