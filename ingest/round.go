@@ -22,7 +22,7 @@ type round struct {
 	*Worker
 	feed      *Feed
 	once      bool // the only round of its process: it waits for files that have not settled yet
-	own       bool // it is for files of this machine's disk alone
+	imports   importsOf
 	remote    transfer.Remote
 	jobs      []*job // of the files that were taken up
 	errs      []error
