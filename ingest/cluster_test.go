@@ -136,7 +136,9 @@ func (w *clusterWorker) die() {
 
 // stop has all workers end by themselves.
 func (c *cluster) stop() {
-	for _, w := range c.workers {
+	for _, w := range c.workers { // some may be frozen still, after a failure
+		w.handle.Thaw()
+		w.handle.Heal()
 		w.end()
 	}
 	for _, w := range c.workers {

@@ -151,8 +151,14 @@ func (w *Worker) serve(ctx context.Context, interval time.Duration) error {
 func (w *Worker) serveFeed(ctx context.Context, f *Feed, interval time.Duration) error {
 	lease := "feed/" + f.Name
 	ours := false
-	defer func() { w.giveBack(ctx, lease) }()
-	ctx, stop := context.WithCancel(ctx)
+	membership := ctx
+	defer func() {
+		if membership.Err() != nil { // it is another's by now
+			w.inboxes.Left(f.Name)
+		}
+		w.giveBack(membership, lease)
+	}()
+	ctx, stop := context.WithCancel(membership)
 	var imports sync.WaitGroup
 	imports.Go(func() { w.resumeImports(ctx, f, interval) })
 	defer imports.Wait()
