@@ -118,17 +118,24 @@ func (c *cluster) run(w *clusterWorker, do func(*clusterWorker, context.Context)
 
 // kill ends a worker as kill -9 does.
 func (c *cluster) kill(w *clusterWorker) {
+	w.die()
+	<-w.ended
+}
+
+// die is kill of a worker whose goroutines may still wait for answers.
+func (w *clusterWorker) die() {
 	w.p.mu.Lock()
 	w.p.dead = true
 	w.p.mu.Unlock()
 	w.handle.Kill(func(n int) int { return n })
 	w.end()
-	<-w.ended
 }
 
 // stop has all workers end by themselves.
 func (c *cluster) stop() {
-	for _, w := range c.workers {
+	for _, w := range c.workers { // some may be frozen still, after a failure
+		w.handle.Thaw()
+		w.handle.Heal()
 		w.end()
 	}
 	for _, w := range c.workers {

@@ -151,8 +151,18 @@ func (w *Worker) serve(ctx context.Context, interval time.Duration) error {
 func (w *Worker) serveFeed(ctx context.Context, f *Feed, interval time.Duration) error {
 	lease := "feed/" + f.Name
 	ours := false
-	var imports time.Time // when this machine's imports are to be looked at, while another serves the feed
-	defer func() { w.giveBack(ctx, lease) }()
+	membership := ctx
+	defer func() {
+		if membership.Err() != nil { // it is another's by now
+			w.inboxes.Left(f.Name)
+		}
+		w.giveBack(membership, lease)
+	}()
+	ctx, stop := context.WithCancel(membership)
+	var imports sync.WaitGroup
+	imports.Go(func() { w.resumeImports(ctx, f, interval) })
+	defer imports.Wait()
+	defer stop()
 	for {
 		wait := colleaguePoll
 		if err := w.crew.unfit(f); err != nil {
@@ -172,16 +182,12 @@ func (w *Worker) serveFeed(ctx context.Context, f *Feed, interval time.Duration)
 				w.Log.Info("serving feed", "feed", f.Name, "worker", w.Member.Name)
 			}
 		}
-		switch {
-		case ours:
+		if ours {
 			next, err := w.pollFeed(ctx, f, interval)
 			if err != nil {
 				return err
 			}
 			wait = next
-		case time.Now().After(imports):
-			w.resumeImports(ctx, f)
-			imports = time.Now().Add(interval)
 		}
 		if err := w.crew.awaitLook(ctx, f, wait); err != nil {
 			return err
@@ -189,15 +195,20 @@ func (w *Worker) serveFeed(ctx context.Context, f *Feed, interval time.Duration)
 	}
 }
 
-// resumeImports finishes the imports that this machine left unfinished: the worker that serves the feed
-// cannot reach them.
-func (w *Worker) resumeImports(ctx context.Context, f *Feed) {
-	r := round{Worker: w, feed: f, own: true}
-	r.applyOrders(ctx, ledger.FromLocal)
-	r.resume(ctx, ledger.FromLocal)
-	if err := errors.Join(r.errs...); err != nil && ctx.Err() == nil {
-		w.noticeLoss(err)
-		w.Log.Error("import stopped; trying again at the next poll", failure(f, err)...)
+// resumeImports finishes the imports that this machine left unfinished, every interval until ctx ends.
+// Another worker cannot reach them, and a feed of which this one is to take over must not wait for them.
+func (w *Worker) resumeImports(ctx context.Context, f *Feed, interval time.Duration) {
+	for {
+		r := round{Worker: w, feed: f, imports: onlyImports}
+		r.applyOrders(ctx, ledger.FromLocal)
+		r.resume(ctx, ledger.FromLocal)
+		if err := errors.Join(r.errs...); err != nil && ctx.Err() == nil {
+			w.noticeLoss(err)
+			w.Log.Error("import stopped; trying again at the next poll", failure(f, err)...)
+		}
+		if sleep(ctx, interval) != nil {
+			return
+		}
 	}
 }
 
@@ -278,8 +289,23 @@ func (w *Worker) reachable(f *ledger.File) bool {
 	return w.shared == nil || f.Origin != ledger.FromLocal || f.Machine == "" || f.Machine == w.Member.Machine
 }
 
+// importsOf is what a round does about the imports that were left unfinished on this machine.
+type importsOf int
+
+const (
+	allFiles    importsOf = iota // it is for them as for all other files
+	onlyImports                  // it is for them alone
+	noImports                    // another round is for them
+)
+
 // mine reports whether a file is for this round.
-func (r *round) mine(f *ledger.File) bool { return r.reachable(f) && (!r.own || f.Machine != "") }
+func (r *round) mine(f *ledger.File) bool {
+	if !r.reachable(f) {
+		return false
+	}
+	imported := f.Origin == ledger.FromLocal && f.Machine != ""
+	return r.imports == allFiles || imported == (r.imports == onlyImports)
+}
 
 // certain returns an error unless this worker is certainly not taken for lost. It is asked before a
 // file is moved for the first time, because the server knows nothing of leases.

@@ -166,6 +166,54 @@ func count(parts []ledger.Part) (undone, inHand int, failed *ledger.PartFailure)
 	return undone, inHand, failed
 }
 
+// partsSeen is what earlier looks at the parts of a file have shown.
+type partsSeen struct {
+	held   map[int]bool      // by No: it was in a hand
+	passed map[int]time.Time // by No: since when it is free while later ones are not
+}
+
+func newPartsSeen() *partsSeen {
+	return &partsSeen{make(map[int]bool), make(map[int]time.Time)}
+}
+
+// leftBehind returns the parts that nobody is about to take, because a worker that had them was lost or
+// gave them back, or because their hints went astray: those that were in a hand, or have been passed over
+// for longer than it takes to follow a hint. Those in this worker's own hand are among them, because
+// it may have failed to give one back.
+//
+// A part that a lost worker had has been in a hand at one look at least, because it is until the
+// worker counts as lost, and that is longer than the time between two looks.
+func (s *partsSeen) leftBehind(parts []ledger.Part, me string, now time.Time) (left []ledger.Part) {
+	last := -1 // that was taken
+	for i, p := range parts {
+		if p.Done || p.Worker != "" {
+			last = i
+		}
+	}
+	for i, p := range parts {
+		switch {
+		case p.Done, p.Failure != nil: // the owner offers it again
+			delete(s.held, p.No)
+			delete(s.passed, p.No)
+			continue
+		case p.Worker != "":
+			s.held[p.No] = true
+			delete(s.passed, p.No)
+			if p.Worker != me {
+				continue
+			}
+		}
+		since, passed := s.passed[p.No]
+		switch {
+		case s.held[p.No], passed && now.Sub(since) >= colleaguePoll:
+			left = append(left, p)
+		case !passed && i < last:
+			s.passed[p.No] = now
+		}
+	}
+	return left
+}
+
 // offerParts offers the parts that are not done to all workers, also those that failed before.
 func (j *job) offerParts(ctx context.Context, parts []ledger.Part) error {
 	var free []int

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"slices"
 	"sync"
@@ -21,9 +22,10 @@ const (
 	// part leaves idle at its end are busy with another.
 	partsAtOnce = 3
 	// maxInHand bounds the parts of one feed in a worker's hand, those included whose rows only wait.
+	// As many more may be parts that other workers have left.
 	maxInHand = 4 * partsAtOnce
 	// restAfter is how long a worker takes no parts of a feed after it had to give one up.
-	restAfter = 10 * time.Second
+	restAfter = 5 * time.Second
 )
 
 // crew is this worker's share in the files of all workers. It may be used concurrently.
@@ -82,6 +84,7 @@ func (c *crew) begin(ctx context.Context, stop context.CancelCauseFunc) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.ctx, c.stop = ctx, stop
+	clear(c.rests) // what it gave up as a lost worker says nothing
 }
 
 // lost ends the membership of a worker that is taken for lost.
@@ -155,38 +158,52 @@ func (c *crew) handlePart(ctx context.Context, feed, file string, no int) {
 		return
 	}
 	room := make(chan struct{})
-	if c.start(ctx, f, file, no, func() { close(room) }) {
+	if c.startInSlot(ctx, f, file, no, func() { close(room) }) {
 		<-room
 	}
 }
 
-// start delivers a part for which this worker has a slot, in the background, and reports false if the
-// part is in this worker's hand already. The slot is given back, and then free called, once the part
-// has ended, or its rows only wait.
-func (c *crew) start(ctx context.Context, f *Feed, file string, no int, free func()) bool {
-	giveBack := sync.OnceFunc(func() {
-		c.slots[f.Name].Release(1)
+// startInSlot is start for a part for which this worker has a slot. The slot is given back before free is
+// called.
+func (c *crew) startInSlot(ctx context.Context, f *Feed, file string, no int, free func()) bool {
+	giveBack := func() { c.slots[f.Name].Release(1) }
+	started := c.start(ctx, f, file, no, maxInHand, func() {
+		giveBack()
 		free()
 	})
-	if !c.enter(f, file, no) {
-		c.slots[f.Name].Release(1)
+	if !started {
+		giveBack()
+	}
+	return started
+}
+
+// start delivers a part in the background, and reports false if it is in this worker's hand already, or
+// there are as many as there may be. free is called once, when the part has ended or its rows only wait.
+func (c *crew) start(ctx context.Context, f *Feed, file string, no, most int, free func()) bool {
+	if !c.enter(f, file, no, most) {
 		return false
 	}
+	free = sync.OnceFunc(free)
 	c.at.Go(func() {
-		defer giveBack()
+		defer free()
 		defer c.leave(f, file, no)
-		c.deliverPart(ctx, f, file, no, giveBack)
+		c.deliverPart(ctx, f, file, no, free)
 	})
 	return true
 }
 
-// lookAround looks for parts that nobody has in hand.
+// lookAround looks for parts that nobody has in hand, and for workers that are gone.
 func (c *crew) lookAround(ctx context.Context) {
+	seen := make(map[string]*partsSeen)
+	var live []ledger.Colleague
 	for {
 		files, err := c.Ledger.Files(ctx, ledger.Query{Unfinished: true})
 		if err == nil {
 			c.closeCopies(files)
-			err = c.takeParts(ctx, files)
+			err = c.takeParts(ctx, files, seen)
+		}
+		if err == nil {
+			live, err = c.noticeGone(ctx, live)
 		}
 		if err != nil && ctx.Err() == nil {
 			c.noticeLoss(err)
@@ -198,32 +215,67 @@ func (c *crew) lookAround(ctx context.Context) {
 	}
 }
 
-// takeParts takes free parts of files that other workers have in hand, or lost, oldest file first.
-func (c *crew) takeParts(ctx context.Context, files []*ledger.File) error {
+// noticeGone has all feeds looked at if one of the workers that were live is not any more: it may have had
+// a file in hand that is not of this round. It returns those that are live.
+func (c *crew) noticeGone(ctx context.Context, before []ledger.Colleague) ([]ledger.Colleague, error) {
+	live, err := c.shared.Workers(ctx)
+	if err != nil {
+		return before, err
+	}
+	for _, w := range before {
+		if !slices.ContainsFunc(live, func(l ledger.Colleague) bool { return l.Name == w.Name && l.Since.Equal(w.Since) }) {
+			for _, f := range c.Feeds {
+				c.handleLook(ctx, f.Name)
+			}
+			break
+		}
+	}
+	return live, nil
+}
+
+// takeParts takes parts of files that other workers have in hand, or lost, oldest file first: those that
+// were left behind, and as many of the others as this worker has slots for.
+func (c *crew) takeParts(ctx context.Context, files []*ledger.File, seen map[string]*partsSeen) error {
+	sending := make(map[string]bool)
 	for _, f := range slices.Backward(files) {
 		feed := c.feeds[f.Feed]
-		if feed == nil || !c.division.divided(f) || f.State != ledger.Sending || RejectedByHand(f) || c.resting(feed) || !c.free(feed) {
+		if feed == nil || !c.division.divided(f) || f.State != ledger.Sending || RejectedByHand(f) {
 			continue
 		}
 		parts, err := c.shared.Parts(ctx, f.ID)
 		if err != nil {
 			return err
 		}
+		if sending[f.ID] = true; seen[f.ID] == nil {
+			seen[f.ID] = newPartsSeen()
+		}
+		c.adopt(feed, f.ID, seen[f.ID].leftBehind(parts, c.Member.Name, time.Now()))
 		c.take(feed, f.ID, parts)
 	}
+	maps.DeleteFunc(seen, func(id string, _ *partsSeen) bool { return !sending[id] })
 	return nil
 }
 
-// free reports whether the worker could take one more part of a feed.
-func (c *crew) free(f *Feed) bool {
-	free := c.slots[f.Name].TryAcquire(1)
-	if free {
-		c.slots[f.Name].Release(1)
+// adopt begins to deliver parts that other workers have left, a few at a look, so that others have some of
+// them, too. They do not wait for a slot: the parts that are in the slots may last long.
+func (c *crew) adopt(f *Feed, file string, left []ledger.Part) {
+	if c.resting(f) {
+		return
 	}
-	return free
+	for n := 0; n < partsAtOnce && len(left) > 0; left = left[1:] {
+		no, started := left[0].No, false
+		if c.slots[f.Name].TryAcquire(1) {
+			started = c.startInSlot(c.membership(), f, file, no, c.found)
+		} else {
+			started = c.start(c.membership(), f, file, no, 2*maxInHand, c.found)
+		}
+		if started {
+			n++
+		}
+	}
 }
 
-// take begins to deliver parts that nobody has in hand, as many as this worker has room for.
+// take begins to deliver parts that nobody has in hand, as many as this worker has slots for.
 func (c *crew) take(f *Feed, file string, parts []ledger.Part) {
 	if c.resting(f) {
 		return
@@ -235,25 +287,32 @@ func (c *crew) take(f *Feed, file string, parts []ledger.Part) {
 		if !c.slots[f.Name].TryAcquire(1) {
 			return
 		}
-		c.mu.Lock()
-		ctx := c.ctx
-		c.mu.Unlock()
-		c.start(ctx, f, file, p.No, func() {
-			select {
-			case c.done <- struct{}{}: // where one was found, there may be more
-			default:
-			}
-		})
+		c.startInSlot(c.membership(), f, file, p.No, c.found)
 	}
 }
 
-// enter puts a part into this worker's hand, and reports false if it is there already, or there are too
-// many.
-func (c *crew) enter(f *Feed, file string, no int) bool {
+// membership is the context of the membership.
+func (c *crew) membership() context.Context {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ctx
+}
+
+// found has those look that look for parts: where one was found, there may be more.
+func (c *crew) found() {
+	select {
+	case c.done <- struct{}{}:
+	default:
+	}
+}
+
+// enter puts a part into this worker's hand, and reports false if it is there already, or as many as there
+// may be are.
+func (c *crew) enter(f *Feed, file string, no, most int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	id := partID{file, no}
-	if c.busy[id] || c.inHand[f.Name] >= maxInHand {
+	if c.busy[id] || c.inHand[f.Name] >= most {
 		return false
 	}
 	c.busy[id] = true

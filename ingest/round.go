@@ -22,7 +22,7 @@ type round struct {
 	*Worker
 	feed      *Feed
 	once      bool // the only round of its process: it waits for files that have not settled yet
-	own       bool // it is for files of this machine's disk alone
+	imports   importsOf
 	remote    transfer.Remote
 	jobs      []*job // of the files that were taken up
 	errs      []error
@@ -140,6 +140,9 @@ func (r *round) takeUp(ctx context.Context, j *job) {
 	if err != nil {
 		r.noticeLoss(err)
 		r.fail(fmt.Errorf("file %s (%s): %w", j.file.Name, j.file.ID, err))
+		if r.shared != nil && r.Progress != nil {
+			r.Progress.FileLeft(j.file.ID)
+		}
 	}
 	j.survey, j.tally = nil, nil // a round may take up many files
 	r.jobs = append(r.jobs, j)

@@ -114,6 +114,9 @@ func (w *Worker) runFeed(ctx context.Context, f *Feed, interval time.Duration) e
 // pollFeed does one round, and returns when the next is due. An error means that there is none.
 func (w *Worker) pollFeed(ctx context.Context, f *Feed, interval time.Duration) (wait time.Duration, err error) {
 	r := round{Worker: w, feed: f}
+	if w.shared != nil {
+		r.imports = noImports
+	}
 	err = r.run(ctx)
 	w.noticeLoss(err)
 	switch {

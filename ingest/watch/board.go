@@ -121,6 +121,13 @@ func (b *Board) Polled(feed string, now time.Time, failed string) {
 	v.polled, v.failed = now, failed
 }
 
+// Left forgets what is known of a feed's inbox, because another worker polls it from now on.
+func (b *Board) Left(feed string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.views[feed] = &view{waiting: make(map[string]time.Time)}
+}
+
 // Remark replaces the remarks of a topic with those of the latest look into it. It logs
 // each new remark once, and each that is over.
 func (b *Board) Remark(feed string, about Topic, remarks []Remark) {

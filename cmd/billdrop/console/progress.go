@@ -104,6 +104,9 @@ func (p *Progress) RowDone(id string, status ledger.Status) {
 	}
 }
 
+// FileLeft implements ingest.Progress.
+func (p *Progress) FileLeft(id string) { p.FileFinished(id, report.Summary{}) }
+
 // FileFinished implements ingest.Progress.
 func (p *Progress) FileFinished(id string, _ report.Summary) {
 	p.mu.Lock()

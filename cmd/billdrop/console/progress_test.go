@@ -53,5 +53,10 @@ func TestProgressLog(t *testing.T) {
 		if len(got) != 1 || !strings.HasSuffix(got[0], want) {
 			t.Errorf("log %q, want a line that ends in %q", got, want)
 		}
+		p.FileLeft("2") // nothing is known of it any more
+		time.Sleep(time.Minute)
+		if got = lines(); len(got) != 1 || got[0] != "" {
+			t.Errorf("log of a file that was left: %q", got)
+		}
 	})
 }

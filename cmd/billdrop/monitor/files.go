@@ -37,7 +37,8 @@ type moving struct {
 	rows  int
 	done  map[ledger.Status]int // outcomes, including those of earlier runs
 	count map[ledger.Status]prometheus.Counter
-	all   int // in done
+	all   int  // in done
+	left  bool // it is not in this worker's hand any more, but its rows were counted
 	pace  pace
 	track track
 }
@@ -103,6 +104,16 @@ func (f *files) RowDone(id string, status ledger.Status) {
 	}
 }
 
+// FileLeft implements ingest.Progress.
+func (f *files) FileLeft(id string) {
+	f.next.FileLeft(id)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if m := f.moving[id]; m != nil {
+		m.left = true
+	}
+}
+
 // FileFinished implements ingest.Progress.
 func (f *files) FileFinished(id string, s report.Summary) {
 	f.next.FileFinished(id, s)
@@ -162,7 +173,7 @@ func (f *files) busy(feed string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, m := range f.moving {
-		if m.feed == feed {
+		if m.feed == feed && !m.left {
 			return true
 		}
 	}
@@ -182,7 +193,7 @@ func (f *files) advanceOf(id string, now time.Time) (advance, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	m := f.moving[id]
-	if m == nil {
+	if m == nil || m.left {
 		return advance{}, false
 	}
 	a := advance{Rows: m.rows, ByStatus: maps.Clone(m.done), PerSecond: m.pace.perSecond(now)}
@@ -199,7 +210,7 @@ func (f *files) paceOf(id string, now time.Time) *pacePicture {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	m := f.moving[id]
-	if m == nil {
+	if m == nil || m.left {
 		return nil
 	}
 	return m.track.picture(now, m.all)

@@ -178,6 +178,14 @@ func TestProgressOfAFile(t *testing.T) {
 	if _, _, body := ask(t, h, "GET", "/?refresh=off"); strings.Contains(body, `http-equiv="refresh"`) {
 		t.Error("the page does not hold still")
 	}
+	// Left to another worker, taken up again, and rejected: its row is counted once.
+	v.files.FileStarted(ingest.Started{ID: "l", Name: "l.csv", Feed: "loans", Rows: 2})
+	v.files.RowDone("l", ledger.Created)
+	v.files.FileLeft("l")
+	if _, ok := v.files.advanceOf("l", time.Now()); ok || v.files.busy("loans") || v.files.paceOf("l", time.Now()) != nil {
+		t.Error("a file that was left is still followed")
+	}
+	v.files.FileFinished("l", report.Summary{Feed: "loans", Outcome: ledger.FileRejected, Rows: report.Rows{Total: 2, By: map[ledger.Status]int{ledger.Created: 1, ledger.NotSent: 1}}})
 	v.files.FileFinished("f", report.Summary{Feed: "bills", Outcome: ledger.CompletedWithErrors, FinishedAt: report.At(time.Unix(1_800_000_000, 0)),
 		Rows:     report.Rows{Total: 10, By: map[ledger.Status]int{ledger.Created: 9, ledger.Invalid: 1}},
 		Warnings: []billfile.Warning{{Code: billfile.WarnMojibake, Count: 1, Line: 2, Detail: "1 row has <signs>"}}})
@@ -190,6 +198,7 @@ func TestProgressOfAFile(t *testing.T) {
 	v.files.FileFinished("e", report.Summary{Feed: "bills", Outcome: ledger.Completed, Rows: report.Rows{Total: 5, By: map[ledger.Status]int{ledger.Created: 5}}})
 	_, _, body := ask(t, h, "GET", "/metrics")
 	for _, line := range []string{
+		`billdrop_rows_total{feed="loans",status="created"} 1`, `billdrop_files_total{feed="loans",outcome="rejected"} 1`,
 		`billdrop_rows_total{feed="bills",status="created"} 1`, `billdrop_rows_total{feed="bills",status="invalid"} 1`, `billdrop_rows_total{feed="bills",status="not_sent"} 3`,
 		`billdrop_files_total{feed="bills",outcome="completed_with_errors"} 1`, `billdrop_files_total{feed="bills",outcome="rejected"} 1`, `billdrop_files_total{feed="bills",outcome="completed"} 1`,
 		`billdrop_feed_last_file_timestamp_seconds{feed="bills"} 1.8e+09`, `billdrop_files_in_progress{feed="bills"} 1`,

@@ -184,6 +184,7 @@ type noProgress struct{}
 
 func (noProgress) FileStarted(ingest.Started)          {}
 func (noProgress) RowDone(string, ledger.Status)       {}
+func (noProgress) FileLeft(string)                     {}
 func (noProgress) FileFinished(string, report.Summary) {}
 
 // newSite returns a site of one feed over a ledger, and its handler.
