@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -24,6 +25,8 @@ type linkAPI struct {
 	widest int
 	bodies map[string][]string // by key
 	unsafe func(key string) bool
+	refuse func(n int) (client.Answer, bool) // may be nil; the answer to the nth request
+	asked  int
 	early  int // requests that unsafe complains of
 }
 
@@ -32,6 +35,11 @@ func (a *linkAPI) CreatePaymentRequest(_ context.Context, key, reference string,
 	a.out++
 	a.widest = max(a.widest, a.out)
 	a.bodies[key] = append(a.bodies[key], string(body))
+	a.asked++
+	refused, refuse := client.Answer{}, false
+	if a.refuse != nil {
+		refused, refuse = a.refuse(a.asked)
+	}
 	a.mu.Unlock()
 	early := a.unsafe != nil && a.unsafe(reference)
 	time.Sleep(a.takes(reference))
@@ -40,6 +48,9 @@ func (a *linkAPI) CreatePaymentRequest(_ context.Context, key, reference string,
 	a.out--
 	if early {
 		a.early++
+	}
+	if refuse {
+		return refused
 	}
 	return client.Answer{Kind: client.Created, Status: 201, Date: time.Now(), PaymentRequest: &client.PaymentRequest{ID: "pr_" + reference, Link: "https://pay.example.com/" + reference}}
 }
@@ -131,6 +142,115 @@ func TestPresentKeepsSendersBusy(t *testing.T) {
 		t.Logf("%v, ideal %v; %d in doubt at most, %d commits", took, ideal, led.most, led.saves)
 		if f, err = led.File(t.Context(), f.ID); err != nil || f.LinkPosts != rows || f.LinkRetries != 0 {
 			t.Errorf("counted %d and %d, %v", f.LinkPosts, f.LinkRetries, err)
+		}
+	})
+}
+
+// A soft stop in the middle of links: nothing more is sent, what is out is awaited and recorded, no row gets a
+// code, and the next run makes the rest: one request a bill.
+func TestPresentStopped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const rows = 2000
+		s := ledger.Scope{Merchant: "acme", Mode: "test"}
+		led := &slowLedger{Memory: ledgertest.NewMemory(), doubt: make(map[string]bool)}
+		references := make([]string, rows)
+		for i := range references {
+			references[i] = fmt.Sprint("INV-", i)
+		}
+		api := &linkAPI{takes: func(string) time.Duration { return 50 * time.Millisecond }, bodies: make(map[string][]string)}
+		f := createdFile(t, led, s, references...)
+		how := Presenting{Expires: time.Hour, Zone: time.UTC}
+		why := errors.New("stopped by the operator")
+		ctx, stop := context.WithCancelCause(t.Context())
+		atStop := 0
+		time.AfterFunc(3*time.Second+time.Millisecond, func() {
+			api.mu.Lock()
+			defer api.mu.Unlock()
+			atStop = len(api.bodies)
+			stop(why)
+		})
+		if _, err := NewLane(s, api, testPolicy()).Present(ctx, led, f, how); !errors.Is(err, why) {
+			t.Fatalf("stopped: %v", err)
+		}
+		if len(api.bodies) != atStop || atStop == 0 || atStop == rows {
+			t.Errorf("%d links were asked for, %d when it was stopped", len(api.bodies), atStop)
+		}
+		links, err := led.Links(t.Context(), s, references)
+		if err != nil {
+			t.Fatal(err)
+		}
+		made := 0
+		for ref, link := range links {
+			switch {
+			case link.State == ledger.LinkMade:
+				made++
+			case link.State != ledger.LinkNone || !link.KeyFirstUsed.IsZero():
+				t.Errorf("%s: %+v", ref, link)
+			}
+		}
+		outcomes, err := led.Outcomes(t.Context(), f.ID, 1, rows)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range outcomes {
+			if o.Code != "" {
+				t.Errorf("%s: %s", o.Reference, o.Code)
+			}
+		}
+		if f, err = led.File(t.Context(), f.ID); err != nil || f.LinkPosts != atStop || made != atStop {
+			t.Errorf("%d made, %d counted, of %d that were asked for; %v", made, f.LinkPosts, atStop, err)
+		}
+		missing, err := NewLane(s, api, testPolicy()).Present(t.Context(), led, f, how)
+		if err != nil || missing > 0 || len(api.bodies) != rows {
+			t.Fatalf("%d missing of %d asked for, %v", missing, len(api.bodies), err)
+		}
+		for key, bodies := range api.bodies {
+			if len(bodies) > 1 {
+				t.Errorf("key %s: %d requests", key, len(bodies))
+			}
+		}
+	})
+}
+
+// Links keep to the rate limit, and after a 429 all of them pause.
+func TestPresentRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const rows, limit = 600, 50
+		s := ledger.Scope{Merchant: "acme", Mode: "test"}
+		led := &slowLedger{Memory: ledgertest.NewMemory(), doubt: make(map[string]bool)}
+		references := make([]string, rows)
+		for i := range references {
+			references[i] = fmt.Sprint("INV-", i)
+		}
+		var at []time.Time
+		var paused time.Time
+		api := &linkAPI{bodies: make(map[string][]string), takes: func(string) time.Duration { return 50 * time.Millisecond }}
+		api.refuse = func(n int) (client.Answer, bool) {
+			at = append(at, time.Now())
+			if n != rows/2 {
+				return client.Answer{}, false
+			}
+			paused = time.Now()
+			return client.Answer{Kind: client.Throttled, Status: 429, RetryAfter: 20 * time.Second}, true
+		}
+		policy := testPolicy()
+		policy.RateLimit = limit
+		f := createdFile(t, led, s, references...)
+		missing, err := NewLane(s, api, policy).Present(t.Context(), led, f, Presenting{Expires: time.Hour, Zone: time.UTC})
+		if err != nil || missing > 0 || len(at) != rows+1 {
+			t.Fatalf("%d missing of %d asked for, %v", missing, len(at), err)
+		}
+		for i := range at {
+			if i >= limit && at[i].Sub(at[i-limit]) < time.Second {
+				t.Errorf("request %d leaves %v after the %dth before it", i, at[i].Sub(at[i-limit]), limit)
+			}
+			// What was out when the answer came is not held back.
+			if d := at[i].Sub(paused); d > 100*time.Millisecond && d < 20*time.Second {
+				t.Errorf("request %d leaves %v after a 429 that asked for 20 s", i, d)
+			}
+		}
+		if f, err = led.File(t.Context(), f.ID); err != nil || f.LinkPosts != rows+1 || f.LinkRetries != 1 || f.Throttled != 1 {
+			t.Errorf("counted %+v, %v", f, err)
 		}
 	})
 }
