@@ -6,6 +6,7 @@ import (
 	"encoding/csv"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -211,6 +212,59 @@ func TestPresentFailures(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The summary counts every request that the API got for the file: for its bills and for its links, the repeated
+// ones and those of a retry.
+func TestPresentRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, simConfig{Seed: 1, Present: thirtyDays})
+		delete(w.files.files, "/inbox/b.csv")
+		var calls report.Requests
+		ill, seen := true, map[string]int{}
+		w.script = func(c emulator.Call) emulator.Fault {
+			if c.Method == http.MethodGet {
+				calls.Gets++
+				return emulator.Fault{}
+			}
+			calls.Posts++
+			if seen[c.Key]++; seen[c.Key] > 1 {
+				calls.Retries++
+			}
+			switch {
+			case !isLink(c):
+			case c.Reference == "INV-1" && seen[c.Key] == 1:
+				calls.Throttled++
+				return emulator.Fault{Status: 429, RetryAfter: "3"}
+			case c.Reference == "INV-2" && seen[c.Key] == 1:
+				return emulator.Fault{Apply: true, Drop: true}
+			case c.Reference == "INV-4" && ill:
+				return emulator.Fault{Status: 503}
+			}
+			return emulator.Fault{}
+		}
+		check := func(when string) report.Summary {
+			t.Helper()
+			s := outcomeOf(t, w, "a.csv", simBills)
+			if s.Requests != calls {
+				t.Errorf("%s: the summary counts %+v, the API %+v", when, s.Requests, calls)
+			}
+			return s
+		}
+		if _, err := w.worker(t, alive()).Poll(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		s := check("first")
+		if s.Requests.Posts < 20 || s.Requests.Retries < 7 || s.Requests.Throttled != 1 {
+			t.Errorf("%+v", s.Requests)
+		}
+		ill = false
+		time.Sleep(time.Hour)
+		if _, err := w.worker(t, alive()).Retry(t.Context(), s.FileID); err != nil {
+			t.Fatal(err)
+		}
+		check("retried")
+	})
 }
 
 // A file whose bills are all there and one of whose links is not has completed with errors. A link that was

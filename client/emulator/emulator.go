@@ -66,7 +66,7 @@ type API struct {
 
 	hooks *Hooks // where events go; nil: nowhere
 
-	posts, gets, patches, throttled, replayed atomic.Int64
+	posts, gets, patches, deletes, throttled, replayed atomic.Int64
 }
 
 // askedKey counts how often the same was asked: by idempotency key, or by method, path
@@ -103,12 +103,13 @@ type State struct {
 	Bills     []Bill     `json:"bills"`
 	Customers []Customer `json:"customers"`
 	Accounts  []Account  `json:"accounts"`
-	// PaymentRequests are all that were made.
+	// PaymentRequests are all that were made and not deleted.
 	PaymentRequests []PaymentRequest `json:"payment_requests"`
 	// Requests that arrived, including refused and replayed ones.
 	Posts   int64 `json:"posts"`
 	Gets    int64 `json:"gets"`
 	Patches int64 `json:"patches"`
+	Deletes int64 `json:"deletes"`
 	// Throttled counts the 429 answers, Replayed the answers with Idempotent-Replayed.
 	Throttled int64 `json:"throttled"`
 	Replayed  int64 `json:"replayed"`
@@ -120,15 +121,21 @@ type State struct {
 func (a *API) State() State {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.doLateWork(time.Now())
+	now := time.Now()
+	a.doLateWork(now)
+	requests := values(a.objects.requests.list)
+	for i := range requests {
+		requests[i] = *requests[i].asOf(now)
+	}
 	return State{
 		Bills:            values(a.objects.bills.list),
 		Customers:        values(a.objects.customers.list),
 		Accounts:         values(a.objects.accounts.list),
-		PaymentRequests:  values(a.objects.requests.list),
+		PaymentRequests:  requests,
 		Posts:            a.posts.Load(),
 		Gets:             a.gets.Load(),
 		Patches:          a.patches.Load(),
+		Deletes:          a.deletes.Load(),
 		Throttled:        a.throttled.Load(),
 		Replayed:         a.replayed.Load(),
 		PostsByReference: maps.Clone(a.postsByRef),
@@ -149,7 +156,9 @@ func (a *API) Bills(reference string) []Bill {
 func values[T any](list []*T) []T {
 	out := make([]T, 0, len(list))
 	for _, p := range list {
-		out = append(out, *p)
+		if p != nil {
+			out = append(out, *p)
+		}
 	}
 	return out
 }

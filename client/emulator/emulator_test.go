@@ -279,6 +279,14 @@ func TestMethods(t *testing.T) {
 		{"GET", "/", 404},
 		{"POST", "/billing/bills/B-1/void", 404},
 		{"PATCH", "/billing/bills/B-1", 404},
+		{"GET", "/collect/payments", 405},
+		{"POST", "/collect/payments", 405},
+		{"DELETE", "/collect/payments/pay_1", 405},
+		{"GET", "/collect/payments/pay_1", 404},
+		{"GET", "/billing/payments/pay_1", 404},
+		{"PATCH", "/collect/payment_requests/pr_1", 404},
+		{"DELETE", "/collect/payment_requests/pr_1", 404},
+		{"DELETE", "/collect/payment_requests", 405},
 	} {
 		a := ask(t, api, tc.method, tc.path, "{}", map[string]string{"Idempotency-Key": "k" + strings.ReplaceAll(tc.method+tc.path, "/", "-")})
 		if a.status != tc.status {
@@ -296,6 +304,10 @@ func TestPayAndVoid(t *testing.T) {
 	part := expect(t, ask(t, api, "PATCH", "/billing/bills/B-1", `{"amount_paid":500,"metadata":{"a":"b"}}`, nil), 200, false)
 	if part.text("status") != "unpaid" || part.body["amount_remaining"] != 1500.0 || part.body["metadata"] == nil {
 		t.Errorf("bill %s", part.raw)
+	}
+	merged := expect(t, ask(t, api, "PATCH", "/billing/bills/B-1", `{"metadata":{"c":"d"}}`, nil), 200, false)
+	if pairs, _ := merged.body["metadata"].(map[string]any); len(pairs) != 2 || pairs["a"] != "b" || pairs["c"] != "d" {
+		t.Errorf("bill %s", merged.raw)
 	}
 	whole := expect(t, ask(t, api, "PATCH", "/billing/bills/B-1", `{"amount_paid":2000}`, nil), 200, false)
 	if whole.text("status") != "paid" || whole.body["amount_remaining"] != 0.0 {

@@ -74,6 +74,8 @@ func (a *API) count(method string, t *task) (tooMany bool) {
 		a.gets.Add(1)
 	case http.MethodPatch:
 		a.patches.Add(1)
+	case http.MethodDelete:
+		a.deletes.Add(1)
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()

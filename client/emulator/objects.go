@@ -5,6 +5,8 @@ import (
 	"encoding/base32"
 	"encoding/binary"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 )
@@ -70,7 +72,7 @@ type Bill struct {
 // replaced. So pointers to it can be answered, and stored under idempotency keys, without
 // a lock.
 type collection[T any] struct {
-	list  []*T
+	list  []*T // nil where one was removed
 	byID  map[string]int
 	byRef map[string][]int // more than one only where duplicates are let in
 }
@@ -113,6 +115,21 @@ func (s *collection[T]) withReference(reference string) []*T {
 
 func (s *collection[T]) replace(id string, v *T) { s.list[s.byID[id]] = v }
 
+// rename moves the object with an id from one reference to another.
+func (s *collection[T]) rename(id, from, to string) {
+	at := s.byID[id]
+	s.byRef[from] = slices.DeleteFunc(s.byRef[from], func(i int) bool { return i == at })
+	s.byRef[to] = append(s.byRef[to], at)
+}
+
+// remove removes the object with an id and a reference.
+func (s *collection[T]) remove(id, reference string) {
+	at := s.byID[id]
+	s.byRef[reference] = slices.DeleteFunc(s.byRef[reference], func(i int) bool { return i == at })
+	delete(s.byID, id)
+	s.list[at] = nil // the others keep their places
+}
+
 // objects are a merchant's customers, accounts and bills, with the rules between them.
 // The API's lock guards them.
 type objects struct {
@@ -124,14 +141,15 @@ type objects struct {
 	bills       collection[Bill]
 	requests    collection[PaymentRequest]
 	oldLinks    bool
-	payments    map[string]int // by bill or request id: payments so far
+	nthPayment  map[string]int // by bill id: payments so far
+	payments    map[string]*Payment
 }
 
 func newObjects(cfg Config) objects {
 	return objects{
 		seed: cfg.Seed, reuse: cfg.ExistingParty == Reuse, weak: cfg.Weak, taken: cfg.TakenStatus,
 		customers: newCollection[Customer](), accounts: newCollection[Account](), bills: newCollection[Bill](),
-		requests: newCollection[PaymentRequest](), oldLinks: cfg.OldLinks, payments: make(map[string]int),
+		requests: newCollection[PaymentRequest](), oldLinks: cfg.OldLinks, nthPayment: make(map[string]int), payments: make(map[string]*Payment),
 	}
 }
 
@@ -144,8 +162,8 @@ func (o *objects) id(prefix, reference string, nth int) string {
 	return prefix + strings.ToLower(base32.StdEncoding.EncodeToString(sum[:10])) // 16 letters and digits
 }
 
-// outcome is the result of a request. The object is a *Bill, *Customer, *Account or
-// *PaymentRequest, and never changes.
+// outcome is the result of a request. The object is a *Bill, *Customer, *Account,
+// *PaymentRequest or *Payment, and never changes.
 type outcome struct {
 	status  int
 	object  any
@@ -273,7 +291,20 @@ func (o *objects) createBill(r *billRequest, stop string, now time.Time) outcome
 	return ok(201, b)
 }
 
-// patchBill records a payment, or replaces metadata.
+// merged returns metadata with the pairs of a change.
+func merged(old, change map[string]string) map[string]string {
+	if len(change) == 0 {
+		return old
+	}
+	all := maps.Clone(old)
+	if all == nil {
+		all = make(map[string]string)
+	}
+	maps.Copy(all, change)
+	return all
+}
+
+// patchBill records a payment, or changes metadata.
 func (o *objects) patchBill(name string, r *patchRequest) outcome {
 	b := o.bills.find(name)
 	switch {
@@ -291,9 +322,7 @@ func (o *objects) patchBill(name string, r *patchRequest) outcome {
 			changed.Status = Paid
 		}
 	}
-	if r.metadata != nil {
-		changed.Metadata = r.metadata
-	}
+	changed.Metadata = merged(b.Metadata, r.metadata)
 	o.bills.replace(b.ID, &changed)
 	return ok(200, &changed)
 }
@@ -317,7 +346,7 @@ func (o *objects) voidBill(name string) outcome {
 }
 
 // get answers with the object that has an id or reference.
-func (o *objects) get(kind, name string) outcome {
+func (o *objects) get(kind, name string, now time.Time) outcome {
 	switch kind {
 	case kindBill:
 		if b := o.bills.find(name); b != nil {
@@ -333,6 +362,10 @@ func (o *objects) get(kind, name string) outcome {
 		}
 	case kindPaymentRequest:
 		if p := o.requests.withID(name); p != nil {
+			return ok(200, p.asOf(now))
+		}
+	case kindPayment:
+		if p := o.payments[name]; p != nil {
 			return ok(200, p)
 		}
 	}

@@ -68,11 +68,32 @@ func readPaymentRequest(body []byte) (*paymentRequestRequest, *outcome) {
 	default:
 		f.refuse(400, "type must be link or push.")
 	}
-	if text := f.text("expires_at", maxText); text != "" {
-		var err error
-		if r.expires, err = time.Parse(time.RFC3339, text); err != nil {
-			f.refuse(400, "expires_at must be a time (RFC 3339).")
-		}
+	r.expires = f.instant("expires_at")
+	return r, f.close()
+}
+
+// instant takes a time; zero if it is absent.
+func (f *form) instant(name string) time.Time {
+	text := f.text(name, maxText)
+	if text == "" {
+		return time.Time{}
+	}
+	at, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		f.refuse(400, "%s must be a time (RFC 3339).", f.path+name)
+	}
+	return at
+}
+
+// readPaymentRequestPatch reads a change of a payment request. What is "", zero or nil stays as it
+// is.
+func readPaymentRequestPatch(body []byte) (*paymentRequestRequest, *outcome) {
+	f := openForm("", body)
+	r := &paymentRequestRequest{
+		reference:   f.text("external_reference", maxReference),
+		description: f.text("description", maxDescription),
+		expires:     f.instant("expires_at"),
+		metadata:    f.metadata(),
 	}
 	return r, f.close()
 }
@@ -98,6 +119,64 @@ func (o *objects) createPaymentRequest(r *paymentRequestRequest, now time.Time) 
 	}
 	o.requests.add(p.ID, p.ExternalReference, p)
 	return ok(201, p)
+}
+
+// asOf returns the payment request as it is at a time: one that nobody has paid expires.
+func (p *PaymentRequest) asOf(now time.Time) *PaymentRequest {
+	if at, err := time.Parse(time.RFC3339, p.ExpiresAt); p.Status != Active || err != nil || at.After(now) {
+		return p
+	}
+	expired := *p
+	expired.Status = Expired
+	return &expired
+}
+
+// patchPaymentRequest changes a payment request that is not paid.
+func (o *objects) patchPaymentRequest(id string, r *paymentRequestRequest, now time.Time) outcome {
+	p := o.requests.withID(id)
+	switch {
+	case p == nil:
+		return refusal(404, "There is no such payment_request.")
+	case p.Status == Paid:
+		return refusal(422, "A paid payment request cannot be changed.")
+	case !r.expires.IsZero() && !r.expires.After(now):
+		return refusal(422, "expires_at is past.")
+	}
+	changed := *p
+	if r.reference != "" {
+		changed.ExternalReference = r.reference
+		o.requests.rename(id, p.ExternalReference, r.reference)
+	}
+	if r.description != "" {
+		changed.Description = r.description
+	}
+	if !r.expires.IsZero() {
+		changed.ExpiresAt = r.expires.UTC().Format(time.RFC3339)
+	}
+	changed.Metadata = merged(p.Metadata, r.metadata)
+	o.requests.replace(id, &changed)
+	return ok(200, changed.asOf(now))
+}
+
+// deletePaymentRequest removes a payment request. Whether the API refuses it for one that is paid
+// is not documented; this one does.
+func (o *objects) deletePaymentRequest(id string) outcome {
+	p := o.requests.withID(id)
+	switch {
+	case p == nil:
+		return refusal(404, "There is no such payment_request.")
+	case p.Status == Paid:
+		return refusal(422, "A paid payment request cannot be deleted.")
+	}
+	o.requests.remove(id, p.ExternalReference)
+	return outcome{status: 204}
+}
+
+// Payment is a payment as the API answers it. What more the API tells of one is not documented.
+type Payment struct {
+	ID       string `json:"id"`
+	Amount   int64  `json:"amount"` // minor units
+	Currency string `json:"currency"`
 }
 
 // Ways in which the event of a payment names what was paid.
@@ -128,8 +207,8 @@ type applied struct {
 	CreatedAt  string            `json:"created_at"`
 }
 
-// Payment is what Pay did.
-type Payment struct {
+// Receipt is what Pay did.
+type Receipt struct {
 	EventID   string `json:"event_id"`
 	PaymentID string `json:"payment_id"`
 	Bill      Bill   `json:"bill"` // after it
@@ -138,7 +217,7 @@ type Payment struct {
 // Pay applies a payment of amount minor units (0 = all that remains) to the bill with a
 // reference or id, and delivers the event, which names what was paid as one of the As
 // constants ("" = AsBill).
-func (a *API) Pay(bill string, amount int64, as string) (Payment, error) {
+func (a *API) Pay(bill string, amount int64, as string) (Receipt, error) {
 	a.mu.Lock()
 	now := time.Now()
 	a.doLateWork(now)
@@ -161,17 +240,17 @@ type PayError struct {
 func (e *PayError) Error() string { return fmt.Sprintf("pay: %d: %s", e.Status, e.Detail) }
 
 // pay applies a payment, and returns the event that reports it.
-func (o *objects) pay(name string, amount int64, as string, now time.Time) (Payment, Event, *outcome) {
-	refuse := func(status int, detail string) (Payment, Event, *outcome) {
+func (o *objects) pay(name string, amount int64, as string, now time.Time) (Receipt, Event, *outcome) {
+	refuse := func(status int, detail string) (Receipt, Event, *outcome) {
 		out := refusal(status, "%s", detail)
-		return Payment{}, Event{}, &out
+		return Receipt{}, Event{}, &out
 	}
 	b := o.bills.find(name)
 	if b == nil {
 		return refuse(404, "There is no such bill.")
 	}
 	if as == AsPaymentRequest {
-		return o.payRequest(b)
+		return o.payRequest(b, now)
 	}
 	if amount == 0 {
 		amount = b.AmountRemaining
@@ -188,7 +267,7 @@ func (o *objects) pay(name string, amount int64, as string, now time.Time) (Paym
 	if changed.AmountRemaining == 0 {
 		changed.Status = Paid
 	}
-	nth := o.payments[b.ID]
+	nth := o.nthPayment[b.ID]
 	paid := applied{
 		ID: o.id("ob_", b.ID, nth), Amount: amount, Currency: b.Currency, PaymentID: o.id("pay_", b.ID, nth),
 		Metadata: b.Metadata, CreatedAt: now.UTC().Format(time.RFC3339),
@@ -206,22 +285,24 @@ func (o *objects) pay(name string, amount int64, as string, now time.Time) (Paym
 	default:
 		return refuse(400, "as must be bill_id, account_id, customer_id or payment_request.")
 	}
-	o.payments[b.ID]++
+	o.nthPayment[b.ID]++
 	o.bills.replace(b.ID, &changed)
+	o.payments[paid.PaymentID] = &Payment{ID: paid.PaymentID, Amount: amount, Currency: b.Currency}
 	event := Event{ID: o.id("evt_", b.ID, nth) + "00000000", Type: "obligation.amount_applied", Data: paid}
-	return Payment{EventID: event.ID, PaymentID: paid.PaymentID, Bill: changed}, event, nil
+	return Receipt{EventID: event.ID, PaymentID: paid.PaymentID, Bill: changed}, event, nil
 }
 
 // payRequest pays the newest payment request that was made for a bill.
-func (o *objects) payRequest(b *Bill) (Payment, Event, *outcome) {
+func (o *objects) payRequest(b *Bill, now time.Time) (Receipt, Event, *outcome) {
 	made := o.requests.withReference(b.ExternalReference)
-	if len(made) == 0 || made[len(made)-1].Status != Active {
+	if len(made) == 0 || made[len(made)-1].asOf(now).Status != Active {
 		out := refusal(422, "The bill has no active payment request.")
-		return Payment{}, Event{}, &out
+		return Receipt{}, Event{}, &out
 	}
 	changed := *made[len(made)-1]
 	changed.Status, changed.PaymentID = Paid, o.id("pay_", changed.ID, 0)
 	o.requests.replace(changed.ID, &changed)
+	o.payments[changed.PaymentID] = &Payment{ID: changed.PaymentID, Amount: changed.Amount, Currency: changed.Currency}
 	event := Event{ID: o.id("evt_", changed.ID, 0) + "00000000", Type: "payment_request.paid", Data: changed}
-	return Payment{EventID: event.ID, PaymentID: changed.PaymentID, Bill: *b}, event, nil
+	return Receipt{EventID: event.ID, PaymentID: changed.PaymentID, Bill: *b}, event, nil
 }

@@ -57,6 +57,100 @@ func TestPaymentRequests(t *testing.T) {
 	}
 }
 
+// A payment request is changed and deleted while nobody has paid it.
+func TestPaymentRequestChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := emulator.New(emulator.Config{})
+		expect(t, post(t, api, "/billing/bills", "k1", bill("B-1", `"account":`+accountA)), 201, false)
+		expect(t, post(t, api, "/billing/bills", "k2", bill("B-2", `"account":{"external_reference":"A-2","customer":{"external_reference":"C-2"}}`)), 201, false)
+		const path = "/collect/payment_requests"
+		one := path + "/" + expect(t, post(t, api, path, "k3", paymentRequest("B-1")), 201, false).text("id")
+		patch := func(body string, status int) answer {
+			t.Helper()
+			return expect(t, ask(t, api, "PATCH", one, body, nil), status, false)
+		}
+		changed := patch(`{"external_reference":"B-2","description":"Rates","expires_at":"2030-01-31T22:00:00+02:00","metadata":{"more":"1"}}`, 200)
+		pairs, _ := changed.body["metadata"].(map[string]any)
+		if changed.text("external_reference") != "B-2" || changed.text("description") != "Rates" || changed.text("expires_at") != "2030-01-31T20:00:00Z" ||
+			pairs["bill"] != "bill_1" || pairs["more"] != "1" || changed.text("status") != emulator.Active {
+			t.Errorf("changed: %s", changed.raw)
+		}
+		if got := expect(t, ask(t, api, "GET", one, "", nil), 200, false); got.raw != changed.raw {
+			t.Errorf("GET: %s", got.raw)
+		}
+		for body, status := range map[string]int{`{"amount":1}`: 400, `{"currency":"USD"}`: 400, `{"status":"paid"}`: 400, `{"expires_at":"soon"}`: 400, `{"expires_at":"1999-01-01T00:00:00Z"}`: 422} {
+			patch(body, status)
+		}
+		if got := expect(t, ask(t, api, "GET", one, "", nil), 200, false); got.raw != changed.raw {
+			t.Errorf("after changes that were refused: %s", got.raw)
+		}
+		if _, err := api.Pay("B-1", 0, emulator.AsPaymentRequest); err == nil {
+			t.Error("a payment request has two references")
+		}
+
+		// One that expired cannot be paid until it is prolonged.
+		patch(`{"expires_at":"`+time.Now().Add(time.Hour).UTC().Format(time.RFC3339)+`"}`, 200)
+		time.Sleep(2 * time.Hour)
+		if got := expect(t, ask(t, api, "GET", one, "", nil), 200, false); got.text("status") != emulator.Expired || api.State().PaymentRequests[0].Status != emulator.Expired {
+			t.Errorf("after its time: %s", got.raw)
+		}
+		if _, err := api.Pay("B-2", 0, emulator.AsPaymentRequest); err == nil {
+			t.Error("an expired payment request was paid")
+		}
+		patch(`{"expires_at":"`+time.Now().Add(time.Hour).UTC().Format(time.RFC3339)+`"}`, 200)
+		paid, err := api.Pay("B-2", 0, emulator.AsPaymentRequest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		patch(`{"description":"late"}`, 422)
+		expect(t, ask(t, api, "DELETE", one, "", nil), 422, false)
+		if got := expect(t, ask(t, api, "GET", one, "", nil), 200, false); got.text("status") != emulator.Paid || got.text("payment_id") != paid.PaymentID {
+			t.Errorf("paid: %s", got.raw)
+		}
+
+		two := path + "/" + expect(t, post(t, api, path, "k4", paymentRequest("B-1")), 201, false).text("id")
+		if gone := expect(t, ask(t, api, "DELETE", two, "", nil), 204, false); gone.raw != "" {
+			t.Errorf("deleted: %s", gone.raw)
+		}
+		for _, method := range []string{"GET", "DELETE", "PATCH"} {
+			expect(t, ask(t, api, method, two, "{}", nil), 404, false)
+		}
+		if _, err := api.Pay("B-1", 0, emulator.AsPaymentRequest); err == nil {
+			t.Error("a deleted payment request was paid")
+		}
+		s := api.State()
+		if len(s.PaymentRequests) != 1 || s.PaymentRequests[0].Status != emulator.Paid || s.Deletes != 3 {
+			t.Errorf("the API holds %+v, %d requests to delete", s.PaymentRequests, s.Deletes)
+		}
+		three := expect(t, post(t, api, path, "k5", paymentRequest("B-1")), 201, false)
+		if path+"/"+three.text("id") == two {
+			t.Error("a new payment request has the id of a deleted one")
+		}
+	})
+}
+
+// Each payment is found by its id, one of a bill and one of a link.
+func TestPayments(t *testing.T) {
+	api := emulator.New(emulator.Config{})
+	expect(t, post(t, api, "/billing/bills", "k1", bill("B-1", `"account":`+accountA)), 201, false)
+	expect(t, post(t, api, "/collect/payment_requests", "k2", paymentRequest("B-1")), 201, false)
+	for _, tc := range []struct {
+		as      string
+		pay     int64
+		applied float64
+	}{{emulator.AsBill, 500, 500}, {emulator.AsAccount, 700, 700}, {emulator.AsPaymentRequest, 0, 2000}} {
+		paid, err := api.Pay("B-1", tc.pay, tc.as)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := expect(t, ask(t, api, "GET", "/collect/payments/"+paid.PaymentID, "", nil), 200, false)
+		if got.text("id") != paid.PaymentID || got.body["amount"] != tc.applied || got.text("currency") != "ZAR" {
+			t.Errorf("%s: %s", tc.as, got.raw)
+		}
+	}
+	expect(t, ask(t, api, "GET", "/collect/payments/B-1", "", nil), 404, false)
+}
+
 // A failure that is stored comes back for the same key.
 func TestPaymentRequestFaults(t *testing.T) {
 	api := emulator.New(emulator.Config{})

@@ -14,11 +14,12 @@ const (
 	kindCustomer       = "customers"
 	kindAccount        = "accounts"
 	kindPaymentRequest = "payment_requests"
+	kindPayment        = "payments"
 )
 
 // pathOf is what the paths of a kind begin with.
 func pathOf(kind string) string {
-	if kind == kindPaymentRequest {
+	if kind == kindPaymentRequest || kind == kindPayment {
 		return "/collect/"
 	}
 	return "/billing/"
@@ -46,7 +47,7 @@ func read(in incoming) *task {
 	_, rest, _ := strings.Cut(strings.TrimPrefix(in.path, "/"), "/")
 	kind, rest, named := strings.Cut(rest, "/")
 	switch kind {
-	case kindBill, kindCustomer, kindAccount, kindPaymentRequest:
+	case kindBill, kindCustomer, kindAccount, kindPaymentRequest, kindPayment:
 	default:
 		kind = ""
 	}
@@ -68,13 +69,16 @@ func read(in incoming) *task {
 		return t.readVoid(in, name)
 	case acts:
 		return t.refuse(refusal(405, "Use POST."))
-	case !named && in.method == http.MethodPost:
+	case !named && in.method == http.MethodPost && kind != kindPayment:
 		return t.readCreate(in, kind)
 	case named && in.method == http.MethodGet:
-		t.do = func(o *objects, _ string, _ time.Time) outcome { return o.get(kind, name) }
+		t.do = func(o *objects, _ string, now time.Time) outcome { return o.get(kind, name, now) }
 		return t
-	case named && in.method == http.MethodPatch && kind == kindBill:
-		return t.readPatch(in, name)
+	case named && in.method == http.MethodPatch && (kind == kindBill || kind == kindPaymentRequest):
+		return t.readPatch(in, kind, name)
+	case named && in.method == http.MethodDelete && kind == kindPaymentRequest:
+		t.do = func(o *objects, _ string, _ time.Time) outcome { return o.deletePaymentRequest(name) }
+		return t
 	}
 	return t.refuse(refusal(405, "There is no such method on this resource."))
 }
@@ -117,9 +121,15 @@ func created[T any](object *T, refused *outcome) outcome {
 	return ok(201, object)
 }
 
-func (t *task) readPatch(in incoming, name string) *task {
+func (t *task) readPatch(in incoming, kind, name string) *task {
 	if !isJSON(in.header) {
 		return t.refuse(refusal(400, "Content-Type must be application/json."))
+	}
+	if kind == kindPaymentRequest {
+		r, finding := readPaymentRequestPatch(in.body)
+		t.finding = finding
+		t.do = func(o *objects, _ string, now time.Time) outcome { return o.patchPaymentRequest(name, r, now) }
+		return t
 	}
 	r, finding := readPatch(in.body)
 	t.finding = finding

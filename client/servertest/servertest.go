@@ -1,7 +1,7 @@
 //go:build unix
 
-// Package servertest runs real servers that stand between a client and the API, for tests: nginx,
-// HAProxy and squid, in the foreground, on loopback, under a configuration in a temporary
+// Package servertest runs real servers that stand between a client and a server, for tests: nginx,
+// Caddy, HAProxy and squid, in the foreground, on loopback, under a configuration in a temporary
 // directory.
 package servertest
 
@@ -36,6 +36,7 @@ type Server struct {
 	t      testing.TB
 	path   string
 	args   []string
+	env    []string // beside this process's own
 	reload syscall.Signal
 	quit   syscall.Signal
 	cmd    *exec.Cmd
@@ -72,6 +73,23 @@ http {
 }
 `, s.Dir, s.Address, upstream, directives, rules)
 	s.args = []string{"-p", s.Dir, "-c", s.write("nginx.conf", conf), "-g", "daemon off;"}
+	s.Start()
+	return s
+}
+
+// NewCaddy starts Caddy with the directives of a site, without TLS.
+func NewCaddy(t testing.TB, directives string) *Server {
+	s := newServer(t, "/usr/bin/caddy", "caddy", syscall.SIGUSR1, syscall.SIGTERM)
+	conf := fmt.Sprintf(`{
+	admin off
+	storage file_system %[1]s
+}
+http://%[2]s {
+%[3]s
+}
+`, s.Dir, s.Address, directives)
+	s.args = []string{"run", "--adapter", "caddyfile", "--config", s.write("Caddyfile", conf)}
+	s.env = []string{"HOME=" + s.Dir, "XDG_CONFIG_HOME=" + s.Dir, "XDG_DATA_HOME=" + s.Dir}
 	s.Start()
 	return s
 }
@@ -172,6 +190,7 @@ func (s *Server) write(name, content string) string {
 func (s *Server) Start() {
 	s.t.Helper()
 	s.cmd = exec.Command(s.path, s.args...)
+	s.cmd.Env = append(os.Environ(), s.env...)
 	s.cmd.Stdout, s.cmd.Stderr = &s.out, &s.out
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := s.cmd.Start(); err != nil {

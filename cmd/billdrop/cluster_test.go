@@ -306,7 +306,7 @@ func commandsBeside(t *testing.T, pg *pgtest.Server) {
 // number, metadata value, key or secret is in the database, the arguments of its jobs included.
 func nothingAboutPeople(t *testing.T, pg *pgtest.Server) {
 	c := newPayingCluster(t, pg, 1, emulator.Config{Seed: 1, FaultRate: 0.05}, emulator.HookConfig{})
-	east := c.config("east", "east", "", "amounts: minor", "amounts: minor\n    columns: {Tower: metadata.tower}", c.front, c.backends[0])
+	east := c.config("east", "east", "", "amounts: minor", "amounts: minor\n    present: payment_request\n    columns: {Tower: metadata.tower}", c.front, c.backends[0])
 	first := c.run(east, "east")
 	c.up(east, first)
 	var b strings.Builder
@@ -326,8 +326,8 @@ func nothingAboutPeople(t *testing.T, pg *pgtest.Server) {
 	await(t, func() bool { return len(paymentLines(t, c.box)) == 1 })
 	first.stop()
 	dump := strings.ToLower(pg.Dump(t, c.database))
-	if !strings.Contains(dump, "evt_dumped") || !strings.Contains(dump, "people.csv") || !strings.Contains(dump, "p-2499") {
-		t.Fatal("the dump lacks the file, its bills, or the payment: nothing was looked at")
+	if !strings.Contains(dump, "evt_dumped") || !strings.Contains(dump, "people.csv") || !strings.Contains(dump, "p-2499") || !strings.Contains(dump, "https://pay.example.com/") {
+		t.Fatal("the dump lacks the file, its bills, their links, or the payment: nothing was looked at")
 	}
 	key := strings.TrimSpace(string(readAll(t, c.box.Path("api.key"))))
 	password := regexp.MustCompile(`:([^:@]+)@`).FindStringSubmatch(c.database)[1]

@@ -52,6 +52,9 @@ func (c *paymentsCmd) Run(ctx context.Context, s *session) error {
 	}
 	return s.print(map[string]any{"payments": list}, func() string {
 		if len(list) == 0 {
+			if c.BillReference != "" {
+				return "no payment was matched with " + describe.Reference(c.BillReference) + "\n"
+			}
 			return "no payment was received\n"
 		}
 		return describe.PaymentTable(list) + "\n"

@@ -110,7 +110,7 @@ func pay(t *testing.T, box *sandbox.Sandbox, bill string, amount int64, as strin
 		t.Fatal(err)
 	}
 	defer res.Body.Close()
-	var paid emulator.Payment
+	var paid emulator.Receipt
 	if err := json.NewDecoder(res.Body).Decode(&paid); err != nil || res.StatusCode != 200 || paid.EventID == "" {
 		t.Fatalf("pay: %d %v %+v", res.StatusCode, err, paid)
 	}

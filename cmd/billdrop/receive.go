@@ -13,6 +13,8 @@ type receiveCmd struct{}
 func (receiveCmd) Help() string {
 	return `Receives the events of payments at webhooks.listen until it is interrupted, and does nothing else: for those who run "billdrop run --once" by cron, which reports what was received. Both use one ledger at the same time. A worker that stays ("billdrop run") receives by itself.
 
+It needs webhooks.listen and api.webhook_secret_file in the configuration; "billdrop check" looks at both. Several may receive for one ledger, each at an address of its own.
+
 Example: billdrop receive --config /etc/billdrop/config.yaml`
 }
 

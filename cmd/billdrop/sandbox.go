@@ -26,7 +26,7 @@ type sandboxCmd struct {
 func (sandboxCmd) Help() string {
 	return `Both servers listen on loopback only. The directory gets a ready config.yaml, keys and a sample file; the output says what to try. The sandbox serves until it is interrupted. The API starts empty each time, and so does the ledger; archive and reports are kept.
 
-A bill is paid with: curl -d '{"bill":"RATES-000101","amount":2000,"as":"bill_id"}' http://127.0.0.1:8022/_sandbox/pay. Without an amount, all that remains is paid; as is bill_id, account_id, customer_id or payment_request.
+A bill is paid with: curl -d '{"bill":"RATES-2611-000101","amount":2000,"as":"bill_id"}' http://127.0.0.1:8022/_sandbox/pay. Without an amount, all that remains is paid; as is bill_id, account_id, customer_id or payment_request.
 
 Example: billdrop sandbox --latency 50ms --fault-rate 0.1`
 }

@@ -30,7 +30,7 @@ Examples:
 // Run verifies the files one after the other.
 func (c *verifyCmd) Run(ctx context.Context, s *session) error {
 	if (len(c.FileIDs) > 0) == (c.Since != nil) {
-		return usagef("neither files nor --since are named, or both").hint("name files (billdrop status lists their ids), or write --since 7d")
+		return usagef("which files to verify is not clear: it takes either their ids or --since").hint("write the ids that billdrop status lists, or --since 7d, and not both")
 	}
 	conf, err := loadConfig(s, config.Needs{Key: true})
 	if err != nil {

@@ -4,9 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"billdrop/client"
 	"billdrop/ingest/ledger"
@@ -21,8 +25,14 @@ type Presenting struct {
 	Zone    *time.Location
 }
 
-// linkPage is how many outcomes are read at a time, which bounds memory.
-const linkPage = 256
+const (
+	// linkPage is how many outcomes are read at a time. The next page is read ahead.
+	linkPage = 256
+	// linkBatch requests are recorded together, before they are sent and after they have ended.
+	linkBatch = 128
+	// linkDelay is how long what came of a request waits for others to be recorded with.
+	linkDelay = 50 * time.Millisecond
+)
 
 // Present makes a payment request for every bill that f created and that has none yet, and
 // returns how many are missing then. Those rows stay created, with the code link_failed or
@@ -33,21 +43,28 @@ const linkPage = 256
 // are missing and the run goes on. Cancelling ctx is the soft stop, as for Deliver. A *Stop
 // with Setup is returned if the API shows that nothing may be sent to it.
 func (l *Lane) Present(ctx context.Context, led ledger.Ledger, f *ledger.File, how Presenting) (missing int, err error) {
-	p := &presenter{lane: l, ledger: led, file: f, how: how, gate: l.joinLinks(led), recordCtx: context.WithoutCancel(ctx)}
+	p := &presenter{
+		lane: l, ledger: led, file: f, how: how, gate: l.joinLinks(led), recordCtx: context.WithoutCancel(ctx),
+		window: int64(max(4*linkBatch, 4*l.policy.Concurrency)), ended: make(chan *asking), flying: make(map[string]bool),
+	}
 	p.shared, _ = led.(ledger.Shared)
+	p.places = semaphore.NewWeighted(p.window)
 	defer l.leaveLinks()
 	l.clock.recorded(f.Started)
-	for from := 1; ; {
-		page, err := led.Outcomes(ctx, f.ID, from, linkPage)
-		if err != nil || len(page) == 0 {
-			return missing, err
-		}
-		from = page[len(page)-1].Row + 1
-		n, err := p.present(ctx, page)
-		if missing += n; err != nil {
-			return missing, err
-		}
+	var recorder errgroup.Group
+	recorder.Go(p.record)
+	err = p.feed(ctx)
+	if e := p.rows.Wait(); err == nil {
+		err = e
 	}
+	close(p.ended)
+	if e := p.unlessDown(p.gate.err()); e != nil { // why the run was stopped, better than any one row can say
+		err = e
+	}
+	if e := recorder.Wait(); e != nil {
+		err = e
+	}
+	return int(p.missing.Load()), err
 }
 
 // joinLinks returns the gate of the lane's payment requests. It is not that of its bills,
@@ -74,7 +91,10 @@ func (l *Lane) leaveLinks() {
 	l.presenting--
 }
 
-// presenter makes the payment requests of one file's bills.
+// presenter makes the payment requests of one file's bills. Pages of rows are read ahead, and
+// each row that needs a request is on its way by itself, so that a slow answer holds up no other
+// row. A bounded number of requests is recorded as about to be sent: enough to share commits and to
+// keep all senders busy, and few enough that a crash leaves few in doubt.
 type presenter struct {
 	lane      *Lane
 	ledger    ledger.Ledger
@@ -83,44 +103,205 @@ type presenter struct {
 	gate      *gate
 	shared    ledger.Shared // ledger, if other workers use it too; else nil
 	recordCtx context.Context
-	down      error // why no more requests are sent; nil: they are
+
+	window  int64
+	places  *semaphore.Weighted  // of window: requests from their first record to their last
+	rows    errgroup.Group       // they are being sent
+	ended   chan *asking         // what came of them is to be recorded
+	down    atomic.Pointer[Stop] // why no more requests are sent; nil: they are
+	missing atomic.Int64
+
+	mu     sync.Mutex
+	flying map[string]bool // references of the rows that have a place
 }
 
-// asking is the payment request of one row on its way.
-type asking struct {
-	outcome  *ledger.Outcome
-	link     ledger.Link
-	body     []byte
-	do       linkStep
-	begun    time.Time // when this run first committed the key; zero: an earlier one did
-	doubt    bool      // a send may have made the request
-	used     bool      // the API may have seen the key
-	answered client.Answer
+// feed takes all rows of the file in order: it ends those that need no request, and starts the
+// others.
+func (p *presenter) feed(ctx context.Context) error {
+	reading, stop := context.WithCancel(ctx)
+	pages := make(chan []ledger.Outcome)
+	var reader errgroup.Group
+	reader.Go(func() error {
+		defer close(pages)
+		for from := 1; ; {
+			page, err := p.ledger.Outcomes(reading, p.file.ID, from, linkPage)
+			if err != nil && ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			if err != nil || len(page) == 0 {
+				return err
+			}
+			from = page[len(page)-1].Row + 1
+			select {
+			case pages <- page:
+			case <-reading.Done():
+				return context.Cause(ctx) // nil if only this reader has to end
+			}
+		}
+	})
+	var err error
+	for page := range pages {
+		if err = p.present(ctx, page); err != nil {
+			break
+		}
+	}
+	stop()
+	if e := reader.Wait(); err == nil {
+		err = e
+	}
+	return err
 }
 
-// present takes the rows of a page to their links, and returns how many are missing.
-func (p *presenter) present(ctx context.Context, page []ledger.Outcome) (missing int, err error) {
+// present takes the rows of a page.
+func (p *presenter) present(ctx context.Context, page []ledger.Outcome) error {
 	rows, err := p.prepare(ctx, page)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	if p.down == nil {
-		err = p.send(ctx, rows)
-	}
-	var stop *Stop
-	if errors.As(err, &stop) && !stop.Setup {
-		p.down, err = stop, nil
-	}
+	var going []*asking
 	for _, a := range rows {
-		e := p.close(a, err != nil)
-		if a.outcome.LinkMissing() {
-			missing++
-		}
-		if e != nil {
-			return missing, p.broken(e)
+		if a.do == linkBegin || a.do == linkResend {
+			going = append(going, a)
+		} else if err := p.end(a); err != nil {
+			return err
 		}
 	}
-	return missing, err
+	for batch := range slices.Chunk(going, linkBatch) {
+		if err := p.start(ctx, batch); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// start records requests that are about to be sent, and has them sent. No request leaves before
+// the record of it is durable.
+func (p *presenter) start(ctx context.Context, batch []*asking) error {
+	if err := p.places.Acquire(ctx, int64(len(batch))); err != nil {
+		return context.Cause(ctx)
+	}
+	giveBack := func(err error) error {
+		p.places.Release(int64(len(batch)))
+		return err
+	}
+	err := p.unlessDown(p.gate.err())
+	if err == nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		return giveBack(err)
+	}
+	if p.down.Load() != nil {
+		for _, a := range batch {
+			if err := p.end(a); err != nil {
+				return giveBack(err)
+			}
+		}
+		return giveBack(nil)
+	}
+	var links []ledger.Link
+	counts := ledger.Entry{File: p.file.ID}
+	for _, a := range batch {
+		if a.do == linkBegin {
+			a.begun = p.lane.Now()
+		}
+		a.count(&counts, 1)
+		links = append(links, a.asked(p.lane.clock))
+	}
+	if err := p.save(links, counts); err != nil {
+		return giveBack(err)
+	}
+	p.mu.Lock()
+	for _, a := range batch {
+		p.flying[a.outcome.Reference] = true
+	}
+	p.mu.Unlock()
+	for _, a := range batch {
+		p.rows.Go(func() error {
+			err := p.unlessDown(p.ask(ctx, a))
+			a.stopped = err != nil
+			p.ended <- a
+			return err
+		})
+	}
+	return nil
+}
+
+// record records what came of requests as they end, many together, until p.ended is closed. If it
+// fails, nothing more is sent, and it returns the error.
+func (p *presenter) record() error {
+	var failed error
+	for a := range p.ended {
+		batch := p.gather(a)
+		if failed == nil {
+			failed = p.settle(batch)
+		}
+		p.mu.Lock()
+		for _, a := range batch {
+			delete(p.flying, a.outcome.Reference)
+		}
+		p.mu.Unlock()
+		p.places.Release(int64(len(batch)))
+	}
+	return failed
+}
+
+// gather waits for rows that end soon after a.
+func (p *presenter) gather(a *asking) []*asking {
+	batch := []*asking{a}
+	timer := time.NewTimer(linkDelay)
+	defer timer.Stop()
+	for len(batch) < linkBatch {
+		p.mu.Lock()
+		others := len(p.flying) - len(batch)
+		p.mu.Unlock()
+		if others <= 0 {
+			return batch
+		}
+		select {
+		case a, ok := <-p.ended:
+			if !ok {
+				return batch
+			}
+			batch = append(batch, a)
+		case <-timer.C:
+			return batch
+		}
+	}
+	return batch
+}
+
+// settle records rows whose requests have ended.
+func (p *presenter) settle(batch []*asking) error {
+	var links []ledger.Link
+	counts := ledger.Entry{File: p.file.ID}
+	for _, a := range batch {
+		a.count(&counts, a.sends-1)
+		counts.Throttled += a.throttled
+		links = append(links, a.settled(p.lane.clock))
+	}
+	if err := p.save(links, counts); err != nil {
+		return err
+	}
+	for _, a := range batch {
+		if err := p.end(a); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// save returns once links, and the counters with them, are durable.
+func (p *presenter) save(links []ledger.Link, counts ledger.Entry) error {
+	if counts.Counts() {
+		if err := p.ledger.Record(p.recordCtx, counts); err != nil {
+			return p.broken(err)
+		}
+	}
+	if err := p.ledger.SaveLinks(p.recordCtx, p.lane.scope, links); err != nil {
+		return p.broken(err)
+	}
+	return nil
 }
 
 // prepare decides how each bill that the file created goes on.
@@ -134,6 +315,9 @@ func (p *presenter) prepare(ctx context.Context, page []ledger.Outcome) ([]*aski
 			refs = append(refs, o.Reference)
 			rows = append(rows, &asking{outcome: o})
 		}
+	}
+	if err := p.await(ctx, refs); err != nil {
+		return nil, err
 	}
 	known, err := p.ledger.Links(ctx, p.lane.scope, refs)
 	if err != nil {
@@ -163,6 +347,7 @@ func (p *presenter) prepare(ctx context.Context, page []ledger.Outcome) ([]*aski
 		digest := ledger.DigestOf(a.body)
 		a.do = firstLinkStep(link.State, digest == link.Body && keyUsable(link.KeyFirstUsed, p.lane.clock.latest()) && !p.lane.clock.wrong())
 		a.doubt, a.used = link.State == ledger.LinkAsked, !link.KeyFirstUsed.IsZero()
+		a.again = a.used
 		if a.do == linkBegin {
 			a.link.Body = digest
 		}
@@ -170,11 +355,26 @@ func (p *presenter) prepare(ctx context.Context, page []ledger.Outcome) ([]*aski
 	return rows, nil
 }
 
+// await waits until no request of an earlier row with one of these references is on its way.
+func (p *presenter) await(ctx context.Context, refs []string) error {
+	p.mu.Lock()
+	taken := slices.ContainsFunc(refs, func(ref string) bool { return p.flying[ref] })
+	p.mu.Unlock()
+	if !taken {
+		return nil
+	}
+	if err := p.places.Acquire(ctx, p.window); err != nil {
+		return context.Cause(ctx)
+	}
+	p.places.Release(p.window)
+	return nil
+}
+
 // askClock has the API tell its time, if a key of an earlier run may be sent again and no
 // answer has told it yet.
 func (p *presenter) askClock(ctx context.Context, rows []*asking, known map[string]ledger.Link) error {
 	for _, a := range rows {
-		if link, found := known[a.outcome.Reference]; !found || link.State != ledger.LinkAsked || p.down != nil {
+		if link, found := known[a.outcome.Reference]; !found || link.State != ledger.LinkAsked || p.down.Load() != nil {
 			continue
 		}
 		c := p.lane.clock
@@ -195,6 +395,9 @@ func (p *presenter) askClock(ctx context.Context, rows []*asking, known map[stri
 			p.gate.close(stopReason(answer))
 		}
 		p.gate.done(tk, a.outcome.Reference, answer)
+		if err := p.ledger.Record(p.recordCtx, ledger.Entry{File: p.file.ID, Gets: 1}); err != nil {
+			return p.broken(err)
+		}
 		return p.unlessDown(p.gate.err())
 	}
 	return nil
@@ -204,7 +407,7 @@ func (p *presenter) askClock(ctx context.Context, rows []*asking, known map[stri
 func (p *presenter) unlessDown(err error) error {
 	var stop *Stop
 	if errors.As(err, &stop) && !stop.Setup {
-		p.down = stop
+		p.down.CompareAndSwap(nil, stop)
 		return nil
 	}
 	return err
@@ -222,76 +425,6 @@ func (p *presenter) expiry(b *ledger.Bill, now time.Time) time.Time {
 	return now.Add(p.how.Expires).UTC().Truncate(time.Second)
 }
 
-// send records the requests that are about to be sent, sends them, and records what came of
-// each. No request leaves before the record of it is durable.
-func (p *presenter) send(ctx context.Context, rows []*asking) error {
-	var going []*asking
-	var links []ledger.Link
-	for _, a := range rows {
-		if a.do != linkBegin && a.do != linkResend {
-			continue
-		}
-		if a.do == linkBegin {
-			a.begun = p.lane.Now()
-		}
-		going = append(going, a)
-		links = append(links, a.asked(p.lane.clock))
-	}
-	if len(going) == 0 {
-		return nil
-	}
-	if err := ctx.Err(); err != nil {
-		return context.Cause(ctx)
-	}
-	if err := p.ledger.SaveLinks(p.recordCtx, p.lane.scope, links); err != nil {
-		return p.broken(err)
-	}
-	var group errgroup.Group
-	for _, a := range going {
-		group.Go(func() error { return p.ask(ctx, a) })
-	}
-	err := group.Wait()
-	if e := p.gate.err(); e != nil {
-		err = e
-	}
-	links = links[:0]
-	for _, a := range going {
-		links = append(links, a.settled(p.lane.clock))
-	}
-	if e := p.ledger.SaveLinks(p.recordCtx, p.lane.scope, links); e != nil {
-		return p.broken(e)
-	}
-	return err
-}
-
-// asked returns the record of a request that is about to be sent.
-func (a *asking) asked(c *clock) ledger.Link {
-	link := a.link
-	link.State = ledger.LinkAsked
-	if !a.begun.IsZero() {
-		link.KeyFirstUsed = c.firstUse(a.begun)
-	}
-	return link
-}
-
-// settled returns the record of a request after its last answer in this run.
-func (a *asking) settled(c *clock) ledger.Link {
-	if !a.begun.IsZero() {
-		a.link.KeyFirstUsed = c.firstUse(a.begun) // the API may have told its time meanwhile
-	}
-	switch {
-	case a.link.State == ledger.LinkMade, a.link.State == ledger.LinkFailed:
-	case a.doubt:
-		a.link.State = ledger.LinkAsked
-	default:
-		a.link.State = ledger.LinkNone
-		if !a.used {
-			a.link.KeyFirstUsed = time.Time{}
-		}
-	}
-	return a.link
-}
-
 // ask sends one request until its answer is one to end with.
 func (p *presenter) ask(ctx context.Context, a *asking) error {
 	defer p.gate.forget(a.link.Reference)
@@ -302,13 +435,13 @@ func (p *presenter) ask(ctx context.Context, a *asking) error {
 		if err != nil {
 			return err
 		}
-		if !p.keyUsable(a) {
+		if !a.keyUsable(p.lane) {
 			p.gate.cancel(tk)
 			a.do = linkExpired
 			return nil
 		}
 		answer := p.lane.api.CreatePaymentRequest(p.recordCtx, a.link.Key, a.link.Reference, a.body)
-		a.answered, a.link.Answer = answer, answer.Label()
+		a.answer(answer)
 		p.lane.clock.observe(answer)
 		todo := afterLinkAnswer(answer)
 		if todo == linkStop {
@@ -362,17 +495,17 @@ func (p *presenter) acquire(ctx context.Context) (ticket, error) {
 	return f.acquire(ctx)
 }
 
-// keyUsable reports whether a row's key may be sent now.
-func (p *presenter) keyUsable(a *asking) bool {
-	if a.begun.IsZero() {
-		return keyUsable(a.link.KeyFirstUsed, p.lane.clock.latest())
+// end gives the row the code that its link leaves it, and counts it if its link is missing.
+func (p *presenter) end(a *asking) error {
+	err := p.recode(a)
+	if a.outcome.LinkMissing() {
+		p.missing.Add(1)
 	}
-	return elapsed(a.begun, p.lane.Now()) < keyLifetime
+	return err
 }
 
-// close gives the row the code that its link leaves it, if that is another one than it has.
-// stopped: the run ends, and what is not known yet is found out by the next.
-func (p *presenter) close(a *asking, stopped bool) error {
+// recode records the code that a link leaves its row, if that is another one than the row has.
+func (p *presenter) recode(a *asking) error {
 	o := *a.outcome
 	o.Code, o.Detail = "", ""
 	retry := "; run: billdrop retry " + p.file.ID
@@ -384,9 +517,9 @@ func (p *presenter) close(a *asking, stopped bool) error {
 	case a.do == linkExpired && a.doubt:
 		o.Code = ledger.CodeLinkUnknown
 		o.Detail = "the bill exists; its payment request may exist too, and can neither be looked up nor safely be sent again: ask Moment for the link"
-	case stopped:
+	case a.stopped: // the next run finds out
 		return nil
-	case p.down != nil && a.answered.Kind == client.Unknown:
+	case p.down.Load() != nil && a.answered.Kind == client.Unknown:
 		o.Code, o.Detail = ledger.CodeLinkFailed, "the bill exists and has no payment link yet: the API gave no usable answer about payment requests"+retry
 	default:
 		o.Code, o.Detail = ledger.CodeLinkFailed, "the bill exists and has no payment link yet: the last answer was "+a.link.Answer+retry
@@ -395,7 +528,10 @@ func (p *presenter) close(a *asking, stopped bool) error {
 		return nil
 	}
 	*a.outcome = o
-	return p.ledger.Record(p.recordCtx, ledger.Entry{Scope: p.lane.scope, File: p.file.ID, Outcome: &o})
+	if err := p.ledger.Record(p.recordCtx, ledger.Entry{Scope: p.lane.scope, File: p.file.ID, Outcome: &o}); err != nil {
+		return p.broken(err)
+	}
+	return nil
 }
 
 // broken stops everything: without a ledger nothing may be sent.

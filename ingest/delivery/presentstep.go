@@ -84,3 +84,76 @@ func linkBody(o *ledger.Outcome, expires time.Time) []byte {
 		Metadata: map[string]string{"bill": o.BillID},
 	})
 }
+
+// asking is the payment request of one row on its way. One goroutine works on it at a time.
+type asking struct {
+	outcome   *ledger.Outcome
+	link      ledger.Link
+	body      []byte
+	do        linkStep
+	begun     time.Time // when this run first committed the key; zero: an earlier one did
+	doubt     bool      // a send may have made the request
+	used      bool      // the API may have seen the key
+	again     bool      // it was sent before this run
+	sends     int       // of this run
+	throttled int       // answers 429
+	answered  client.Answer
+	stopped   bool // the run ends before its answer
+}
+
+// answer takes an answer over.
+func (a *asking) answer(answer client.Answer) {
+	a.answered, a.link.Answer = answer, answer.Label()
+	switch answer.Kind {
+	case client.NotSent, client.Untrusted, client.ProxyRefused:
+		return
+	case client.Throttled:
+		a.throttled++
+	}
+	a.sends++
+}
+
+// count adds n sends of the row to e: 1 before the first of this run, and after the last how many more
+// there were, or -1 if there was none. All are retries but the first of the bill's payment request.
+func (a *asking) count(e *ledger.Entry, n int) {
+	e.LinkPosts += n
+	if a.again || a.sends > 1 {
+		e.LinkRetries += n
+	}
+}
+
+// asked returns the record of a request that is about to be sent.
+func (a *asking) asked(c *clock) ledger.Link {
+	link := a.link
+	link.State = ledger.LinkAsked
+	if !a.begun.IsZero() {
+		link.KeyFirstUsed = c.firstUse(a.begun)
+	}
+	return link
+}
+
+// settled returns the record of a request after its last answer in this run.
+func (a *asking) settled(c *clock) ledger.Link {
+	if !a.begun.IsZero() {
+		a.link.KeyFirstUsed = c.firstUse(a.begun) // the API may have told its time meanwhile
+	}
+	switch {
+	case a.link.State == ledger.LinkMade, a.link.State == ledger.LinkFailed:
+	case a.doubt:
+		a.link.State = ledger.LinkAsked
+	default:
+		a.link.State = ledger.LinkNone
+		if !a.used {
+			a.link.KeyFirstUsed = time.Time{}
+		}
+	}
+	return a.link
+}
+
+// keyUsable reports whether the row's key may be sent now.
+func (a *asking) keyUsable(l *Lane) bool {
+	if a.begun.IsZero() {
+		return keyUsable(a.link.KeyFirstUsed, l.clock.latest())
+	}
+	return elapsed(a.begun, l.Now()) < keyLifetime
+}

@@ -215,13 +215,18 @@ func (o *Outcome) LinkMissing() bool {
 // Entry is a set of facts that are recorded together or not at all. Empty parts change
 // nothing.
 type Entry struct {
-	Scope     Scope
-	Bill      *Bill
-	Parties   []Party
-	File      string   // for Outcome, Gets and Throttled
-	Outcome   *Outcome // of File
-	Gets      int      // to be added to File's counters
-	Throttled int
+	Scope   Scope
+	Bill    *Bill
+	Parties []Party
+	File    string   // for Outcome and the counters
+	Outcome *Outcome // of File
+	// To be added to File's counters; less than 0 takes back what did not leave.
+	Gets, Throttled, LinkPosts, LinkRetries int
+}
+
+// Counts reports whether e changes a counter of its file.
+func (e *Entry) Counts() bool {
+	return e.Gets != 0 || e.Throttled != 0 || e.LinkPosts != 0 || e.LinkRetries != 0
 }
 
 // Attempt is one send, for `billdrop why`.
@@ -272,8 +277,8 @@ type Totals struct {
 type Ledger interface {
 	// AddFile records a new file. ErrExists when its id is taken.
 	AddFile(ctx context.Context, f *File) error
-	// SaveFile replaces the record of a known file, except for its counters Gets and
-	// Throttled. ErrNotFound when there is none. ErrExists when another file with the
+	// SaveFile replaces the record of a known file, except for the counters that Record
+	// counts. ErrNotFound when there is none. ErrExists when another file with the
 	// same Results has the same non-empty Stem.
 	SaveFile(ctx context.Context, f *File) error
 	// File returns one file. ErrNotFound.

@@ -138,6 +138,9 @@ type File struct {
 	Finished  time.Time // when its last row was settled
 	Gets      int       // look-ups sent for it; counted by Record
 	Throttled int       // 429 answers it met; counted by Record
+	// LinkPosts are the requests for payment links that were sent for it, and LinkRetries those of
+	// them that were not the first of their bill; counted by Record.
+	LinkPosts, LinkRetries int
 	// Sums are those of its outcomes when it was last settled, as its reports say them;
 	// nil before that. They are shared between copies of the File and must not be
 	// changed.

@@ -90,7 +90,7 @@ func settledFile() (*ledger.File, ledger.Totals) {
 		Outcome: ledger.CompletedWithErrors, Rows: 6, RowsRead: true,
 		Lines:   ledger.Lines{Total: 9, Header: 1, Blank: 1, Data: 7},
 		Started: time.Date(2026, 11, 23, 4, 0, 1, 0, time.UTC), Finished: time.Date(2026, 11, 23, 4, 0, 2, 500_000_000, time.UTC),
-		Gets: 2, Throttled: 1,
+		Gets: 2, Throttled: 1, LinkPosts: 3, LinkRetries: 1,
 	}
 	totals := ledger.Totals{
 		Rows: map[ledger.Status]int{ledger.Created: 3, ledger.Conflict: 1, ledger.Invalid: 2},
@@ -146,9 +146,9 @@ func TestSummaryBytes(t *testing.T) {
     }
   },
   "requests": {
-    "posts": 5,
+    "posts": 8,
     "gets": 2,
-    "retries": 1,
+    "retries": 2,
     "throttled": 1
   },
   "parties": {

@@ -38,11 +38,12 @@ type Summary struct {
 	Version    string    `json:"version"`
 }
 
-// Requests counts the requests to the API for one file, over all runs.
+// Requests counts the requests to the API for one file, over all runs: those for its bills, and
+// those for the payment requests of its bills.
 type Requests struct {
 	Posts     int `json:"posts"`
 	Gets      int `json:"gets"`
-	Retries   int `json:"retries"`   // posts after a row's first
+	Retries   int `json:"retries"`   // posts after the first of a row's bill, or of its payment request
 	Throttled int `json:"throttled"` // answers 429
 }
 
@@ -125,9 +126,9 @@ func Summarize(f *ledger.File, t ledger.Totals) Summary {
 		Rows:    rowsOf(t.Rows),
 		Amounts: amountsOf(t.Amounts),
 		Requests: Requests{
-			Posts:     t.Attempts,
+			Posts:     t.Attempts + f.LinkPosts,
 			Gets:      f.Gets,
-			Retries:   t.Resends,
+			Retries:   t.Resends + f.LinkRetries,
 			Throttled: f.Throttled,
 		},
 		Parties:    Parties{Customers: t.Customers, Accounts: t.Accounts},

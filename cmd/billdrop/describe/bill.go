@@ -21,10 +21,11 @@ type Bill struct {
 	BillID        string       `json:"bill_id"` // "" unless a bill is known to exist
 	Merchant      string       `json:"merchant"`
 	Mode          string       `json:"mode"`
-	Held          *HeldBill    `json:"bill"`      // as the API held it when last seen; null unless it exists
-	Sightings     []Sighting   `json:"sightings"` // rows that name it and have an outcome, oldest file first
-	Attempts      []Attempt    `json:"attempts"`  // requests to create it, oldest first
-	Payments      []Payment    `json:"payments"`  // that were matched with it, newest first
+	Held          *HeldBill    `json:"bill"`            // as the API held it when last seen; null unless it exists
+	Sightings     []Sighting   `json:"sightings"`       // rows that name it and have an outcome, oldest file first
+	Attempts      []Attempt    `json:"attempts"`        // requests to create it, oldest first
+	Request       *Link        `json:"payment_request"` // null: it has none, and was to have none
+	Payments      []Payment    `json:"payments"`        // that were matched with it, newest first
 	Also          []*Bill      `json:"also,omitempty"`
 	known         *ledger.Bill // nil if nothing was ever sent for it
 }
@@ -70,7 +71,14 @@ func ReadBills(ctx context.Context, led ledger.Ledger, scopes []ledger.Scope, re
 		if err != nil {
 			return nil, err
 		}
-		bills = append(bills, newBill(scope, reference, h))
+		links, err := led.Links(ctx, scope, []string{reference})
+		if err != nil {
+			return nil, err
+		}
+		bill := newBill(scope, reference, h)
+		link, known := links[reference]
+		bill.Request = newLink(link, known, h.Sightings)
+		bills = append(bills, bill)
 	}
 	return bills, nil
 }
@@ -127,7 +135,8 @@ func reasonNotSent(answer string) string {
 	return ""
 }
 
-// Text describes the bill: what the API holds, the rows that name it, the requests.
+// Text describes the bill: what the API holds, the rows that name it, the requests, the
+// payment request and the payments.
 func (bill *Bill) Text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %s (merchant %s, %s mode)\n", Reference(bill.BillReference), bill.Status, bill.Merchant, bill.Mode)
@@ -151,6 +160,9 @@ func (bill *Bill) Text() string {
 	}
 	if len(bill.Attempts) > 0 {
 		fmt.Fprintf(&b, "\n%s to create it:\n%s\n", Count(len(bill.Attempts), "request"), attemptTable(bill.Attempts))
+	}
+	if bill.Request != nil {
+		b.WriteString(bill.Request.text())
 	}
 	if len(bill.Payments) > 0 {
 		b.WriteString(paid(bill.Payments))

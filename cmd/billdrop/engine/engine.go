@@ -94,16 +94,24 @@ func (l Location) Open(ctx context.Context) (ledger.Ledger, error) {
 	if l.Place.Shared() {
 		return ledgerOrNil(l.openDatabase(ctx, false))
 	}
-	dir := filepath.Dir(l.Place.Path)
-	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
-		return nil, describe.Advise(fmt.Errorf("%w: there is no directory %s for it", ledger.ErrUnusable, dir),
-			"make it (mkdir -p -m 700 %s), or mount the disk that it is on", config.ShellWord(dir))
+	if err := l.checkDirectory(); err != nil {
+		return nil, err
 	}
 	led, err := sqlite.Open(ctx, l.Place.Path)
 	if err != nil {
 		return nil, fmt.Errorf("open the ledger %s: %w", l.Place, err)
 	}
 	return led, nil
+}
+
+// checkDirectory fails if the directory of the ledger's file is missing.
+func (l Location) checkDirectory() error {
+	dir := filepath.Dir(l.Place.Path)
+	if info, err := os.Stat(dir); err == nil && info.IsDir() {
+		return nil
+	}
+	return describe.Advise(fmt.Errorf("%w: there is no directory %s for it", ledger.ErrUnusable, dir),
+		"make it (mkdir -p -m 700 %s), or mount the disk that it is on", config.ShellWord(dir))
 }
 
 // Read opens the ledger for reading, also while workers use it. It fails with ledger.ErrNotFound if

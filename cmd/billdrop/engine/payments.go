@@ -14,6 +14,9 @@ func (l Location) Payments(ctx context.Context) (ledger.Payments, error) {
 	if l.Place.Shared() {
 		return l.databasePayments(ctx, false)
 	}
+	if err := l.checkDirectory(); err != nil {
+		return nil, err
+	}
 	return paymentsOrNil(sqlite.OpenPayments(ctx, l.Place.Path))
 }
 

@@ -51,7 +51,7 @@ func Listen(ctx context.Context, address, certFile, keyFile string) (net.Listene
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return nil, describe.Advise(fmt.Errorf("%w %s: the port is taken by another program, perhaps another billdrop", ErrAddress, address),
-			"stop that program, or name another port")
+			"stop that program, or name another port; \"billdrop run\" receives by itself and needs no \"billdrop receive\" beside it")
 	case err != nil:
 		return nil, describe.Advise(fmt.Errorf("%w %s: %w", ErrAddress, address, err), "name an address of this machine with a port, such as 127.0.0.1:8081")
 	}

@@ -26,10 +26,11 @@ func testRecord(t *testing.T, e Engine) {
 
 	record(t, l, ledger.Entry{}) // nothing
 	for range 3 {
-		record(t, l, ledger.Entry{File: "f", Gets: 2, Throttled: 1})
+		record(t, l, ledger.Entry{File: "f", Gets: 2, Throttled: 1, LinkPosts: 4, LinkRetries: 3})
+		record(t, l, ledger.Entry{File: "f", LinkPosts: -1, LinkRetries: -1})
 	}
-	if f := read(); f.Gets != 6 || f.Throttled != 3 {
-		t.Errorf("counters %d and %d, want 6 and 3", f.Gets, f.Throttled)
+	if f := read(); f.Gets != 6 || f.Throttled != 3 || f.LinkPosts != 9 || f.LinkRetries != 6 {
+		t.Errorf("counters %d, %d, %d and %d, want 6, 3, 9 and 6", f.Gets, f.Throttled, f.LinkPosts, f.LinkRetries)
 	}
 	f := read()
 	f.State, f.Gets = ledger.Sending, 0

@@ -19,6 +19,7 @@ func fullFile(id string) *ledger.File {
 		Code: "unknown_column", Detail: "column \"x\": map it or list it", Line: 1, Approved: true, Retried: 2, Rows: 3,
 		Lines: ledger.Lines{Total: 7, Header: 1, Blank: 2, Data: 4}, Format: "f0", RowsRead: true, RunID: "run-1", Version: "v1",
 		Received: epoch, Started: epoch.Add(time.Second), Finished: epoch.Add(time.Minute), Gets: 5, Throttled: 6,
+		LinkPosts: 7, LinkRetries: 8,
 		Sums: &ledger.Totals{Rows: map[ledger.Status]int{ledger.Created: 3}, Amounts: map[string]map[ledger.Status]int64{"ZAR": {ledger.Created: 1 << 60}, "": {}},
 			Attempts: 1, Resends: 2, Customers: 3, Accounts: 4},
 		Published: ledger.Reports{Ack: "a", Results: "b", Rejects: "c", Summary: "d"}, Publishing: ledger.Reports{Ack: "e", Results: "f", Rejects: "g", Summary: "h"},
@@ -65,11 +66,11 @@ func testFiles(t *testing.T, e Engine) {
 
 	// A save replaces everything but the counters.
 	saved := newFile("a")
-	saved.Gets, saved.Throttled = 99, 99
+	saved.Gets, saved.Throttled, saved.LinkPosts, saved.LinkRetries = 99, 99, 99, 99
 	if err := save(t.Context(), l, saved); err != nil {
 		t.Fatalf("SaveFile: %v", err)
 	}
-	saved.Gets, saved.Throttled = 5, 6
+	saved.Gets, saved.Throttled, saved.LinkPosts, saved.LinkRetries = 5, 6, 7, 8
 	same(t, "file as saved", saved, read("a"))
 	testStems(t, l)
 	testBaseURL(t, l)

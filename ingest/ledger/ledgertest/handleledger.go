@@ -121,7 +121,7 @@ func (h *Handle) enqueue(e ledger.Entry) (full bool, err error) {
 	if err := h.mayWrite(); err != nil {
 		return false, err
 	}
-	if s.content.files[e.File] == nil && (e.Outcome != nil || e.Gets > 0 || e.Throttled > 0) {
+	if s.content.files[e.File] == nil && (e.Outcome != nil || e.Counts()) {
 		return false, fmt.Errorf("file %s: %w", e.File, ledger.ErrNotFound)
 	}
 	w := write{entry: e}

@@ -138,7 +138,7 @@ func (m *Memory) SaveFile(ctx context.Context, f *ledger.File) error {
 			return fmt.Errorf("file %s: %w", f.ID, ledger.ErrNotFound)
 		}
 		saved := *f
-		saved.Gets, saved.Throttled = old.Gets, old.Throttled
+		saved.Gets, saved.Throttled, saved.LinkPosts, saved.LinkRetries = old.Gets, old.Throttled, old.LinkPosts, old.LinkRetries
 		return m.putFile(saved)
 	})
 }
@@ -320,10 +320,18 @@ func replaces(s, old *ledger.Send) bool {
 	return s.File != old.File || s.Row != old.Row || s.Generation != old.Generation || s.Key != old.Key || !s.At.Equal(old.At) || s.Count > old.Count
 }
 
+// count adds the counters of e to those of f, n times.
+func count(f *ledger.File, e *ledger.Entry, n int) {
+	f.Gets += n * e.Gets
+	f.Throttled += n * e.Throttled
+	f.LinkPosts += n * e.LinkPosts
+	f.LinkRetries += n * e.LinkRetries
+}
+
 func (m *Memory) Record(ctx context.Context, e ledger.Entry) error {
 	_, err := locked(ctx, m, func() (struct{}, error) {
 		f := m.files[e.File]
-		if f == nil && (e.Outcome != nil || e.Gets > 0 || e.Throttled > 0) {
+		if f == nil && (e.Outcome != nil || e.Counts()) {
 			return struct{}{}, fmt.Errorf("file %s: %w", e.File, ledger.ErrNotFound)
 		}
 		var undo []func()
@@ -347,12 +355,8 @@ func (m *Memory) Record(ctx context.Context, e ledger.Entry) error {
 			undo = append(undo, put(m.outcomes[e.File], e.Outcome.Row, *e.Outcome))
 		}
 		if f != nil {
-			f.Gets += e.Gets
-			f.Throttled += e.Throttled
-			undo = append(undo, func() {
-				m.files[e.File].Gets -= e.Gets
-				m.files[e.File].Throttled -= e.Throttled
-			})
+			count(f, &e, 1)
+			undo = append(undo, func() { count(m.files[e.File], &e, -1) })
 		}
 		m.volatile = append(m.volatile, func() {
 			for _, u := range slices.Backward(undo) {

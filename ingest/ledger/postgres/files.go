@@ -23,7 +23,7 @@ var fileColumns = []string{
 }
 
 var (
-	addFile = "INSERT INTO files (number, id, gets, throttled, " + strings.Join(fileColumns, ", ") + ") VALUES (" + places(1, 4+len(fileColumns)) +
+	addFile = "INSERT INTO files (number, id, gets, throttled, link_posts, link_retries, " + strings.Join(fileColumns, ", ") + ") VALUES (" + places(1, 6+len(fileColumns)) +
 		") ON CONFLICT DO NOTHING"
 	saveFile = "UPDATE files SET (" + strings.Join(fileColumns, ", ") + ") = ROW (" + places(2, len(fileColumns)) + ") WHERE number = $1"
 )
@@ -57,7 +57,7 @@ func (o *putFile) apply(t *tx) error {
 		return err
 	}
 	if o.isNew {
-		added, err := t.exec(addFile, append([]any{o.number, stored(o.file.ID), o.file.Gets, o.file.Throttled}, args...)...)
+		added, err := t.exec(addFile, append([]any{o.number, stored(o.file.ID), o.file.Gets, o.file.Throttled, o.file.LinkPosts, o.file.LinkRetries}, args...)...)
 		if err == nil && added == 0 {
 			o.refused = ledger.ErrExists
 		}
@@ -136,7 +136,7 @@ func (o *putFile) args() ([]any, error) {
 	}, nil
 }
 
-var selectFiles = "SELECT f.id, s.merchant, s.mode, f.gets, f.throttled, f." + strings.Join(fileColumns, ", f.") +
+var selectFiles = "SELECT f.id, s.merchant, s.mode, f.gets, f.throttled, f.link_posts, f.link_retries, f." + strings.Join(fileColumns, ", f.") +
 	" FROM files AS f JOIN scopes AS s ON s.id = f.scope"
 
 // scanFile reads what selectFiles selects.
@@ -145,7 +145,7 @@ func scanFile(rows pgx.Row) (*ledger.File, error) {
 	var scope int64
 	var modTime, received, started, finished pgtype.Int8
 	var sums string
-	err := rows.Scan(&f.ID, &f.Scope.Merchant, &f.Scope.Mode, &f.Gets, &f.Throttled,
+	err := rows.Scan(&f.ID, &f.Scope.Merchant, &f.Scope.Mode, &f.Gets, &f.Throttled, &f.LinkPosts, &f.LinkRetries,
 		&f.Feed, &scope, &f.Origin, &f.Name, &f.Path, &f.Results, &f.Stem, &f.Size, &modTime, &f.SHA256, &f.State,
 		&f.Outcome, &f.Code, &f.Detail, &f.Line, &f.Approved, &f.Retried, &f.Rows,
 		&f.Lines.Total, &f.Lines.Header, &f.Lines.Blank, &f.Lines.Data, &f.Format, &f.RowsRead, &f.RunID, &f.Version,

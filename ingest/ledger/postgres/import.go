@@ -192,7 +192,7 @@ func (i *importer) putFile(f *ledger.File) error {
 	if err != nil {
 		return err
 	}
-	return i.exec(addFile, append([]any{number, stored(f.ID), f.Gets, f.Throttled}, args...)...)
+	return i.exec(addFile, append([]any{number, stored(f.ID), f.Gets, f.Throttled, f.LinkPosts, f.LinkRetries}, args...)...)
 }
 
 // flush puts what was gathered. The order of attempts is that of their ids, which is that of the arrays.

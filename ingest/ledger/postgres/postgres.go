@@ -224,7 +224,7 @@ func (l *Ledger) record(ctx context.Context, e ledger.Entry) error {
 	if err != nil {
 		return err
 	}
-	if e.Outcome != nil || e.Gets != 0 || e.Throttled != 0 {
+	if e.Outcome != nil || e.Counts() {
 		if err := l.checkKnown(ctx, e.File); err != nil {
 			return err
 		}

@@ -26,7 +26,7 @@ type billKey struct {
 	reference string
 }
 
-type counts struct{ gets, throttled int64 }
+type counts struct{ gets, throttled, linkPosts, linkRetries int64 }
 
 func (s *segment) empty() bool { return len(s.begins) == 0 && len(s.records) == 0 }
 
@@ -101,7 +101,7 @@ func (t *tx) addRecord(r *record) error {
 	if r.entry.Outcome != nil {
 		t.seg.outcomes[rowKey{r.number, r.outcome.Row}] = r
 	}
-	if r.entry.Gets != 0 || r.entry.Throttled != 0 {
+	if r.entry.Counts() {
 		c := t.seg.counts[r.number]
 		if c == nil {
 			c = &counts{}
@@ -109,6 +109,8 @@ func (t *tx) addRecord(r *record) error {
 		}
 		c.gets += int64(r.entry.Gets)
 		c.throttled += int64(r.entry.Throttled)
+		c.linkPosts += int64(r.entry.LinkPosts)
+		c.linkRetries += int64(r.entry.LinkRetries)
 	}
 	return nil
 }
@@ -253,15 +255,17 @@ func (t *tx) queueRows(b *pgx.Batch) {
 		b.Queue(putOutcomes, rows.args()...)
 	}
 	if len(t.seg.counts) > 0 {
-		var file, gets, throttled []int64
+		var file, gets, throttled, posts, retries []int64
 		for f, c := range t.seg.counts {
 			file, gets, throttled = append(file, f), append(gets, c.gets), append(throttled, c.throttled)
+			posts, retries = append(posts, c.linkPosts), append(retries, c.linkRetries)
 		}
 		// The rows are locked in one order first; an update alone would lock them in any.
-		b.Queue(`WITH v AS (SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS v (file, gets, throttled)),
+		b.Queue(`WITH v AS (SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[]) AS v (file, gets, throttled, posts, retries)),
 			f AS MATERIALIZED (SELECT number FROM files WHERE number IN (SELECT file FROM v) ORDER BY number FOR NO KEY UPDATE)
-			UPDATE files SET gets = files.gets + v.gets, throttled = files.throttled + v.throttled FROM v JOIN f ON f.number = v.file
-			WHERE files.number = v.file`, file, gets, throttled)
+			UPDATE files SET gets = files.gets + v.gets, throttled = files.throttled + v.throttled,
+				link_posts = files.link_posts + v.posts, link_retries = files.link_retries + v.retries FROM v JOIN f ON f.number = v.file
+			WHERE files.number = v.file`, file, gets, throttled, posts, retries)
 	}
 }
 

@@ -40,7 +40,7 @@ func (o *putFile) apply(w *writer) error {
 		if err != nil {
 			return err
 		}
-		added, err := w.s.addFile.changed(append([]any{number, o.file.ID, o.file.Gets, o.file.Throttled}, args...)...)
+		added, err := w.s.addFile.changed(append([]any{number, o.file.ID, o.file.Gets, o.file.Throttled, o.file.LinkPosts, o.file.LinkRetries}, args...)...)
 		if err == nil && added == 0 {
 			o.refused = ledger.ErrExists
 		}
@@ -85,7 +85,7 @@ func fileArgs(f *ledger.File, scope int64) ([]any, error) {
 	}, nil
 }
 
-var selectFiles = "SELECT f.id, s.merchant, s.mode, f.gets, f.throttled, f." + strings.Join(fileColumns, ", f.") +
+var selectFiles = "SELECT f.id, s.merchant, s.mode, f.gets, f.throttled, f.link_posts, f.link_retries, f." + strings.Join(fileColumns, ", f.") +
 	" FROM files AS f JOIN scopes AS s ON s.id = f.scope"
 
 // File implements ledger.Ledger.
@@ -175,7 +175,7 @@ func (l *Ledger) queryFiles(ctx context.Context, query string, args []any) ([]*l
 // readFile reads what selectFiles selects.
 func readFile(r *row) (*ledger.File, error) {
 	f := &ledger.File{ID: r.text(), Scope: ledger.Scope{Merchant: r.text(), Mode: r.text()}, Gets: r.int(), Throttled: r.int(),
-		Feed: r.text()}
+		LinkPosts: r.int(), LinkRetries: r.int(), Feed: r.text()}
 	r.next() // scope
 	f.Origin, f.Name, f.Path, f.Results, f.Stem = ledger.Origin(r.text()), r.text(), r.text(), r.text(), r.text()
 	f.Size, f.ModTime, f.SHA256, f.State = r.number(), r.time(), r.text(), ledger.FileState(r.text())

@@ -26,7 +26,7 @@ var migrations embed.FS
 const (
 	// schemaVersion is the number of the latest migration: what this program reads and
 	// writes.
-	schemaVersion = 4
+	schemaVersion = 5
 	// applicationID marks a SQLite file as a billdrop ledger; set by the first migration.
 	applicationID = 0x62647270
 	// checkpointPages is how long the WAL may grow (32 MiB) before its pages are copied

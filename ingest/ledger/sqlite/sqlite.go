@@ -101,7 +101,7 @@ func (l *Ledger) Begin(ctx context.Context, s ledger.Scope, b *ledger.Bill, _ ..
 // Record implements ledger.Ledger. ErrNotFound, and nothing recorded, when the file of an
 // outcome or of a count is not in the ledger.
 func (l *Ledger) Record(ctx context.Context, e ledger.Entry) error {
-	if e.Outcome != nil || e.Gets != 0 || e.Throttled != 0 {
+	if e.Outcome != nil || e.Counts() {
 		if err := l.checkKnown(ctx, e.File); err != nil {
 			return fmt.Errorf("record for file %s: %w", e.File, err)
 		}

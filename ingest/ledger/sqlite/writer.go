@@ -96,10 +96,10 @@ func (w *writer) prepare(c any) (err error) {
 		putLink:    prepare("REPLACE INTO links (" + strings.Join(linkColumns, ", ") + ") VALUES (?" + strings.Repeat(", ?", len(linkColumns)-1) + ")"),
 		addNumber:  prepare(insert("file_numbers", "id") + " ON CONFLICT DO NOTHING"),
 		findNumber: prepare("SELECT number FROM file_numbers WHERE id = ?"),
-		addFile:    prepare(insert("files", append([]string{"number", "id", "gets", "throttled"}, fileColumns...)...) + " ON CONFLICT DO NOTHING"),
+		addFile:    prepare(insert("files", append([]string{"number", "id", "gets", "throttled", "link_posts", "link_retries"}, fileColumns...)...) + " ON CONFLICT DO NOTHING"),
 		saveFile:   prepare("UPDATE OR IGNORE files SET " + strings.Join(fileColumns, " = ?, ") + " = ? WHERE number = ?"),
 		hasFile:    prepare("SELECT number FROM files WHERE number = (SELECT number FROM file_numbers WHERE id = ?)"),
-		countFile:  prepare("UPDATE files SET gets = gets + ?, throttled = throttled + ? WHERE number = ?"),
+		countFile:  prepare("UPDATE files SET gets = gets + ?, throttled = throttled + ?, link_posts = link_posts + ?, link_retries = link_retries + ? WHERE number = ?"),
 		putBill: prepareBulk("INSERT INTO bills", billColumns,
 			" ON CONFLICT (reference, scope) DO UPDATE SET "+strings.Join(replaced, ", ")),
 		putOutcome: prepareBulk("REPLACE INTO outcomes", outcomeColumns, ""),
@@ -338,7 +338,7 @@ func (r *record) apply(w *writer) error {
 	if err := w.putParties(e.Scope, r.parties); err != nil {
 		return err
 	}
-	if e.Outcome == nil && e.Gets == 0 && e.Throttled == 0 {
+	if e.Outcome == nil && !e.Counts() {
 		return nil
 	}
 	file, err := w.number(e.File)
@@ -348,8 +348,8 @@ func (r *record) apply(w *writer) error {
 	if e.Outcome != nil {
 		w.putOutcome(file, e.Outcome, ledger.SumOutcome(e.File, e.Outcome))
 	}
-	if e.Gets == 0 && e.Throttled == 0 {
+	if !e.Counts() {
 		return nil
 	}
-	return w.s.countFile.exec(e.Gets, e.Throttled, file)
+	return w.s.countFile.exec(e.Gets, e.Throttled, e.LinkPosts, e.LinkRetries, file)
 }
