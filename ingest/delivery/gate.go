@@ -281,8 +281,9 @@ func (g *gate) observe(t ticket, reference string, a client.Answer) {
 	now := time.Now()
 	switch a.Kind {
 	case client.Throttled:
+		g.pace.refused()
 		g.pause(now, a)
-		g.cut(t, now)
+		g.cut(t, now, a)
 		g.giveUp(now)
 	case client.ServerFault:
 		if a.Replayed { // a stored failure says nothing about today

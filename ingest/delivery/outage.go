@@ -87,10 +87,11 @@ func (g *gate) pause(now time.Time, a client.Answer) {
 // busy slows down after an answer that asks for fewer requests. One among many good answers is
 // about its row, not about the rate. In an outage nothing passes, at whatever rate. g.mu is held.
 func (g *gate) busy(now time.Time, t ticket, a client.Answer) {
+	g.pace.refused()
 	again := g.busyAt > 0 && g.answered+1-g.busyAt < busyWithin
 	g.busyAt = g.answered + 1
 	if again && !g.streak.outage {
-		g.cut(t, now)
+		g.cut(t, now, a)
 	}
 	if a.RetryAfter > 0 {
 		g.pause(now, a)
@@ -99,14 +100,14 @@ func (g *gate) busy(now time.Time, t ticket, a client.Answer) {
 
 // cut halves the limit and slows the pace down, but only once for all requests that were in
 // flight together. g.mu is held.
-func (g *gate) cut(t ticket, now time.Time) {
+func (g *gate) cut(t ticket, now time.Time, a client.Answer) {
 	if t.cuts != g.cuts {
 		return
 	}
 	g.cuts++
 	g.limit = max(1, g.limit/2)
 	g.grown = 0
-	g.pace.cut(now)
+	g.pace.cut(now, a.Kind == client.Throttled)
 }
 
 // failed counts a failure of the server's, and declares an outage if nothing else explains the

@@ -22,6 +22,10 @@ const (
 	// is no limit any more.
 	paceFloor   = 0.1
 	paceCeiling = 10_000
+	// paceFutile cuts in a row, each at a rate below the last one that was too high, show that
+	// the rate is not the reason. There is no limit for paceRest then.
+	paceFutile = 3
+	paceRest   = time.Minute
 	// paceSlack is how late a request may leave without slowing the next one down, where
 	// requests leave at least that often: timers are not more exact.
 	paceSlack = 5 * time.Millisecond
@@ -32,7 +36,8 @@ const (
 // sender without latency is faster than most limits. There is no limit until the first cut.
 // The rate then begins at what was answered well in the last second, less a little, and grows:
 // first by doubling, and from the second cut on along a curve that is flat near the last rate
-// that was too high.
+// that was too high. An API that refuses one request of ten at whatever rate must not be asked
+// ever more slowly: see futile.
 type pace struct {
 	rate  float64   // requests a second; 0 = no limit
 	top   float64   // the last rate that was too high; 0 = none known
@@ -41,6 +46,10 @@ type pace struct {
 
 	second   int64 // Unix time; the two numbers of good answers are of this second and the one before
 	now, ago int
+
+	cuts      int       // in a row that did not help
+	well, ill int       // good answers since the first of them, and answers that mean "too many"
+	rest      time.Time // no cut before
 }
 
 // count moves the counters of good answers on to the second of now.
@@ -57,10 +66,39 @@ func (p *pace) count(now time.Time) {
 	p.second, p.now = second, 0
 }
 
-// cut lowers the rate after an answer that means "too many". It is called once for all requests
-// that were in flight together.
-func (p *pace) cut(now time.Time) {
+// refused counts an answer that means "too many".
+func (p *pace) refused() { p.ill++ }
+
+// futile reports whether the rate is not what the API refuses. It is called before each cut.
+// harmless: such an answer uses up no attempt of its row, so that more of them can be borne.
+func (p *pace) futile(now time.Time, harmless bool) bool {
+	bearable := p.ill <= p.well/3
+	if harmless {
+		bearable = p.ill <= 2*p.well
+	}
+	if now.Before(p.rest) {
+		return bearable
+	}
+	if p.top == 0 || p.rate >= p.top || !bearable {
+		p.cuts, p.well, p.ill = 0, 0, 0
+		return false
+	}
+	p.cuts++
+	if p.cuts < paceFutile {
+		return false
+	}
+	p.rate, p.top, p.next, p.rest = 0, 0, time.Time{}, now.Add(paceRest)
+	p.cuts, p.well, p.ill = 0, 0, 0
+	return true
+}
+
+// cut lowers the rate after an answer that means "too many", unless lower rates have not helped.
+// It is called once for all requests that were in flight together.
+func (p *pace) cut(now time.Time, harmless bool) {
 	p.count(now)
+	if p.futile(now, harmless) {
+		return
+	}
 	known := p.rate > 0 || p.ago > 0 // a whole second was seen, or a rate was tried
 	measured := float64(max(p.now, p.ago))
 	top := max(measured, 1)
@@ -81,6 +119,7 @@ func (p *pace) cut(now time.Time) {
 func (p *pace) good(now time.Time) {
 	p.count(now)
 	p.now++
+	p.well++
 	switch {
 	case p.rate == 0:
 		return

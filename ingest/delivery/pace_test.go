@@ -26,7 +26,7 @@ func TestPaceAfterACut(t *testing.T) {
 		t.Error("there is a limit before the first cut")
 	}
 	cut := paceStart.Add(time.Second)
-	p.cut(cut)
+	p.cut(cut, true)
 	for _, c := range []struct {
 		after    time.Duration
 		low, top float64
@@ -46,7 +46,7 @@ func TestPaceAfterACut(t *testing.T) {
 func TestPaceDoubles(t *testing.T) {
 	p := new(pace)
 	p.good(paceStart)
-	p.cut(paceStart)
+	p.cut(paceStart, true)
 	if p.rate != paceCut {
 		t.Errorf("it begins at %v", p.rate)
 	}
@@ -66,7 +66,8 @@ func TestPaceDoubles(t *testing.T) {
 func TestPaceFloor(t *testing.T) {
 	p := new(pace)
 	for i := range 100 {
-		p.cut(paceStart.Add(time.Duration(i) * time.Minute))
+		p.refused()
+		p.cut(paceStart.Add(time.Duration(i)*time.Minute), true)
 	}
 	if p.rate != paceFloor {
 		t.Errorf("%v a second", p.rate)
@@ -185,5 +186,58 @@ func TestBackoffIsPinned(t *testing.T) {
 	}
 	if got := usual.backoff("", 70); got != 13973829206 {
 		t.Errorf("try 70: %d", got)
+	}
+}
+
+// refusing asks at p's rate for a minute an API that answers in no time, and returns how many of
+// the answers were good and how many were not. refuses decides on each request.
+func (p *pace) refusing(pause time.Duration, refuses func(n int, at time.Time) bool) (good, ill int) {
+	for now := paceStart; now.Sub(paceStart) < time.Minute; now = now.Add(5 * time.Millisecond) {
+		now = now.Add(p.wait(now))
+		p.leave(now)
+		if !refuses(good+ill, now) {
+			p.good(now)
+			good++
+			continue
+		}
+		ill++
+		p.refused()
+		p.cut(now, pause > 0)
+		now = now.Add(pause)
+	}
+	return good, ill
+}
+
+// An API that refuses a share of the requests whatever the rate is not asked ever more slowly. Each
+// of its pauses is a second, so a minute has place for 60 refusals.
+func TestPaceWhereTheRateIsNotTheReason(t *testing.T) {
+	for every, least := range map[int]int{2: 30, 3: 60, 10: 250} {
+		good, ill := new(pace).refusing(time.Second, func(n int, _ time.Time) bool { return n%every == every-1 })
+		if good < least {
+			t.Errorf("every %d. refused: %d good answers and %d refusals in a minute, want %d good ones", every, good, ill, least)
+		}
+	}
+	if good, ill := new(pace).refusing(0, func(n int, _ time.Time) bool { return n%10 == 9 }); good < 3000 {
+		t.Errorf("every 10. refused, without a pause: %d good answers and %d refusals in a minute", good, ill)
+	}
+}
+
+// A gateway that lets a number of requests a second through gets about as many, with few too many:
+// an answer without a pause uses its row up in time.
+func TestPaceOfAGateway(t *testing.T) {
+	for _, burst := range []float64{1, 20, 200} {
+		const limit = 20
+		tokens, last := burst, paceStart
+		good, ill := new(pace).refusing(0, func(_ int, at time.Time) bool {
+			tokens, last = min(burst, tokens+limit*at.Sub(last).Seconds()), at
+			if tokens < 1 {
+				return true
+			}
+			tokens--
+			return false
+		})
+		if good < 40*limit || ill > good/5 {
+			t.Errorf("burst of %v: %d good answers, %d refusals in a minute", burst, good, ill)
+		}
 	}
 }
