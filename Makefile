@@ -42,9 +42,10 @@ lint: ## Check format, vet and staticcheck
 	$(GO) vet -tags bench,servers ./...
 	$(GO) tool staticcheck ./...
 
-# About half an hour on two cores.
-soak: ## Long simulations: a million crashes, a thousand kills of the real binary, all amounts
+# About three quarters of an hour on two cores.
+soak: ## Long simulations: a million crashes, 200,000 losses of one of several workers, a thousand kills of the real binary, all amounts
 	$(GO) test ./ingest -run '^TestSimulator$$' -v -timeout 0 -sim.crashes 1000000
+	$(GO) test ./ingest -run '^TestClusterSimulator$$' -v -timeout 0 -sim.losses 200000
 	$(GO) test ./cmd/billdrop -run '^TestKillLoop$$' -v -timeout 0 -kills 1000
 	$(GO) test ./ingest/billfile -run '^TestAmountsRoundTrip$$' -v -timeout 0 -amounts.all
 

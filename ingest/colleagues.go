@@ -16,6 +16,18 @@ import (
 // it serves it; a round of a feed; a file, while it takes it through its life. A worker that is
 // lost loses its leases, and another goes on as after a crash.
 
+// Others go on within ten seconds from when a worker counts as lost. These waits can follow each other, at
+// most:
+//
+//	until the ledger takes all from it        3 s    see markLost of ledger/postgres
+//	a feed, and the file of its round         4 s    colleaguePoll, and modest's wait
+//	a file that a command had in hand         1 s    colleaguePoll: noticeGone
+//	the parts in one worker's hand            7 s    restAfter, and maxInHand / adoptAtOnce looks, each
+//	                                                 colleaguePoll after the one before
+//	a bill, or a party that it was to create  0.5 s  delivery.colleagueMax
+//
+// The first is followed by one of the others. No wait depends on how long a part, a file or an import
+// takes that another worker is at, or on what River hands out.
 const (
 	// colleaguePoll is how often a worker looks for what nobody has in hand.
 	colleaguePoll = time.Second
@@ -212,7 +224,7 @@ func (w *Worker) resumeImports(ctx context.Context, f *Feed, interval time.Durat
 	}
 }
 
-// modest waits a moment for each feed that this worker serves already, up to three, so that feeds
+// modest waits colleaguePoll for each feed that this worker serves already, up to three, so that feeds
 // spread over the workers. It reports false if the worker is told to stop meanwhile.
 func (c *crew) modest(ctx context.Context) bool {
 	c.mu.Lock()

@@ -24,6 +24,9 @@ const (
 	// maxInHand bounds the parts of one feed in a worker's hand, those included whose rows only wait.
 	// As many more may be parts that other workers have left.
 	maxInHand = 4 * partsAtOnce
+	// adoptAtOnce is how many parts that others have left a worker takes at one look. Where there are
+	// more, other workers have some of them.
+	adoptAtOnce = 2 * partsAtOnce
 	// restAfter is how long a worker takes no parts of a feed after it had to give one up.
 	restAfter = 5 * time.Second
 )
@@ -262,7 +265,7 @@ func (c *crew) adopt(f *Feed, file string, left []ledger.Part) {
 	if c.resting(f) {
 		return
 	}
-	for n := 0; n < partsAtOnce && len(left) > 0; left = left[1:] {
+	for n := 0; n < adoptAtOnce && len(left) > 0; left = left[1:] {
 		no, started := left[0].No, false
 		if c.slots[f.Name].TryAcquire(1) {
 			started = c.startInSlot(c.membership(), f, file, no, c.found)

@@ -19,9 +19,9 @@ import (
 )
 
 // takeOverWithin is how long the work of a lost worker may wait for others, from the moment from which the
-// worker counts as lost. PostgreSQL may need 4 s of the ten to mark it, which the ledger of these tests
+// worker counts as lost. PostgreSQL may need 3 s of the ten to mark it, which the ledger of these tests
 // does at once.
-const takeOverWithin = 6 * time.Second
+const takeOverWithin = 7 * time.Second
 
 // losses are the ways in which a worker is lost, and how it comes back.
 var losses = []struct {

@@ -54,7 +54,7 @@ type loop struct {
 	want     map[string]string // bill reference → file
 	rows     map[string]int    // file → rows
 	restarts int
-	taken    []time.Duration // how long the others needed to take over from a worker that was killed
+	taken    []time.Duration // how long the others needed to take over from a worker that was killed or stopped
 }
 
 // slot is a machine: a configuration, a spool and a link to PostgreSQL, and the worker that runs there.
@@ -159,7 +159,14 @@ func (l *loop) kill() {
 	s := l.some()
 	work := l.inHand(s.worker.name)
 	s.worker.kill()
-	killed := time.Now()
+	l.awaitTakeOver(work)
+	s.worker = l.run(s.conf, "")
+	l.up(l.other(s).conf, s.worker)
+}
+
+// awaitTakeOver waits until the others have the work of a worker that is lost from now on.
+func (l *loop) awaitTakeOver(work string) {
+	began := time.Now()
 	last := ""
 	await(l.t, func() bool {
 		waits := l.waiting(work)
@@ -168,7 +175,7 @@ func (l *loop) kill() {
 		}
 		return waits == ""
 	})
-	took := time.Since(killed)
+	took := time.Since(began)
 	if took > takeOver/2 {
 		l.t.Logf("a take-over lasted %s, and the last that waited was: %s", took, strings.ReplaceAll(last, "\n", ", "))
 	}
@@ -176,10 +183,8 @@ func (l *loop) kill() {
 		l.taken = append(l.taken, took)
 	}
 	if *clusterTimes && took > takeOver {
-		l.t.Errorf("the work of a killed worker was taken over after %s, and lost_after is %s", took, clusterLost)
+		l.t.Errorf("the work of a lost worker was taken over after %s, and lost_after is %s", took, clusterLost)
 	}
-	s.worker = l.run(s.conf, "")
-	l.up(l.other(s).conf, s.worker)
 }
 
 // other is a machine other than s.
@@ -200,7 +205,8 @@ func (l *loop) inHand(name string) string {
 }
 
 // waiting is what of a worker's work waits still, "" if nothing does: parts that are neither done nor
-// in another worker's hand, and leases that are in its name. What nobody needs any more is gone.
+// in another worker's hand, files that are not finished and in nobody's, a feed that nobody serves.
+// Other leases must not be in its name. What nobody needs any more is gone.
 func (l *loop) waiting(work string) string {
 	if work == "" {
 		return ""
@@ -208,7 +214,9 @@ func (l *loop) waiting(work string) string {
 	return strings.TrimSpace(l.query(`SELECT v.* FROM (VALUES ` + work + `) AS v (kind, file, no, worker, lease)
 		WHERE EXISTS (SELECT FROM parts AS p WHERE v.kind = 'part' AND p.file = v.file AND p.no = v.no AND NOT p.done
 			AND (p.worker IS NULL OR p.worker = v.worker))
-		OR EXISTS (SELECT FROM leases AS l WHERE v.kind = 'lease' AND l.name = v.lease AND l.worker = v.worker)`))
+		OR EXISTS (SELECT FROM leases AS l WHERE v.kind = 'lease' AND l.name = v.lease AND l.worker = v.worker)
+		OR v.kind = 'lease' AND NOT EXISTS (SELECT FROM leases AS l WHERE l.name = v.lease)
+			AND (v.lease LIKE 'feed/%' OR EXISTS (SELECT FROM file AS f WHERE v.lease = 'file/' || f.file_id AND f.state NOT IN ('done', 'dropped')))`))
 }
 
 func (l *loop) query(sql string) string {
@@ -218,7 +226,9 @@ func (l *loop) query(sql string) string {
 // freeze stops a worker for longer than it may be unheard of. It goes on as a worker by itself.
 func (l *loop) freeze() {
 	s := l.some()
+	work := l.inHand(s.worker.name)
 	s.worker.signal(syscall.SIGSTOP)
+	l.awaitTakeOver(work)
 	other := l.other(s)
 	await(l.t, func() bool { _, there := l.workers(other.conf)[s.worker.name]; return !there })
 	s.worker.signal(syscall.SIGCONT)
