@@ -76,6 +76,7 @@ type Answer struct {
 	Problem    Problem       // of a 4xx or 5xx
 	Server     string        // name of the software that answered a 4xx or 5xx, such as nginx; "" = not known
 	Page       string        // title of a 4xx or 5xx that is an HTML page
+	Foreign    bool          // Absent, by a body that the API does not send: a gateway may have lost its route
 	Bill       *Bill         // of Created by CreateBill, or Found by GetBill
 	Customer   *Customer     // of Created by CreateCustomer, or Found by GetCustomer
 	Account    *Account      // of Created by CreateAccount, or Found by GetAccount

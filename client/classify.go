@@ -2,6 +2,7 @@ package client
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -143,7 +144,7 @@ func classifyProblem(r result, a *Answer) {
 	case r.status == http.StatusTooManyRequests:
 		a.Kind = Throttled
 	case !post && r.status == http.StatusNotFound:
-		a.Kind = Absent
+		a.Kind, a.Foreign = Absent, isForeign(r.body)
 	case post && r.status == http.StatusConflict:
 		a.Kind = classifyConflict(text)
 	case post && r.status == http.StatusUnprocessableEntity:
@@ -155,6 +156,24 @@ func classifyProblem(r result, a *Answer) {
 	if bodyDecides && r.bodyErr != nil {
 		a.Kind, a.Err = Lost, r.fail(describe(r.bodyErr))
 	}
+}
+
+// isForeign reports whether the body of a 404 cannot be the API's, whose errors are problem
+// documents (RFC 9457): it is neither empty nor an object with a member of one.
+func isForeign(body []byte) bool {
+	if len(bytes.TrimSpace(body)) == 0 {
+		return false
+	}
+	var members map[string]json.RawMessage
+	if json.Unmarshal(body, &members) != nil {
+		return true
+	}
+	for _, name := range [...]string{"type", "title", "status", "detail"} {
+		if _, ok := members[name]; ok {
+			return false
+		}
+	}
+	return true
 }
 
 // plainStatuses are the statuses that mean the same whether the body is a page or not.

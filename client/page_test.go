@@ -56,3 +56,21 @@ func TestReason(t *testing.T) {
 		t.Errorf("nothing known: %q", got)
 	}
 }
+
+// TestForeign: which answers 404 cannot be the API's.
+func TestForeign(t *testing.T) {
+	for body, want := range map[string]bool{
+		"": false,
+		`{"type":"about:blank","title":"Not Found"}`: false,
+		`{"title":"Not Found","status":404}`:         false,
+		`{"detail":"no such bill"}`:                  false,
+		"404 page not found\n":                       true,
+		`{"message":"no Route matched"}`:             true,
+		`{"type":"about:blank","ti`:                  true,
+		"[]":                                         true,
+	} {
+		if got := isForeign([]byte(body)); got != want {
+			t.Errorf("%q: %v, want %v", body, got, want)
+		}
+	}
+}

@@ -8,8 +8,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"billdrop/client/emulator"
 	"billdrop/ingest/inbox"
 	"billdrop/ingest/inbox/sftpserver"
 	"billdrop/ingest/inbox/sftpserver/opensshtest"
@@ -122,4 +124,44 @@ func TestOpenSSHHangs(t *testing.T) {
 	}
 	r.feed.Connect = connect
 	r.finished(t, 20)
+}
+
+// TestForeign404: a gateway that has lost its route answers 404 to look-ups, which proves
+// nothing. The bills that sends made whose answers were lost are found once the route is back,
+// and none is raised twice by an API that would permit it.
+func TestForeign404(t *testing.T) {
+	for _, body := range []string{"404 page not found", `{"message":"no Route matched with those values"}`} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, simConfig{Seed: 1, Weak: true})
+			w.files.remove("/inbox/b.csv")
+			begun, gets := time.Now(), 0
+			w.script = func(c emulator.Call) emulator.Fault {
+				switch {
+				case c.Method == "POST" && c.NthRef == 1:
+					return emulator.Fault{Apply: true, Status: 500, Store: true}
+				case c.Method == "GET" && time.Since(begun) < 10*time.Minute:
+					gets++
+					return emulator.Fault{Status: 404, Body: body, ContentType: "text/plain"}
+				}
+				return emulator.Fault{}
+			}
+			if err := w.run(t); err != nil {
+				t.Fatal(err)
+			}
+			bills := make(map[string]int)
+			for _, b := range w.api.State().Bills {
+				if bills[b.ExternalReference]++; bills[b.ExternalReference] > 1 {
+					t.Errorf("%s: raised twice", b.ExternalReference)
+				}
+			}
+			for ref, status := range statusOf(t, w, "a.csv", simBills) {
+				if want := "created"; ref != "INV-7" && (status != want || bills[ref] != 1) {
+					t.Errorf("%s: reported %s, the API holds %d", ref, status, bills[ref])
+				}
+			}
+			if gets == 0 {
+				t.Error("nothing was looked up")
+			}
+		})
+	}
 }

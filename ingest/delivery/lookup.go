@@ -242,11 +242,15 @@ func (d *delivery) madeByLostSend() bool {
 // getter asks the API for one object by its reference.
 type getter func(ctx context.Context, name string) client.Answer
 
-// ask sends one GET, as gate.ask does, and counts it for the file.
+// ask sends one GET, as gate.ask does, and counts it for the file. A foreign 404 proves nothing
+// about a bill or a party, so it counts as a fault of the server.
 func (d *delivery) ask(ctx context.Context, get getter, reference string) (client.Answer, error) {
 	d.park()
 	redacted := func(ctx context.Context, reference string) client.Answer {
 		a := get(ctx, reference)
+		if a.Foreign {
+			a.Kind = client.ServerFault
+		}
 		d.redactPage(&a)
 		d.lane.clock.observe(a)
 		return a
