@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -259,5 +261,31 @@ func TestClusterWithoutDatabase(t *testing.T) {
 		if err := w.handle.Close(); err != nil {
 			t.Error(err)
 		}
+	})
+}
+
+// The copy of a file is removed also from the machine of a worker that had the file in hand, was
+// lost, and is back while another finishes it.
+func TestClusterSweepsCopies(t *testing.T) {
+	const rows = 100
+	content := manyBills(1, rows, rows)
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1)
+		defer c.stop()
+		c.world.script = slow
+		c.start(2)
+		c.world.files.put("/inbox/a.csv", []byte(content))
+		c.await(time.Minute, "the file is being sent", func() bool { return c.bills() > 0 })
+		id := c.only().ID
+		for _, w := range c.workers {
+			write(t, w.spool.path(id), content)
+		}
+		c.check(c.finished("a.csv", content, time.Hour), rows, rows)
+		c.await(2*sweepEvery, "no worker has a copy", func() bool {
+			return !slices.ContainsFunc(c.workers, func(w *clusterWorker) bool {
+				_, err := os.Stat(w.spool.path(id))
+				return !errors.Is(err, fs.ErrNotExist)
+			})
+		})
 	})
 }

@@ -75,6 +75,7 @@ func (w *Worker) Run(ctx context.Context, interval time.Duration) error {
 		}
 	}
 	if w.shared != nil {
+		defer w.sweeping(ctx)()
 		return w.runShared(ctx, interval)
 	}
 	if err := w.checkFeeds(ctx, anyFile); err != nil {
@@ -96,6 +97,29 @@ func (w *Worker) Run(ctx context.Context, interval time.Duration) error {
 	}
 	feeds.Wait()
 	return errors.Join(distinct(errs)...)
+}
+
+// sweepEvery is how long at most a copy outlives a file that another worker has finished.
+const sweepEvery = time.Minute
+
+// sweeping sweeps the spool again and again, until the function that it returns is called. A worker
+// that was killed or frozen with a file in hand may be back while another finishes that file, and
+// nothing else reminds it of its copy.
+func (w *Worker) sweeping(ctx context.Context) (end func()) {
+	ctx, stop := context.WithCancel(ctx)
+	var sweeps sync.WaitGroup
+	sweeps.Go(func() {
+		for sleep(ctx, sweepEvery) == nil {
+			err := w.spool.sweep(ctx, w.Ledger)
+			if err != nil && ctx.Err() == nil && !errors.Is(err, ledger.ErrUnreachable) {
+				w.Log.Warn("copies that are no longer needed could not be removed", "error", err)
+			}
+		}
+	})
+	return func() {
+		stop()
+		sweeps.Wait()
+	}
 }
 
 // runFeed polls one feed until it cannot go on.

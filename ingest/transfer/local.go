@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"billdrop/ingest/durable"
@@ -58,7 +59,7 @@ func (Local) Companion(_ context.Context, file File, suffix string) ([]byte, err
 	}
 	f, err := durable.OpenRegular(file.Path + suffix)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENAMETOOLONG): // where no such name can be, no such file is
 		return nil, nil
 	case errors.Is(err, durable.ErrNotRegular):
 		return nil, fmt.Errorf("%w: %w", err, ErrUnusableCompanion)

@@ -236,6 +236,11 @@ func TestLocal(t *testing.T) {
 	if b, err := l.Companion(t.Context(), f, ChecksumSuffix); string(b) != "s" || err != nil {
 		t.Errorf("companion: %q, %v", b, err)
 	}
+	longest := File{Name: strings.Repeat("n", 251) + ".csv"} // its companions' names would have more than the 255 bytes of most file systems
+	longest.Path = filepath.Join(root, longest.Name)
+	if b, err := l.Companion(t.Context(), longest, ControlSuffix); b != nil || err != nil {
+		t.Errorf("companion of a file with the longest name: %q, %v", b, err)
+	}
 	reported := func() bool {
 		ok, err := l.Reported(t.Context(), "r")
 		if err != nil {
