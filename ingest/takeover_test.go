@@ -124,6 +124,49 @@ func (c *cluster) takeOver(lost *clusterWorker, had held) {
 	}
 }
 
+// TestLeftBehind: a part was left behind if it was in a hand and is free, or was passed over for a while. One
+// that failed is the owner's to offer.
+func TestLeftBehind(t *testing.T) {
+	failed := &ledger.PartFailure{Reason: "no"}
+	began := time.Now()
+	seen := newPartsSeen()
+	for i, look := range []struct {
+		after time.Duration
+		parts string // one letter each: d(one), f(ree), x: failed, m(ine), o(ther's)
+		want  string
+	}{
+		{0, "doffff", ""},
+		{time.Second, "dffoff", "1"},               // 1 was in a hand, 2 is passed over
+		{1500 * time.Millisecond, "dffoff", "1"},   // not for long
+		{2100 * time.Millisecond, "dffoff", "1 2"}, // now it is
+		{3 * time.Second, "doomxf", "3"},           // its own, if it is at work on it no more
+		{4 * time.Second, "dfxfff", "1 3"},         // 2 was given up by another worker
+		{5 * time.Second, "dddddf", ""},            // nobody has taken 5 yet
+		{10 * time.Second, "dddddf", ""},
+	} {
+		var parts []ledger.Part
+		for no, is := range look.parts {
+			p := ledger.Part{No: no, Done: is == 'd'}
+			switch is {
+			case 'x':
+				p.Failure = failed
+			case 'm':
+				p.Worker = "me"
+			case 'o':
+				p.Worker = "other"
+			}
+			parts = append(parts, p)
+		}
+		var got []string
+		for _, p := range seen.leftBehind(parts, "me", began.Add(look.after)) {
+			got = append(got, fmt.Sprint(p.No))
+		}
+		if strings.Join(got, " ") != look.want {
+			t.Errorf("look %d: %v, want %s", i, got, look.want)
+		}
+	}
+}
+
 // TestTakeOver: what a lost worker had in hand is in another hand in time, whatever the others are
 // at. They are never idle: each answer of the API takes so long that a part takes hours.
 func TestTakeOver(t *testing.T) {
