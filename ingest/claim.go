@@ -129,6 +129,10 @@ func (j *job) resolveClaim(ctx context.Context) error {
 		}
 		claimed, err = claim(ctx, placed(j.file))
 	}
+	if !claimed && err == nil {
+		// A worker that was taken for lost in the middle of its claim may have made it meanwhile.
+		claimed, err = j.place.Claimed(ctx, placed(j.file))
+	}
 	if err != nil {
 		return err
 	}

@@ -257,3 +257,38 @@ func TestClaimGoesOnUnderItsRecord(t *testing.T) {
 		}
 	})
 }
+
+// A worker that was taken for lost in the middle of its claim may make it while the one that took
+// its file over looks where that is. The file is not dropped.
+func TestClaimMadeMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, simConfig{Seed: 2, Harsh: true})
+		w.well = true
+		frozen := alive()
+		frozen.before = func(step string, _ int) {
+			if step == "rename /inbox/a.csv" {
+				frozen.kill()
+			}
+		}
+		if _, err := w.worker(t, frozen).Poll(t.Context()); !errors.Is(err, errDead) {
+			t.Fatalf("the first run: %v, want to die", err)
+		}
+		made := false
+		p := alive()
+		p.before = func(step string, _ int) {
+			if step == "lstat /inbox/a.csv" && !made {
+				made = true
+				if err := (&simRemote{w.files, alive()}).Rename(t.Context(), "/inbox/a.csv", "/processing/a.csv"); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		if _, err := w.worker(t, p).Poll(t.Context()); err != nil || !made {
+			t.Fatalf("%v; claimed meanwhile: %v", err, made)
+		}
+		files, err := w.ledger.Files(t.Context(), ledger.Query{})
+		if err != nil || len(files) != 1 || files[0].State != ledger.Done || p.posts == 0 {
+			t.Errorf("%+v, %v, %d bills sent; want the file to be done", files, err, p.posts)
+		}
+	})
+}
