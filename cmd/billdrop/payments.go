@@ -50,13 +50,5 @@ func (c *paymentsCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	return s.print(map[string]any{"payments": list}, func() string {
-		if len(list) == 0 {
-			if c.BillReference != "" {
-				return "no payment was matched with " + describe.Reference(c.BillReference) + "\n"
-			}
-			return "no payment was received\n"
-		}
-		return describe.PaymentTable(list) + "\n"
-	})
+	return s.print(map[string]any{"payments": list}, func() string { return describe.Payments(list, c.BillReference) + "\n" })
 }

@@ -44,8 +44,18 @@ func NewPayment(s ledger.Scope, p *ledger.Payment) Payment {
 	}
 }
 
-// PaymentTable lists payments.
-func PaymentTable(payments []Payment) string {
+// Payments lists payments: all of them, or those for the bill of reference.
+func Payments(payments []Payment, reference string) string {
+	switch {
+	case len(payments) > 0:
+		return paymentTable(payments)
+	case reference != "":
+		return "no payment was matched with " + Reference(reference)
+	}
+	return "no payment was received"
+}
+
+func paymentTable(payments []Payment) string {
 	t := NewTable("bill", "matched by", "payment", "report")
 	t.AppendHeader([]any{"received", "amount", "bill", "matched by", "payment", "report"})
 	for _, p := range payments {
@@ -63,5 +73,5 @@ func paid(payments []Payment) string {
 	for _, p := range payments {
 		sum[p.Currency] += p.Amount
 	}
-	return fmt.Sprintf("\n%s for it, %s:\n%s\n", Count(len(payments), "payment"), strings.Join(Amounts(sum), ", "), PaymentTable(payments))
+	return fmt.Sprintf("\n%s for it, %s:\n%s\n", Count(len(payments), "payment"), strings.Join(Amounts(sum), ", "), paymentTable(payments))
 }
