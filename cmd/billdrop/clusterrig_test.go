@@ -145,6 +145,8 @@ func (p *process) kill() {
 // stop ends it softly, and expects that nothing is wrong.
 func (p *process) stop() {
 	p.t.Helper()
+	// Before its first line it may not listen for signals yet.
+	await(p.t, func() bool { return p.over() || p.stderr.String() != "" })
 	p.signal(syscall.SIGTERM)
 	p.expect(143)
 }
