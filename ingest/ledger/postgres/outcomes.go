@@ -91,9 +91,16 @@ func scanOutcome(rows pgx.Row, before ...any) (ledger.Outcome, error) {
 	return o, err
 }
 
-// Outcomes implements ledger.Ledger.
+// Outcomes implements ledger.Ledger. It reads a span of rows first, which holds the page of a file
+// without gaps: so the server need not guess how many rows follow, and sort them all.
 func (l *Ledger) Outcomes(ctx context.Context, file string, from, limit int) ([]ledger.Outcome, error) {
-	return l.outcomes(ctx, "read outcomes", "", file, from, limit)
+	const what = "read outcomes"
+	list, err := l.outcomes(ctx, what, "AND row_no < $2 + $3", file, from, limit)
+	if err != nil || len(list) == limit {
+		return list, err
+	}
+	more, err := l.outcomes(ctx, what, "", file, from+limit, limit-len(list))
+	return append(list, more...), err
 }
 
 // Attention implements ledger.Ledger.
