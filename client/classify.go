@@ -179,7 +179,7 @@ func isForeign(body []byte) bool {
 // plainStatuses are the statuses that mean the same whether the body is a page or not.
 var plainStatuses = [...]int{http.StatusUnauthorized, http.StatusConflict, http.StatusUnprocessableEntity, http.StatusTooManyRequests}
 
-// classifyConflict tells apart the two meanings of a 409 (RFC 9110, section 15.5.10): a
+// classifyConflict distinguishes the two meanings of a 409 (RFC 9110, section 15.5.10): a
 // key in flight, and a reference that is taken. The text of the answer is in lower case.
 func classifyConflict(text string) Kind {
 	waiting := containsAny(text, "in flight", "in-flight", "inflight", "in progress", "in-progress", "in_progress", "being processed",
@@ -191,7 +191,7 @@ func classifyConflict(text string) Kind {
 	return Taken
 }
 
-// classifyUnprocessable tells apart the three meanings of a 422 (RFC 9110, section
+// classifyUnprocessable distinguishes the three meanings of a 422 (RFC 9110, section
 // 15.5.21): a key that came with another body, a reference that is taken, and a plain
 // refusal. In doubt it returns Taken, because that costs one look-up, whereas Refused is
 // final.

@@ -160,7 +160,7 @@ func (c *Client) GetBill(ctx context.Context, reference string) Answer {
 }
 
 // GetBillWithWrongKey is GetBill with the last characters of the key changed, so that it is
-// a key of nobody's. The API refuses it. Where the answer is the same as GetBill's, what
+// a key that does not exist. The API refuses it. Where the answer is the same as GetBill's, what
 // answers does not look at the key: the path of the base URL is not the API's.
 func (c *Client) GetBillWithWrongKey(ctx context.Context, reference string) Answer {
 	return c.wrong.GetBill(ctx, reference)

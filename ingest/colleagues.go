@@ -16,8 +16,8 @@ import (
 // it serves it; a round of a feed; a file, while it takes it through its life. A worker that is
 // lost loses its leases, and another goes on as after a crash.
 
-// Others go on within ten seconds from when a worker counts as lost. These waits can follow each other, at
-// most:
+// Others go on within ten seconds from when a worker counts as lost. These waits can follow
+// each other, at most:
 //
 //	until the ledger takes all from it        3 s    see markLost of ledger/postgres
 //	a feed, and the file of its round         4 s    colleaguePoll, and modest's wait
@@ -26,28 +26,28 @@ import (
 //	                                                 colleaguePoll after the one before
 //	a bill, or a party that it was to create  0.5 s  delivery.colleagueMax
 //
-// The first is followed by one of the others. No wait depends on how long a part, a file or an import
-// takes that another worker is at, or on what River hands out.
+// The first is followed by one of the others. No wait depends on how long a part, a file or an
+// import takes that another worker is at, or on what River hands out.
 const (
-	// colleaguePoll is how often a worker looks for what nobody has in hand.
+	// colleaguePoll is how often a worker looks for what no worker has in hand.
 	colleaguePoll = time.Second
 	// leasePoll is how often a lease is asked for that another worker gives back soon.
 	leasePoll = 100 * time.Millisecond
-	// lastWords bounds what a worker still tells the ledger once it was told to stop.
+	// lastWords bounds what a worker still records in the ledger once it is to stop.
 	lastWords = 5 * time.Second
 	// maxRejoins is how often a single round joins the others again.
 	maxRejoins = 5
 )
 
-// AsMember has this worker do something as one of those that share its ledger. On a ledger that no others
-// share it does it at once. No other method that joins may be running.
+// AsMember has this worker do something as one of those that share its ledger. On a ledger
+// that no others share it does it at once. No other method that joins may be running.
 func (w *Worker) AsMember(ctx context.Context, do func(context.Context) error) error {
 	return w.asMember(ctx, "", do)
 }
 
-// asMember has a worker that is a member do something. On a ledger that no others share it does it at
-// once. The context of do ends when this worker is taken for lost: then asMember returns an error
-// that wraps ledger.ErrFenced, once do has returned.
+// asMember has a worker that is a member do something. On a ledger that no others share it
+// does it at once. The context of do ends when this worker is taken for lost: then asMember
+// returns an error that wraps ledger.ErrFenced, once do has returned.
 func (w *Worker) asMember(ctx context.Context, role string, do func(context.Context) error) error {
 	if w.shared == nil {
 		return do(ctx)
@@ -112,8 +112,8 @@ func (w *Worker) inFlight() int {
 	return n
 }
 
-// runShared is Run among other workers. What passes, such as a ledger out of reach or the loss of this
-// worker, is waited for.
+// runShared is Run among other workers. What passes, such as a ledger out of reach or the loss
+// of this worker, is waited for.
 func (w *Worker) runShared(ctx context.Context, interval time.Duration) error {
 	for {
 		err := w.asMember(ctx, "", func(ctx context.Context) error { return w.serve(ctx, interval) })
@@ -207,8 +207,9 @@ func (w *Worker) serveFeed(ctx context.Context, f *Feed, interval time.Duration)
 	}
 }
 
-// resumeImports finishes the imports that this machine left unfinished, every interval until ctx ends.
-// Another worker cannot reach them, and a feed of which this one is to take over must not wait for them.
+// resumeImports finishes the imports that this machine left unfinished, every interval until
+// ctx ends. Another worker cannot reach them, and a feed of which this one is to take over
+// must not wait for them.
 func (w *Worker) resumeImports(ctx context.Context, f *Feed, interval time.Duration) {
 	for {
 		r := round{Worker: w, feed: f, imports: onlyImports}
@@ -224,8 +225,9 @@ func (w *Worker) resumeImports(ctx context.Context, f *Feed, interval time.Durat
 	}
 }
 
-// modest waits colleaguePoll for each feed that this worker serves already, up to three, so that feeds
-// spread over the workers. It reports false if the worker is told to stop meanwhile.
+// modest waits colleaguePoll for each feed that this worker serves already, up to three, so
+// that feeds spread over the workers. It reports false if the worker is told to stop
+// meanwhile.
 func (c *crew) modest(ctx context.Context) bool {
 	c.mu.Lock()
 	served := c.served
@@ -295,8 +297,8 @@ func (w *Worker) giveFile(ctx context.Context, id string) {
 	}
 }
 
-// reachable reports whether a file can be taken up on this machine: what was imported stays where its
-// disk is.
+// reachable reports whether a file can be taken up on this machine: what was imported stays
+// where its disk is.
 func (w *Worker) reachable(f *ledger.File) bool {
 	return w.shared == nil || f.Origin != ledger.FromLocal || f.Machine == "" || f.Machine == w.Member.Machine
 }

@@ -42,7 +42,8 @@ func (d division) divided(f *ledger.File) bool {
 	return f.Origin == ledger.FromInbox && f.Rows >= d.from
 }
 
-// partsOf divides a file. The last parts are smaller, so that all workers end at about the same time.
+// partsOf divides a file. The last parts are smaller, so that all workers end at about the
+// same time.
 func (d division) partsOf(f *ledger.File) []ledger.Part {
 	if !d.divided(f) {
 		return []ledger.Part{{No: 0, From: 1, To: f.Rows + 1}}
@@ -149,8 +150,8 @@ func cause(ctx context.Context, err error) error {
 	return err
 }
 
-// count counts the parts that are not done, and those of them that a worker has in hand. failed is why
-// the first of the others was given up; nil if none was.
+// count counts the parts that are not done, and those of them that a worker has in hand.
+// failed is why the first of the others was given up; nil if none was.
 func count(parts []ledger.Part) (undone, inHand int, failed *ledger.PartFailure) {
 	for _, p := range parts {
 		switch {
@@ -176,10 +177,10 @@ func newPartsSeen() *partsSeen {
 	return &partsSeen{make(map[int]bool), make(map[int]time.Time)}
 }
 
-// leftBehind returns the parts that nobody is about to take, because a worker that had them was lost or
-// gave them back, or because their hints went astray: those that were in a hand, or have been passed over
-// for longer than it takes to follow a hint. Those in this worker's own hand are among them, because
-// it may have failed to give one back.
+// leftBehind returns the parts that nobody is about to take, because a worker that had them
+// was lost or gave them back, or because their hints went astray: those that were in a hand,
+// or have been passed over for longer than it takes to follow a hint. Those in this worker's
+// own hand are among them, because it may have failed to give one back.
 //
 // A part that a lost worker had has been in a hand at one look at least, because it is until the
 // worker counts as lost, and that is longer than the time between two looks.

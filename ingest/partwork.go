@@ -21,11 +21,11 @@ const (
 	// partsAtOnce is how many parts of one feed a worker delivers at a time: the senders that one
 	// part leaves idle at its end are busy with another.
 	partsAtOnce = 3
-	// maxInHand bounds the parts of one feed in a worker's hand, those included whose rows only wait.
-	// As many more may be parts that other workers have left.
+	// maxInHand bounds the parts of one feed in a worker's hand, those included whose rows
+	// only wait. As many more may be parts that other workers have left.
 	maxInHand = 4 * partsAtOnce
-	// adoptAtOnce is how many parts that others have left a worker takes at one look. Where there are
-	// more, other workers have some of them.
+	// adoptAtOnce is how many parts that others have left a worker takes at one look. Where
+	// there are more, other workers have some of them.
 	adoptAtOnce = 2 * partsAtOnce
 	// restAfter is how long a worker takes no parts of a feed after it had to give one up.
 	restAfter = 5 * time.Second
@@ -36,7 +36,7 @@ type crew struct {
 	*Worker
 	feeds map[string]*Feed
 	slots map[string]*semaphore.Weighted // of partsAtOnce, by feed
-	looks map[string]chan struct{}       // by feed: something tells that it be looked at
+	looks map[string]chan struct{}       // by feed: holds a token when it is to be looked at
 	done  chan struct{}                  // a part that was found by looking has ended
 	at    sync.WaitGroup                 // parts in hand that this worker found by itself
 	division
@@ -110,7 +110,7 @@ func (c *crew) end() {
 	}
 }
 
-// work takes up what the dispatcher hands out, and what nobody has in hand, until ctx ends. finish
+// work takes up what the dispatcher hands out, and what no worker has in hand, until ctx ends. finish
 // waits for the end.
 func (c *crew) work(ctx context.Context, interval time.Duration) (finish func()) {
 	var all sync.WaitGroup
@@ -132,7 +132,7 @@ func (c *crew) work(ctx context.Context, interval time.Duration) (finish func())
 	return all.Wait
 }
 
-// handleLook has a feed looked at, if this worker serves it or nobody does.
+// handleLook has a feed looked at, if this worker serves it or no worker does.
 func (c *crew) handleLook(_ context.Context, feed string) {
 	select {
 	case c.looks[feed] <- struct{}{}:
@@ -153,8 +153,8 @@ func (c *crew) awaitLook(ctx context.Context, f *Feed, wait time.Duration) error
 	return nil
 }
 
-// handlePart delivers a part, unless it is done or in another worker's hand. It returns when this worker
-// has room for another.
+// handlePart delivers a part, unless it is done or in another worker's hand. It returns when
+// this worker has room for another.
 func (c *crew) handlePart(ctx context.Context, feed, file string, no int) {
 	f := c.feeds[feed]
 	if f == nil || c.resting(f) || c.slots[feed].Acquire(ctx, 1) != nil {
@@ -166,8 +166,8 @@ func (c *crew) handlePart(ctx context.Context, feed, file string, no int) {
 	}
 }
 
-// startInSlot is start for a part for which this worker has a slot. The slot is given back before free is
-// called.
+// startInSlot is start for a part for which this worker has a slot. The slot is given back
+// before free is called.
 func (c *crew) startInSlot(ctx context.Context, f *Feed, file string, no int, free func()) bool {
 	giveBack := func() { c.slots[f.Name].Release(1) }
 	started := c.start(ctx, f, file, no, maxInHand, func() {
@@ -180,8 +180,9 @@ func (c *crew) startInSlot(ctx context.Context, f *Feed, file string, no int, fr
 	return started
 }
 
-// start delivers a part in the background, and reports false if it is in this worker's hand already, or
-// there are as many as there may be. free is called once, when the part has ended or its rows only wait.
+// start delivers a part in the background, and reports false if it is in this worker's hand
+// already, or there are as many as there may be. free is called once, when the part has ended
+// or its rows only wait.
 func (c *crew) start(ctx context.Context, f *Feed, file string, no, most int, free func()) bool {
 	if !c.enter(f, file, no, most) {
 		return false
@@ -195,7 +196,7 @@ func (c *crew) start(ctx context.Context, f *Feed, file string, no, most int, fr
 	return true
 }
 
-// lookAround looks for parts that nobody has in hand, and for workers that are gone.
+// lookAround looks for parts that no worker has in hand, and for workers that are gone.
 func (c *crew) lookAround(ctx context.Context) {
 	seen := make(map[string]*partsSeen)
 	var live []ledger.Colleague
@@ -218,8 +219,8 @@ func (c *crew) lookAround(ctx context.Context) {
 	}
 }
 
-// noticeGone has all feeds looked at if one of the workers that were live is not any more: it may have had
-// a file in hand that is not of this round. It returns those that are live.
+// noticeGone has all feeds looked at if one of the workers that were live is not any more: it
+// may have had a file in hand that is not of this round. It returns those that are live.
 func (c *crew) noticeGone(ctx context.Context, before []ledger.Colleague) ([]ledger.Colleague, error) {
 	live, err := c.shared.Workers(ctx)
 	if err != nil {
@@ -236,8 +237,8 @@ func (c *crew) noticeGone(ctx context.Context, before []ledger.Colleague) ([]led
 	return live, nil
 }
 
-// takeParts takes parts of files that other workers have in hand, or lost, oldest file first: those that
-// were left behind, and as many of the others as this worker has slots for.
+// takeParts takes parts of files that other workers have in hand, or lost, oldest file first:
+// those that were left behind, and as many of the others as this worker has slots for.
 func (c *crew) takeParts(ctx context.Context, files []*ledger.File, seen map[string]*partsSeen) error {
 	sending := make(map[string]bool)
 	for _, f := range slices.Backward(files) {
@@ -259,8 +260,9 @@ func (c *crew) takeParts(ctx context.Context, files []*ledger.File, seen map[str
 	return nil
 }
 
-// adopt begins to deliver parts that other workers have left, a few at a look, so that others have some of
-// them, too. They do not wait for a slot: the parts that are in the slots may last long.
+// adopt begins to deliver parts that other workers have left, a few at a look, so that others
+// have some of them, too. They do not wait for a slot: the parts that are in the slots may
+// last long.
 func (c *crew) adopt(f *Feed, file string, left []ledger.Part) {
 	if c.resting(f) {
 		return
@@ -278,7 +280,7 @@ func (c *crew) adopt(f *Feed, file string, left []ledger.Part) {
 	}
 }
 
-// take begins to deliver parts that nobody has in hand, as many as this worker has slots for.
+// take begins to deliver parts that no worker has in hand, as many as this worker has slots for.
 func (c *crew) take(f *Feed, file string, parts []ledger.Part) {
 	if c.resting(f) {
 		return
@@ -309,8 +311,8 @@ func (c *crew) found() {
 	}
 }
 
-// enter puts a part into this worker's hand, and reports false if it is there already, or as many as there
-// may be are.
+// enter puts a part into this worker's hand, and reports false if it is there already, or as
+// many as there may be are.
 func (c *crew) enter(f *Feed, file string, no, most int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -344,8 +346,8 @@ func (c *crew) awaitPart(ctx context.Context, d time.Duration) error {
 	return nil
 }
 
-// deliverPart takes the rows of a part to their outcomes, if nobody else does. idle is called when they
-// only wait.
+// deliverPart takes the rows of a part to their outcomes, if no other worker does. idle is called
+// when they only wait.
 func (c *crew) deliverPart(ctx context.Context, feed *Feed, file string, no int, idle func()) {
 	held, err := c.shared.AcquirePart(ctx, file, no)
 	if err == nil && held {
@@ -506,7 +508,8 @@ func (c *crew) giveUp(cp *fileCopy) {
 	cp.users--
 }
 
-// read returns the records of a part. The file is fetched once, checked by its hash, and read forwards.
+// read returns the records of a part. The file is fetched once, checked by its hash, and read
+// forwards.
 func (c *crew) read(ctx context.Context, feed *Feed, f *ledger.File, p ledger.Part) ([]billfile.Record, error) {
 	cp := c.borrow(f.ID)
 	defer c.giveUp(cp)
@@ -578,8 +581,8 @@ func (cp *fileCopy) close() {
 	cp.file, cp.recs = nil, nil
 }
 
-// closeCopies closes the copies of files whose rows are all sent, and removes those that are not this
-// worker's to publish: copies hold personal data.
+// closeCopies closes the copies of files whose rows are all sent, and removes those that are
+// not this worker's to publish: copies hold personal data.
 func (c *crew) closeCopies(unfinished []*ledger.File) {
 	sending := make(map[string]bool)
 	for _, f := range unfinished {

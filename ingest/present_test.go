@@ -121,8 +121,8 @@ func TestPresent(t *testing.T) {
 	})
 }
 
-// A link that cannot be made leaves the row created, with a code, and the file completed with errors, as each
-// kind of answer demands; and the retry makes it if that is still safe.
+// A link that cannot be made leaves the row created, with a code, and the file completed with
+// errors, as each kind of answer demands; and the retry makes it if that is still safe.
 func TestPresentFailures(t *testing.T) {
 	stored := emulator.Fault{Status: 500, Store: true}
 	for _, c := range []struct {
@@ -214,8 +214,8 @@ func TestPresentFailures(t *testing.T) {
 	}
 }
 
-// The summary counts every request that the API got for the file: for its bills and for its links, the repeated
-// ones and those of a retry.
+// The summary counts every request that the API got for the file: for its bills and for its
+// links, the repeated ones and those of a retry.
 func TestPresentRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, simConfig{Seed: 1, Present: thirtyDays})
@@ -267,8 +267,8 @@ func TestPresentRequests(t *testing.T) {
 	})
 }
 
-// A file whose bills are all there and one of whose links is not has completed with errors. A link that was
-// made later completes it.
+// A file whose bills are all there and one of whose links is not has completed with errors. A
+// link that was made later completes it.
 func TestPresentOutcome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const bills = "bill_reference,amount_due,currency,customer_reference\nA-1,100,ZAR,C-1\nA-2,200,ZAR,C-2\n"
@@ -307,8 +307,8 @@ func TestPresentOutcome(t *testing.T) {
 	})
 }
 
-// The API takes bills and no payment requests: the file ends within the patience, its links are missing, and
-// a retry days later makes those that were never asked for.
+// The API takes bills and no payment requests: the file ends within the patience, its links
+// are missing, and a retry days later makes those that were never asked for.
 func TestPresentOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const rows = 1000
@@ -412,8 +412,8 @@ func presentWorld(t *testing.T, cfg simConfig) (deaths, unknown int, wrong []str
 	return deaths, unknown, wrong
 }
 
-// Whatever step a process dies at, and whatever the API loses, a bill has at most one payment request, and the
-// report says which.
+// Whatever step a process dies at, and whatever the API loses, a bill has at most one payment
+// request, and the report says which.
 func TestPresentCrash(t *testing.T) {
 	deaths, missing := 0, 0
 	for seed := uint64(1); seed <= 150; seed++ {
@@ -458,8 +458,8 @@ func (a *linkLiar) CreatePaymentRequest(ctx context.Context, key, reference stri
 	return a.API.CreatePaymentRequest(ctx, a.key(key), reference, body)
 }
 
-// forgetful is a ledger that a wrong program does not write links to before it asks for them, or does not
-// believe.
+// forgetful is a ledger that a wrong program does not write links to before it asks for them,
+// or does not believe.
 type forgetful struct {
 	ledger.Ledger
 	deaf, young bool

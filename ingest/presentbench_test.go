@@ -17,8 +17,9 @@ import (
 	"billdrop/ingest/ledger/sqlite"
 )
 
-// BenchmarkPresent makes 20,000 links over an API that takes 50 ms for each, with 64 senders, beside a loop
-// that asks for as many and keeps nothing. If all senders are always busy it takes 15.6 s.
+// BenchmarkPresent makes 20,000 links over an API that takes 50 ms for each, with 64 senders,
+// beside a loop that asks for as many and keeps nothing. If all senders are always busy it
+// takes 15.6 s.
 func BenchmarkPresent(b *testing.B) {
 	const rows, senders, latency = 20_000, 64, 50 * time.Millisecond
 	server := httptest.NewServer(emulator.New(emulator.Config{Latency: latency}))

@@ -18,9 +18,9 @@ import (
 	"billdrop/ingest/report"
 )
 
-// takeOverWithin is how long the work of a lost worker may wait for others, from the moment from which the
-// worker counts as lost. PostgreSQL may need 3 s of the ten to mark it, which the ledger of these tests
-// does at once.
+// takeOverWithin is how long the work of a lost worker may wait for others, from the moment
+// from which the worker counts as lost. PostgreSQL may need 3 s of the ten to mark it, which
+// the ledger of these tests does at once.
 const takeOverWithin = 7 * time.Second
 
 // losses are the ways in which a worker is lost, and how it comes back.
@@ -124,8 +124,8 @@ func (c *cluster) takeOver(lost *clusterWorker, had held) {
 	}
 }
 
-// TestLeftBehind: a part was left behind if it was in a hand and is free, or was passed over for a while. One
-// that failed is the owner's to offer.
+// TestLeftBehind: a part was left behind if it was in a hand and is free, or was passed over
+// for a while. One that failed is the owner's to offer.
 func TestLeftBehind(t *testing.T) {
 	failed := &ledger.PartFailure{Reason: "no"}
 	began := time.Now()
@@ -267,8 +267,8 @@ func TestTakeOverOfLeads(t *testing.T) {
 	}
 }
 
-// TestTakeOverBesideAnImport: a worker that finishes an import of its own machine takes over a feed all the
-// same.
+// TestTakeOverBesideAnImport: a worker that finishes an import of its own machine takes over a
+// feed all the same.
 func TestTakeOverBesideAnImport(t *testing.T) {
 	const rows = 300
 	for _, loss := range losses {
@@ -308,8 +308,8 @@ func TestTakeOverBesideAnImport(t *testing.T) {
 	}
 }
 
-// TestTakeOverOfCommands: a file that a command had in hand is gone on with, although the next poll is an
-// hour away.
+// TestTakeOverOfCommands: a file that a command had in hand is gone on with, although the next
+// poll is an hour away.
 func TestTakeOverOfCommands(t *testing.T) {
 	const rows = 80
 	content := manyBills(1, rows, rows)
@@ -385,8 +385,8 @@ func (f *follower) followed(id string) bool {
 	return f.files[id]
 }
 
-// TestTakeOverIsSeen: a worker that lost its feed and its file says no more of them, neither how far the
-// file is nor what was wrong with the last poll.
+// TestTakeOverIsSeen: a worker that lost its feed and its file says no more of them, neither
+// how far the file is nor what was wrong with the last poll.
 func TestTakeOverIsSeen(t *testing.T) {
 	const rows = 400
 	content := manyBills(1, rows, rows)

@@ -55,8 +55,8 @@ type Feed struct {
 type Progress interface {
 	FileStarted(Started)
 	RowDone(id string, status ledger.Status)
-	// FileLeft is called when the file is out of this worker's hand and not finished: another of those
-	// that share the ledger goes on with it, or this one, after FileStarted.
+	// FileLeft is called when the file is out of this worker's hand and not finished: another
+	// of those that share the ledger goes on with it, or this one, after FileStarted.
 	FileLeft(id string)
 	FileFinished(id string, s report.Summary)
 }

@@ -227,7 +227,8 @@ func (s *Server) Reload() {
 	}
 }
 
-// Restart ends the server in its orderly way, which lets requests in flight end, and starts it anew.
+// Restart ends the server in its orderly way, which lets requests in flight end, and starts it
+// anew.
 func (s *Server) Restart() {
 	s.t.Helper()
 	if err := s.cmd.Process.Signal(s.quit); err != nil {

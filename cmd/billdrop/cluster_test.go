@@ -48,8 +48,8 @@ func TestCluster(t *testing.T) {
 	}
 }
 
-// oneIsKilled: of two workers on one file, one is killed. The other sends the rest, within the time that
-// is promised, and the report is right.
+// oneIsKilled: of two workers on one file, one is killed. The other sends the rest, within the
+// time that is promised, and the report is right.
 func oneIsKilled(t *testing.T, pg *pgtest.Server) {
 	const rows = 6000
 	c := newCluster(t, pg, emulator.Config{Latency: 20 * time.Millisecond, Seed: 1}, clusterLost)
@@ -213,8 +213,8 @@ func formatsDiffer(t *testing.T, pg *pgtest.Server) {
 	o.say(0, "run", "--once", "--config", other)
 }
 
-// pagesOfAll: the page of each worker shows all workers and files, whoever has them in hand, and each
-// worker is ready, whether or not it is the one that looks into the inbox.
+// pagesOfAll: the page of each worker shows all workers and files, whoever has them in hand,
+// and each worker is ready, whether or not it is the one that looks into the inbox.
 func pagesOfAll(t *testing.T, pg *pgtest.Server) {
 	c := newCluster(t, pg, emulator.Config{Latency: 50 * time.Millisecond, Seed: 1}, clusterLost)
 	ports := map[string]string{"east": freePort(t), "west": freePort(t)}
@@ -302,8 +302,9 @@ func commandsBeside(t *testing.T, pg *pgtest.Server) {
 	first.stop()
 }
 
-// nothingAboutPeople: after runs with every kind of outcome, and a payment, no name, mail address, phone
-// number, metadata value, key or secret is in the database, the arguments of its jobs included.
+// nothingAboutPeople: after runs with every kind of outcome, and a payment, no name, mail
+// address, phone number, metadata value, key or secret is in the database, the arguments of
+// its jobs included.
 func nothingAboutPeople(t *testing.T, pg *pgtest.Server) {
 	c := newPayingCluster(t, pg, 1, emulator.Config{Seed: 1, FaultRate: 0.05}, emulator.HookConfig{})
 	east := c.config("east", "east", "", "amounts: minor", "amounts: minor\n    present: payment_request\n    columns: {Tower: metadata.tower}", c.front, c.backends[0])
@@ -338,7 +339,8 @@ func nothingAboutPeople(t *testing.T, pg *pgtest.Server) {
 	}
 }
 
-// passwordMasked: whatever is said, by whichever command, the password of the database is not in it.
+// passwordMasked: whatever is said, by whichever command, the password of the database is not
+// in it.
 func passwordMasked(t *testing.T, pg *pgtest.Server) {
 	c := newCluster(t, pg, emulator.Config{Seed: 1}, clusterLost)
 	east := c.config("east", "east", "", "give_up_after: 30s", "give_up_after: 300ms")

@@ -30,9 +30,9 @@ var (
 const loopRows, loopSmall = 2400, 60
 
 // TestClusterLoop has four workers send files while they, their connections and PostgreSQL are
-// killed, stopped and restarted at random moments. The API loses answers and fails; in one half of the
-// trouble it would not refuse a duplicate. At the end, every row of every file is one bill and one
-// line of one report.
+// killed, stopped and restarted at random moments. The API loses answers and fails; in one
+// half of the trouble it would not refuse a duplicate. At the end, every row of every file is
+// one bill and one line of one report.
 func TestClusterLoop(t *testing.T) {
 	pg := pgtest.Start(t)
 	for i, api := range []struct {
@@ -57,7 +57,8 @@ type loop struct {
 	taken    []time.Duration // how long the others needed to take over from a worker that was killed or stopped
 }
 
-// slot is a machine: a configuration, a spool and a link to PostgreSQL, and the worker that runs there.
+// slot is a machine: a configuration, a spool and a link to PostgreSQL, and the worker that
+// runs there.
 type slot struct {
 	conf   string
 	link   *dbLink
@@ -204,9 +205,9 @@ func (l *loop) inHand(name string) string {
 	return strings.ReplaceAll(strings.TrimSpace(work), "\n", ", ")
 }
 
-// waiting is what of a worker's work waits still, "" if nothing does: parts that are neither done nor
-// in another worker's hand, files that are not finished and in nobody's, a feed that nobody serves.
-// Other leases must not be in its name. What nobody needs any more is gone.
+// waiting is what of a worker's work waits still, "" if nothing does: parts that are neither
+// done nor in another worker's hand, files that are not finished and in nobody's, a feed that
+// nobody serves. Other leases must not be in its name. What nobody needs any more is gone.
 func (l *loop) waiting(work string) string {
 	if work == "" {
 		return ""

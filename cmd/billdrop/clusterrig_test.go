@@ -24,9 +24,9 @@ import (
 	"billdrop/ingest/report"
 )
 
-// cluster is a sandbox whose ledger is a database of a real PostgreSQL, and workers on it that are
-// real processes. Each worker has a configuration and a spool of its own, as on a machine of its own,
-// and reaches the database through a link that can be cut.
+// cluster is a sandbox whose ledger is a database of a real PostgreSQL, and workers on it that
+// are real processes. Each worker has a configuration and a spool of its own, as on a machine
+// of its own, and reaches the database through a link that can be cut.
 type cluster struct {
 	t         *testing.T
 	pg        *pgtest.Server

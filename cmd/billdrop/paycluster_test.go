@@ -48,7 +48,8 @@ func balancer(t *testing.T, backends []string) (address string) {
 	return l.Addr().String()
 }
 
-// payingCluster is a cluster, or one worker on SQLite, whose events go to the receivers of its workers and to one beside them.
+// payingCluster is a cluster, or one worker on SQLite, whose events go to the receivers of its
+// workers and to one beside them.
 type payingCluster struct {
 	*cluster
 	front    string   // where events are delivered

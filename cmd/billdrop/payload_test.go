@@ -73,10 +73,10 @@ func (d *deliveries) percentile(n int) time.Duration {
 	return d.took[max(0, i)]
 }
 
-// TestPaymentsUnderLoad: while a worker sends bills, it answers every event with 200 and in time. Each
-// event is in one report, and their sums by currency are the API's. How much sending slows is
-// measured, beside the same number of bills without an event; it depends on the machine, on which the
-// API runs, too.
+// TestPaymentsUnderLoad: while a worker sends bills, it answers every event with 200 and in
+// time. Each event is in one report, and their sums by currency are the API's. How much
+// sending slows is measured, beside the same number of bills without an event; it depends on
+// the machine, on which the API runs, too.
 func TestPaymentsUnderLoad(t *testing.T) {
 	t.Run("sqlite", func(t *testing.T) { paymentsUnderLoad(t, nil) })
 	t.Run("postgres", func(t *testing.T) { paymentsUnderLoad(t, pgtest.StartConfig(t, pgtest.Config{Durable: true})) })

@@ -16,8 +16,8 @@ import (
 	"billdrop/cmd/billdrop/sandbox"
 )
 
-// TestServersWebhooks delivers through nginx and Caddy, with the directives that docs/payments.md gives:
-// signatures hold, and what is too large is refused, by nginx already.
+// TestServersWebhooks delivers through nginx and Caddy, with the directives that
+// docs/payments.md gives: signatures hold, and what is too large is refused, by nginx already.
 func TestServersWebhooks(t *testing.T) {
 	page := string(readAll(t, "../../docs/payments.md"))
 	directives := func(pattern string) string {

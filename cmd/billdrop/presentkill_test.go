@@ -16,9 +16,9 @@ import (
 	"billdrop/ingest/ledger/postgres/pgtest"
 )
 
-// TestPresentKillLoop kills workers on PostgreSQL with SIGKILL at random moments while links are made, over
-// an API that loses answers and fails, and would make a second payment request for any second key. At the end
-// every bill has at most one, and the report says which.
+// TestPresentKillLoop kills workers on PostgreSQL with SIGKILL at random moments while links
+// are made, over an API that loses answers and fails, and would make a second payment request
+// for any second key. At the end every bill has at most one, and the report says which.
 func TestPresentKillLoop(t *testing.T) {
 	t.Parallel()
 	const rows = 200

@@ -213,7 +213,7 @@ func isCR(s string) bool {
 // The active codes of ISO 4217 by number of decimals, as amended to 2026. They are kept
 // here because the text libraries use CLDR's table. It follows usage and differs from ISO
 // 4217 for dozens of currencies, which would make bills wrong a hundredfold. Codes
-// without minor units (gold, test codes, drawing rights) are left out, because nobody is
+// without minor units (gold, test codes, drawing rights) are left out, because no person is
 // billed in them.
 const (
 	decimals0 = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF"

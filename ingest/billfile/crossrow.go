@@ -12,7 +12,7 @@ import (
 )
 
 // What only the whole file shows: references that come twice, and parties with different
-// details. Rows are compared by hashes with random seeds, so that nobody can write a file
+// details. Rows are compared by hashes with random seeds, so that no sender can write a file
 // whose hashes collide.
 //
 //   - The first pass keeps sightings, 5 bytes a bill reference and 8 a party. They are

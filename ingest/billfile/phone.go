@@ -35,7 +35,7 @@ func checkRegion(region string) error {
 
 // closedPlans are countries in which all numbers have one length. The library's data has
 // remains of older plans and accepts shorter numbers; a number that lost a digit would be
-// somebody else's.
+// another person's.
 var closedPlans = map[int32]int{27: 9}
 
 // parse returns the number in E.164.

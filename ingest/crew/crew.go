@@ -1,7 +1,7 @@
-// Package crew hands out work among the workers of a cluster by River, on the database of their
-// ledger. A job is a hint and proves nothing: it may come twice, late or never, and for work that is
-// done or in another worker's hand. Who may do what is decided by the ledger, so it does not matter
-// if River takes a job of a lost worker for one that still runs.
+// Package crew hands out work among the workers of a cluster by River, on the database of
+// their ledger. A job is a hint and proves nothing: it may come twice, late or never, and for
+// work that is done or in another worker's hand. Who may do what is decided by the ledger, so
+// it does not matter if River takes a job of a lost worker for one that still runs.
 package crew
 
 import (
@@ -33,7 +33,8 @@ const (
 	lastWords = 5 * time.Second
 )
 
-// Dispatcher is an ingest.Dispatcher. It may be used concurrently, but Run by one goroutine at a time.
+// Dispatcher is an ingest.Dispatcher. It may be used concurrently, but Run by one goroutine at
+// a time.
 type Dispatcher struct {
 	pool *pgxpool.Pool
 	log  *slog.Logger

@@ -105,8 +105,8 @@ func numbers(n int) []int {
 	return list
 }
 
-// Workers that start together on an empty database share the parts of the feeds that they serve, each
-// part once, and go on after the database was restarted.
+// Workers that start together on an empty database share the parts of the feeds that they
+// serve, each part once, and go on after the database was restarted.
 func TestDispatcher(t *testing.T) {
 	server := pgtest.Start(t)
 	url := server.Database(t)

@@ -94,7 +94,7 @@ func (f *fanout) knownBefore(p ledger.Party) bool {
 // idleAfter is how long no row may be sent for a delivery to be idle.
 const idleAfter = time.Second
 
-// watchIdle tells recs, if it is an Idler, when the rows of a delivery only wait, from when
+// watchIdle calls Idle of recs, if it is an Idler, when the rows of a delivery only wait, from when
 // all are read until stop is called.
 func (f *fanout) watchIdle(recs Records) (stop func()) {
 	idler, ok := recs.(Idler)

@@ -55,7 +55,8 @@ func (a *linkAPI) CreatePaymentRequest(_ context.Context, key, reference string,
 	return client.Answer{Kind: client.Created, Status: 201, Date: time.Now(), PaymentRequest: &client.PaymentRequest{ID: "pr_" + reference, Link: "https://pay.example.com/" + reference}}
 }
 
-// slowLedger takes its time to record links, and counts the requests that are recorded and not settled.
+// slowLedger takes its time to record links, and counts the requests that are recorded and not
+// settled.
 type slowLedger struct {
 	*ledgertest.Memory
 	mu    sync.Mutex
@@ -101,8 +102,9 @@ func createdFile(t *testing.T, l ledger.Ledger, s ledger.Scope, references ...st
 	return f
 }
 
-// Links keep all senders busy, also where some answers are slow and the ledger takes its time. Every request
-// is recorded before it is sent, commits are shared, and few requests are in doubt at a time.
+// Links keep all senders busy, also where some answers are slow and the ledger takes its time.
+// Every request is recorded before it is sent, commits are shared, and few requests are in
+// doubt at a time.
 func TestPresentKeepsSendersBusy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const rows, senders = 20_000, 64
@@ -146,8 +148,8 @@ func TestPresentKeepsSendersBusy(t *testing.T) {
 	})
 }
 
-// A soft stop in the middle of links: nothing more is sent, what is out is awaited and recorded, no row gets a
-// code, and the next run makes the rest: one request a bill.
+// A soft stop in the middle of links: nothing more is sent, what is out is awaited and
+// recorded, no row gets a code, and the next run makes the rest: one request a bill.
 func TestPresentStopped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const rows = 2000

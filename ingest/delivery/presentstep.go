@@ -113,8 +113,9 @@ func (a *asking) answer(answer client.Answer) {
 	a.sends++
 }
 
-// count adds n sends of the row to e: 1 before the first of this run, and after the last how many more
-// there were, or -1 if there was none. All are retries but the first of the bill's payment request.
+// count adds n sends of the row to e: 1 before the first of this run, and after the last how
+// many more there were, or -1 if there was none. All are retries but the first of the bill's
+// payment request.
 func (a *asking) count(e *ledger.Entry, n int) {
 	e.LinkPosts += n
 	if a.again || a.sends > 1 {

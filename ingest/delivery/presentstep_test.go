@@ -90,7 +90,8 @@ func TestLinkBody(t *testing.T) {
 	}
 }
 
-// A link expires after a time, or at the end of the due date in the feed's zone, if that is not over.
+// A link expires after a time, or at the end of the due date in the feed's zone, if that is
+// not over.
 func TestLinkExpiry(t *testing.T) {
 	zone := time.FixedZone("SAST", 2*60*60)
 	now := time.Date(2026, 11, 30, 12, 0, 0, 5, time.UTC)

@@ -212,7 +212,7 @@ func (d *delivery) chooseForm(ctx context.Context) (decision, error) {
 		if !answered {
 			return decision{Do: stepFinish, Status: ledger.Failed}, nil
 		}
-		d.lane.parties.handOver(d.lease) // whoever asks does not wait for another party meanwhile
+		d.lane.parties.handOver(d.lease) // a row that asks does not wait for another party meanwhile
 		ready = nil
 	}
 }

@@ -21,7 +21,7 @@ type setupCheck struct {
 	mu        sync.Mutex
 	confirmed bool // the set-up has shown itself to be right
 	feeders   int  // files that may still bring rows
-	rows      int  // rows under way that wait for nobody else, held ones included
+	rows      int  // rows under way that do not wait for another row, held ones included
 	held      int
 	alike     int // refusals so far, all alike, held or not
 	kind      refusal
@@ -58,7 +58,7 @@ func (f *setupCheck) count(what *int, n int) {
 	defer f.mu.Unlock()
 	*what += n
 	if f.held > 0 && f.alike < setupRefusals && f.feeders == 0 && f.rows == f.held {
-		f.decide(f.verdict.sure) // nobody is left who could tell
+		f.decide(f.verdict.sure) // no row is left that could show it
 	}
 }
 
@@ -186,7 +186,7 @@ func (f *setupCheck) await(ctx context.Context, g *gate, v *verdict, silence <-c
 // errors. A server at a wrong address usually answers otherwise.
 func documented(a client.Answer) bool { return a.Problem.Type != "" || a.Problem.Detail != "" }
 
-// wrongKeyer is an API that can be asked with a key that is nobody's.
+// wrongKeyer is an API that can be asked with a key that does not exist.
 type wrongKeyer interface {
 	GetBillWithWrongKey(ctx context.Context, reference string) client.Answer
 }
@@ -219,7 +219,7 @@ func (l *Lane) Probe(ctx context.Context, reference string) error {
 		}
 		return &Stop{Reason: "the API is not well (" + a.Reason() + ")", Hint: "wait, or ask Moment"}
 	}
-	return &Stop{Setup: true, Reason: "the API answered " + a.Label() + " to a look-up of a bill that nobody has", Hint: "check api.base_url"}
+	return &Stop{Setup: true, Reason: "the API answered " + a.Label() + " to a look-up of a bill that does not exist", Hint: "check api.base_url"}
 }
 
 // probeKey checks that what answers looks at the key. The API's server answers 404 to any path that

@@ -147,7 +147,8 @@ type Bill struct {
 	Doubt    bool
 	Observed Observed // of Exists
 	Send     Send     // zero when nothing was ever sent (a bill found by look-up)
-	// Revision names the stored state that was read, in a Shared ledger; 0 = none. Begin and Record set it.
+	// Revision names the stored state that was read, in a Shared ledger; 0 = none. Begin and
+	// Record set it.
 	Revision int64
 	// Held: another live worker has the bill in hand; only Bills of a Shared ledger sets it.
 	Held bool

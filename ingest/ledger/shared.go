@@ -77,7 +77,7 @@ type Part struct {
 type PartFailure struct {
 	Reason string
 	Hint   string
-	Setup  bool // the set-up is wrong, so nobody need try again before it is mended
+	Setup  bool // the set-up is wrong, so no worker need try again before it is mended
 }
 
 // LeftOrder is an operator's order that waits for a worker.
@@ -97,7 +97,7 @@ type LeftOrder struct {
 //
 // Beyond what Ledger promises:
 //   - Begin is refused with ErrTaken unless the stored bill is the one that b was read as
-//     (Bill.Revision), nobody else has it or its row's part in hand, and each of the parties that the
+//     (Bill.Revision), no other worker has it or its row's part in hand, and each of the parties that the
 //     body would create (leads) is unknown and not led by another live worker. A caller that gets nil
 //     leads these parties until they are recorded, its row has its outcome, or its part is no longer
 //     in its hand. All leads are granted, or none.

@@ -145,8 +145,9 @@ type File struct {
 	// nil before that. They are shared between copies of the File and must not be
 	// changed.
 	Sums *Totals
-	// Published are the reports that were published last. Publishing are those that are about to be: they are
-	// recorded before, so that after a crash, too, a report that exists is known to be this file's.
+	// Published are the reports that were published last. Publishing are those that are about
+	// to be: they are recorded before, so that after a crash, too, a report that exists is
+	// known to be this file's.
 	Published, Publishing Reports
 	// Machine is the host name of the machine that Path of a local file is on; "" = the only one.
 	Machine string

@@ -228,8 +228,8 @@ func (m *matcher) billsOf(ctx context.Context, party string) (ofParty, error) {
 	return ofParty{open, last}, err
 }
 
-// askCandidates asks for the bills that the payments of a page may be for, all at once. One payment after
-// the other would wait for the API's latency each time.
+// askCandidates asks for the bills that the payments of a page may be for, all at once. One
+// payment after the other would wait for the API's latency each time.
 func (m *matcher) askCandidates(ctx context.Context, page []ledger.Payment) error {
 	var names []string
 	for i := range page {

@@ -191,7 +191,8 @@ func TestAPIOutOfReach(t *testing.T) {
 	}
 }
 
-// Two reports in one second have two names, and one that another program has put there is left alone.
+// Two reports in one second have two names, and one that another program has put there is left
+// alone.
 func TestNames(t *testing.T) {
 	w := newWorld(t)
 	w.bill("B-1", "A-1", "", false)

@@ -1,20 +1,21 @@
-// Package payments tells which bills were paid: it matches the payments that were received
+// Package payments finds which bills were paid: it matches the payments that were received
 // with bills, and publishes reports of them.
 //
 // # Once
 //
-// Each payment is in exactly one report. A report goes through four steps, each durable
-// before the next: it is begun (its name is recorded), its payments are settled (each is
-// recorded as it will stand there), it is composed (its digest is recorded), it is published.
-// A crash leaves it at one of them, and the next run goes on from there with the same bytes. Where
-// several workers share a ledger, one at a time reports the payments of a merchant. One that was
-// taken for lost and wakes in the middle changes nothing: a report that is composed takes no further
-// payment, and its digest is recorded only if it has every payment that is settled in it.
+// Each payment is in exactly one report. A report goes through four steps, each durable before
+// the next: it is begun (its name is recorded), its payments are settled (each is recorded as
+// it will stand there), it is composed (its digest is recorded), it is published. A crash
+// leaves it at one of them, and the next run goes on from there with the same bytes. Where
+// several workers share a ledger, one at a time reports the payments of a merchant. One that
+// was taken for lost and wakes in the middle changes nothing: a report that is composed takes
+// no further payment, and its digest is recorded only if it has every payment that is settled
+// in it.
 //
 // # Matching
 //
 // An event names a bill, an account or a customer. A bill is asked for by its id, which also
-// tells its reference. For an account or a customer the candidates come from the outcomes of
+// has its reference. For an account or a customer the candidates come from the outcomes of
 // files; see index.go. What remains open is decided by what the API says of the candidates;
 // see choose. A payment without a bill of this ledger waits while a file of the merchant is
 // being sent, because its bill may be recorded soon.
@@ -54,8 +55,8 @@ type Reporter struct {
 	Ledger ledger.Ledger // only read
 	Lane   *delivery.Lane
 	Every  Schedule
-	// Current, if not nil, returns an error once another process may report in this one's place. It is
-	// asked before a report is put in place.
+	// Current, if not nil, returns an error once another process may report in this one's
+	// place. It is asked before a report is put in place.
 	Current func() error
 
 	page int // payments settled, or written, at a time; 0 = pageSize. Smaller in tests

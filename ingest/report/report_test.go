@@ -233,7 +233,8 @@ func TestUnsent(t *testing.T) {
 	}
 }
 
-// TestAttention: a file needs attention for its outcome, for its code or for one row, and not otherwise.
+// TestAttention: a file needs attention for its outcome, for its code or for one row, and not
+// otherwise.
 func TestAttention(t *testing.T) {
 	rows := func(s ledger.Status, n int) report.Rows {
 		return report.Rows{Total: n, By: map[ledger.Status]int{s: n, ledger.Created: 1}}

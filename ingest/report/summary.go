@@ -107,8 +107,8 @@ func (s Summary) Attention() bool {
 }
 
 // Summarize returns the summary of f, whose outcomes sum up to t. If the rows of f are in a
-// report, Balance has checked t. The summary has no warnings yet: they come from the survey. If f was refused unread, t is zero. If f is held, t comes from
-// Unsent.
+// report, Balance has checked t. The summary has no warnings yet: they come from the survey.
+// If f was refused unread, t is zero. If f is held, t comes from Unsent.
 func Summarize(f *ledger.File, t ledger.Totals) Summary {
 	return Summary{
 		File:    f.Name,

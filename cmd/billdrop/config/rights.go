@@ -36,7 +36,7 @@ func (c *Config) CheckRights() error {
 func checkRights(what, path string) error {
 	info, err := os.Stat(path)
 	if err != nil || runtime.GOOS == "windows" || !info.IsDir() && !info.Mode().IsRegular() {
-		return nil // whoever opens it tells what is wrong
+		return nil // opening it fails, and says what is wrong
 	}
 	if info.Mode().Perm()&0o022 == 0 {
 		return nil

@@ -29,7 +29,7 @@ import (
 const (
 	// clusterRows are enough for a file that all workers send together, for some seconds.
 	clusterRows = 6000
-	// clusterLost is short, so that nobody waits long for the others to take over.
+	// clusterLost is short, so that the others take over soon.
 	clusterLost = 3 * time.Second
 	// clusterPatience bounds each thing that is waited for.
 	clusterPatience = 2 * time.Minute

@@ -1,5 +1,5 @@
-// Package payreport publishes the reports of payments of all merchants that want them, beside a worker
-// or once.
+// Package payreport publishes the reports of payments of all merchants that want them, beside
+// a worker or once.
 package payreport
 
 import (
@@ -21,7 +21,8 @@ import (
 	"billdrop/ingest/transfer"
 )
 
-// Reports publishes the payment reports of all merchants that want them. A nil Reports does nothing.
+// Reports publishes the payment reports of all merchants that want them. A nil Reports does
+// nothing.
 type Reports struct {
 	Store     ledger.Payments
 	worker    *ingest.Worker
@@ -194,8 +195,8 @@ func (m *merchantReports) publish(ctx context.Context, log *slog.Logger) error {
 	return err
 }
 
-// acquire takes the lease of the merchant's reports, where other workers may report, too. It reports
-// false if another worker has it, or this one is not a member just now.
+// acquire takes the lease of the merchant's reports, where other workers may report, too. It
+// reports false if another worker has it, or this one is not a member just now.
 func (m *merchantReports) acquire(ctx context.Context) (giveBack func(), mine bool, err error) {
 	if m.shared == nil {
 		return func() {}, true, nil

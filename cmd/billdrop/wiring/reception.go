@@ -44,7 +44,7 @@ func ReceptionAt(l net.Listener, conf *config.Config) (*Reception, error) {
 }
 
 // Receive opens the store of payments, which it waits for as long as it takes, and answers.
-// stop ends both; failed tells that the server has ended by itself. If it fails, the address
+// stop ends both; failed reports that the server has ended by itself. If it fails, the address
 // is closed.
 func (r *Reception) Receive(ctx context.Context, k Kit, conf *config.Config) (stop func() error, failed <-chan error, err error) {
 	location, err := engine.Configured(conf, k.Log)

@@ -18,9 +18,10 @@ import (
 	"billdrop/ingest/ledger/postgres/pgtest"
 )
 
-// BenchmarkLedger measures rows of a clean run: one Begin that leads two new parties and one Record (bill,
-// outcome, the parties) each, from as many senders as the name says, with Bills and Parties asked for once
-// a chunk. The server syncs its commits. Beside time it reports what a row takes on the disk.
+// BenchmarkLedger measures rows of a clean run: one Begin that leads two new parties and one
+// Record (bill, outcome, the parties) each, from as many senders as the name says, with Bills
+// and Parties asked for once a chunk. The server syncs its commits. Beside time it reports
+// what a row takes on the disk.
 func BenchmarkLedger(b *testing.B) {
 	server := pgtest.StartConfig(b, pgtest.Config{Durable: true, Settings: []string{"shared_buffers = '256MB'", "max_wal_size = '4GB'"}})
 	for _, senders := range []int{64, 512, 1024} {

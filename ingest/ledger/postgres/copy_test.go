@@ -19,8 +19,8 @@ import (
 	"billdrop/ingest/ledger/sqlite"
 )
 
-// fill records something of each kind: a finished file of five rows, one of them sent three times, a file
-// under way, and one that was pruned.
+// fill records something of each kind: a finished file of five rows, one of them sent three
+// times, a file under way, and one that was pruned.
 func fill(t *testing.T, l ledger.Ledger) {
 	t.Helper()
 	check := func(err error) {

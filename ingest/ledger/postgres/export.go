@@ -248,7 +248,7 @@ func missingOutcomes(ctx context.Context, tx pgx.Tx, found func(ledger.Finding))
 		if missing <= 0 {
 			continue
 		}
-		// The row's bill, if it was the last one to send it, tells its reference.
+		// The row's bill, if it was the last one to send it, has its reference.
 		err := eachRow(ctx, tx, `WITH f AS (SELECT number FROM file_numbers WHERE id = $1)
 			SELECT r.no, coalesce((SELECT b.reference FROM bills AS b WHERE b.file = f.number AND b.row_no = r.no LIMIT 1), '')
 			FROM f, generate_series(1, $2::bigint) AS r (no)

@@ -195,7 +195,8 @@ func (i *importer) putFile(f *ledger.File) error {
 	return i.exec(addFile, append([]any{number, stored(f.ID), f.Gets, f.Throttled, f.LinkPosts, f.LinkRetries}, args...)...)
 }
 
-// flush puts what was gathered. The order of attempts is that of their ids, which is that of the arrays.
+// flush puts what was gathered. The order of attempts is that of their ids, which is that of
+// the arrays.
 func (i *importer) flush() error {
 	if len(i.bills.sum) > 0 {
 		if err := i.exec(addBills, i.bills.args(i.me.session)...); err != nil {

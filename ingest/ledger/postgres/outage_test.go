@@ -43,7 +43,8 @@ func sendRow(ctx context.Context, l ledger.Ledger, file, reference string, row i
 	})
 }
 
-// sendRows sends rows of a file from many senders until stop is closed, and returns how many there were.
+// sendRows sends rows of a file from many senders until stop is closed, and returns how many
+// there were.
 func sendRows(t *testing.T, l ledger.Ledger, file string, stop <-chan struct{}) int {
 	t.Helper()
 	var next atomic.Int64
@@ -134,8 +135,8 @@ func TestCutConnections(t *testing.T) {
 	t.Logf("%d rows, %d answers to commits lost", n, relay.lost)
 }
 
-// TestServerRefuses: what the server refuses for a while is waited for, what it refuses for good ends the
-// ledger's writes.
+// TestServerRefuses: what the server refuses for a while is waited for, what it refuses for
+// good ends the ledger's writes.
 func TestServerRefuses(t *testing.T) {
 	server := pgtest.Start(t)
 	warned := make(chan string, 10)
@@ -177,7 +178,8 @@ func TestServerRefuses(t *testing.T) {
 	}
 }
 
-// TestManyWorkers: workers that meet in every party create each once, and do not lock each other out.
+// TestManyWorkers: workers that meet in every party create each once, and do not lock each
+// other out.
 func TestManyWorkers(t *testing.T) {
 	server := pgtest.Start(t)
 	url := server.Database(t)
@@ -259,8 +261,8 @@ func meet(ctx context.Context, l ledger.Ledger, row, party int) (created int, er
 		Outcome: &ledger.Outcome{Row: row, Reference: b.Reference, Status: ledger.Created, BillID: b.Observed.BillID}})
 }
 
-// TestPartition: a worker from which nothing gets through is lost, and others have its work. What it had
-// on its way is refused when the network is back, and it may join anew.
+// TestPartition: a worker from which nothing gets through is lost, and others have its work.
+// What it had on its way is refused when the network is back, and it may join anew.
 func TestPartition(t *testing.T) {
 	server := pgtest.Start(t)
 	url := server.Database(t)
@@ -321,8 +323,8 @@ func TestPartition(t *testing.T) {
 	}
 }
 
-// TestFrozenInTransaction: a worker that stops within a transaction does not hold those up who take its
-// work over.
+// TestFrozenInTransaction: a worker that stops within a transaction does not hold those up who
+// take its work over.
 func TestFrozenInTransaction(t *testing.T) {
 	server := pgtest.Start(t)
 	url := server.Database(t)

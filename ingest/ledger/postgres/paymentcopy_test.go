@@ -15,8 +15,9 @@ import (
 	"billdrop/ingest/ledger/sqlite"
 )
 
-// fillPayments records something of each kind: a published report, one that is composed, payments in
-// none, accounts of bills, and which bills parties have; also of a merchant that has no bill.
+// fillPayments records something of each kind: a published report, one that is composed,
+// payments in none, accounts of bills, and which bills parties have; also of a merchant that
+// has no bill.
 func fillPayments(t *testing.T, p ledger.Payments) {
 	t.Helper()
 	check := func(err error) {

@@ -204,7 +204,8 @@ func (p *Payments) AddPartyBills(ctx context.Context, s ledger.Scope, bills []le
 	})
 }
 
-// putPartyBills adds them in one order, so that two that add the same ones do not wait for each other.
+// putPartyBills adds them in one order, so that two that add the same ones do not wait for
+// each other.
 func putPartyBills(ctx context.Context, tx pgx.Tx, scope int64, bills []ledger.PartyBill) error {
 	parties, references := make([]string, len(bills)), make([]string, len(bills))
 	for i, b := range bills {

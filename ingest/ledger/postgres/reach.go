@@ -58,8 +58,8 @@ func (a *attempts) timeout() time.Duration {
 	return min(firstTimeout<<min(a.n, 8), lastTimeout)
 }
 
-// failed notes that a try failed for a reason that may pass, and returns how long to wait before the
-// next one.
+// failed notes that a try failed for a reason that may pass, and returns how long to wait
+// before the next one.
 func (a *attempts) failed(err error) time.Duration {
 	if a.since.IsZero() {
 		a.since = time.Now()
@@ -216,7 +216,8 @@ func hintFor(err error) string {
 	return ""
 }
 
-// readError is the end of the caller's context, a server out of reach, or else a failure of the engine.
+// readError is the end of the caller's context, a server out of reach, or else a failure of
+// the engine.
 func readError(ctx context.Context, what string, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s: %w", what, ctx.Err())

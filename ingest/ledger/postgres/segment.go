@@ -10,8 +10,8 @@ import (
 	"billdrop/ingest/ledger"
 )
 
-// segment is a run of Begins and Records of a batch that no two of change the same row, so that each
-// table takes all of its rows by one statement, in any order.
+// segment is a run of Begins and Records of a batch that no two of change the same row, so
+// that each table takes all of its rows by one statement, in any order.
 type segment struct {
 	begins   []*begin
 	records  []*record
@@ -64,7 +64,8 @@ func (s *segment) add(bill *put, parties []party) {
 	}
 }
 
-// makeRoom makes room for a change: what came before is written where both would change the same row.
+// makeRoom makes room for a change: what came before is written where both would change the
+// same row.
 func (t *tx) makeRoom(bill *put, parties []party) error {
 	if t.seg.bills == nil {
 		t.seg.reset()
@@ -115,8 +116,8 @@ func (t *tx) addRecord(r *record) error {
 	return nil
 }
 
-// flush writes what the batch has gathered so far. Leads are granted first, because a bill is begun only
-// with all of its own.
+// flush writes what the batch has gathered so far. Leads are granted first, because a bill is
+// begun only with all of its own.
 func (t *tx) flush() error {
 	if t.seg.empty() {
 		return nil
@@ -228,8 +229,9 @@ func (t *tx) judge(held []handful, changed map[ledger.Digest]bool) error {
 	return nil
 }
 
-// sendsAgain reports whether o sends again what was sent under the same key, and all of its leads that
-// were refused are known by now: then the API answers that send, whatever it has created.
+// sendsAgain reports whether o sends again what was sent under the same key, and all of its
+// leads that were refused are known by now: then the API answers that send, whatever it has
+// created.
 func (t *tx) sendsAgain(o *begin, changed map[ledger.Digest]bool) (bool, error) {
 	var unknown [][]byte
 	for _, l := range o.leads {

@@ -13,8 +13,8 @@ import (
 	"billdrop/ingest/ledger/postgres/pgtest"
 )
 
-// TestServer: what a database says of itself, before there is a ledger and after, and to a user who may
-// not write.
+// TestServer: what a database says of itself, before there is a ledger and after, and to a
+// user who may not write.
 func TestServer(t *testing.T) {
 	pg := pgtest.Start(t)
 	database := pg.Database(t)

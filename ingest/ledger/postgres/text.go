@@ -8,9 +8,10 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// A text of PostgreSQL is valid UTF-8 without a NUL. File names of a server need not be: what cannot
-// be stored is escaped, byte by byte, as the characters U+E000 to U+E0FF, which have no meaning.
-// Where these stand themselves, their bytes are escaped too, so that every string comes back.
+// A text of PostgreSQL is valid UTF-8 without a NUL. File names of a server need not be: what
+// cannot be stored is escaped, byte by byte, as the characters U+E000 to U+E0FF, which have no
+// meaning. Where these stand themselves, their bytes are escaped too, so that every string
+// comes back.
 const (
 	escapes = 0xE000
 	// escapeLead is the first byte of every escape.
@@ -78,7 +79,8 @@ func allStored(list []string) []string {
 	return out
 }
 
-// micros is how a time of the ledger is stored: microseconds since 1970 UTC, NULL for the zero time.
+// micros is how a time of the ledger is stored: microseconds since 1970 UTC, NULL for the zero
+// time.
 func micros(t time.Time) pgtype.Int8 {
 	if t.IsZero() {
 		return pgtype.Int8{}

@@ -80,7 +80,7 @@ func joinError(ctx context.Context, err error) error {
 }
 
 // enter records a worker, unless one that is live has its name or differs from it, and
-// ends what this handle was before. token tells that an earlier try, whose answer was
+// ends what this handle was before. token shows that an earlier try, whose answer was
 // lost, has done so.
 func (l *Ledger) enter(ctx context.Context, m ledger.Member, token string) (*identity, error) {
 	me := &identity{worker: true}
@@ -167,12 +167,13 @@ func differences(a, b map[string]string) []string {
 }
 
 const (
-	// markLost marks the workers that were not heard of for too long, and takes all they had from them.
-	// Every worker does it with each heartbeat, and when it is refused what another one has.
+	// markLost marks the workers that were not heard of for too long, and takes all they had
+	// from them. Every worker does it with each heartbeat, and when it is refused what another
+	// one has.
 	//
-	// One whose batch is being committed is left for the next time. If it is frozen within, breakOff ends
-	// the batch 2 s later. So all is taken from it within 3 s: 2 s, a heartbeat to break off, another
-	// one to mark it.
+	// One whose batch is being committed is left for the next time. If it is frozen within,
+	// breakOff ends the batch 2 s later. So all is taken from it within 3 s: 2 s, a heartbeat
+	// to break off, another one to mark it.
 	markLost = `WITH gone AS (SELECT id FROM workers WHERE lost_at IS NULL AND heard_at + lost_after <= clock_timestamp() FOR UPDATE SKIP LOCKED),
 			marked AS (UPDATE workers SET lost_at = clock_timestamp() FROM gone WHERE workers.id = gone.id),
 			freed AS (UPDATE parts SET worker = NULL FROM gone WHERE parts.worker = gone.id)

@@ -30,7 +30,7 @@ type writer struct {
 	stop    context.CancelFunc
 }
 
-// backend is a process of the server. started tells it from a later one of the same number.
+// backend is a process of the server. started differs from that of a later one of the same number.
 type backend struct {
 	pid     int
 	started time.Time
@@ -61,7 +61,7 @@ func (w *writer) hangUp() {
 // commit applies ops in one transaction and makes that durable, however long it takes.
 // After an error none of them is applied, and no other batch may follow.
 func (w *writer) commit(ops []op) error {
-	me := w.l.self.Load() // whoever queued an op has made it
+	me := w.l.self.Load() // made before the first op was queued
 	if me == nil {
 		return w.l.fenced(errors.New("no session"))
 	}

@@ -22,7 +22,8 @@ var billColumns = []string{
 // sumsAt is where the sums stand in billColumns.
 const sumsAt = 12
 
-// billValues are the values of billColumns. scope and file are the numbers of s and of the send's file.
+// billValues are the values of billColumns. scope and file are the numbers of s and of the
+// send's file.
 func billValues(of ledger.Scope, scope int64, b *ledger.Bill, file int64) []any {
 	o, s := &b.Observed, &b.Send
 	values := append(make([]any, 0, len(billColumns)), scope, b.Reference, int64(b.State), b.Doubt,

@@ -14,7 +14,8 @@ import (
 	"billdrop/ingest/ledger/sqlite"
 )
 
-// fill records a finished file of three rows, one of them sent three times, and one that was pruned.
+// fill records a finished file of three rows, one of them sent three times, and one that was
+// pruned.
 func fill(t *testing.T, l ledger.Ledger) {
 	t.Helper()
 	check := func(err error) {
@@ -132,8 +133,8 @@ func TestVerify(t *testing.T) {
 	}
 }
 
-// TestUnfinishedCopy: a ledger into which a copy was cut short is refused, one that is not empty is no
-// target.
+// TestUnfinishedCopy: a ledger into which a copy was cut short is refused, one that is not
+// empty is no target.
 func TestUnfinishedCopy(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "ledger.db")
 	l := open(t, path)

@@ -181,8 +181,8 @@ func missingOutcomes(ctx context.Context, tx *sql.Tx, found func(ledger.Finding)
 	return nil
 }
 
-// missingRows names the rows of a file that have no outcome. The row's bill, if it was the last one to send
-// it, tells its reference.
+// missingRows names the rows of a file that have no outcome. The row's bill, if it was the
+// last one to send it, has its reference.
 func missingRows(ctx context.Context, tx *sql.Tx, f *ledger.File, number int64, missing int, found func(ledger.Finding)) error {
 	err := eachRow(ctx, tx, `WITH RECURSIVE r (no) AS (SELECT 1 UNION ALL SELECT no + 1 FROM r WHERE no < ?2),
 			gone (no) AS (SELECT no FROM r WHERE NOT EXISTS (SELECT 1 FROM outcomes AS o WHERE o.file = ?1 AND o.row = r.no) LIMIT ?3)

@@ -144,7 +144,7 @@ func (w *writer) importAttempt(r *ledger.AttemptRow) error {
 	return err
 }
 
-// importTotal gives the last bill the number that tells how many there were.
+// importTotal gives the last bill the number of bills that there were.
 func (w *writer) importTotal(bills int64) error {
 	if err := w.flush(); err != nil {
 		return err

@@ -31,7 +31,8 @@ var outcomeColumns = []string{
 	"currency", "amount_due", "attempts", "key", "customers", "accounts", "sum",
 }
 
-// putOutcome records how a row ended, in place of what was recorded before. sum is that of the outcome.
+// putOutcome records how a row ended, in place of what was recorded before. sum is that of the
+// outcome.
 func (w *writer) putOutcome(file int64, o *ledger.Outcome, sum int64) {
 	w.s.putOutcome.add(file, o.Row, o.Line, o.Reference, statusCode(o.Status), o.Code, o.Detail, o.BillID, o.CustomerID, o.AccountID,
 		o.Currency, o.Amount, o.Attempts, keyValue(o.Key), o.Customers, o.Accounts, sum)

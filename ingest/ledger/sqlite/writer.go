@@ -233,8 +233,8 @@ func (b *bulk) flush() error {
 	return nil
 }
 
-// once prepares a statement that is seldom run, and runs it within the batch's transaction. It returns the
-// integer of a statement that returns one, and whether there was one.
+// once prepares a statement that is seldom run, and runs it within the batch's transaction. It
+// returns the integer of a statement that returns one, and whether there was one.
 func (w *writer) once(query string, args ...any) (n int64, found bool, err error) {
 	s, err := w.raw.PrepareContext(context.Background(), query)
 	if err != nil {

@@ -27,8 +27,8 @@ import (
 	"time"
 )
 
-// RequireEnv, set to 1, makes a missing PostgreSQL fail a test rather than skip it; so does CI, set to
-// anything.
+// RequireEnv, set to 1, makes a missing PostgreSQL fail a test rather than skip it; so does
+// CI, set to anything.
 const RequireEnv = "BILLDROP_REQUIRE_REAL"
 
 // patience is how long the server may take to start or to stop.
