@@ -91,7 +91,7 @@ func (r sharedRig) impatient(t *testing.T, patience time.Duration) ledger.Shared
 	t.Helper()
 	l := r.open(t, patience)
 	t.Cleanup(func() {
-		if err := l.Close(); err != nil && !errors.Is(err, ledger.ErrFenced) {
+		if err := l.Close(); err != nil {
 			t.Errorf("close: %v", err)
 		}
 	})

@@ -1,8 +1,10 @@
 package postgres
 
 import (
+	"errors"
 	"time"
 
+	"billdrop/ingest/ledger"
 	"billdrop/ingest/ledger/groupcommit"
 )
 
@@ -37,9 +39,13 @@ func awaited(o op) bool {
 }
 
 // closeQueue commits what is queued, unless the server is out of reach for too long. It returns
-// the failure of a write, if there was one.
+// the failure of a write, if there was one. That a worker was taken for lost is none: its
+// writes were refused to those that made them, and its work is with others.
 func (l *Ledger) closeQueue() error {
 	last := time.AfterFunc(closePatience, l.writer.stop)
 	defer last.Stop()
-	return l.queue.Close()
+	if err := l.queue.Close(); !errors.Is(err, ledger.ErrFenced) {
+		return err
+	}
+	return nil
 }
