@@ -211,13 +211,20 @@ func (w *world) checkReport(name, content string, want []string, bills map[strin
 			}
 		case "unknown":
 		default:
+			if w.restored && w.cfg.Reuse && r.code == ledger.CodePartyMismatch {
+				continue // a send that the older ledger does not know made it; see docs/running.md
+			}
 			// A rejected file may have a row whose bill the other file, or others, made.
 			if len(held) != 0 && !(len(w.rejected) > 0 && strings.Contains("INV-5 INV-6 OLD-SAME OLD-OTHER", r.reference)) {
 				fail("%s line %s: reported %s, the API holds %v", name, r.line, r.status, held)
 			}
 		}
 	}
-	s, err := report.Parse(w.files.files["/results/"+names.Summary].content)
+	summary, there := w.files.files["/results/"+names.Summary]
+	if !there && w.restored && w.kept > 0 {
+		return created // kept under another name, before a newer backup was restored that has it as published
+	}
+	s, err := report.Parse(summary.content)
 	if err != nil {
 		fail("%s: summary: %v", name, err)
 		return created
