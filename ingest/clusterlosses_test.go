@@ -119,30 +119,13 @@ func alone(t *testing.T, content string) (rows []row) {
 // takenOver reports whether a worker that was lost has nothing in hand, and all that is
 // to be done is in the hands of others.
 func (c *cluster) takenOver(lost *clusterWorker) bool {
-	led := c.store.Open(0)
-	files, err := led.Files(c.t.Context(), ledger.Query{Unfinished: true})
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	for _, f := range files {
-		parts, err := led.Parts(c.t.Context(), f.ID)
-		if err != nil {
-			c.t.Fatal(err)
-		}
-		free := 0
-		for _, p := range parts {
-			if !p.Done && p.Worker == "" {
-				free++
-			}
-			if p.Worker == lost.Member.Name {
-				return false
-			}
-		}
-		if owned := slices.ContainsFunc(c.workers, func(w *clusterWorker) bool { return w != lost && w.crew.owns(f.ID) }); !owned || free > 0 {
-			return false
-		}
-	}
-	return true
+	taken := true
+	c.eachFile(func(f *ledger.File, parts []ledger.Part) {
+		waits := func(p ledger.Part) bool { return !p.Done && p.Worker == "" || p.Worker == lost.Member.Name }
+		owned := slices.ContainsFunc(c.workers, func(w *clusterWorker) bool { return w != lost && w.crew.owns(f.ID) })
+		taken = taken && owned && !slices.ContainsFunc(parts, waits)
+	})
+	return taken
 }
 
 // owns reports whether a worker has a file in hand.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -365,4 +366,22 @@ func (w *Worker) pollShared(ctx context.Context) ([]report.Summary, error) {
 			return all, err
 		}
 	}
+}
+
+// noticeGone has all feeds looked at if one of the workers that were live is not any more: it
+// may have had a file in hand that is not of this round. It returns those that are live.
+func (c *crew) noticeGone(ctx context.Context, before []ledger.Colleague) ([]ledger.Colleague, error) {
+	live, err := c.shared.Workers(ctx)
+	if err != nil {
+		return before, err
+	}
+	for _, w := range before {
+		if !slices.ContainsFunc(live, func(l ledger.Colleague) bool { return l.Name == w.Name && l.Since.Equal(w.Since) }) {
+			for _, f := range c.Feeds {
+				c.handleLook(ctx, f.Name)
+			}
+			break
+		}
+	}
+	return live, nil
 }

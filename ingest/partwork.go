@@ -219,24 +219,6 @@ func (c *crew) lookAround(ctx context.Context) {
 	}
 }
 
-// noticeGone has all feeds looked at if one of the workers that were live is not any more: it
-// may have had a file in hand that is not of this round. It returns those that are live.
-func (c *crew) noticeGone(ctx context.Context, before []ledger.Colleague) ([]ledger.Colleague, error) {
-	live, err := c.shared.Workers(ctx)
-	if err != nil {
-		return before, err
-	}
-	for _, w := range before {
-		if !slices.ContainsFunc(live, func(l ledger.Colleague) bool { return l.Name == w.Name && l.Since.Equal(w.Since) }) {
-			for _, f := range c.Feeds {
-				c.handleLook(ctx, f.Name)
-			}
-			break
-		}
-	}
-	return live, nil
-}
-
 // takeParts takes parts of files that other workers have in hand, or lost, oldest file first:
 // those that were left behind, and as many of the others as this worker has slots for.
 func (c *crew) takeParts(ctx context.Context, files []*ledger.File, seen map[string]*partsSeen) error {

@@ -57,6 +57,16 @@ func (c *cluster) heldBy(w *clusterWorker) held {
 
 func (c *cluster) eachPart(do func(file string, p ledger.Part)) {
 	c.t.Helper()
+	c.eachFile(func(f *ledger.File, parts []ledger.Part) {
+		for _, p := range parts {
+			do(f.ID, p)
+		}
+	})
+}
+
+// eachFile hands do every unfinished file with its parts.
+func (c *cluster) eachFile(do func(f *ledger.File, parts []ledger.Part)) {
+	c.t.Helper()
 	led := c.store.Open(0)
 	files, err := led.Files(c.t.Context(), ledger.Query{Unfinished: true})
 	if err != nil {
@@ -67,9 +77,7 @@ func (c *cluster) eachPart(do func(file string, p ledger.Part)) {
 		if err != nil {
 			c.t.Fatal(err)
 		}
-		for _, p := range parts {
-			do(f.ID, p)
-		}
+		do(f, parts)
 	}
 }
 

@@ -121,7 +121,7 @@ func (o *objects) createPaymentRequest(r *paymentRequestRequest, now time.Time) 
 	return ok(201, p)
 }
 
-// asOf returns the payment request as it is at a time: one that nobody has paid expires.
+// asOf returns the payment request as it is at a time: one that is unpaid expires.
 func (p *PaymentRequest) asOf(now time.Time) *PaymentRequest {
 	if at, err := time.Parse(time.RFC3339, p.ExpiresAt); p.Status != Active || err != nil || at.After(now) {
 		return p

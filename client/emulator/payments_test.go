@@ -57,7 +57,7 @@ func TestPaymentRequests(t *testing.T) {
 	}
 }
 
-// A payment request is changed and deleted while nobody has paid it.
+// A payment request is changed and deleted while it is unpaid.
 func TestPaymentRequestChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api := emulator.New(emulator.Config{})

@@ -213,7 +213,7 @@ func formatsDiffer(t *testing.T, pg *pgtest.Server) {
 	o.say(0, "run", "--once", "--config", other)
 }
 
-// pagesOfAll: the page of each worker shows all workers and files, whoever has them in hand,
+// pagesOfAll: the page of each worker shows all workers and files, whichever worker has them in hand,
 // and each worker is ready, whether or not it is the one that looks into the inbox.
 func pagesOfAll(t *testing.T, pg *pgtest.Server) {
 	c := newCluster(t, pg, emulator.Config{Latency: 50 * time.Millisecond, Seed: 1}, clusterLost)

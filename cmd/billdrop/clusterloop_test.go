@@ -210,8 +210,8 @@ func (l *loop) inHand(name string) string {
 }
 
 // waiting is what of a worker's work waits still, "" if nothing does: parts that are neither
-// done nor in another worker's hand, files that are not finished and in nobody's, a feed that
-// nobody serves. Other leases must not be in its name. What nobody needs any more is gone.
+// done nor in another worker's hand, files that are not finished and in no worker's, a feed that
+// no worker serves. Other leases must not be in its name. What no worker needs any more is gone.
 func (l *loop) waiting(work string) string {
 	if work == "" {
 		return ""
