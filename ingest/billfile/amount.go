@@ -117,8 +117,11 @@ func oneSpace(r rune) rune {
 
 // badCommaAmount names what is wrong with an amount of a feed with a decimal comma.
 func badCommaAmount(s string) finding {
-	if f := badAmount(s, Major); f.code != CodeSpreadsheetDamage && credit(s) || spreadsheetError(s) || scientific(s, false) {
-		return f
+	if credit(s) || spreadsheetError(s) || scientific(s, false) {
+		return badAmount(s, Major)
+	}
+	if grouped(s) {
+		return finding{CodeSpreadsheetDamage, s, " has separators other than single spaces between thousands and a comma before decimals: write digits, decimals behind a comma (1234,56)"}
 	}
 	if strings.IndexByte(s, '.') >= 0 {
 		return finding{CodeInvalidAmount, s, " has a point, but this feed writes decimals behind a comma (1234,56): write it so, without points"}

@@ -119,8 +119,13 @@ var kinds = []struct {
 	},
 	{
 		name: "amounts with a decimal comma", column: "amount_due", code: CodeInvalidAmount, says: "1234,56", format: func(f *Format) { f.Amounts, f.DecimalComma = Major, true },
-		refused:  []string{"1234.56", `"1.234,56"`, `"1,234.56"`, `"1 23,45"`, `"1  234,56"`, `",5"`, `"5,"`, `"R 12,50"`, `"1234,5,6"`, `"12 34,50"`},
+		refused:  []string{"1234.56", `",5"`, `"5,"`, `"R 12,50"`, "12.5", "1.234"},
 		accepted: []string{`"1234,56"`, `"1 234,56"`, "\"1\u00a0234,56\"", "\"1\u202f234,56\"", "1234", "1 234", `"0,5"`},
+	},
+	{
+		name: "amounts with a spreadsheet's separators in a feed with a decimal comma", column: "amount_due", code: CodeSpreadsheetDamage, says: "1234,56", format: func(f *Format) { f.Amounts, f.DecimalComma = Major, true },
+		refused:  []string{`"1.234,56"`, `"1,234.56"`, "1.234.567", `"1'234,56"`, `"1 23,45"`, `"1  234,56"`, `"1234,5,6"`, `"12 34,50"`},
+		accepted: []string{`"234 567,56"`},
 	},
 	{
 		name: "amounts with a point in a feed of cents", column: "amount_due", code: CodeAmountNotMinor, says: "write",
