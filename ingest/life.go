@@ -61,7 +61,7 @@ func (j *job) live(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 		// A rejection may have come at any time. Before the first send it is looked for once
-		// more after Sending has become durable: see LeaveOrder.
+		// more after Sending has become durable: see LeaveOrder in orders.go.
 		if err := j.obeyRejection(ctx); err != nil {
 			return err
 		}

@@ -1,8 +1,18 @@
 // Package ingest is the worker: it claims bill files, and takes each through its life in
 // durable order, until every row is exactly one bill and the file rests with its reports.
 //
-// Its rooms: transfer moves files and reports, billfile reads them, delivery turns rows
-// into bills, watch finds what the operator should know of an inbox.
+// Below it, transfer moves files and reports, billfile reads them, delivery turns rows into
+// bills, and watch finds what the operator should know of an inbox.
+//
+// Its files, in the order in which a bill file meets them: run.go starts the rounds of each
+// feed, and round.go is one of them. claim.go claims and fetches, spool.go keeps the local
+// copy, companion.go reads what a biller sends beside the file. life.go takes the file through
+// its states: judge.go and hold.go decide whether it is sent, reports.go and publish.go put
+// the reports in place. import.go begins with a file of this machine instead. orders.go,
+// orderplace.go, reject.go and retry.go carry out what the operator decides.
+//
+// Where several workers share the ledger, colleagues.go has their leases, parts.go divides
+// the rows of a file, and partwork.go delivers the parts.
 package ingest
 
 import (

@@ -30,7 +30,7 @@ type cli struct {
 	Status     statusCmd     `cmd:"" help:"List files with their counts, or show what to do about one."`
 	Retry      retryCmd      `cmd:"" help:"Send the failed and unknown rows of a file again."`
 	Approve    approveCmd    `cmd:"" help:"Release a held file: the next run sends it."`
-	Reject     rejectCmd     `cmd:"" help:"Give up a held file: none of it is sent."`
+	Reject     rejectCmd     `cmd:"" help:"End a file that is held or cannot go on: nothing more of it is sent."`
 	Why        whyCmd        `cmd:"" help:"Show everything that the ledger knows of one bill."`
 	Payments   paymentsCmd   `cmd:"" help:"List the payments that were received, and the bills that they were for."`
 	Verify     verifyCmd     `cmd:"" help:"Ask the API whether the bills of finished files are still there, and the same."`

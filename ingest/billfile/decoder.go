@@ -8,6 +8,10 @@ import (
 // Decoder yields the records of a surveyed file with all their problems, including those
 // that only the whole file shows. It is not safe for concurrent use. It starts no
 // goroutines and needs no closing.
+//
+// Bytes become a record in three steps: source (source.go) turns the file into UTF-8,
+// splitter (split.go) finds where each record ends, and parser (parse.go) reads and checks
+// its cells. The survey's groups (crossrow.go) add what rows say of each other.
 type Decoder struct {
 	survey  *Survey
 	seen    *Survey // what this pass has read

@@ -30,6 +30,10 @@
 // The rate limit comes last, so that no request slips through a pause that began while it
 // waited.
 //
+// A 401 stops the run at once. So does a 403, unless an answer to some row shows that the API
+// accepts the key: then a gateway refuses that one row. Until this is known, the gate holds all
+// requests back; see awaitProof.
+//
 // # Outage
 //
 // An outage is five different rows whose first failure falls into one streak without a good
@@ -51,9 +55,17 @@
 //
 // # One row
 //
-// What to do next is decided by pure functions, each a table that its test repeats line by
-// line: firstStep (what the ledger holds), afterAnswer, afterLookUp, and afterParties. What an
-// answer is, package client has decided before.
+// delivery.run takes a row through its steps. What to do next is decided by pure functions,
+// each a table that its test repeats line by line: firstStep (what the ledger holds),
+// chooseRoute (how a new body names its parties), afterAnswer, afterLookUp, and afterParties.
+// What an answer is, package client has decided before. If the clocks cannot be trusted, checkClock
+// has the row looked up before its key is sent again.
+//
+// # Payment requests
+//
+// Once all rows of a file have their outcome, [Lane.Present] makes a payment request for each
+// bill that the file created: recorded, sent, recorded, under one key and with one body. These
+// requests pass a gate of their own, so that their outage holds up no bill.
 package delivery
 
 import (

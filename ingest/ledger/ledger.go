@@ -2,11 +2,11 @@
 // what was sent for each bill under which idempotency key, what came of it, and which
 // customers and accounts are known.
 //
-// It holds states, codes, the interface and the sentinels. The engines (sqlite, later
-// postgres) live in their own packages and pass one conformance suite, ledgertest. A
-// ledger holds references, digests, ids, amounts and codes, never a name, mail address,
-// phone number, metadata value or API key. Customer and account references are kept as
-// digests only, because billers use identity numbers as references.
+// It holds states, codes, the interface and the sentinels. The engines (sqlite and
+// postgres) are packages of their own and pass one conformance suite, ledgertest. A ledger
+// holds references, digests, ids, amounts and codes, never a name, mail address, phone
+// number, metadata value or API key. Customer and account references are kept as digests
+// only, because billers use identity numbers as references.
 package ledger
 
 import (
