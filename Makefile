@@ -23,6 +23,8 @@ demo: build ## See it work: local servers, sample bill files, one run
 demo-cluster: build ## See three workers share a ledger, and one of them killed (needs PostgreSQL)
 	@bin/billdrop demo --cluster
 
+# Under the race detector a process sleeps for a second before it ends, and the tests start hundreds.
+test: export GORACE ?= atexit_sleep_ms=20
 test: ## Run all tests, with the race detector where there is a C compiler
 ifeq ($(CC_HERE),)
 	@echo 'notice: no C compiler, so the tests run without the race detector' >&2

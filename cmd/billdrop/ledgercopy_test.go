@@ -38,14 +38,14 @@ func TestLedgerCopy(t *testing.T) {
 	back := reworded(t, c.box, "back.yaml", file, again)
 	o.say(0, "ledger", "copy", file, c.database, "--output", "json", "--config", east)
 	o.say(0, "ledger", "copy", c.database, again, "--config", east)
+	ids := fileIDs(t, o, site)
 	for _, args := range [][]string{
-		{"status", "--limit", "0"}, {"why", "M-0"}, {"why", "M-299"}, {"why", "L-1"},
-		{"status", fileIDs(t, o, site)["many.csv"]}, {"status", fileIDs(t, o, site)["local.csv"]},
+		{"status", "--limit", "0"}, {"why", "M-0"}, {"why", "M-299"}, {"why", "L-1"}, {"status", ids["many.csv"]}, {"status", ids["local.csv"]},
 	} {
 		answer := func(conf string) string {
 			var doc any
 			code := 0
-			if args[0] == "status" && args[1] == fileIDs(t, o, site)["many.csv"] {
+			if args[0] == "status" && args[1] == ids["many.csv"] {
 				code = 1
 			}
 			if err := json.Unmarshal(o.say(code, append(args, "--output", "json", "--config", conf)...).stdout, &doc); err != nil {
