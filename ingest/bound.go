@@ -50,21 +50,32 @@ func (w *Worker) checkAPI(ctx context.Context, feed *Feed) error {
 		"the bills of merchant %s in %s mode are at %s, and api.base_url is now %s", scope.Merchant, scope.Mode, bound, feed.BaseURL)
 }
 
-// bind records the address of the API before the first bill of the merchant is sent to it.
+// bind is checkBound of the job's file before its rows are sent. It records the address of the API
+// before the first bill of the merchant is sent to it; of workers with two addresses, one records
+// its own.
 func (j *job) bind(ctx context.Context) error {
+	if err := j.checkScope(j.feed, j.file); err != nil {
+		return err
+	}
 	scope := j.feed.Lane.Scope()
-	if _, done := j.bound.Load(scope); done {
-		return nil
-	}
 	bound, err := j.Ledger.BaseURL(ctx, scope)
-	if err == nil && bound == "" {
-		err = j.Ledger.SetBaseURL(ctx, scope, j.feed.BaseURL)
-	}
 	if err != nil {
 		return err
 	}
-	j.bound.Store(scope, true)
-	return nil
+	if bound == "" {
+		giveBack, err := j.takeLease(ctx, "api/"+scope.Merchant+"/"+scope.Mode)
+		if err != nil {
+			return err
+		}
+		defer giveBack()
+		if bound, err = j.Ledger.BaseURL(ctx, scope); err != nil {
+			return err
+		}
+	}
+	if bound == "" {
+		return j.Ledger.SetBaseURL(ctx, scope, j.feed.BaseURL)
+	}
+	return j.checkAPI(ctx, j.feed)
 }
 
 // Rebound is a merchant in one mode whose bills are at another address now.

@@ -148,3 +148,66 @@ func TestFilesOfALostFeed(t *testing.T) {
 		}
 	})
 }
+
+// A worker whose API is at another address than the bills of the merchant sends no part of a
+// file that another worker has in hand, and ends.
+func TestClusterOfTwoAPIs(t *testing.T) {
+	const rows = 3000
+	content := manyBills(1, rows, 300)
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1)
+		defer c.stop()
+		c.start(2)
+		time.Sleep(5 * time.Second)
+		astray := c.newWorker("astray")
+		astray.Feeds[0].BaseURL = "https://api2.example.com"
+		c.run(astray, func(w *clusterWorker, ctx context.Context) error { return w.Run(ctx, clusterInterval) })
+		time.Sleep(5 * time.Second)
+		c.world.files.put("/inbox/a.csv", []byte(content))
+		c.check(c.finished("a.csv", content, 2*time.Minute), rows, 300)
+		c.await(time.Minute, "the worker has ended", func() bool {
+			select {
+			case <-astray.ended:
+				return true
+			default:
+				return false
+			}
+		})
+		if !errors.Is(astray.err, ErrNotApplicable) || !strings.Contains(astray.err.Error(), "api.base_url is now https://api2.example.com") {
+			t.Errorf("it ended with %v", astray.err)
+		}
+		astray.p.mu.Lock()
+		defer astray.p.mu.Unlock()
+		if astray.p.posts > 0 {
+			t.Errorf("it sent %d bills", astray.p.posts)
+		}
+	})
+}
+
+// A worker whose API is at another address than the bills of the merchant does not go on with
+// an import that its machine left unfinished, also while another worker serves the feed.
+func TestClusterImportOfTwoAPIs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1)
+		defer c.stop()
+		c.start(1)
+		time.Sleep(3 * time.Second)
+		name := filepath.Join(t.TempDir(), "local.csv")
+		write(t, name, manyBills(1, 1500, 100))
+		killed := c.add(func(w *clusterWorker, ctx context.Context) error {
+			_, err := w.Import(ctx, w.Feeds[0], []LocalFile{{Path: name}})
+			return err
+		})
+		c.await(time.Minute, "some are sent", func() bool { return c.bills() > 300 })
+		c.kill(killed)
+		sent := c.bills()
+		astray := c.newWorker("astray")
+		astray.Member.Machine = killed.Member.Machine
+		astray.Feeds[0].BaseURL = "https://api2.example.com"
+		c.run(astray, func(w *clusterWorker, ctx context.Context) error { return w.Run(ctx, clusterInterval) })
+		time.Sleep(2 * time.Minute)
+		if n := c.bills(); n != sent {
+			t.Errorf("it sent %d bills", n-sent)
+		}
+	})
+}

@@ -344,7 +344,7 @@ func (c *crew) deliverPart(ctx context.Context, feed *Feed, file string, no int,
 		return
 	}
 	c.noticeLoss(err)
-	if errors.Is(err, delivery.ErrSetup) {
+	if errors.Is(err, delivery.ErrSetup) || errors.Is(err, ErrNotApplicable) {
 		c.drop(feed, err)
 	}
 	c.rest(feed, restAfter)
@@ -368,11 +368,14 @@ func (c *crew) partRows(ctx context.Context, feed *Feed, file string, no int, id
 	if i < 0 {
 		return ledger.ErrNotFound
 	}
+	j := c.newJob(feed, f, nil)
+	if err := j.bind(ctx); err != nil {
+		return err
+	}
 	recs, err := c.read(ctx, feed, f, parts[i])
 	if err != nil {
 		return &noCopy{err}
 	}
-	j := c.newJob(feed, f, nil)
 	ctx, stop := j.whileSending(ctx)
 	defer stop()
 	return feed.Lane.Deliver(ctx, c.Ledger, f, &rows{recs, idle}, nil)
@@ -390,7 +393,7 @@ func (c *crew) release(ctx context.Context, file string, no int, err error) erro
 	switch {
 	case errors.Is(err, ledger.ErrFenced), errors.Is(err, ledger.ErrUnreachable):
 		return nil // it is another's by now; or still this worker's, which goes on with it
-	case err == nil, ctx.Err() != nil, errors.Is(err, errOrdered), errors.As(err, &local):
+	case err == nil, ctx.Err() != nil, errors.Is(err, errOrdered), errors.Is(err, ErrNotApplicable), errors.As(err, &local):
 	default:
 		failed = &ledger.PartFailure{Reason: err.Error(), Hint: adviceOn(err), Setup: errors.Is(err, delivery.ErrSetup)}
 		if s := (*delivery.Stop)(nil); errors.As(err, &s) {

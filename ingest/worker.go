@@ -109,7 +109,6 @@ type Worker struct {
 	settlers map[string]*inbox.Settler // by feed
 	claims   sync.Mutex                // held while a name in processing/ is chosen and recorded
 	inboxes  *watch.Board
-	bound    sync.Map // ledger.Scope → true: the address of its API is recorded
 }
 
 // New makes a Worker. It reads and writes nothing yet.

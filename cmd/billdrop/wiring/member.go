@@ -19,8 +19,8 @@ func Member(c *config.Config, role string) ingest.Member {
 	return m
 }
 
-// formatKeys are the keys of a feed that say how its rows are read, and for whom, with their
-// values. Values differ where billfile.Format.Fingerprint does: a file that was begun with one
+// formatKeys are the keys of a feed that say how its rows are read, for whom, and which API they
+// are sent to, with their values. Values differ where billfile.Format.Fingerprint does: a file that was begun with one
 // fingerprint cannot go on with another.
 func formatKeys(f *config.Feed) map[string]string {
 	mode := "test"
@@ -28,7 +28,7 @@ func formatKeys(f *config.Feed) map[string]string {
 		mode = "live"
 	}
 	format := Format(f)
-	keys := map[string]string{"merchant": f.Merchant, "api.live": mode}
+	keys := map[string]string{"merchant": f.Merchant, "api.live": mode, "api.base_url": spellURL(f.API.BaseURL)}
 	for key, value := range map[string]any{
 		"preset": format.Preset, "bill_reference": format.BillReference, "amounts": f.Amounts,
 		"currency": format.Currency, "currencies": format.Currencies, "delimiter": f.Delimiter, "encoding": format.Encoding,

@@ -61,12 +61,16 @@ func TestFormatKeysAreTheFingerprint(t *testing.T) {
 			found = append(found, key)
 		}
 	}
-	if len(found) != len(keys)-1 { // all but api.live
+	if len(found) != len(keys)-2 { // all but those of api
 		t.Errorf("only %v were changed, of %v", found, slices.Sorted(maps.Keys(keys)))
 	}
 	base.API.Live = true
 	if formatKeys(&base)["api.live"] == keys["api.live"] {
 		t.Error("test and live are the same")
+	}
+	base.API.BaseURL = "https://elsewhere.example.com"
+	if formatKeys(&base)["api.base_url"] == keys["api.base_url"] {
+		t.Error("two addresses of the API are the same")
 	}
 }
 

@@ -90,12 +90,10 @@ const (
 	// putParties puts parties; see party for what a row means. What is known of an
 	// account's customer stays known when a later record of the account does not name it.
 	// It returns the digests of the rows that it changed: a lead that is not among them
-	// was refused, if possible without locking what others write. Rows are locked in one
-	// order by all workers.
+	// was refused, if possible without locking what others write.
 	putParties = `INSERT INTO parties AS p (digest, scope, kind, id, customer_id, since, lead_worker, lead_file, lead_row)
 		SELECT v.* FROM ` + givenParties + ` WHERE v.lead_worker IS NULL OR NOT EXISTS (SELECT FROM parties AS q WHERE q.digest = v.digest
 			AND (q.id <> '' OR q.lead_worker IS NOT NULL AND led_elsewhere(q.lead_worker, q.lead_file, q.lead_row, $10)))
-		ORDER BY v.digest
 		ON CONFLICT (digest) DO UPDATE SET
 			id = CASE WHEN excluded.id <> '' THEN excluded.id ELSE p.id END,
 			customer_id = CASE WHEN excluded.customer_id <> '' OR excluded.id <> '' AND excluded.id <> p.id THEN excluded.customer_id ELSE p.customer_id END,
@@ -108,17 +106,24 @@ const (
 				AND (p.lead_worker IS NULL OR NOT led_elsewhere(p.lead_worker, p.lead_file, p.lead_row, $10))
 			ELSE p.lead_worker = $10 END
 		RETURNING p.digest`
-	// bringParties is putParties of what this worker led and brought, for less work.
-	bringParties = `WITH v AS MATERIALIZED (SELECT v.* FROM ` + givenParties + ` WHERE $10 > 0 ORDER BY v.digest),
-			brought AS (UPDATE parties AS p SET id = v.id,
-				customer_id = CASE WHEN v.customer_id <> '' OR v.id <> p.id THEN v.customer_id ELSE p.customer_id END,
-				since = CASE WHEN v.id <> p.id THEN v.since ELSE coalesce(p.since, v.since) END,
-				lead_worker = NULL, lead_file = NULL, lead_row = NULL
-				FROM v WHERE p.digest = v.digest RETURNING p.digest)
-		INSERT INTO parties (digest, scope, kind, id, customer_id, since)
-		SELECT digest, scope, kind, id, customer_id, since FROM v WHERE digest NOT IN (SELECT digest FROM brought)
-		ON CONFLICT DO NOTHING`
+	// leadParties is putParties of leads of parties that are not in the table, for less work. It
+	// returns the digests of those.
+	leadParties = `INSERT INTO parties (digest, scope, kind, id, customer_id, lead_worker, lead_file, lead_row)
+		SELECT v.digest, v.scope, v.kind, v.id, v.customer_id, v.lead_worker, v.lead_file, v.lead_row FROM ` + givenParties + ` WHERE $10 > 0
+		ON CONFLICT DO NOTHING RETURNING digest`
+	// bringParties is putParties of what this worker led and brought, for less work. Those that are not
+	// in the table stay so.
+	bringParties = `UPDATE parties AS p SET id = v.id,
+			customer_id = CASE WHEN v.customer_id <> '' OR v.id <> p.id THEN v.customer_id ELSE p.customer_id END,
+			since = CASE WHEN v.id <> p.id THEN v.since ELSE coalesce(p.since, v.since) END,
+			lead_worker = NULL, lead_file = NULL, lead_row = NULL
+		FROM ` + givenParties + ` WHERE p.digest = v.digest AND $10 > 0`
 )
+
+// partiesByDigest finds each party by the index. With digest = ANY ($1), the server would rather
+// read the whole table, while that is small.
+const partiesByDigest = `SELECT p.digest, p.id, p.customer_id, p.since FROM unnest($1::bytea[]) AS v (digest)
+	CROSS JOIN LATERAL (SELECT * FROM parties WHERE digest = v.digest AND id <> '' OFFSET 0) AS p`
 
 // Parties implements ledger.Ledger.
 func (l *Ledger) Parties(ctx context.Context, s ledger.Scope, refs []ledger.PartyRef) (map[ledger.PartyRef]ledger.Party, error) {
@@ -148,7 +153,7 @@ func (l *Ledger) Parties(ctx context.Context, s ledger.Scope, refs []ledger.Part
 	if len(refs) == 0 {
 		return parties, nil
 	}
-	err = l.query(ctx, "SELECT digest, id, customer_id, since FROM parties WHERE digest = ANY ($1) AND id <> ''", []any{digests}, func() { clear(parties) },
+	err = l.query(ctx, partiesByDigest, []any{digests}, func() { clear(parties) },
 		func(rows pgx.Rows) error {
 			var digest []byte
 			var p ledger.Party

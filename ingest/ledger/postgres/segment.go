@@ -3,9 +3,11 @@ package postgres
 import (
 	"bytes"
 	"context"
+	"maps"
 	"slices"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"billdrop/ingest/ledger"
 )
@@ -123,19 +125,22 @@ func (t *tx) flush() error {
 		return nil
 	}
 	defer t.seg.reset()
-	changed := map[ledger.Digest]bool{}
+	parties := t.newPartyPuts()
 	var held []handful
 	err := t.send(func(b *pgx.Batch) {
 		t.queueHeld(b, &held)
-		t.queueParties(b, changed)
+		parties.queue(b)
 		if len(t.seg.begins) == 0 {
 			t.queueRows(b)
 		}
 	})
+	if err == nil {
+		err = parties.finish(t)
+	}
 	if err != nil || len(t.seg.begins) == 0 {
 		return err
 	}
-	if err := t.judge(held, changed); err != nil {
+	if err := t.judge(held, parties.changed); err != nil {
 		return err
 	}
 	if err := t.send(t.queueRows); err != nil {
@@ -176,30 +181,70 @@ func (t *tx) queueHeld(b *pgx.Batch, held *[]handful) {
 	})
 }
 
-func (t *tx) queueParties(b *pgx.Batch, changed map[ledger.Digest]bool) {
-	if len(t.seg.parties) == 0 {
-		return
-	}
-	var rows, brought partyRows
-	for _, p := range t.seg.parties {
-		if p.led {
-			brought.add(p, t.me.session)
-		} else {
-			rows.add(p, t.me.session)
+// partyPuts are the parties of a segment on their way into the table.
+type partyPuts struct {
+	me      int64
+	leads   []*party
+	brought []*party               // that this worker led
+	others  []*party               // of which more has to be known than what they become
+	found   int                    // of brought
+	changed map[ledger.Digest]bool // leads that are granted, among others
+}
+
+// newPartyPuts sorts the segment's parties, so that all workers lock rows in one order.
+func (t *tx) newPartyPuts() *partyPuts {
+	p := &partyPuts{me: t.me.session, changed: make(map[ledger.Digest]bool, len(t.seg.parties))}
+	for _, digest := range slices.SortedFunc(maps.Keys(t.seg.parties), func(a, b ledger.Digest) int { return bytes.Compare(a[:], b[:]) }) {
+		switch party := t.seg.parties[digest]; {
+		case party.led:
+			p.brought = append(p.brought, party)
+		case party.leads:
+			p.leads = append(p.leads, party)
+		default:
+			p.others = append(p.others, party)
 		}
 	}
-	if len(brought.digest) > 0 {
-		b.Queue(bringParties, brought.args(t.me.session)...)
+	return p
+}
+
+// queue puts parties in the ways of a clean run, where leads are new parties.
+func (p *partyPuts) queue(b *pgx.Batch) {
+	p.put(b, bringParties, p.brought, func(tag pgconn.CommandTag) { p.found = int(tag.RowsAffected()) })
+	p.put(b, leadParties, p.leads, nil)
+	p.put(b, putParties, p.others, nil)
+}
+
+// finish puts what queue left out.
+func (p *partyPuts) finish(t *tx) error {
+	left := slices.DeleteFunc(p.leads, func(l *party) bool { return p.changed[l.digest] })
+	if p.found < len(p.brought) {
+		left = append(left, p.brought...)
 	}
-	if len(rows.digest) == 0 {
+	if len(left) == 0 {
+		return nil
+	}
+	slices.SortFunc(left, func(a, b *party) int { return bytes.Compare(a.digest[:], b.digest[:]) })
+	return t.send(func(b *pgx.Batch) { p.put(b, putParties, left, nil) })
+}
+
+// put runs one of the statements that put parties. done, if not nil, is told what it did.
+func (p *partyPuts) put(b *pgx.Batch, sql string, list []*party, done func(pgconn.CommandTag)) {
+	if len(list) == 0 {
 		return
 	}
-	b.Queue(putParties, rows.args(t.me.session)...).Query(func(rows pgx.Rows) error {
+	var rows partyRows
+	for _, party := range list {
+		rows.add(party, p.me)
+	}
+	b.Queue(sql, rows.args(p.me)...).Query(func(rows pgx.Rows) error {
 		var digest []byte
-		_, err := pgx.ForEachRow(rows, []any{&digest}, func() error {
-			changed[ledger.Digest(digest)] = true
+		tag, err := pgx.ForEachRow(rows, []any{&digest}, func() error {
+			p.changed[ledger.Digest(digest)] = true
 			return nil
 		})
+		if done != nil {
+			done(tag)
+		}
 		return err
 	})
 }
