@@ -71,16 +71,21 @@ type Work struct {
 	Part     func(ctx context.Context, feed, file string, no int)
 }
 
-// Left is the error of an order that was left for a worker that has the file in hand. That
-// worker carries it out within about a second.
+// Left is the error of an order that was left for a worker that has the file in hand, which carries
+// it out within about a second; or for the machine that the file was imported on, because the file
+// is there.
 type Left struct {
-	Order Order
-	File  *ledger.File // as it was when the order lay there
+	Order   Order
+	File    *ledger.File // as it was when the order lay there
+	Machine string       // "" = a worker has the file in hand
 }
 
 // Advice returns what to do about it.
 func (l *Left) Advice() string { return "see: billdrop status " + l.File.ID }
 
 func (l *Left) Error() string {
+	if l.Machine != "" {
+		return fmt.Sprintf("%s (%s) was imported on the machine %s, and the next billdrop run or import there is told to %s it", l.File.Name, l.File.ID, l.Machine, l.Order)
+	}
 	return fmt.Sprintf("another worker is at work on %s (%s), and is told to %s it", l.File.Name, l.File.ID, l.Order)
 }

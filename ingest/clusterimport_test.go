@@ -2,11 +2,15 @@ package ingest
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"billdrop/client/emulator"
 	"billdrop/ingest/ledger"
 )
 
@@ -71,5 +75,92 @@ func TestClusterResumesImports(t *testing.T) {
 		if n := len(c.world.api.State().Bills); n != 1500 {
 			t.Errorf("%d bills", n)
 		}
+	})
+}
+
+// Orders about a local file may be given on any machine. They wait for its own, which carries them
+// out when billdrop runs there, and sends nothing more of a file that is to be rejected.
+func TestClusterOrdersAwaitTheMachine(t *testing.T) {
+	const rows = 1500
+	order := func(t *testing.T, c *cluster, o Order, machine string) {
+		err := c.command(func(w *Worker, ctx context.Context) error {
+			give := w.Retry
+			if o == OrderReject {
+				give = w.Reject
+			}
+			_, err := give(ctx, c.only().ID)
+			return err
+		})
+		var left *Left
+		if !errors.As(err, &left) || left.Order != o || left.Machine != machine || !strings.Contains(err.Error(), machine) {
+			t.Fatalf("%s: %v", o, err)
+		}
+	}
+	start := func(t *testing.T, c *cluster) (killed *clusterWorker) {
+		c.start(2)
+		time.Sleep(3 * time.Second)
+		name := filepath.Join(t.TempDir(), "local.csv")
+		write(t, name, manyBills(1, rows, rows))
+		return c.add(func(w *clusterWorker, ctx context.Context) error {
+			_, err := w.Import(ctx, w.Feeds[0], []LocalFile{{Path: name}})
+			return err
+		})
+	}
+	back := func(c *cluster, before *clusterWorker) {
+		w := c.newWorker("back")
+		w.Member.Machine = before.Member.Machine
+		c.run(w, func(w *clusterWorker, ctx context.Context) error { return w.Run(ctx, clusterInterval) })
+	}
+	t.Run("reject", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			c := newCluster(t, 1)
+			defer c.stop()
+			killed := start(t, c)
+			c.await(time.Minute, "a third is sent", func() bool { return c.bills() > rows/3 })
+			c.kill(killed)
+			time.Sleep(time.Minute)
+			order(t, c, OrderReject, killed.Member.Machine)
+			sent := c.bills()
+			back(c, killed)
+			c.await(2*time.Minute, "it is done", func() bool { return c.only().State == ledger.Done })
+			if f := c.only(); f.Outcome != ledger.FileRejected || c.bills() != sent || sent == rows {
+				t.Errorf("%s, %d bills, %d of them before the rejection", f.Outcome, c.bills(), sent)
+			}
+		})
+	})
+	t.Run("reject while it is sent", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			c := newCluster(t, 1)
+			defer c.stop()
+			c.policy.Concurrency = 2
+			w := start(t, c)
+			c.await(time.Minute, "a third is sent", func() bool { return c.bills() > rows/3 })
+			order(t, c, OrderReject, w.Member.Machine)
+			c.await(10*time.Second, "it is done", func() bool { return c.only().State == ledger.Done })
+			if f := c.only(); f.Outcome != ledger.FileRejected || c.bills() == rows {
+				t.Errorf("%s, %d bills", f.Outcome, c.bills())
+			}
+		})
+	})
+	t.Run("retry", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			c := newCluster(t, 1)
+			defer c.stop()
+			var mended atomic.Bool
+			c.world.script = func(call emulator.Call) emulator.Fault {
+				if !mended.Load() && strings.HasSuffix(call.Reference, "7") {
+					return emulator.Fault{Status: 500}
+				}
+				return emulator.Fault{}
+			}
+			w := start(t, c)
+			c.await(time.Hour, "it is done", func() bool { return c.bills() > 0 && c.only().State == ledger.Done })
+			if mended.Store(true); len(c.world.api.State().Bills) == rows {
+				t.Fatal("no row failed")
+			}
+			order(t, c, OrderRetry, w.Member.Machine)
+			back(c, w)
+			c.await(10*time.Minute, "the rest is sent", func() bool { return len(c.world.api.State().Bills) == rows && c.only().State == ledger.Done })
+		})
 	})
 }

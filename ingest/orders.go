@@ -176,13 +176,14 @@ func (w *Worker) carryOutNow(ctx context.Context, o Order, id string) (report.Su
 }
 
 // takeFor takes a file into this worker's hand for an order, and reads it again. If another
-// worker has the file, a rejection is left for that worker, and the error is a *Left.
+// worker has the file, a rejection is left for that worker. An order about a file that was imported
+// on another machine is left for that machine. In both cases the error is a *Left.
 func (w *Worker) takeFor(ctx context.Context, o Order, f *ledger.File) (*ledger.File, error) {
 	if w.shared == nil {
 		return f, nil
 	}
 	if !w.reachable(f) {
-		return nil, notApplicable("run it on "+f.Machine, "%s came from a disk of the machine %s", f.ID, f.Machine)
+		return nil, w.leave(ctx, o, f.ID, f.Machine)
 	}
 	for tries := 0; ; tries++ {
 		held, err := w.takeFile(ctx, f.ID)
@@ -198,10 +199,7 @@ func (w *Worker) takeFor(ctx context.Context, o Order, f *ledger.File) (*ledger.
 			}
 			return f, err
 		case o == OrderReject:
-			if f, err = LeaveOrder(ctx, w.Ledger, w.Spool, o, f.ID); err == nil {
-				err = &Left{Order: o, File: f}
-			}
-			return nil, err
+			return nil, w.leave(ctx, o, f.ID, "")
 		case tries == maxTries: // a finished file is in hand for a moment only
 			return nil, notApplicable("wait until it is done", "another worker is at work on %s", f.ID)
 		}
@@ -209,6 +207,15 @@ func (w *Worker) takeFor(ctx context.Context, o Order, f *ledger.File) (*ledger.
 			return nil, err
 		}
 	}
+}
+
+// leave leaves an order, and returns the *Left that says so.
+func (w *Worker) leave(ctx context.Context, o Order, id, machine string) error {
+	f, err := LeaveOrder(ctx, w.Ledger, w.Spool, o, id)
+	if err != nil {
+		return err
+	}
+	return &Left{Order: o, File: f, Machine: machine}
 }
 
 // maxTries is how often a file that rests is asked for.

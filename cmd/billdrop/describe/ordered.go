@@ -15,6 +15,8 @@ type Ordered struct {
 	FileID string       `json:"file_id"`
 	File   string       `json:"file"`
 	State  string       `json:"state"` // of the file, when the order lay there
+	// Machine is where the file was imported, if the order waits for billdrop there.
+	Machine string `json:"machine,omitempty"`
 }
 
 // OrderOn describes an order that was left on a file.
@@ -29,7 +31,9 @@ func LeftOrder(err error) *Ordered {
 	if !errors.As(err, &left) {
 		return nil
 	}
-	return OrderOn(left.Order, left.File)
+	o := OrderOn(left.Order, left.File)
+	o.Machine = left.Machine
+	return o
 }
 
 // begun reports whether rows of the file may have been sent.
@@ -47,6 +51,10 @@ func (o *Ordered) begun() bool {
 func (o *Ordered) Text(poll string) string {
 	is, does := "is approved", "sends it"
 	switch {
+	case o.Machine != "" && o.Order == ingest.OrderReject:
+		return fmt.Sprintf("%s (%s) is to be rejected; it was imported on the machine %s, and billdrop there does it within seconds, or its next run or import does\n", o.File, o.FileID, o.Machine)
+	case o.Machine != "":
+		return fmt.Sprintf("%s (%s) is to be retried; it was imported on the machine %s, and the next run or import of billdrop there does it\n", o.File, o.FileID, o.Machine)
 	case o.Order == ingest.OrderReject && o.begun():
 		return fmt.Sprintf("%s (%s) is to be rejected; rows of it were sent, and the running worker stops sending it within seconds, or the next run does\n", o.File, o.FileID)
 	case o.Order == ingest.OrderReject:
