@@ -44,10 +44,10 @@
 // # Gate
 //
 // Every request passes the [gate] in order of arrival, but for two kinds of look-up: the last
-// one of a run that stops (lastLook), and those of [Lane.Probe]. The gate bounds the requests in flight
-// and their rate, pauses all of them after a 429, and closes for good when the run must stop.
-// The rate limit comes last, so that no request slips through a pause that began while it
-// waited.
+// one of a run that stops (lastLook), and those of [Lane.Probe]. The gate bounds the requests
+// in flight and their rate, pauses all of them after a 429, and closes for good when the run
+// must stop. The rate limit comes last, so that no request slips through a pause that began
+// while it waited.
 //
 // A 401 stops the run at once. So does a 403, unless an answer to some row shows that the API
 // accepts the key: then a gateway refuses that one row. Until this is known, the gate holds all
@@ -56,7 +56,7 @@
 // # Outage
 //
 // An outage is declared when five different rows fail for the first time with no good answer
-// in between, or when three connections are refused so. If a gateway refuses the rows (403 as
+// in between, or when three connections cannot be made. If a gateway refuses the rows (403 as
 // a page), it takes fifty. A look-up that has used up its attempts may declare one earlier; see
 // gate.suspect. A row that keeps failing while the API answers other rows is not a sign of an
 // outage. During an outage one request at a time probes the API, and failures use up no
