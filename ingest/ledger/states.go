@@ -34,9 +34,10 @@ const (
 	// bill; or the API gave no answer about the row's account or customer before a send.
 	// A retry replaces it.
 	Failed Status = "failed"
-	// Unknown: sent, and neither an answer nor a look-up shows whether there is a bill.
-	// That includes a first request that stays in flight, and a reference that the API
-	// calls taken while five late look-ups show no bill. A retry replaces it.
+	// Unknown: neither an answer nor a look-up shows whether the row has its bill. That
+	// includes a first request that stays in flight, a reference that the API calls taken
+	// while five late look-ups show no bill, and a bill that exists and could not be
+	// compared because the API gave no answer about the row's parties. A retry replaces it.
 	Unknown Status = "unknown"
 	// NotSent: valid, but the file was rejected as a whole. Set when such a file is
 	// settled.
