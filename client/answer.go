@@ -15,7 +15,7 @@ const (
 	Created
 	// Found: 200 on a GET, readable, and about the reference or id that was asked for.
 	Found
-	// Absent: 404 on a GET.
+	// Absent: 404 on a GET that is not a page; see Answer.Foreign.
 	Absent
 	// Mismatched: a 2xx about another reference. The setup cannot be trusted: look up,
 	// and stop the run.
@@ -61,7 +61,7 @@ const (
 	ProxyRefused
 	// Lost: the connection broke or timed out after a byte of the request may have been
 	// sent. A 409 or 422 whose body broke off counts here too, because only the body says
-	// what it means; Answer.Status is set then.
+	// what it means, and so does a status below 200; Answer.Status is set then.
 	Lost
 )
 

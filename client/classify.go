@@ -159,7 +159,9 @@ func classifyProblem(r result, a *Answer) {
 }
 
 // isForeign reports whether the body of a 404 cannot be the API's, whose errors are problem
-// documents (RFC 9457): it is neither empty nor an object with a member of one.
+// documents (RFC 9457): it is neither empty nor an object with a member of one. Rows are judged
+// by it, so in doubt it returns false: an API with bare 404s must not hold rows up. What only
+// asks (check, plan, verify, payments) goes by the stricter documented of package delivery.
 func isForeign(body []byte) bool {
 	if len(bytes.TrimSpace(body)) == 0 {
 		return false

@@ -3,7 +3,7 @@
 // checks and reads the events that the API delivers by webhook.
 //
 // Each call is one request. The package retries nothing and follows no redirect, and no
-// request with a body is sent twice without the caller's knowledge. The caller has the
+// request, a GET included, is sent twice without the caller's knowledge. The caller has the
 // history of a bill, and decides what to do next. What an Answer proves is in the
 // comments of Kind.
 package client

@@ -118,8 +118,8 @@ func (r *round) processingName(ctx context.Context, name string) (string, error)
 }
 
 // resolveClaim finds out whether a claim that was cut short took place. If not, the file is
-// claimed now. Dropped, it would be claimed as a new one, of which an order that came
-// meanwhile says nothing.
+// claimed now. If it were dropped, the next round would claim it under a new id, and an order
+// given for the old id would be lost.
 func (j *job) resolveClaim(ctx context.Context) error {
 	claimed, err := j.place.Claimed(ctx, placed(j.file))
 	if server, ok := j.place.(*transfer.Server); ok && !claimed && err == nil {

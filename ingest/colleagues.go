@@ -20,7 +20,7 @@ import (
 // Others go on within ten seconds from when a worker counts as lost. These waits can follow
 // each other, at most:
 //
-//	until the ledger takes all from it        3 s    see markLost of ledger/postgres
+//	until the ledger takes all from it        3 s    markLost, ledger/postgres/workers.go
 //	a feed, and the file of its round         4 s    colleaguePoll, and modest's wait
 //	a file that a command had in hand         1 s    colleaguePoll: noticeGone
 //	the parts in one worker's hand            7 s    restAfter, and maxInHand / adoptAtOnce looks, each

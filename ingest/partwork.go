@@ -31,7 +31,8 @@ const (
 	restAfter = 5 * time.Second
 )
 
-// crew is this worker's share in the files of all workers. It may be used concurrently.
+// crew is this worker's share in the files of all workers. It may be used concurrently. Package
+// crew is something else: a Dispatcher, which hands out work by River.
 type crew struct {
 	*Worker
 	feeds map[string]*Feed

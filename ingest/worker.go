@@ -1,18 +1,23 @@
 // Package ingest is the worker: it claims bill files, and takes each through its life in
-// durable order, until every row is exactly one bill and the file rests with its reports.
+// durable order, until every row has its outcome and the file rests with its reports.
 //
-// Below it, transfer moves files and reports, billfile reads them, delivery turns rows into
-// bills, and watch finds what the operator should know of an inbox.
+// Below it, inbox is one SFTP account, and transfer moves files and reports by it. billfile
+// reads bill files, delivery turns rows into bills, report writes what became of them, and
+// ledger remembers all of it. watch finds what the operator should know of an inbox, and
+// durable writes local files.
 //
 // Its files, in the order in which a bill file meets them: run.go starts the rounds of each
-// feed, and round.go is one of them. claim.go claims and fetches, spool.go keeps the local
-// copy, companion.go reads what a biller sends beside the file. life.go takes the file through
-// its states: judge.go and hold.go decide whether it is sent, reports.go and publish.go put
-// the reports in place. import.go begins with a file of this machine instead. orders.go,
-// orderplace.go, reject.go and retry.go carry out what the operator decides.
+// feed, and round.go is one of them. bound.go checks that a feed still has the merchant,
+// mode and API of its files. claim.go claims and fetches, and spool.go keeps the local copy.
+// companion.go reads a file's companions: its checksum and its control totals. life.go takes
+// the file through its states: judge.go, ownreport.go and hold.go decide whether it is sent,
+// and reports.go and publish.go put the reports in place. import.go begins with a file of
+// this machine instead. orders.go, orderplace.go, reject.go and retry.go carry out what the
+// operator decides. prune.go removes old files, and errors.go has the errors.
 //
-// Where several workers share the ledger, colleagues.go has their leases, parts.go divides
-// the rows of a file, and partwork.go delivers the parts.
+// Where several workers share the ledger, cluster.go says what each of them is,
+// colleagues.go has their leases, parts.go divides the rows of a file, and partwork.go
+// delivers the parts.
 package ingest
 
 import (
@@ -96,8 +101,9 @@ type Options struct {
 	Member Member
 }
 
-// Worker takes bill files through their lives. Poll and Import may be called concurrently,
-// but no other Worker may use its spool, or its ledger unless that is a ledger.Shared.
+// Worker takes bill files through their lives. No other Worker may use its spool, or its
+// ledger unless that is a ledger.Shared. Poll and Import may be called concurrently, but
+// not on a ledger.Shared: see Options.Member.
 type Worker struct {
 	Options
 	spool    spool

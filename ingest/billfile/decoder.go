@@ -10,8 +10,9 @@ import (
 // goroutines and needs no closing.
 //
 // Bytes become a record in three steps: source (source.go) turns the file into UTF-8,
-// splitter (split.go) finds where each record ends, and parser (parse.go) reads and checks
-// its cells. The survey's groups (crossrow.go) add what rows say of each other.
+// splitter (split.go) finds where each record ends, and parser (parse.go) reads its cells.
+// check.go has the rules of one row, text.go what may stand in a cell, and crossrow.go the
+// rules between rows.
 type Decoder struct {
 	survey  *Survey
 	seen    *Survey // what this pass has read

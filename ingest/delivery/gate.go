@@ -12,9 +12,10 @@ import (
 	"billdrop/ingest/ledger"
 )
 
-// gate admits every request of a lane. It bounds the requests in flight and their rate, pauses
-// all senders after a 429, lets one request at a time through during an outage, and closes for
-// good when the run has to stop. Requests pass in order of arrival. It may be used concurrently.
+// gate admits the requests of a lane; only lastLook and Probe go past it. It bounds the requests
+// in flight and their rate, pauses all senders after a 429, lets one request at a time through
+// during an outage, and closes for good when the run has to stop. Requests pass in order of
+// arrival. It may be used concurrently.
 type gate struct {
 	policy  Policy
 	limiter *rate.Limiter // the lane's; nil: no limit of ours

@@ -1,9 +1,27 @@
-// Package delivery turns every row of a bill file into exactly one bill at the Billing API,
+// Package delivery turns every row of a bill file into at most one bill at the Billing API,
 // and records what became of each row.
+//
+// # Files
+//
+// In the order of a row's life:
+//
+//   - lane.go: what the feeds of a merchant share. fanout.go: the delivery of one file.
+//   - references.go: one row at a time per reference. parties.go: one row creates a party.
+//   - row.go: the steps of one row. decide.go: the tables that choose the next step.
+//   - route.go: how a new body names its parties, with its table. body.go: bytes and key.
+//   - clock.go: how old a key is. gate.go: when a request may leave. pace.go: the rate after a
+//     429. outage.go: pauses, outages, and which failures use up no attempt.
+//   - setup.go: whose fault a refusal is: the set-up's, the key's (a 403) or the row's; Probe.
+//   - lookup.go: questions to the API. compare.go: the row and the bill that exists.
+//   - outcome.go: the end of a row. redact.go: no personal data in what the API says.
+//   - stop.go: why a run ends.
+//
+// colleagues.go and places.go are for several workers, present.go and presentstep.go for
+// payment requests. inquiry.go and forecast.go only ask: for verify and payments, and for plan.
 //
 // # Lane
 //
-// A [Lane] is one merchant account. Feeds with the same merchant share a lane, because it
+// A [Lane] is one merchant account in one mode, at one API. Its feeds share the lane, because it
 // holds what must not happen twice at a time: the bill references in flight, the parties in
 // flight, the rate limit, the doubt about the set-up, and the gate.
 //
@@ -25,10 +43,11 @@
 //
 // # Gate
 //
-// Every request passes the [gate] in order of arrival. The gate bounds the requests in flight
-// and their rate, pauses all of them after a 429, and closes for good when the run must stop.
-// The rate limit comes last, so that no request slips through a pause that began while it
-// waited.
+// Every request passes the [gate] in order of arrival, but for two kinds of look-up: the last
+// one of a run that stops (lastLook), and those of [Lane.Probe]. The gate bounds the requests
+// in flight and their rate, pauses all of them after a 429, and closes for good when the run
+// must stop. The rate limit comes last, so that no request slips through a pause that began
+// while it waited.
 //
 // A 401 stops the run at once. So does a 403, unless an answer to some row shows that the API
 // accepts the key: then a gateway refuses that one row. Until this is known, the gate holds all
@@ -36,16 +55,22 @@
 //
 // # Outage
 //
-// An outage is five different rows whose first failure falls into one streak without a good
-// answer, or three refused connections in such a streak. A row that keeps failing while the
-// API answers other rows is not a sign of an outage. During an outage one request at a time
-// probes the API, and failures use up no attempts. After Policy.GiveUpAfter the run stops.
+// An outage is declared when five different rows fail for the first time with no good answer
+// in between, or when three connections cannot be made. If a gateway refuses the rows (403 as
+// a page), it takes fifty. A look-up that has used up its attempts may declare one earlier; see
+// gate.suspect. A row that keeps failing while the API answers other rows is not a sign of an
+// outage. During an outage one request at a time probes the API, and failures use up no
+// attempts. After Policy.GiveUpAfter the run stops.
 //
 // # Set-up
 //
-// Until some answer shows that the set-up is right, refusals that may be its fault (400, 404)
-// are held back. Five equal refusals and no other answer convict the set-up, and no row is
-// blamed; any other answer clears it.
+// Until some answer shows that the set-up is right, refusals that may be its fault are held
+// back: all but a 402, a 422 and a replay. Five equal refusals, with no other answer, mean that
+// the set-up is wrong. Then no row is blamed. The set-up is right once the API creates a bill,
+// calls a reference taken, a request in flight or a key used before, answers 402 or 422, or
+// refuses another row for a different reason. A 5xx, a 429 or a lost answer shows nothing. If
+// fewer than five rows could show it, the rows are blamed, unless one of them got a 404 and its
+// body named nothing by id.
 //
 // # Several workers
 //
@@ -103,9 +128,9 @@ type Policy struct {
 	Now func() time.Time
 }
 
-// Lane is one merchant account at the Billing API, with all that its senders share. Feeds with
-// the same merchant and API share one lane, so no reference and no party is worked on twice at
-// a time. It may be used concurrently.
+// Lane is one merchant account in one mode at the Billing API, with all that its senders share.
+// All its feeds share one lane, so no reference and no party is worked on twice at a time. It
+// may be used concurrently.
 type Lane struct {
 	// Warn, if set before the first delivery, is called when the lane has to wait for the API,
 	// once for each such time, with the reason. It must not block for long.

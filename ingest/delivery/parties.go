@@ -40,7 +40,7 @@ type party struct {
 	rows    int      // leases on it
 }
 
-// lease is one row's hold on its parties.
+// lease is one row's hold on its parties. A lease of ledger.Shared is another thing: a worker's.
 type lease struct {
 	bill     *billfile.Bill
 	account  *party // of the reference or id; nil = the row names none

@@ -183,7 +183,7 @@ func (d *delivery) sendNew(ctx context.Context) (decision, error) {
 }
 
 // chooseForm acquires the row's parties, and asks the API for them as long as the route demands
-// it. With stepSend, the route has a form.
+// it. If it returns stepSend, the lease's route has a form.
 func (d *delivery) chooseForm(ctx context.Context) (decision, error) {
 	ready := d.partiesReady
 	d.partiesReady = nil

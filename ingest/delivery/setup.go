@@ -115,8 +115,8 @@ func suspicious(a client.Answer) bool {
 //     prove it (gate.quiesce, awaitProof). If none does, the run stops (afterAnswer, stopReason).
 //   - Proven: the refusal is the gateway's and the row's alone. The row tries again, charged
 //     (afterAnswer), and its failures count towards an outage (gate.observe), which stops the run
-//     at once. Attempts used up, it is looked up (causeForbidden), and failed if the look-up finds
-//     nothing or is refused likewise (afterLookUp, foundForbidden).
+//     at once. Attempts used up, it is looked up (causeForbidden), and rejected if the look-up
+//     finds nothing or is refused likewise (afterLookUp, foundForbidden).
 //   - A look-up is judged in the same way; if no other request has passed since the row's first
 //     403, the key was withdrawn, and the run stops (gate.ask, gate.passedSince).
 //   - Of a payment request alone, the key is proven by the bills (present.go, presentstep.go).
@@ -183,7 +183,10 @@ func (f *setupCheck) await(ctx context.Context, g *gate, v *verdict, silence <-c
 }
 
 // documented reports whether a refusal is a problem document, as the API documents all of its
-// errors. A server at a wrong address usually answers otherwise.
+// errors. A server at a wrong address usually answers otherwise. A Problem always has a title,
+// so only type and detail show it. Answer.Foreign of package client (isForeign) is the laxer
+// rule, for rows: a 404 that is doubted wrongly holds a row up, but one that is believed wrongly
+// is reported to the operator as a missing bill, or as a set-up that is right.
 func documented(a client.Answer) bool { return a.Problem.Type != "" || a.Problem.Detail != "" }
 
 // wrongKeyer is an API that can be asked with a key that does not exist.

@@ -12,7 +12,8 @@ import (
 // bytes, and file systems allow 255.
 const maxName = 200
 
-// sidecarSuffixes follow a bill file's whole name: for its checksum and its control totals.
+// sidecarSuffixes follow a bill file's whole name: for its checksum and its control totals. Other
+// packages call these files companions.
 var sidecarSuffixes = [...]string{".sha256", ".control.json"}
 
 // Watch is the rule by which names in an inbox are bill files, and bill files are complete.

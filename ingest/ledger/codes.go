@@ -8,8 +8,8 @@ const (
 	CodeUnknownAccount    = "unknown_account"    // rejected: an account reference that neither ledger nor API knows
 	CodeUnknownCustomer   = "unknown_customer"   // of a plan: a customer id that the API does not know
 	CodePartyMismatch     = "party_mismatch"     // invalid before a send, else rejected: the account is another customer's
-	CodeAttemptsExhausted = "attempts_exhausted" // failed: attempts used up, and a look-up shows that there is no bill
-	CodeNoAnswer          = "no_answer"          // unknown: neither an answer nor a look-up
+	CodeAttemptsExhausted = "attempts_exhausted" // failed: sends used up, and there is no bill; or no answer about the row's parties
+	CodeNoAnswer          = "no_answer"          // unknown: neither an answer nor a look-up shows whether there is a bill
 	CodeLinkFailed        = "link_failed"        // created: the bill's payment request could not be made
 	CodeLinkUnknown       = "link_unknown"       // created: its payment request may exist, and its key is too old to ask again
 )
@@ -24,8 +24,8 @@ func CodeHTTP(status int) string { return CodeHTTPPrefix + strconv.Itoa(status) 
 const (
 	CodeInvalidRows          = "invalid_rows"           // rejected: on_invalid: reject, and a row is invalid
 	CodeTooManyInvalidRows   = "too_many_invalid_rows"  // rejected: over max_invalid_rows, and more than half of all rows
-	CodeChecksumMismatch     = "checksum_mismatch"      // rejected: the sidecar NAME.sha256 disagrees
+	CodeChecksumMismatch     = "checksum_mismatch"      // rejected: the companion NAME.sha256 disagrees
 	CodeOverLimit            = "over_limit"             // held: over a limit of the feed
-	CodeControlTotalMismatch = "control_total_mismatch" // held: the sidecar NAME.control.json disagrees
-	CodeUnreadableCompanion  = "unreadable_companion"   // held: a sidecar cannot be used
+	CodeControlTotalMismatch = "control_total_mismatch" // held: the companion NAME.control.json disagrees or cannot be read
+	CodeUnreadableCompanion  = "unreadable_companion"   // held: a companion cannot be used
 )

@@ -1,8 +1,10 @@
 // Package ledger is billdrop's memory: which files there are and how far each has come,
 // what was sent for each bill under which idempotency key, what came of it, and which
-// customers and accounts are known.
+// customers and accounts are known. It also remembers the payment requests of bills
+// (links.go), and beside it stands the memory of payments received (payments.go).
 //
-// It holds states, codes, the interface and the sentinels. The engines (sqlite and
+// It holds states, codes, the interfaces and the sentinels, and copies one engine's ledger to
+// another's (copy.go, paymentcopy.go). shared.go is for several workers. The engines (sqlite and
 // postgres) are packages of their own and pass one conformance suite, ledgertest. A ledger
 // holds references, digests, ids, amounts and codes, never a name, mail address, phone
 // number, metadata value or API key. Customer and account references are kept as digests
@@ -230,7 +232,8 @@ func (e *Entry) Counts() bool {
 	return e.Gets != 0 || e.Throttled != 0 || e.LinkPosts != 0 || e.LinkRetries != 0
 }
 
-// Attempt is one send, for `billdrop why`.
+// Attempt is one send that a later one replaced, or the latest. `billdrop why` shows them, and
+// package delivery decides by them whether a row of a rejected file was sent.
 type Attempt struct {
 	File       string
 	At         time.Time
@@ -307,9 +310,9 @@ type Ledger interface {
 	History(ctx context.Context, s Scope, reference string) (*History, error)
 
 	// Begin records b, whose Send is about to be sent, and returns once that is durable:
-	// no POST without it. The Send that it replaces joins the attempts of the bill, as
-	// does one that a Record replaces. Many callers share one sync. leads are the parties
-	// that the body would create; only a Shared ledger looks at them.
+	// no POST without it. The Send that Begin or Record replaces is kept as an Attempt.
+	// Many callers share one sync. leads are the parties that the body would create; only a
+	// Shared ledger looks at them.
 	Begin(ctx context.Context, s Scope, b *Bill, leads ...PartyRef) error
 	// Record writes e soon, in order, without waiting for the disk; it blocks only while
 	// too many writes are waiting. It returns the failure of any earlier write.
@@ -352,7 +355,7 @@ type Query struct {
 	ExcludeDropped bool   // not Dropped
 	SHA256         string // hex
 	Rejects        string // hex: the SHA-256 of the rejects that were published last
-	StemPrefix     string // stems that are this prefix, or this prefix, "-" and a number, in Results
+	StemPrefix     string // stems PREFIX and PREFIX-n of files whose Results match
 	Results        string // with StemPrefix
 	Limit          int
 }

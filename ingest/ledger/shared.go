@@ -90,8 +90,8 @@ type LeftOrder struct {
 // Shared is a Ledger that any number of workers use at once.
 //
 // A handle that has not joined only reads, and changes files that rest. One that has joined is
-// a worker: it is heard of by a heartbeat that the engine sends by itself, and every write of
-// its is refused with ErrFenced once it was unheard of for LostAfter, by the engine's clock. The
+// a worker: it is heard of by a heartbeat that the engine sends by itself, and each of its
+// writes is refused with ErrFenced once it was unheard of for LostAfter, by the engine's clock. The
 // check and the write are one transaction, so a worker that was frozen, cut off or thought
 // lost cannot record a send, and so cannot send.
 //

@@ -21,16 +21,23 @@ const (
 	// comparison with what the ledger holds, with a look-up, or with a 201 that says
 	// something else than was sent.
 	Conflict Status = "conflict"
-	// Invalid: failed validation; never sent. Set by validation.
+	// Invalid: never sent. Set by validation, or by delivery when the row's account belongs
+	// to another customer and that is known before any send.
 	Invalid Status = "invalid"
-	// Rejected: the API refused the row for good. Set from the refusal, and only after a
-	// look-up when an earlier send may have created the bill; or when neither ledger nor
-	// API knows the row's account.
+	// Rejected: the row is refused for good. Set from the API's refusal, and only after a
+	// look-up when an earlier send may have created the bill; when a gateway refuses the
+	// row until its attempts are used up, and no look-up shows the bill; when its account
+	// turns out to be another customer's after a send; or when neither ledger nor API knows
+	// its account.
 	Rejected Status = "rejected"
 	// Failed: attempts or generations are used up, and a look-up shows that there is no
-	// bill. A retry replaces it.
+	// bill; or the API gave no answer about the row's account or customer before a send.
+	// A retry replaces it.
 	Failed Status = "failed"
-	// Unknown: sent, and there was neither an answer nor a look-up. A retry replaces it.
+	// Unknown: neither an answer nor a look-up shows whether the row has its bill. That
+	// includes a first request that stays in flight, a reference that the API calls taken
+	// while five late look-ups show no bill, and a bill that exists and could not be
+	// compared because the API gave no answer about the row's parties. A retry replaces it.
 	Unknown Status = "unknown"
 	// NotSent: valid, but the file was rejected as a whole. Set when such a file is
 	// settled.
@@ -56,17 +63,18 @@ const (
 	Claiming FileState = "claiming"
 	// Claimed: the file is ours. Set after the rename into processing/, or when a local
 	// file is taken up. After a crash: fetch it again. Next: Spooled, or Dropped when it
-	// was gone before it was read.
+	// cannot be read.
 	Claimed FileState = "claimed"
 	// Spooled: the whole file is in the spool. Set once the copy is synced and its hash
 	// and report stem are known; from now on only that copy is read. Approval of a held
 	// file sets it too. After a crash: acknowledge and validate again, by today's format.
 	// Next: Sending, Held, or Settled when the file is refused.
 	Spooled FileState = "spooled"
-	// Held: over a limit, or its control totals disagree; nothing is sent. Set by
-	// validation, once the summary says why. It rests across runs, and only a person
-	// moves it: approved, to Spooled, where it is judged once more because the format may
-	// have changed meanwhile; given up (Outcome is FileRejected), to Settled.
+	// Held: over a limit, its control totals disagree, or its checksum or control file
+	// cannot be used; nothing is sent. Set by validation, once the summary says why. It
+	// rests across runs, and only a person moves it: approved, to Spooled, where it is
+	// judged once more because the format may have changed meanwhile; given up (Outcome is
+	// FileRejected), to Settled.
 	Held FileState = "held"
 	// Sending: the whole file was validated, by the format whose digest is in Format. Set
 	// by validation, or by the retry of a Done file. After a crash: rows with an outcome
@@ -83,8 +91,9 @@ const (
 	// Done: the bill file is in archive/ or rejected/. Final, except for a retry. After a
 	// crash: the next start removes the spool copy.
 	Done FileState = "done"
-	// Dropped: nothing of it was ever sent, because another worker won the rename, or the
-	// file was gone before it was read. Final.
+	// Dropped: nothing of it was ever sent, because another worker won the rename, the file
+	// was gone before it was read, standard input was cut short, or the operator rejected a
+	// file that cannot be read. Final.
 	Dropped FileState = "dropped"
 )
 

@@ -24,8 +24,8 @@ type File struct {
 
 // Place is where one file comes from and where its reports go: a feed's remote directories,
 // or a directory of this machine. Every method may be repeated after a crash at any point
-// of it, and then completes what was begun. None leaves a report that is whole in name
-// only.
+// of it, and then completes what was begun. None leaves an incomplete report under its final
+// name.
 type Place interface {
 	// Claimed reports whether a claim that a crash cut short took place.
 	Claimed(ctx context.Context, f File) (bool, error)
@@ -47,7 +47,7 @@ type Place interface {
 	// anything but a regular file it returns what no report has.
 	Digest(ctx context.Context, name string) (string, error)
 	// Publish puts a report in place: written under a temporary name, read back, compared,
-	// renamed. A report that is gone after that was collected.
+	// renamed. If the report is gone after the rename, its receiver has already taken it.
 	Publish(ctx context.Context, name string, content io.ReadSeeker) error
 	// Withdraw removes a report; nil if there is none.
 	Withdraw(ctx context.Context, name string) error
