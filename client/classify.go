@@ -48,18 +48,17 @@ func (r *result) fail(err error) error {
 	return fmt.Errorf("%s %s: %w", r.method, r.object.noun(), err)
 }
 
-// classify returns the verdict on one request. It is a pure function, and the comments of
-// Kind are its specification. An answer that fits nowhere gets a verdict after which the
+// classify fills in the verdict on one request, which depends on r alone. The comments of
+// Kind are its specification. a is zero before. An answer that fits nowhere gets a verdict after which the
 // bill is looked up.
-func classify(r result) Answer {
+func classify(r *result, a *Answer) {
 	if r.status == 0 {
-		return classifyFailure(r)
+		classifyFailure(r, a)
+		return
 	}
-	a := Answer{
-		Status:     r.status,
-		Replayed:   strings.EqualFold(strings.TrimSpace(r.header.Get("Idempotent-Replayed")), "true"),
-		RetryAfter: retryAfter(r.header, r.now),
-	}
+	a.Status = r.status
+	a.Replayed = strings.EqualFold(strings.TrimSpace(r.header.Get("Idempotent-Replayed")), "true")
+	a.RetryAfter = retryAfter(r.header, r.now)
 	if r.header.Get("Age") == "" {
 		a.Date, _ = http.ParseTime(r.header.Get("Date")) // zero if there is none
 	}
@@ -67,18 +66,17 @@ func classify(r result) Answer {
 	case r.status < 200:
 		a.Kind, a.Err = Lost, r.fail(errOddStatus)
 	case r.status < 300:
-		classifySuccess(r, &a)
+		classifySuccess(r, a)
 	case r.status < 400:
 		a.Kind = Redirected
 	default:
-		classifyProblem(r, &a)
+		classifyProblem(r, a)
 	}
-	return a
 }
 
 // classifyFailure classifies a request without an answer.
-func classifyFailure(r result) Answer {
-	a := Answer{Err: r.fail(describe(r.failure))}
+func classifyFailure(r *result, a *Answer) {
+	a.Err = r.fail(describe(r.failure))
 	var proxy *proxyError
 	switch {
 	case untrusted(r.failure):
@@ -90,12 +88,11 @@ func classifyFailure(r result) Answer {
 	default:
 		a.Kind = NotSent
 	}
-	return a
 }
 
 // classifySuccess classifies a 2xx. It is proof only with the status that the API
 // documents, and with the object in it, about the reference that was asked for.
-func classifySuccess(r result, a *Answer) {
+func classifySuccess(r *result, a *Answer) {
 	a.Kind = Unreadable
 	if r.bodyErr != nil {
 		a.Err = r.fail(describe(r.bodyErr))
@@ -124,7 +121,7 @@ func classifySuccess(r result, a *Answer) {
 }
 
 // classifyProblem classifies a 4xx or 5xx.
-func classifyProblem(r result, a *Answer) {
+func classifyProblem(r *result, a *Answer) {
 	p, text := readProblem(r.status, r.body, r.clean)
 	a.Problem, a.Server = p, readServer(r)
 	page := isPage(r)

@@ -28,6 +28,12 @@ func problemBody(title, detail string) string {
 	return fmt.Sprintf(`{"type":"about:blank","title":%q,"status":1,"detail":%q}`, title, detail)
 }
 
+// verdict is what classify fills in.
+func verdict(r result) (a Answer) {
+	classify(&r, &a)
+	return a
+}
+
 // TestClassifyAnswers goes through the comments of Kind line by line.
 func TestClassifyAnswers(t *testing.T) {
 	broken := errors.New("broken")
@@ -160,13 +166,13 @@ func TestClassifyAnswers(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			r := result{method: tc.method, object: tc.object, asked: tc.asked, clean: newCleaner(secret), status: tc.status, header: http.Header{}, body: []byte(tc.body), bodyErr: tc.bodyErr, maybeSent: true}
-			a := classify(r)
+			a := verdict(r)
 			if a.Kind != tc.kind || a.Label() != tc.label || a.Status != tc.status || a.Replayed {
 				t.Errorf("got %v, label %q, status %d, replayed %v (%v); want %v, label %q", a.Kind, a.Label(), a.Status, a.Replayed, a.Err, tc.kind, tc.label)
 			}
 			checkAnswer(t, r, a)
 			r.header.Set("Idempotent-Replayed", "True")
-			if b := classify(r); b.Kind != tc.kind || !b.Replayed || b.Label() != tc.label+" replayed" {
+			if b := verdict(r); b.Kind != tc.kind || !b.Replayed || b.Label() != tc.label+" replayed" {
 				t.Errorf("replayed: got %v, label %q", b.Kind, b.Label())
 			}
 		})
@@ -175,7 +181,7 @@ func TestClassifyAnswers(t *testing.T) {
 
 // TestTextsOfABill: what the API says of a bill in words is cut and cleaned.
 func TestTextsOfABill(t *testing.T) {
-	a := classify(result{method: http.MethodPost, object: bills, asked: "B-1", clean: newCleaner(secret), status: 201, header: http.Header{},
+	a := verdict(result{method: http.MethodPost, object: bills, asked: "B-1", clean: newCleaner(secret), status: 201, header: http.Header{},
 		body: []byte(`{"id":"b","external_reference":"B-1","status":"un\u001b[31mpaid","currency":"Z\u200bAR","bill_date":"` + strings.Repeat("9 ", 99) + `","due_date":"\u202e2026-12-31"}`)})
 	if b := a.Bill; b == nil || b.Status != "un[31mpaid" || b.Currency != "ZAR" || len(b.BillDate) > maxWord || b.DueDate != "2026-12-31" {
 		t.Errorf("%+v", b)
@@ -211,7 +217,7 @@ func TestClassifyFailures(t *testing.T) {
 		{"quotes an answer", errors.New(`net/http: malformed HTTP status code "CANARY"`), true, Lost, "connection lost"},
 		{"quotes something", errors.New("CANARY"), true, Lost, "connection lost"},
 	} {
-		a := classify(result{method: http.MethodPost, object: bills, asked: "B-1", clean: newCleaner(secret), failure: tc.err, maybeSent: tc.maybeSent})
+		a := verdict(result{method: http.MethodPost, object: bills, asked: "B-1", clean: newCleaner(secret), failure: tc.err, maybeSent: tc.maybeSent})
 		if a.Kind != tc.kind || a.Label() != tc.label || a.Status != 0 {
 			t.Errorf("%s: got %v, label %q; want %v, %q", tc.name, a.Kind, a.Label(), tc.kind, tc.label)
 		}
@@ -312,9 +318,9 @@ func FuzzClassify(f *testing.F) {
 		if cut {
 			r.bodyErr = io.ErrUnexpectedEOF
 		}
-		a := classify(r)
+		a := verdict(r)
 		checkAnswer(t, r, a)
-		if again := classify(r); again.Kind != a.Kind || again.Problem != a.Problem {
+		if again := verdict(r); again.Kind != a.Kind || again.Problem != a.Problem {
 			t.Errorf("classified as %v, then as %v", a.Kind, again.Kind)
 		}
 	})
@@ -347,7 +353,7 @@ func TestPageByEither(t *testing.T) {
 		{"application/problem+json", `{"title":"<b>"}`, false},
 		{"", "not here", false},
 	} {
-		if got := isPage(result{header: http.Header{"Content-Type": {c.contentType}}, body: []byte(c.body)}); got != c.want {
+		if got := isPage(&result{header: http.Header{"Content-Type": {c.contentType}}, body: []byte(c.body)}); got != c.want {
 			t.Errorf("%q %q: %v", c.contentType, c.body, got)
 		}
 	}

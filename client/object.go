@@ -20,19 +20,20 @@ type identity struct{ ID, Reference string }
 // readObject reads the body as the object that was asked for. It returns the object's
 // identity, and a function that puts the object into an Answer. Ids go into paths of later
 // requests, reports and the ledger, so one that is not an id makes the answer unreadable.
-func readObject(r result) (identity, func(*Answer), error) {
+func readObject(r *result) (identity, func(*Answer), error) {
 	var own identity
 	var others []string // ids of other objects; each may be missing
 	var lacks error
 	var set func(*Answer)
 	var err error
+	clean := r.clean
 	switch r.object {
 	case bills:
 		v := new(Bill)
 		err = json.Unmarshal(r.body, v)
 		own, others, set = identity{v.ID, v.ExternalReference}, []string{v.CustomerID, v.AccountID}, func(a *Answer) { a.Bill = v }
 		for _, text := range []*string{&v.Status, &v.Currency, &v.BillDate, &v.DueDate} {
-			*text = r.clean(*text, maxWord)
+			*text = clean(*text, maxWord)
 		}
 		if r.method == http.MethodGet && v.AmountDue <= 0 {
 			lacks = errNoAmount // it could not be compared with what was to be billed
@@ -48,7 +49,7 @@ func readObject(r result) (identity, func(*Answer), error) {
 	case paymentRequests:
 		v := new(paymentRequest)
 		err = json.Unmarshal(r.body, v)
-		own, others, set = identity{v.ID, v.ExternalReference}, []string{v.PaymentID}, func(a *Answer) { a.PaymentRequest = v.shown(r.clean) }
+		own, others, set = identity{v.ID, v.ExternalReference}, []string{v.PaymentID}, func(a *Answer) { a.PaymentRequest = v.shown(clean) }
 		if own.Reference == "" {
 			own.Reference = r.asked // not every version of the API repeats it
 		}

@@ -28,13 +28,13 @@ var (
 
 // isPage reports whether the body is HTML. The API itself answers JSON, so a page comes from
 // a gateway in front of it.
-func isPage(r result) bool {
+func isPage(r *result) bool {
 	return strings.Contains(strings.ToLower(r.header.Get("Content-Type")), "html") || bytes.HasPrefix(bytes.TrimSpace(r.body), []byte("<"))
 }
 
 // readPage returns the title of an HTML page, without the status that it begins with as a
 // rule, or "".
-func readPage(r result) string {
+func readPage(r *result) string {
 	found := pageTitle.FindSubmatch(r.body)
 	if found == nil {
 		found = pageHeading.FindSubmatch(r.body)
@@ -48,7 +48,7 @@ func readPage(r result) string {
 }
 
 // readServer returns the name of the software that answered, or "".
-func readServer(r result) string {
+func readServer(r *result) string {
 	name := serverName.FindString(r.clean(r.header.Get("Server"), maxTitle))
 	return name[:min(len(name), maxServer)]
 }

@@ -31,7 +31,7 @@ func TestReason(t *testing.T) {
 		{"a title with the key", "sk_test_CANARY0123456789", 500, page(secret + " " + secret[8:]), "500: [key] [key]"},
 		{"a server that is none", "<script>", 500, "", "500 Internal Server Error"},
 	} {
-		a := classify(result{method: http.MethodPost, object: bills, asked: "B-1", clean: newCleaner(secret), status: tc.status,
+		a := verdict(result{method: http.MethodPost, object: bills, asked: "B-1", clean: newCleaner(secret), status: tc.status,
 			header: http.Header{"Server": {tc.server}}, body: []byte(tc.body)})
 		if got := a.Reason(); got != tc.want {
 			t.Errorf("%s: %q, want %q", tc.name, got, tc.want)
@@ -47,7 +47,7 @@ func TestReason(t *testing.T) {
 		{&net.OpError{Op: "proxyconnect", Net: "tcp", Err: &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}}, "proxy: dial tcp: connection refused"},
 		{&proxyError{407}, "proxy answers 407 Proxy Authentication Required"},
 	} {
-		a := classify(result{method: http.MethodPost, object: bills, asked: "B-1", clean: newCleaner(secret), failure: tc.err})
+		a := verdict(result{method: http.MethodPost, object: bills, asked: "B-1", clean: newCleaner(secret), failure: tc.err})
 		if got := a.Reason(); got != tc.want {
 			t.Errorf("%v: %q, want %q", tc.err, got, tc.want)
 		}

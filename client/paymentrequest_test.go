@@ -70,7 +70,7 @@ func TestClassifyPaymentRequests(t *testing.T) {
 		{"in flight", http.MethodPost, "B-1", 409, problemBody("Conflict", "A request with this Idempotency-Key is still being processed."), InFlight, ""},
 		{"refused", http.MethodPost, "B-1", 422, problemBody("Unprocessable", "The amount is too small."), Refused, ""},
 	} {
-		a := classify(result{method: tc.method, object: paymentRequests, asked: tc.asked, clean: newCleaner(secret), status: tc.status,
+		a := verdict(result{method: tc.method, object: paymentRequests, asked: tc.asked, clean: newCleaner(secret), status: tc.status,
 			header: http.Header{}, body: []byte(tc.body), now: time.Now()})
 		if a.Kind != tc.kind || (a.PaymentRequest != nil) != (tc.kind == Created || tc.kind == Found) {
 			t.Errorf("%s: %v, %+v, err %v", tc.name, a.Kind, a.PaymentRequest, a.Err)

@@ -36,14 +36,15 @@ type request struct {
 }
 
 // post sends body under key.
-func (c *Client) post(ctx context.Context, o object, key, reference string, body []byte) Answer {
+func (c *Client) post(ctx context.Context, o object, key, reference string, body []byte) (a Answer) {
 	switch {
 	case !validIdempotencyKey(key):
 		return notBuilt(http.MethodPost, o, errBadKey)
 	case reference == "":
 		return notBuilt(http.MethodPost, o, errNoReference) // the answer could not be checked
 	}
-	return c.exchange(ctx, &request{http.MethodPost, c.collections[o], key, body}, o, reference)
+	c.exchange(ctx, &request{http.MethodPost, c.collections[o], key, body}, o, reference, &a)
+	return a
 }
 
 // validIdempotencyKey reports whether the API accepts key as an idempotency key.
@@ -59,14 +60,15 @@ func validIdempotencyKey(key string) bool {
 }
 
 // get fetches one object.
-func (c *Client) get(ctx context.Context, o object, reference string) Answer {
+func (c *Client) get(ctx context.Context, o object, reference string) (a Answer) {
 	switch reference {
 	case "":
 		return notBuilt(http.MethodGet, o, errNoReference) // that would ask for a list
 	case ".", "..":
 		return notBuilt(http.MethodGet, o, errDotReference) // escaping does not disarm these
 	}
-	return c.exchange(ctx, &request{method: http.MethodGet, url: c.objectURL(o, reference)}, o, reference)
+	c.exchange(ctx, &request{method: http.MethodGet, url: c.objectURL(o, reference)}, o, reference, &a)
+	return a
 }
 
 // notBuilt returns the answer to a request that could not be built.
@@ -75,8 +77,11 @@ func notBuilt(method string, o object, err error) Answer {
 }
 
 // exchange sends req, reads the whole answer within the client's timeout, and classifies
-// it. A connection is used again only when its answer was one to this request.
-func (c *Client) exchange(ctx context.Context, req *request, o object, asked string) Answer {
+// it into a. A connection is used again only when its answer was one to this request.
+//
+// Here and in classify, what is large is passed by pointer: copies would make the stack of
+// each sender twice as large.
+func (c *Client) exchange(ctx context.Context, req *request, o object, asked string, a *Answer) {
 	buf, _ := c.buffers.Get().(*bytes.Buffer)
 	if buf == nil {
 		buf = new(bytes.Buffer)
@@ -85,16 +90,16 @@ func (c *Client) exchange(ctx context.Context, req *request, o object, asked str
 	r := result{method: req.method, object: o, asked: asked, clean: c.clean, buf: buf}
 	if err := ctx.Err(); err != nil {
 		r.failure = err
-		return classify(r)
+		classify(&r, a)
+		return
 	}
 	var on reservation
 	good := false
 	defer func() { on.release(good) }()
 	c.send(ctx, req, &r, &on)
 	r.now = time.Now()
-	a := classify(r)
+	classify(&r, a)
 	good = a.Err == nil
-	return a
 }
 
 // keep keeps the buffer of an answer for another one, unless it grew beyond the usual. An
