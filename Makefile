@@ -9,7 +9,7 @@ FUZZTIME ?= 20s
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo demo-cluster test test-servers lint soak bench fuzz release reproduce vuln clean
+.PHONY: help build demo demo-cluster test test-servers lint soak bench profile fuzz release reproduce vuln clean
 
 help: ## List what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,8 @@ demo: build ## See it work: local servers, sample bill files, one run
 demo-cluster: build ## See three workers share a ledger, and one of them killed (needs PostgreSQL)
 	@bin/billdrop demo --cluster
 
+# What only tests the program is built sooner without its profile (see profile).
+test test-servers lint soak fuzz: export GOFLAGS += -pgo=off
 # Under the race detector a process sleeps for a second before it ends, and the tests start hundreds.
 test: export GORACE ?= atexit_sleep_ms=20
 test: ## Run all tests, with the race detector where there is a C compiler
@@ -55,6 +57,15 @@ soak: ## Long simulations: a million crashes, 200,000 losses of one of several w
 bench: ## Measure the parts, and the whole program beside bare loops
 	$(GO) test -run '^$$' -bench . -benchtime 1x ./ingest/... ./client/...
 	$(GO) test -tags bench ./cmd/billdrop -run '^TestBench$$' -v -timeout 0
+
+# The compiler makes what is hot faster by this profile (https://go.dev/doc/pgo). Measure anew when the way of a row through
+# the program has changed, on a machine that does nothing else.
+profile: ## Measure where billdrop spends its time, for the compiler: cmd/billdrop/default.pgo
+	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && set -e; \
+	$(GO) test ./ingest -run '^$$' -bench '^BenchmarkImport$$' -benchtime 2x -cpuprofile "$$dir/import.pprof" -o "$$dir/test"; \
+	$(GO) test ./ingest/billfile -run '^$$' -bench '^Benchmark(Survey|Decode)$$' -cpuprofile "$$dir/validate.pprof" -o "$$dir/test"; \
+	$(GO) test ./client -run '^$$' -bench '^BenchmarkExchange$$' -benchtime 3s -cpuprofile "$$dir/send.pprof" -o "$$dir/test"; \
+	$(GO) tool pprof -proto -output cmd/billdrop/default.pgo "$$dir"/*.pprof
 
 fuzz: ## Fuzz each fuzz test for a while (FUZZTIME=20s)
 	@set -e; for pkg in $$($(GO) list ./...); do \
