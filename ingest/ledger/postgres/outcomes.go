@@ -65,13 +65,16 @@ func (c *outcomeRows) args() []any {
 		c.currency, c.amount, c.attempts, c.key, c.customers, c.accounts, c.sum}
 }
 
-// putOutcomes records how rows ended, in place of what was recorded before.
-const putOutcomes = `INSERT INTO outcomes (file, row_no, line, reference, status, code, detail, bill_id, customer_id, account_id,
+// newOutcomes records how rows ended of which nothing was recorded before; see writer.careful.
+const newOutcomes = `INSERT INTO outcomes (file, row_no, line, reference, status, code, detail, bill_id, customer_id, account_id,
 		currency, amount_due, attempts, key, customers, accounts, sum)
 	SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::smallint[], $6::text[], $7::text[],
 		$8::text[], $9::text[], $10::text[], $11::text[], $12::bigint[], $13::bigint[], $14::text[], $15::bigint[], $16::bigint[], $17::bigint[])
 		AS v (file, row_no)
-	ORDER BY v.file, v.row_no
+	ORDER BY v.file, v.row_no`
+
+// putOutcomes records how rows ended, in place of what was recorded before.
+const putOutcomes = newOutcomes + `
 	ON CONFLICT (file, row_no) DO UPDATE SET line = excluded.line, reference = excluded.reference, status = excluded.status,
 		code = excluded.code, detail = excluded.detail, bill_id = excluded.bill_id, customer_id = excluded.customer_id,
 		account_id = excluded.account_id, currency = excluded.currency, amount_due = excluded.amount_due,

@@ -106,11 +106,12 @@ const (
 				AND (p.lead_worker IS NULL OR NOT led_elsewhere(p.lead_worker, p.lead_file, p.lead_row, $10))
 			ELSE p.lead_worker = $10 END
 		RETURNING p.digest`
-	// leadParties is putParties of leads of parties that are not in the table, for less work. It
-	// returns the digests of those.
+	// leadParties is putParties of leads of parties that are not in the table, for less work; see
+	// writer.careful.
 	leadParties = `INSERT INTO parties (digest, scope, kind, id, customer_id, lead_worker, lead_file, lead_row)
-		SELECT v.digest, v.scope, v.kind, v.id, v.customer_id, v.lead_worker, v.lead_file, v.lead_row FROM ` + givenParties + ` WHERE $10 > 0
-		ON CONFLICT DO NOTHING RETURNING digest`
+		SELECT v.digest, v.scope, v.kind, v.id, v.customer_id, v.lead_worker, v.lead_file, v.lead_row FROM ` + givenParties + ` WHERE $10 > 0`
+	// leadPartiesCarefully is leadParties of those that are not in the table, whose digests it returns.
+	leadPartiesCarefully = leadParties + " ON CONFLICT DO NOTHING RETURNING digest"
 	// bringParties is putParties of what this worker led and brought, for less work. Those that are not
 	// in the table stay so.
 	bringParties = `UPDATE parties AS p SET id = v.id,

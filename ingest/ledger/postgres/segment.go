@@ -129,7 +129,7 @@ func (t *tx) flush() error {
 	var held []handful
 	err := t.send(func(b *pgx.Batch) {
 		t.queueHeld(b, &held)
-		parties.queue(b)
+		parties.queue(t, b)
 		if len(t.seg.begins) == 0 {
 			t.queueRows(b)
 		}
@@ -208,9 +208,17 @@ func (t *tx) newPartyPuts() *partyPuts {
 }
 
 // queue puts parties in the ways of a clean run, where leads are new parties.
-func (p *partyPuts) queue(b *pgx.Batch) {
+func (p *partyPuts) queue(t *tx, b *pgx.Batch) {
 	p.put(b, bringParties, p.brought, func(tag pgconn.CommandTag) { p.found = int(tag.RowsAffected()) })
-	p.put(b, leadParties, p.leads, nil)
+	if t.careful("parties") {
+		p.put(b, leadPartiesCarefully, p.leads, nil)
+	} else {
+		p.put(b, leadParties, p.leads, func(pgconn.CommandTag) {
+			for _, l := range p.leads {
+				p.changed[l.digest] = true
+			}
+		})
+	}
 	p.put(b, putParties, p.others, nil)
 }
 
@@ -242,7 +250,7 @@ func (p *partyPuts) put(b *pgx.Batch, sql string, list []*party, done func(pgcon
 			p.changed[ledger.Digest(digest)] = true
 			return nil
 		})
-		if done != nil {
+		if err == nil && done != nil {
 			done(tag)
 		}
 		return err
@@ -299,7 +307,11 @@ func (t *tx) queueRows(b *pgx.Batch) {
 		for _, r := range t.seg.outcomes {
 			rows.add(r.number, r.entry.File, &r.outcome)
 		}
-		b.Queue(putOutcomes, rows.args()...)
+		put := newOutcomes
+		if t.careful("outcomes") {
+			put = putOutcomes
+		}
+		b.Queue(put, rows.args()...)
 	}
 	if len(t.seg.counts) > 0 {
 		var file, gets, throttled, posts, retries []int64
@@ -354,7 +366,11 @@ func (t *tx) queueBills(b *pgx.Batch) {
 		return err
 	}
 	if len(added.revision) > 0 {
-		b.Queue(addBills, added.args(t.me.session)...).Query(done)
+		add := newBills
+		if t.careful("bills") {
+			add = addBills
+		}
+		b.Queue(add, added.args(t.me.session)...).Query(done)
 	}
 	if len(replaced.revision) > 0 {
 		b.Queue(replaceBills, replaced.args(t.me.session)...).Query(done)

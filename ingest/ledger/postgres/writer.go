@@ -14,6 +14,10 @@ import (
 	"billdrop/ingest/ledger"
 )
 
+// carefulFor is how long inserts into a table stay careful after one that was not has failed. Such a
+// failure seldom comes alone: another worker is at the same parties, or rows of a file end again.
+const carefulFor = 10 * time.Second
+
 // writer commits batches, on a connection of its own. It is used by the queue's goroutine alone.
 type writer struct {
 	l *Ledger
@@ -26,6 +30,8 @@ type writer struct {
 	session int64 // whose batches are counted
 	last    int64 // the latest batch of session
 
+	careful map[string]time.Time // by table: until when inserts into it expect rows that are there already
+
 	stopped context.Context // ends when batches are to be given up
 	stop    context.CancelFunc
 }
@@ -37,7 +43,7 @@ type backend struct {
 }
 
 func newWriter(l *Ledger) *writer {
-	w := &writer{l: l}
+	w := &writer{l: l, careful: map[string]time.Time{}}
 	w.stopped, w.stop = context.WithCancel(context.Background())
 	return w
 }
@@ -79,14 +85,15 @@ func (w *writer) commit(ops []op) error {
 			return nil
 		case errors.Is(err, ledger.ErrFenced):
 			return err
+		case isConflict(err) && w.stopped.Err() == nil:
+			continue // the other one goes first
+		case w.beCareful(err):
+			continue
 		case w.stopped.Err() != nil:
 			return fmt.Errorf("write ledger: %w", w.l.unreachable(err))
 		case !passing(err):
 			w.hangUp()
 			return fmt.Errorf("write ledger: %w", unusable(err))
-		}
-		if isConflict(err) {
-			continue // the other one goes first
 		}
 		w.hangUp()
 		pause := time.NewTimer(a.failed(err))
@@ -105,6 +112,17 @@ func (w *writer) commit(ops []op) error {
 func isConflict(err error) bool {
 	var pg *pgconn.PgError
 	return errors.As(err, &pg) && (pg.Code == "40001" || pg.Code == "40P01" || pg.Code == "55P03")
+}
+
+// beCareful reports whether the server broke a transaction off because a row was there already
+// that the transaction took for new. The next one will expect that.
+func (w *writer) beCareful(err error) bool {
+	var pg *pgconn.PgError
+	if w.stopped.Err() != nil || !errors.As(err, &pg) || pg.Code != "23505" || time.Now().Before(w.careful[pg.TableName]) {
+		return false
+	}
+	w.careful[pg.TableName] = time.Now().Add(carefulFor)
+	return true
 }
 
 // try is one transaction.
@@ -189,6 +207,10 @@ func (w *writer) adopt(ctx context.Context, c *pgx.Conn) error {
 	w.conn, w.backend, w.told = c, b, 0
 	return nil
 }
+
+// careful reports whether inserts into a table expect rows that are there already. That costs the
+// server a tenth more.
+func (t *tx) careful(table string) bool { return time.Now().Before(t.w.careful[table]) }
 
 // errReplayed: the batch was committed by an earlier try, whose answer was lost.
 var errReplayed = errors.New("this batch was committed before")
