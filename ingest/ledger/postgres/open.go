@@ -25,7 +25,7 @@ var migrations embed.FS
 
 const (
 	// schemaVersion is the number of the latest migration: what this program reads and writes.
-	schemaVersion = 4
+	schemaVersion = 5
 	// versions is the table that says which migrations were applied.
 	versions = "ledger_version"
 	// oldest is the oldest server that is supported.
