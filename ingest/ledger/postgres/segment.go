@@ -3,11 +3,9 @@ package postgres
 import (
 	"bytes"
 	"context"
-	"maps"
 	"slices"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"billdrop/ingest/ledger"
 )
@@ -177,82 +175,6 @@ func (t *tx) queueHeld(b *pgx.Batch, held *[]handful) {
 			*held = append(*held, h)
 			return nil
 		})
-		return err
-	})
-}
-
-// partyPuts are the parties of a segment on their way into the table.
-type partyPuts struct {
-	me      int64
-	leads   []*party
-	brought []*party               // that this worker led
-	others  []*party               // of which more has to be known than what they become
-	found   int                    // of brought
-	changed map[ledger.Digest]bool // leads that are granted, among others
-}
-
-// newPartyPuts sorts the segment's parties, so that all workers lock rows in one order.
-func (t *tx) newPartyPuts() *partyPuts {
-	p := &partyPuts{me: t.me.session, changed: make(map[ledger.Digest]bool, len(t.seg.parties))}
-	for _, digest := range slices.SortedFunc(maps.Keys(t.seg.parties), func(a, b ledger.Digest) int { return bytes.Compare(a[:], b[:]) }) {
-		switch party := t.seg.parties[digest]; {
-		case party.led:
-			p.brought = append(p.brought, party)
-		case party.leads:
-			p.leads = append(p.leads, party)
-		default:
-			p.others = append(p.others, party)
-		}
-	}
-	return p
-}
-
-// queue puts parties in the ways of a clean run, where leads are new parties.
-func (p *partyPuts) queue(t *tx, b *pgx.Batch) {
-	p.put(b, bringParties, p.brought, func(tag pgconn.CommandTag) { p.found = int(tag.RowsAffected()) })
-	if t.careful("parties") {
-		p.put(b, leadPartiesCarefully, p.leads, nil)
-	} else {
-		p.put(b, leadParties, p.leads, func(pgconn.CommandTag) {
-			for _, l := range p.leads {
-				p.changed[l.digest] = true
-			}
-		})
-	}
-	p.put(b, putParties, p.others, nil)
-}
-
-// finish puts what queue left out.
-func (p *partyPuts) finish(t *tx) error {
-	left := slices.DeleteFunc(p.leads, func(l *party) bool { return p.changed[l.digest] })
-	if p.found < len(p.brought) {
-		left = append(left, p.brought...)
-	}
-	if len(left) == 0 {
-		return nil
-	}
-	slices.SortFunc(left, func(a, b *party) int { return bytes.Compare(a.digest[:], b.digest[:]) })
-	return t.send(func(b *pgx.Batch) { p.put(b, putParties, left, nil) })
-}
-
-// put runs one of the statements that put parties. done, if not nil, is told what it did.
-func (p *partyPuts) put(b *pgx.Batch, sql string, list []*party, done func(pgconn.CommandTag)) {
-	if len(list) == 0 {
-		return
-	}
-	var rows partyRows
-	for _, party := range list {
-		rows.add(party, p.me)
-	}
-	b.Queue(sql, rows.args(p.me)...).Query(func(rows pgx.Rows) error {
-		var digest []byte
-		tag, err := pgx.ForEachRow(rows, []any{&digest}, func() error {
-			p.changed[ledger.Digest(digest)] = true
-			return nil
-		})
-		if err == nil && done != nil {
-			done(tag)
-		}
 		return err
 	})
 }
