@@ -228,7 +228,7 @@ func (j *job) awaitFile(ctx context.Context) error {
 		return err
 	}
 	most := j.Member.LostAfter + takeover
-	j.log.Warn("another worker is at work on this file, or was killed at it: waiting", "file_id", j.file.ID, "at_most", most)
+	j.log.Warn("another worker is at work on this file, or was killed at it: waiting", "at_most", most)
 	for end := time.Now().Add(most); time.Now().Before(end); {
 		if err := sleep(ctx, leasePoll); err != nil {
 			return err
