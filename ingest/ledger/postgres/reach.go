@@ -146,11 +146,19 @@ var errSilent = errors.New("the server does not answer")
 // was open before: a password is being changed, or another server has taken over.
 func (l *Ledger) passing(err error) bool { return passing(err) || l.writer != nil && isRefusal(err) }
 
-// isRefusal reports whether the server, or a pooler in front of it, refuses to be connected to.
+// isRefusal reports whether the server, or a pooler in front of it, refuses to be connected to, and
+// not because it is starting, stopping or out of room.
 func isRefusal(err error) bool {
 	var connect *pgconn.ConnectError
 	var pg *pgconn.PgError
-	return errors.As(err, &connect) && errors.As(err, &pg)
+	if !errors.As(err, &connect) || !errors.As(err, &pg) {
+		return false
+	}
+	switch pg.Code[:min(2, len(pg.Code))] {
+	case "08", "53", "57", "58":
+		return false
+	}
+	return true
 }
 
 // passing reports whether an error may pass by itself: the server is out of reach, is starting or
