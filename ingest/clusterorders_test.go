@@ -103,8 +103,8 @@ func (l *approvedFirst) SaveFile(ctx context.Context, f *ledger.File) error {
 	return l.Handle.SaveFile(ctx, f)
 }
 
-// An approval does not keep a rejection from being obeyed that comes at the same moment, as a command
-// or as an order that was left.
+// An approval does not keep a rejection from being obeyed that comes at the same moment, as a
+// command or as an order that was left.
 func TestClusterRejectsWhileApproved(t *testing.T) {
 	for name, left := range map[string]bool{"command": false, "order": true} {
 		t.Run(name, func(t *testing.T) {
