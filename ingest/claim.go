@@ -51,7 +51,7 @@ func (r *round) claim(ctx context.Context, e inbox.Entry) {
 		r.fail(err)
 		return
 	}
-	r.takeUp(ctx, j)
+	r.takeUp(ctx, j, false)
 }
 
 // recordClaim records that a file is about to be claimed. The record is durable before the

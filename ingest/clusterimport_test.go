@@ -53,6 +53,41 @@ func TestClusterImport(t *testing.T) {
 	})
 }
 
+// An import that was killed can be given again at once: it waits until the one that was killed is
+// taken for lost. One that another process is at work on is waited for, too.
+func TestClusterImportAgain(t *testing.T) {
+	for name, kill := range map[string]bool{"killed": true, "at work": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCluster(t, 1)
+				defer c.stop()
+				name := filepath.Join(t.TempDir(), "local.csv")
+				write(t, name, manyBills(1, 600, 100))
+				first := c.add(func(w *clusterWorker, ctx context.Context) error {
+					_, err := w.Import(ctx, w.Feeds[0], []LocalFile{{Path: name}})
+					return err
+				})
+				c.await(time.Minute, "some are sent", func() bool { return c.bills() > 100 })
+				if kill {
+					c.kill(first)
+				}
+				again := c.newWorker("again")
+				again.Member.Machine = first.Member.Machine
+				done, err := again.Import(t.Context(), again.Feeds[0], []LocalFile{{Path: name}})
+				if err != nil || len(done) != 1 || done[0].Summary.Rows.By[ledger.Created] != 600 {
+					t.Errorf("%+v, %v", done, err)
+				}
+				if err := again.handle.Close(); err != nil {
+					t.Error(err)
+				}
+				if n := len(c.world.api.State().Bills); n != 600 {
+					t.Errorf("%d bills", n)
+				}
+			})
+		})
+	}
+}
+
 // An import that was killed is finished by a worker of its machine, whoever serves the feed.
 func TestClusterResumesImports(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

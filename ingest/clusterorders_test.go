@@ -12,6 +12,7 @@ import (
 
 	"billdrop/client/emulator"
 	"billdrop/ingest/ledger"
+	"billdrop/ingest/ledger/ledgertest"
 	"billdrop/ingest/report"
 )
 
@@ -88,4 +89,65 @@ func TestClusterRetry(t *testing.T) {
 			t.Errorf("%d failed, %v", failed, err)
 		}
 	})
+}
+
+// approvedFirst is the ledger of a worker that is overtaken by an approval of the file that it is
+// about to save.
+type approvedFirst struct {
+	*ledgertest.Handle
+	approve func()
+}
+
+func (l *approvedFirst) SaveFile(ctx context.Context, f *ledger.File) error {
+	l.approve()
+	return l.Handle.SaveFile(ctx, f)
+}
+
+// An approval does not keep a rejection from being obeyed that comes at the same moment, as a
+// command or as an order that was left.
+func TestClusterRejectsWhileApproved(t *testing.T) {
+	for name, left := range map[string]bool{"command": false, "order": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCluster(t, 1)
+				defer c.stop()
+				limited := func(w *Worker) { w.Feeds[0].Hold.MaxRows = 1 }
+				holder := c.newWorker("holder")
+				limited(holder.Worker)
+				defer holder.handle.Close()
+				c.world.files.put("/inbox/a.csv", []byte(manyBills(1, 3, 3)))
+				if _, err := holder.Poll(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				id := c.only().ID
+				w := c.newWorker("rejecter")
+				limited(w.Worker)
+				defer w.handle.Close()
+				o := w.Options
+				o.Ledger = &approvedFirst{w.handle, sync.OnceFunc(func() {
+					if _, err := Approve(t.Context(), holder.handle, id); err != nil {
+						t.Error(err)
+					}
+				})}
+				worker, err := New(o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if left {
+					if _, err := LeaveOrder(t.Context(), holder.handle, holder.Spool, OrderReject, id); err != nil {
+						t.Fatal(err)
+					}
+					_, err = worker.Poll(t.Context())
+				} else {
+					_, err = worker.Reject(t.Context(), id)
+				}
+				if err != nil {
+					t.Errorf("reject: %v", err)
+				}
+				if f := c.only(); f.State != ledger.Done || f.Outcome != ledger.FileRejected || c.bills() > 0 {
+					t.Errorf("the file is %s, %s; %d bills", f.State, f.Outcome, c.bills())
+				}
+			})
+		})
+	}
 }

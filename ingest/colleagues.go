@@ -32,6 +32,9 @@ import (
 const (
 	// colleaguePoll is how often a worker looks for what no worker has in hand.
 	colleaguePoll = time.Second
+	// takeover is how long it takes at most, from when a worker counts as lost, until others have
+	// its work.
+	takeover = 10 * time.Second
 	// leasePoll is how often a lease is asked for that another worker gives back soon.
 	leasePoll = 100 * time.Millisecond
 	// lastWords bounds what a worker still records in the ledger once it is to stop.

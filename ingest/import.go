@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"billdrop/ingest/delivery"
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/report"
 	"billdrop/ingest/transfer"
@@ -200,21 +201,43 @@ func (w *Worker) addImport(ctx context.Context, feed *Feed, f *ledger.File) (*jo
 }
 
 func (j *job) importNow(ctx context.Context) error {
-	held, err := j.takeFile(ctx, j.file.ID)
-	switch {
-	case err != nil:
+	if err := j.awaitFile(ctx); err != nil {
 		return err
-	case !held:
-		return notApplicable("wait until it is done", "another worker is at work on %s", j.file.ID)
 	}
 	defer j.giveFile(ctx, j.file.ID)
 	if err := j.refresh(ctx); err != nil {
+		return err
+	}
+	if j.file.State.Finished() { // another worker has ended it meanwhile
+		totals, err := j.Ledger.Totals(ctx, j.file.ID)
+		summary := report.Summarize(j.file, totals)
+		j.summary = &summary
 		return err
 	}
 	if err := j.live(ctx); err != nil {
 		return fmt.Errorf("%s: %w", j.file.ID, err)
 	}
 	return nil
+}
+
+// awaitFile takes the file into this worker's hand. It waits for another worker that has it until
+// that one would have been taken for lost if it was killed.
+func (j *job) awaitFile(ctx context.Context) error {
+	held, err := j.takeFile(ctx, j.file.ID)
+	if held || err != nil {
+		return err
+	}
+	most := j.Member.LostAfter + takeover
+	j.log.Warn("another worker is at work on this file, or was killed at it: waiting", "at_most", most)
+	for end := time.Now().Add(most); time.Now().Before(end); {
+		if err := sleep(ctx, leasePoll); err != nil {
+			return err
+		}
+		if held, err := j.takeFile(ctx, j.file.ID); held || err != nil {
+			return err
+		}
+	}
+	return &delivery.Stop{Reason: "another worker is at work on " + j.file.ID, Hint: "wait until it is done"}
 }
 
 // sameImport reports whether two imports are of the same file, with the same content and

@@ -163,7 +163,7 @@ func (w *Worker) carryOutNow(ctx context.Context, o Order, id string) (report.Su
 	}
 	defer done()
 	j := w.newJob(feed, f, place)
-	if err = j.apply(ctx, o); err == nil {
+	if err = j.obey(ctx, o); err == nil {
 		err = j.live(ctx)
 	}
 	if err != nil {
@@ -291,9 +291,26 @@ func (r *round) obey(ctx context.Context, o Order, f *ledger.File) error {
 		err = o.check(ctx, r.Ledger, j.file)
 	}
 	if err == nil {
-		err = j.apply(ctx, o)
+		err = j.obey(ctx, o)
 	}
 	return err
+}
+
+// obey applies an order that was checked. An approval from elsewhere may change the file meanwhile,
+// because it does not take the file into its hand: then the order is checked and applied anew.
+func (j *job) obey(ctx context.Context, o Order) error {
+	for changes := 0; ; changes++ {
+		err := j.apply(ctx, o)
+		if !errors.Is(err, ledger.ErrChanged) || changes == maxChanges {
+			return err
+		}
+		if err = j.refresh(ctx); err == nil {
+			err = o.check(ctx, j.Ledger, j.file)
+		}
+		if err != nil {
+			return err
+		}
+	}
 }
 
 // permanent reports whether an order would fail in the same way at the next poll.

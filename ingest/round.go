@@ -117,22 +117,22 @@ func (r *round) resume(ctx context.Context, origin ledger.Origin) {
 		if resting(f) && !r.once {
 			continue // only a single round reports it once more
 		}
-		if !resting(f) {
-			r.Log.Info("resuming file", "feed", r.feed.Name, "file", f.Name, "file_id", f.ID, "state", string(f.State), "reports", f.Results)
-		}
-		r.takeUp(ctx, r.newJob(r.feed, f, r.placeOf(f)))
+		r.takeUp(ctx, r.newJob(r.feed, f, r.placeOf(f)), !resting(f))
 	}
 }
 
 // takeUp works on one file until it ends or rests. It passes over a file that another worker has in
-// hand.
-func (r *round) takeUp(ctx context.Context, j *job) {
+// hand. resumed is whether an earlier run began it.
+func (r *round) takeUp(ctx context.Context, j *job, resumed bool) {
 	held, err := r.takeFile(ctx, j.file.ID)
 	if !held && err == nil {
 		return
 	}
 	if held {
 		defer r.giveFile(ctx, j.file.ID)
+		if f := j.file; resumed {
+			r.Log.Info("resuming file", "feed", r.feed.Name, "file", f.Name, "file_id", f.ID, "state", string(f.State), "reports", f.Results)
+		}
 		if err = j.refresh(ctx); err == nil {
 			err = j.live(ctx)
 		}

@@ -110,7 +110,7 @@ func hints(err error, code int) []string {
 func helpCommand(parse *kong.ParseError) string {
 	if parse.Context != nil {
 		if node := parse.Context.Selected(); node != nil {
-			return "billdrop " + node.Name + " --help"
+			return node.FullPath() + " --help"
 		}
 	}
 	return "billdrop --help"

@@ -17,7 +17,7 @@ type copyCmd struct {
 }
 
 func (copyCmd) Help() string {
-	return `Takes a ledger from SQLite to PostgreSQL, or back: whole, with the payments that were received, and checked by counts and digests. No worker may run on either, and the second one must hold no file, bill or party. Passwords are those of the configuration if it names the same address as its ledger, else of PGPASSWORD or a passfile. A copy that was cut short is refused by every command. It exits with 2 if one of the two cannot be used.
+	return `Takes a ledger from SQLite to PostgreSQL, or back: whole, with the payments that were received, and checked by counts and digests. No worker may run on either, and the second one must hold no file, bill or party. Stop "billdrop receive", too: a payment that it records later is in the first one alone. Passwords are those of the configuration if it names the same address as its ledger, else of PGPASSWORD or a passfile. A copy that was cut short is refused by every command. It exits with 2 if one of the two cannot be used.
 
 Example: billdrop ledger copy sqlite:/var/lib/billdrop/ledger.db postgres://billdrop@db.example.com/billdrop`
 }

@@ -119,9 +119,6 @@ func parse(text, password string) (*pgxpool.Config, error) {
 	c := config.ConnConfig
 	if password != "" {
 		c.Password = password
-		for _, f := range c.Fallbacks {
-			_ = f // they share the password
-		}
 	}
 	if c.ConnectTimeout == 0 {
 		c.ConnectTimeout = connectTimeout

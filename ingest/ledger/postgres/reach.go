@@ -30,19 +30,28 @@ const (
 	lastBackoff  = 2 * time.Second
 )
 
-// outage counts the callers that wait for a server out of reach, so that the operator is told once.
+// outage counts the callers that wait for a server out of reach, so that the operator is told once,
+// and once more if the server is back and refuses to be connected to.
 type outage struct {
 	warn    func(reason string)
 	waiting atomic.Int32
+	refused atomic.Bool
 }
 
-func (o *outage) begin(err error) {
-	if o.waiting.Add(1) == 1 && o.warn != nil {
+// failed tells the operator of err. first is whether the caller did not wait before.
+func (o *outage) failed(err error, first bool) {
+	tell := first && o.waiting.Add(1) == 1
+	tell = isRefusal(err) && o.refused.CompareAndSwap(false, true) || tell
+	if tell && o.warn != nil {
 		o.warn(err.Error())
 	}
 }
 
-func (o *outage) end() { o.waiting.Add(-1) }
+func (o *outage) end() {
+	if o.waiting.Add(-1) == 0 {
+		o.refused.Store(false)
+	}
+}
 
 // attempts is one call that is tried until it succeeds, or fails for another reason than the server
 // being out of reach.
@@ -61,10 +70,11 @@ func (a *attempts) timeout() time.Duration {
 // failed notes that a try failed for a reason that may pass, and returns how long to wait
 // before the next one.
 func (a *attempts) failed(err error) time.Duration {
-	if a.since.IsZero() {
+	first := a.since.IsZero()
+	if first {
 		a.since = time.Now()
-		a.l.outage.begin(err)
 	}
+	a.l.outage.failed(err, first)
 	a.n++
 	a.backoff = min(max(2*a.backoff, firstBackoff), lastBackoff)
 	return a.backoff/2 + rand.N(a.backoff/2)
@@ -99,7 +109,7 @@ func (l *Ledger) patiently(ctx context.Context, do func(context.Context) error) 
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case !passing(err):
+		case !l.passing(err):
 			return err
 		case isConflict(err):
 			continue // the other one goes first
@@ -132,6 +142,25 @@ func (l *Ledger) unreachable(err error) error {
 // errSilent: a try took longer than it may.
 var errSilent = errors.New("the server does not answer")
 
+// passing reports whether an error may pass by itself. A login that is refused may, if the ledger
+// was open before: a password is being changed, or another server has taken over.
+func (l *Ledger) passing(err error) bool { return passing(err) || l.writer != nil && isRefusal(err) }
+
+// isRefusal reports whether the server, or a pooler in front of it, refuses to be connected to, and
+// not because it is starting, stopping or out of room.
+func isRefusal(err error) bool {
+	var connect *pgconn.ConnectError
+	var pg *pgconn.PgError
+	if !errors.As(err, &connect) || !errors.As(err, &pg) {
+		return false
+	}
+	switch pg.Code[:min(2, len(pg.Code))] {
+	case "08", "53", "57", "58":
+		return false
+	}
+	return true
+}
+
 // passing reports whether an error may pass by itself: the server is out of reach, is starting or
 // stopping, is out of room, has become a standby, or has broken a transaction off for the sake of
 // another one.
@@ -145,6 +174,8 @@ func passing(err error) bool {
 		switch pg.Code[:min(2, len(pg.Code))] {
 		case "08", "53", "58":
 			return true
+		case "55", "XX": // the database takes no connections now; a pooler has no server
+			return isRefusal(err)
 		}
 		return false
 	}

@@ -91,7 +91,7 @@ func (w *writer) commit(ops []op) error {
 			continue
 		case w.stopped.Err() != nil:
 			return fmt.Errorf("write ledger: %w", w.l.unreachable(err))
-		case !passing(err):
+		case !w.l.passing(err):
 			w.hangUp()
 			return fmt.Errorf("write ledger: %w", unusable(err))
 		}
