@@ -48,9 +48,9 @@ func (r *result) fail(err error) error {
 	return fmt.Errorf("%s %s: %w", r.method, r.object.noun(), err)
 }
 
-// classify fills in the verdict on one request, which depends on r alone. The comments of
-// Kind are its specification. a is zero before. An answer that fits nowhere gets a verdict after which the
-// bill is looked up.
+// classify fills in the verdict on one request, which depends on r alone. The comments of Kind
+// are its specification. a is zero before. An answer that fits nowhere gets a verdict after
+// which the bill is looked up.
 func classify(r *result, a *Answer) {
 	if r.status == 0 {
 		classifyFailure(r, a)

@@ -201,6 +201,12 @@ func TestClusterImportOfTwoAPIs(t *testing.T) {
 		c.await(time.Minute, "some are sent", func() bool { return c.bills() > 300 })
 		c.kill(killed)
 		sent := c.bills()
+		if err := c.command(func(w *Worker, ctx context.Context) error {
+			_, err := w.Reject(ctx, c.only().ID)
+			return err
+		}); !errors.As(err, new(*Left)) {
+			t.Fatalf("reject: %v", err)
+		}
 		astray := c.newWorker("astray")
 		astray.Member.Machine = killed.Member.Machine
 		astray.Feeds[0].BaseURL = "https://api2.example.com"
@@ -208,6 +214,54 @@ func TestClusterImportOfTwoAPIs(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		if n := c.bills(); n != sent {
 			t.Errorf("it sent %d bills", n-sent)
+		}
+		if left, err := astray.handle.Orders(t.Context(), ""); err != nil || len(left) != 1 {
+			t.Errorf("the order is gone: %v, %v", left, err)
+		}
+	})
+}
+
+// A worker that has a file in hand when its API is bound to another address gives the file up, so
+// that a worker that is set up for that address goes on with it.
+func TestClusterReboundWhileSending(t *testing.T) {
+	const rows = 4000
+	content := manyBills(1, rows, rows)
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1)
+		c.policy.Concurrency = 4
+		defer c.stop()
+		c.start(1)
+		time.Sleep(3 * time.Second)
+		c.world.files.put("/inbox/a.csv", []byte(content))
+		c.await(time.Minute, "a quarter is sent", func() bool { return c.bills() > rows/4 })
+		const other = "https://api2.example.com"
+		if err := c.workers[0].handle.SetBaseURL(t.Context(), c.only().Scope, other); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Minute)
+		sent := c.bills()
+		if sent == rows {
+			t.Fatal("all was sent")
+		}
+		id := c.only().ID
+		if err := c.command(func(w *Worker, ctx context.Context) error {
+			return w.AsMember(ctx, func(ctx context.Context) error {
+				held, err := w.takeFile(ctx, id)
+				if err == nil && !held {
+					err = errors.New("a worker still has it in hand")
+				}
+				w.giveFile(ctx, id)
+				return err
+			})
+		}); err != nil {
+			t.Errorf("the file: %v", err)
+		}
+		w := c.newWorker("rebound")
+		w.Feeds[0].BaseURL = other
+		c.run(w, func(w *clusterWorker, ctx context.Context) error { return w.Run(ctx, clusterInterval) })
+		c.await(5*time.Minute, "it is done", func() bool { return c.only().State == ledger.Done })
+		if n := len(c.world.api.State().Bills); n != rows {
+			t.Errorf("%d bills", n)
 		}
 	})
 }

@@ -155,6 +155,11 @@ func TestClusterOrdersAwaitTheMachine(t *testing.T) {
 			c.kill(killed)
 			time.Sleep(time.Minute)
 			order(t, c, OrderReject, killed.Member.Machine)
+			// A worker of another feed leaves the order alone.
+			c.feed = "others"
+			c.start(1)
+			time.Sleep(10 * time.Second)
+			c.feed = ""
 			sent := c.bills()
 			back(c, killed)
 			c.await(2*time.Minute, "it is done", func() bool { return c.only().State == ledger.Done })

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -31,7 +32,8 @@ type cluster struct {
 	lost    time.Duration
 	began   time.Time
 	workers []*clusterWorker
-	hub     *hub // nil: no dispatcher
+	hub     *hub   // nil: no dispatcher
+	feed    string // that further workers serve; "" = bills
 }
 
 // clusterWorker is one process of a cluster.
@@ -78,14 +80,14 @@ func (c *cluster) newWorker(name string) *clusterWorker {
 	}
 	lane := delivery.NewLane(ledger.Scope{Merchant: "acme", Mode: "test"}, &simAPI{api, w.p, c.world}, c.policy)
 	feed := &Feed{
-		Name: "bills", BaseURL: "https://api.example.com", Lane: lane,
+		Name: cmp.Or(c.feed, "bills"), BaseURL: "https://api.example.com", Lane: lane,
 		Connect: func(context.Context) (transfer.Remote, error) { return &simRemote{c.world.files, w.p}, nil },
 		Dirs:    transfer.Dirs{Inbox: "/inbox", Processing: "/processing", Archive: "/archive", Rejected: "/rejected", Results: "/results"},
 		Watch:   inbox.Watch{Pattern: "*.csv"},
 		Format:  billfile.Format{Amounts: billfile.Minor, Currency: "ZAR"},
 		Hold:    Hold{MaxInvalidPercent: 100},
 	}
-	member := Member{Name: name, Machine: name, LostAfter: c.lost, Formats: map[string]map[string]string{"bills": {"currency": "ZAR"}}}
+	member := Member{Name: name, Machine: name, LostAfter: c.lost, Formats: map[string]map[string]string{feed.Name: {"currency": "ZAR"}}}
 	if c.hub != nil {
 		member.Dispatcher = c.hub
 	}

@@ -217,8 +217,12 @@ func (w *Worker) serveFeed(ctx context.Context, f *Feed, interval time.Duration)
 func (w *Worker) resumeImports(ctx context.Context, f *Feed, interval time.Duration) {
 	for {
 		r := round{Worker: w, feed: f, imports: onlyImports}
-		r.applyOrders(ctx, ledger.FromLocal)
-		r.resume(ctx, ledger.FromLocal)
+		if err := w.checkBound(ctx, f); err != nil {
+			r.fail(err)
+		} else {
+			r.applyOrders(ctx, ledger.FromLocal)
+			r.resume(ctx, ledger.FromLocal)
+		}
 		if err := errors.Join(r.errs...); err != nil && ctx.Err() == nil {
 			w.noticeLoss(err)
 			w.Log.Error("import stopped; trying again at the next poll", failure(f, err)...)

@@ -221,7 +221,7 @@ func (j *job) importNow(ctx context.Context) error {
 }
 
 // awaitFile takes the file into this worker's hand. It waits for another worker that has it until
-// that one would have been taken for lost if it was killed.
+// that one would have been taken for lost if it was killed, by this worker's LostAfter.
 func (j *job) awaitFile(ctx context.Context) error {
 	held, err := j.takeFile(ctx, j.file.ID)
 	if held || err != nil {

@@ -112,8 +112,9 @@ func rejectionsFirst(list []leftOrder) []leftOrder {
 	return list
 }
 
-// ledgerOrders are the orders in a ledger that several workers share. Only rejections are left
-// there: whatever else the operator decides is about a file that rests, and is done at once.
+// ledgerOrders are the orders in a ledger that several workers share. Those are left there that a
+// command cannot carry out: a rejection of a file that another worker has in hand, and a rejection or
+// retry of a file that was imported on another machine.
 type ledgerOrders struct{ ledger ledger.Shared }
 
 func (l ledgerOrders) leave(ctx context.Context, o Order, id string) error {
@@ -142,5 +143,5 @@ func (l ledgerOrders) rejection(ctx context.Context, id string) (bool, error) {
 }
 
 func (l ledgerOrders) remove(ctx context.Context, o leftOrder) (bool, error) {
-	return true, l.ledger.WithdrawOrders(ctx, o.file)
+	return l.ledger.RemoveOrder(ctx, ledger.LeftOrder{File: o.file, Order: string(o.Order), At: o.at})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"billdrop/ingest/ledger"
@@ -258,14 +259,17 @@ func (r *round) applyOrders(ctx context.Context, origin ledger.Origin) {
 		if r.fatal(ctx) {
 			return
 		}
-		f, feed, err := r.fileOf(ctx, o.file)
-		if err == nil && (feed != r.feed || f.Origin != origin || !r.mine(f)) {
-			continue // it is for another round
+		f, err := r.Ledger.File(ctx, o.file)
+		if err == nil && !r.concerns(f, origin) {
+			continue // it is for another round, or for another worker
+		}
+		if err == nil {
+			f, _, err = r.fileOf(ctx, o.file)
 		}
 		if err == nil {
 			var held bool
 			if held, err = r.takeFile(ctx, f.ID); !held && err == nil {
-				continue // the worker that has the file obeys
+				continue // another worker has the file, and obeys
 			}
 		}
 		if err == nil {
@@ -281,6 +285,13 @@ func (r *round) applyOrders(ctx context.Context, origin ledger.Origin) {
 			r.fail(fmt.Errorf("%s %s: %w", o.Order, o.file, err))
 		}
 	}
+}
+
+// concerns reports whether orders about a file are for this round. Those about a feed that no
+// configuration has are, too, unless another worker's may have it: one round has to say so.
+func (r *round) concerns(f *ledger.File, origin ledger.Origin) bool {
+	gone := r.shared == nil && !slices.ContainsFunc(r.Feeds, func(feed *Feed) bool { return feed.Name == f.Feed })
+	return gone || f.Feed == r.feed.Name && f.Origin == origin && r.mine(f)
 }
 
 // obey carries out an order on a file that is in hand.

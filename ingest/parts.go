@@ -131,9 +131,12 @@ func (j *job) sendParts(ctx context.Context, parts []ledger.Part) error {
 			stalled = time.Time{}
 		case stalled.IsZero():
 			stalled = time.Now()
-		case failed != nil && time.Since(stalled) >= stalledAfter:
+		case time.Since(stalled) < stalledAfter:
+		case failed != nil:
 			// Not Setup: if it is this worker's, crew.unfit knows.
 			return &delivery.Stop{Reason: failed.Reason, Hint: failed.Hint}
+		case j.crew.unfit(j.feed) != nil:
+			return j.crew.unfit(j.feed)
 		}
 		j.crew.take(j.feed, j.file.ID, parts)
 		if err := j.crew.awaitPart(ctx, partsPoll); err != nil {

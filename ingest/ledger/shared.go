@@ -146,6 +146,9 @@ type Shared interface {
 	Orders(ctx context.Context, file string) ([]LeftOrder, error)
 	// WithdrawOrders removes the orders on a file.
 	WithdrawOrders(ctx context.Context, file string) error
+	// RemoveOrder removes an order that Orders returned, and reports whether it was there. One that
+	// has come in its place meanwhile stays.
+	RemoveOrder(ctx context.Context, o LeftOrder) (bool, error)
 
 	// Reserve takes the next n places of a rate of perSecond that all workers share, and returns
 	// when the first of them may be used, from now; the others follow evenly.

@@ -52,9 +52,9 @@ func (o *Ordered) Text(poll string) string {
 	is, does := "is approved", "sends it"
 	switch {
 	case o.Machine != "" && o.Order == ingest.OrderReject:
-		return fmt.Sprintf("%s (%s) is to be rejected; it was imported on the machine %s, and billdrop there does it within seconds, or its next run or import does\n", o.File, o.FileID, o.Machine)
+		return fmt.Sprintf("%s (%s) is to be rejected; it was imported on the machine %s, and billdrop there does it: at once while it sends the file, else at its next poll, or the next run\n", o.File, o.FileID, o.Machine)
 	case o.Machine != "":
-		return fmt.Sprintf("%s (%s) is to be retried; it was imported on the machine %s, and the next run or import of billdrop there does it\n", o.File, o.FileID, o.Machine)
+		return fmt.Sprintf("%s (%s) is to be retried; it was imported on the machine %s, and billdrop there does it: at its next poll, or the next run\n", o.File, o.FileID, o.Machine)
 	case o.Order == ingest.OrderReject && o.begun():
 		return fmt.Sprintf("%s (%s) is to be rejected; rows of it were sent, and the running worker stops sending it within seconds, or the next run does\n", o.File, o.FileID)
 	case o.Order == ingest.OrderReject:

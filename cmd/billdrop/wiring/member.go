@@ -19,9 +19,9 @@ func Member(c *config.Config, role string) ingest.Member {
 	return m
 }
 
-// formatKeys are the keys of a feed that say how its rows are read, for whom, and which API they
-// are sent to, with their values. Values differ where billfile.Format.Fingerprint does: a file that was begun with one
-// fingerprint cannot go on with another.
+// formatKeys are the keys of a feed that say how its rows are read, for whom, and which API
+// they are sent to, with their values. Values differ where billfile.Format.Fingerprint does: a
+// file that was begun with one fingerprint cannot go on with another.
 func formatKeys(f *config.Feed) map[string]string {
 	mode := "test"
 	if f.API.Live {

@@ -138,6 +138,16 @@ func (h *Handle) WithdrawOrders(ctx context.Context, file string) error {
 	})
 }
 
+func (h *Handle) RemoveOrder(ctx context.Context, o ledger.LeftOrder) (there bool, err error) {
+	err = h.arrange(ctx, "remove order", func() error {
+		if there = slices.Contains(h.store.orders, o); there {
+			h.store.withdraw(o.File)
+		}
+		return nil
+	})
+	return there, err
+}
+
 // withdraw removes the orders on a file. s.mu is held.
 func (s *Store) withdraw(file string) {
 	s.orders = slices.DeleteFunc(slices.Clone(s.orders), func(o ledger.LeftOrder) bool { return o.File == file })

@@ -103,6 +103,23 @@ func testOrders(t *testing.T, r sharedRig) {
 	ok(t, "LeaveOrder", out.LeaveOrder(t.Context(), "f", "reject"))
 	orders("", "retry g", "reject f")
 	orders("f", "reject f")
+	list, err := worker.Orders(t.Context(), "g")
+	ok(t, "Orders", err)
+	remove := func(want bool) {
+		t.Helper()
+		there, err := worker.RemoveOrder(t.Context(), list[0])
+		ok(t, "RemoveOrder", err)
+		same(t, "it was there", want, there)
+	}
+	ok(t, "LeaveOrder", out.LeaveOrder(t.Context(), "g", "reject"))
+	remove(false) // another one has its place
+	orders("g", "reject g")
+	list, err = worker.Orders(t.Context(), "g")
+	ok(t, "Orders", err)
+	remove(true)
+	remove(false)
+	orders("g")
+	ok(t, "LeaveOrder", worker.LeaveOrder(t.Context(), "g", "retry"))
 	ok(t, "WithdrawOrders", worker.WithdrawOrders(t.Context(), "f"))
 	ok(t, "WithdrawOrders again", worker.WithdrawOrders(t.Context(), "f"))
 	orders("f")

@@ -279,6 +279,16 @@ func (l *Ledger) WithdrawOrders(ctx context.Context, file string) error {
 	return l.order(ctx, "withdraw the orders on file "+file, "DELETE FROM orders WHERE file = $1", stored(file))
 }
 
+// RemoveOrder implements ledger.Shared.
+func (l *Ledger) RemoveOrder(ctx context.Context, o ledger.LeftOrder) (there bool, err error) {
+	err = l.guarded(ctx, "gone AS (DELETE FROM orders USING me WHERE orders.file = $3 AND orders.what = $4 AND orders.at = $5 RETURNING 1)",
+		", EXISTS (SELECT FROM gone)", []any{stored(o.File), stored(o.Order), o.At}, &there)
+	if err != nil {
+		return false, fmt.Errorf("remove an order on file %s: %w", o.File, err)
+	}
+	return there, nil
+}
+
 func (l *Ledger) order(ctx context.Context, what, sql string, args ...any) error {
 	err := l.patiently(ctx, func(ctx context.Context) error {
 		_, err := l.pool.Exec(ctx, sql, args...)
