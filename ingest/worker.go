@@ -10,14 +10,14 @@
 // feed, and round.go is one of them. bound.go checks that a feed still has the merchant,
 // mode and API of its files. claim.go claims and fetches, and spool.go keeps the local copy.
 // companion.go reads a file's companions: its checksum and its control totals. life.go takes
-// the file through its states: judge.go, ownreport.go and hold.go decide whether it is sent,
-// and reports.go and publish.go put the reports in place. import.go begins with a file of
-// this machine instead. orders.go, orderplace.go, reject.go and retry.go carry out what the
+// the file through its states: judge.go and hold.go decide whether it is sent, and
+// reports.go and publish.go put the reports in place. import.go begins with a file of this
+// machine instead. orders.go, orderplace.go, reject.go and retry.go carry out what the
 // operator decides. prune.go removes old files, and errors.go has the errors.
 //
 // Where several workers share the ledger, cluster.go says what each of them is,
 // colleagues.go has their leases, parts.go divides the rows of a file, and partwork.go
-// delivers the parts.
+// delivers the parts, which filecopies.go reads.
 package ingest
 
 import (
