@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"billdrop/ingest/ledger"
+	"billdrop/ingest/ledger/postgres"
 	"billdrop/ingest/ledger/postgres/pgtest"
 )
 
@@ -13,10 +14,17 @@ import (
 // other write of their batch.
 func TestCollisions(t *testing.T) {
 	server := pgtest.Start(t)
-	url := server.Database(t)
-	mine, theirs := join(t, open(t, url)), join(t, open(t, url))
-	for _, l := range []ledger.Shared{mine, theirs} {
+	t.Run("careful for a while", func(t *testing.T) { collide(t, server.Database(t), func(*postgres.Ledger) {}) })
+	t.Run("careful once", func(t *testing.T) { collide(t, server.Database(t), postgres.Forget) })
+}
+
+// collide has two workers collide, which prepare was done to.
+func collide(t *testing.T, url string, prepare func(*postgres.Ledger)) {
+	mine, theirs := open(t, url), open(t, url)
+	for _, l := range []*postgres.Ledger{mine, theirs} {
 		defer l.Close()
+		prepare(l)
+		join(t, l)
 	}
 	if err := mine.AddFile(t.Context(), &ledger.File{ID: "f", Scope: scope, State: ledger.Sending}); err != nil {
 		t.Fatal(err)

@@ -110,7 +110,7 @@ const (
 			ELSE p.lead_worker = $10 END
 		RETURNING p.digest`
 	// leadParties is putParties of leads of parties that are not in the table, for less work; see
-	// writer.careful.
+	// tx.careful.
 	leadParties = `INSERT INTO parties (digest, scope, kind, id, customer_id, lead_worker, lead_file, lead_row)
 		SELECT v.digest, v.scope, v.kind, v.id, v.customer_id, v.lead_worker, v.lead_file, v.lead_row FROM ` + givenParties + ` WHERE $10 > 0`
 	// leadPartiesCarefully is leadParties of those that are not in the table, whose digests it returns.
