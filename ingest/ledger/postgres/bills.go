@@ -129,7 +129,7 @@ var (
 	addBills = "INSERT INTO bills AS b (" + strings.Join(billColumns, ", ") + ") SELECT * FROM " + givenBills +
 		" ON CONFLICT (reference, scope) DO UPDATE SET " + setBills("excluded") + " WHERE " + fmt.Sprintf(replaceable, "excluded") +
 		" RETURNING b.revision, b.xmax = 0"
-	// newBills is addBills of bills that are not known, for less work; see writer.careful.
+	// newBills is addBills of bills that are not known, for less work; see tx.careful.
 	newBills = "INSERT INTO bills AS b (" + strings.Join(billColumns, ", ") + ") SELECT * FROM " + givenBills +
 		" WHERE $31 > 0 RETURNING b.revision, true"
 	// replaceBills is addBills of bills that are known, for less work.

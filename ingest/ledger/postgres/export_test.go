@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"errors"
+	"time"
 
 	"billdrop/ingest/ledger"
 )
@@ -18,6 +19,10 @@ func Crash(l *Ledger) {
 }
 
 var _ ledger.Ledger = (*Ledger)(nil)
+
+// Forget has l, which has written nothing yet, be careful only in the batch that failed, and take
+// rows for new ones in the next.
+func Forget(l *Ledger) { l.writer.carefulFor = time.Nanosecond }
 
 // Freeze stops the heartbeat of l, and its writer within a transaction, until thaw is called.
 func Freeze(l *Ledger) (thaw func()) {

@@ -56,10 +56,11 @@ type Options struct {
 // its tables when there are none. An older ledger is brought up to date. Any number of
 // processes may have it open.
 //
-// A server out of reach is waited for, as Options.Patience says; then the error is
-// ErrUnreachable. What waiting does not mend is ErrUnusable at once: no such database, a
-// wrong password, no right, a server that is too old, a ledger of a newer billdrop. No
-// error holds a password.
+// A server out of reach is waited for, as Options.Patience says, and so is a database that
+// takes no connections now; then the error is ErrUnreachable. What waiting does not mend is
+// ErrUnusable at once: no such database, a wrong password, a user whom a pooler does not
+// know, no right, a server that is too old, a ledger of a newer billdrop. No error holds a
+// password.
 func Open(ctx context.Context, url string, o Options) (*Ledger, error) {
 	l, err := connect(ctx, url, o)
 	if err != nil {

@@ -178,11 +178,11 @@ func TestServerRefuses(t *testing.T) {
 	}
 }
 
-// TestLoginRefused: a login that is refused is waited for by a ledger that was open before, and
-// so is a database that takes no connections, from the start.
+// TestLoginRefused: a login that is refused is waited for by a ledger that was open before, and by
+// no other. A database that takes no connections is waited for from the start.
 func TestLoginRefused(t *testing.T) {
 	server := pgtest.Start(t)
-	url := server.Database(t)
+	relay, url := newRelay(t, server.Database(t))
 	server.Query(t, "postgres", "CREATE ROLE clerk LOGIN SUPERUSER PASSWORD 'first'")
 	url = strings.Replace(url, "billdrop:"+server.Password, "clerk:first", 1)
 	warned := make(chan string, 10)
@@ -193,12 +193,18 @@ func TestLoginRefused(t *testing.T) {
 	}
 	t.Cleanup(func() { l.Close() })
 	joinShort(t, l, "a", time.Minute)
-	for i, c := range []struct{ refuse, admit, code string }{
-		{"ALTER ROLE clerk PASSWORD 'second'", "ALTER ROLE clerk PASSWORD 'first'", "28P01"},
-		{"ALTER ROLE clerk NOLOGIN", "ALTER ROLE clerk LOGIN", "28000"},
-		{"ALTER DATABASE ledger_1 ALLOW_CONNECTIONS false", "ALTER DATABASE ledger_1 ALLOW_CONNECTIONS true", "55000"},
+	query := func(sql string) func() { return func() { server.Query(t, "postgres", sql) } }
+	for i, c := range []struct {
+		refuse, admit func()
+		code          string
+		first         error // of Open meanwhile
+	}{
+		{query("ALTER ROLE clerk PASSWORD 'second'"), query("ALTER ROLE clerk PASSWORD 'first'"), "28P01", ledger.ErrUnusable},
+		{query("ALTER ROLE clerk NOLOGIN"), query("ALTER ROLE clerk LOGIN"), "28000", ledger.ErrUnusable},
+		{func() { relay.set(func() { relay.unknown = true }) }, func() { relay.set(func() { relay.unknown = false }) }, "XX000", ledger.ErrUnusable},
+		{query("ALTER DATABASE ledger_1 ALLOW_CONNECTIONS false"), query("ALTER DATABASE ledger_1 ALLOW_CONNECTIONS true"), "55000", ledger.ErrUnreachable},
 	} {
-		server.Query(t, "postgres", c.refuse)
+		c.refuse()
 		server.Query(t, "postgres", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'ledger_1'")
 		begun := make(chan error, 1)
 		go func() { begun <- l.Begin(t.Context(), scope, newBill(fmt.Sprint("A", i), "f", i)) }()
@@ -209,16 +215,18 @@ func TestLoginRefused(t *testing.T) {
 				t.Fatalf("%s: Begin while logins are refused: %v", c.code, err)
 			}
 		}
-		server.Query(t, "postgres", c.admit)
+		patience := time.Minute
+		if errors.Is(c.first, ledger.ErrUnreachable) {
+			patience = 100 * time.Millisecond
+		}
+		if _, err := postgres.Open(t.Context(), url, postgres.Options{Patience: patience}); !errors.Is(err, c.first) {
+			t.Errorf("%s: Open while logins are refused: %v, want %v", c.code, err, c.first)
+		}
+		c.admit()
 		if err := <-begun; err != nil {
 			t.Errorf("%s: Begin once they are not: %v", c.code, err)
 		}
 	}
-	server.Query(t, "postgres", "ALTER DATABASE ledger_1 ALLOW_CONNECTIONS false")
-	if _, err := postgres.Open(t.Context(), url, postgres.Options{Patience: 100 * time.Millisecond}); !errors.Is(err, ledger.ErrUnreachable) {
-		t.Errorf("Open of a database that takes no connections: %v, want ErrUnreachable", err)
-	}
-	server.Query(t, "postgres", "ALTER DATABASE ledger_1 ALLOW_CONNECTIONS true")
 }
 
 // TestManyWorkers: workers that meet in every party create each once, and do not lock each

@@ -65,7 +65,7 @@ func (c *outcomeRows) args() []any {
 		c.currency, c.amount, c.attempts, c.key, c.customers, c.accounts, c.sum}
 }
 
-// newOutcomes records how rows ended of which nothing was recorded before; see writer.careful.
+// newOutcomes records how rows ended of which nothing was recorded before; see tx.careful.
 const newOutcomes = `INSERT INTO outcomes (file, row_no, line, reference, status, code, detail, bill_id, customer_id, account_id,
 		currency, amount_due, attempts, key, customers, accounts, sum)
 	SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::smallint[], $6::text[], $7::text[],

@@ -110,11 +110,12 @@ const (
 			ELSE p.lead_worker = $10 END
 		RETURNING p.digest`
 	// leadParties is putParties of leads of parties that are not in the table, for less work; see
-	// writer.careful.
+	// tx.careful.
 	leadParties = `INSERT INTO parties (digest, scope, kind, id, customer_id, lead_worker, lead_file, lead_row)
 		SELECT v.digest, v.scope, v.kind, v.id, v.customer_id, v.lead_worker, v.lead_file, v.lead_row FROM ` + givenParties + ` WHERE $10 > 0`
-	// leadPartiesCarefully is leadParties of those that are not in the table, whose digests it returns.
-	leadPartiesCarefully = leadParties + " ON CONFLICT DO NOTHING RETURNING digest"
+	// leadPartiesCarefully is leadParties of those that are not in the table, whose digests it returns. It
+	// asks for them first, because an insert waits for a transaction that is changing the row there.
+	leadPartiesCarefully = leadParties + " AND NOT EXISTS (SELECT FROM parties AS q WHERE q.digest = v.digest) ON CONFLICT DO NOTHING RETURNING digest"
 	// bringParties is putParties of what this worker led and brought, for less work. Those that are not
 	// in the table stay so.
 	bringParties = `UPDATE parties AS p SET id = v.id,
@@ -131,12 +132,14 @@ type partyPuts struct {
 	brought []*party               // that this worker led
 	others  []*party               // of which more has to be known than what they become
 	found   int                    // of brought
+	careful bool                   // leads may be in the table
 	changed map[ledger.Digest]bool // leads that are granted, among others
 }
 
-// newPartyPuts sorts the segment's parties, so that all workers lock rows in one order.
+// newPartyPuts sorts the segment's parties, so that each statement locks rows in the same order in
+// all workers. Leads are careful behind an earlier segment, which may have locked rows: see queue.
 func (t *tx) newPartyPuts() *partyPuts {
-	p := &partyPuts{me: t.me.session, changed: make(map[ledger.Digest]bool, len(t.seg.parties))}
+	p := &partyPuts{me: t.me.session, careful: t.begun || t.careful("parties"), changed: make(map[ledger.Digest]bool, len(t.seg.parties))}
 	for _, digest := range slices.SortedFunc(maps.Keys(t.seg.parties), func(a, b ledger.Digest) int { return bytes.Compare(a[:], b[:]) }) {
 		switch party := t.seg.parties[digest]; {
 		case party.led:
@@ -150,10 +153,11 @@ func (t *tx) newPartyPuts() *partyPuts {
 	return p
 }
 
-// queue puts parties in the ways of a clean run, where leads are new parties.
-func (p *partyPuts) queue(t *tx, b *pgx.Batch) {
-	p.put(b, bringParties, p.brought, func(tag pgconn.CommandTag) { p.found = int(tag.RowsAffected()) })
-	if t.careful("parties") {
+// queue puts parties in the ways of a clean run, where leads are new parties. Leads come first: they
+// may wait for another worker that brings the same party, and that one would lead what is brought
+// here. So no row that is there already is locked before.
+func (p *partyPuts) queue(b *pgx.Batch) {
+	if p.careful {
 		p.put(b, leadPartiesCarefully, p.leads, nil)
 	} else {
 		p.put(b, leadParties, p.leads, func(pgconn.CommandTag) {
@@ -162,6 +166,7 @@ func (p *partyPuts) queue(t *tx, b *pgx.Batch) {
 			}
 		})
 	}
+	p.put(b, bringParties, p.brought, func(tag pgconn.CommandTag) { p.found = int(tag.RowsAffected()) })
 	p.put(b, putParties, p.others, nil)
 }
 

@@ -143,7 +143,7 @@ func (l *Ledger) unreachable(err error) error {
 var errSilent = errors.New("the server does not answer")
 
 // passing reports whether an error may pass by itself. A login that is refused may, if the ledger
-// was open before: a password is being changed, or another server has taken over.
+// was open before: a password is being changed, another server has taken over, or a pooler has none.
 func (l *Ledger) passing(err error) bool { return passing(err) || l.writer != nil && isRefusal(err) }
 
 // isRefusal reports whether the server, or a pooler in front of it, refuses to be connected to, and
@@ -174,7 +174,7 @@ func passing(err error) bool {
 		switch pg.Code[:min(2, len(pg.Code))] {
 		case "08", "53", "58":
 			return true
-		case "55", "XX": // the database takes no connections now; a pooler has no server
+		case "55": // the database takes no connections now
 			return isRefusal(err)
 		}
 		return false
@@ -242,6 +242,9 @@ func hintFor(err error) string {
 	case "42":
 		return "its tables were changed by another program; restore them from a backup"
 	case "XX":
+		if isRefusal(err) {
+			return "see the user and the database in the URL, and the log of the server or of the pooler in front of it"
+		}
 		return "the database is damaged; restore it from a backup"
 	}
 	return ""

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"testing"
+
+	"github.com/jackc/pgx/v5/pgproto3"
 )
 
 // relay stands between a handle and the server, and does to its connections what networks do.
@@ -19,6 +21,7 @@ type relay struct {
 	conns   []*relayed
 	cut     bool // connections are broken off and refused
 	silent  bool // those of the heartbeat alone
+	unknown bool // new ones are answered as some poolers answer users whom they do not know
 	deaf    bool // nothing gets through any more, and nothing is broken off
 	lose    bool // the next answer to a COMMIT is lost
 	lost    int  // how many were
@@ -103,7 +106,11 @@ func (r *relay) serve(client net.Conn) {
 	c := &relayed{client: client, server: server, heartbeat: bytes.Contains(startup[:n], []byte("heartbeat"))}
 	defer c.close()
 	r.mu.Lock()
-	refused := r.refuses(c)
+	refused := r.refuses(c) || r.unknown
+	if r.unknown {
+		answer, _ := (&pgproto3.ErrorResponse{Severity: "FATAL", Code: "XX000", Message: "no such tenant or user"}).Encode(nil)
+		_, _ = client.Write(answer)
+	}
 	if !refused {
 		r.conns = append(r.conns, c)
 	}

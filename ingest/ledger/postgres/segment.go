@@ -127,7 +127,7 @@ func (t *tx) flush() error {
 	var held []handful
 	err := t.send(func(b *pgx.Batch) {
 		t.queueHeld(b, &held)
-		parties.queue(t, b)
+		parties.queue(b)
 		if len(t.seg.begins) == 0 {
 			t.queueRows(b)
 		}

@@ -30,7 +30,9 @@ type writer struct {
 	session int64 // whose batches are counted
 	last    int64 // the latest batch of session
 
-	careful map[string]time.Time // by table: until when inserts into it expect rows that are there already
+	began      time.Time            // when the batch at hand was tried first
+	careful    map[string]time.Time // by table: until when inserts into it expect rows that are there already
+	carefulFor time.Duration
 
 	stopped context.Context // ends when batches are to be given up
 	stop    context.CancelFunc
@@ -43,7 +45,7 @@ type backend struct {
 }
 
 func newWriter(l *Ledger) *writer {
-	w := &writer{l: l, careful: map[string]time.Time{}}
+	w := &writer{l: l, careful: map[string]time.Time{}, carefulFor: carefulFor}
 	w.stopped, w.stop = context.WithCancel(context.Background())
 	return w
 }
@@ -74,6 +76,7 @@ func (w *writer) commit(ops []op) error {
 	if me.session != w.session {
 		w.session, w.last = me.session, 0
 	}
+	w.began = time.Now()
 	a := attempts{l: w.l}
 	defer a.over()
 	for {
@@ -115,15 +118,21 @@ func isConflict(err error) bool {
 }
 
 // beCareful reports whether the server broke a transaction off because a row was there already
-// that the transaction took for new. The next one will expect that.
+// that the transaction took for new. The batch will expect that when it is tried again, and so will
+// those that begin soon.
 func (w *writer) beCareful(err error) bool {
 	var pg *pgconn.PgError
-	if w.stopped.Err() != nil || !errors.As(err, &pg) || pg.Code != "23505" || time.Now().Before(w.careful[pg.TableName]) {
+	if w.stopped.Err() != nil || !errors.As(err, &pg) || pg.Code != "23505" || w.isCareful(pg.TableName) {
 		return false
 	}
-	w.careful[pg.TableName] = time.Now().Add(carefulFor)
+	w.careful[pg.TableName] = time.Now().Add(w.carefulFor)
 	return true
 }
+
+// isCareful reports whether inserts into a table expect rows that are there already. It goes by the
+// time when the batch began: so it is the same in all of a transaction, and true once the batch has
+// failed by that table, however long its tries take.
+func (w *writer) isCareful(table string) bool { return w.began.Before(w.careful[table]) }
 
 // try is one transaction.
 func (w *writer) try(timeout time.Duration, me *identity, ops []op) error {
@@ -208,9 +217,8 @@ func (w *writer) adopt(ctx context.Context, c *pgx.Conn) error {
 	return nil
 }
 
-// careful reports whether inserts into a table expect rows that are there already. That costs the
-// server a tenth more.
-func (t *tx) careful(table string) bool { return time.Now().Before(t.w.careful[table]) }
+// careful is writer.isCareful. What is careful costs the server a tenth more.
+func (t *tx) careful(table string) bool { return t.w.isCareful(table) }
 
 // errReplayed: the batch was committed by an earlier try, whose answer was lost.
 var errReplayed = errors.New("this batch was committed before")
