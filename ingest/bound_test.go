@@ -161,7 +161,7 @@ func TestClusterOfTwoAPIs(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		astray := c.newWorker("astray")
 		astray.Feeds[0].BaseURL = "https://api2.example.com"
-		c.run(astray, func(w *clusterWorker, ctx context.Context) error { return w.Run(ctx, clusterInterval) })
+		c.serve(astray)
 		time.Sleep(5 * time.Second)
 		c.world.files.put("/inbox/a.csv", []byte(content))
 		c.check(c.finished("a.csv", content, 2*time.Minute), rows, 300)
@@ -192,12 +192,7 @@ func TestClusterImportOfTwoAPIs(t *testing.T) {
 		defer c.stop()
 		c.start(1)
 		time.Sleep(3 * time.Second)
-		name := filepath.Join(t.TempDir(), "local.csv")
-		write(t, name, manyBills(1, 1500, 100))
-		killed := c.add(func(w *clusterWorker, ctx context.Context) error {
-			_, err := w.Import(ctx, w.Feeds[0], []LocalFile{{Path: name}})
-			return err
-		})
+		killed, _ := c.addImport(manyBills(1, 1500, 100))
 		c.await(time.Minute, "some are sent", func() bool { return c.bills() > 300 })
 		c.kill(killed)
 		sent := c.bills()
@@ -207,10 +202,9 @@ func TestClusterImportOfTwoAPIs(t *testing.T) {
 		}); !errors.As(err, new(*Left)) {
 			t.Fatalf("reject: %v", err)
 		}
-		astray := c.newWorker("astray")
-		astray.Member.Machine = killed.Member.Machine
+		astray := c.newWorkerOn(killed, "astray")
 		astray.Feeds[0].BaseURL = "https://api2.example.com"
-		c.run(astray, func(w *clusterWorker, ctx context.Context) error { return w.Run(ctx, clusterInterval) })
+		c.serve(astray)
 		time.Sleep(2 * time.Minute)
 		if n := c.bills(); n != sent {
 			t.Errorf("it sent %d bills", n-sent)
@@ -258,7 +252,7 @@ func TestClusterReboundWhileSending(t *testing.T) {
 		}
 		w := c.newWorker("rebound")
 		w.Feeds[0].BaseURL = other
-		c.run(w, func(w *clusterWorker, ctx context.Context) error { return w.Run(ctx, clusterInterval) })
+		c.serve(w)
 		c.await(5*time.Minute, "it is done", func() bool { return c.only().State == ledger.Done })
 		if n := len(c.world.api.State().Bills); n != rows {
 			t.Errorf("%d bills", n)

@@ -3,7 +3,6 @@ package ingest
 import (
 	"context"
 	"errors"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -22,14 +21,8 @@ func TestClusterImport(t *testing.T) {
 		defer c.stop()
 		c.start(2)
 		time.Sleep(3 * time.Second)
-		dir := t.TempDir()
-		name := filepath.Join(dir, "local.csv")
-		write(t, name, manyBills(1, 2500, 100))
 		// It is killed in the middle.
-		killed := c.add(func(w *clusterWorker, ctx context.Context) error {
-			_, err := w.Import(ctx, w.Feeds[0], []LocalFile{{Path: name}})
-			return err
-		})
+		killed, name := c.addImport(manyBills(1, 2500, 100))
 		c.await(time.Minute, "a third is sent", func() bool { return c.bills() > 800 })
 		c.kill(killed)
 		time.Sleep(time.Minute)
@@ -38,8 +31,7 @@ func TestClusterImport(t *testing.T) {
 			t.Fatalf("%s on %q, %d sent: others have gone on with it", f.State, f.Machine, sent)
 		}
 		// Its own machine finishes it.
-		again := c.newWorker("again")
-		again.Member.Machine = killed.Member.Machine
+		again := c.newWorkerOn(killed, "again")
 		done, err := again.Import(t.Context(), again.Feeds[0], []LocalFile{{Path: name}})
 		if err != nil || len(done) != 1 || done[0].Summary.Rows.By[ledger.Created] != 2500 {
 			t.Errorf("%+v, %v", done, err)
@@ -61,18 +53,12 @@ func TestClusterImportAgain(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := newCluster(t, 1)
 				defer c.stop()
-				name := filepath.Join(t.TempDir(), "local.csv")
-				write(t, name, manyBills(1, 600, 100))
-				first := c.add(func(w *clusterWorker, ctx context.Context) error {
-					_, err := w.Import(ctx, w.Feeds[0], []LocalFile{{Path: name}})
-					return err
-				})
+				first, name := c.addImport(manyBills(1, 600, 100))
 				c.await(time.Minute, "some are sent", func() bool { return c.bills() > 100 })
 				if kill {
 					c.kill(first)
 				}
-				again := c.newWorker("again")
-				again.Member.Machine = first.Member.Machine
+				again := c.newWorkerOn(first, "again")
 				done, err := again.Import(t.Context(), again.Feeds[0], []LocalFile{{Path: name}})
 				if err != nil || len(done) != 1 || done[0].Summary.Rows.By[ledger.Created] != 600 {
 					t.Errorf("%+v, %v", done, err)
@@ -95,17 +81,10 @@ func TestClusterResumesImports(t *testing.T) {
 		defer c.stop()
 		c.start(2)
 		time.Sleep(3 * time.Second)
-		name := filepath.Join(t.TempDir(), "local.csv")
-		write(t, name, manyBills(1, 1500, 100))
-		killed := c.add(func(w *clusterWorker, ctx context.Context) error {
-			_, err := w.Import(ctx, w.Feeds[0], []LocalFile{{Path: name}})
-			return err
-		})
+		killed, _ := c.addImport(manyBills(1, 1500, 100))
 		c.await(time.Minute, "a third is sent", func() bool { return c.bills() > 500 })
 		c.kill(killed)
-		w := c.newWorker("late")
-		w.Member.Machine = killed.Member.Machine
-		c.run(w, func(w *clusterWorker, ctx context.Context) error { return w.Run(ctx, clusterInterval) })
+		c.serve(c.newWorkerOn(killed, "late"))
 		c.await(2*time.Minute, "the import is done", func() bool { return c.only().State == ledger.Done })
 		if n := len(c.world.api.State().Bills); n != 1500 {
 			t.Errorf("%d bills", n)
@@ -134,18 +113,10 @@ func TestClusterOrdersAwaitTheMachine(t *testing.T) {
 	start := func(t *testing.T, c *cluster) (killed *clusterWorker) {
 		c.start(2)
 		time.Sleep(3 * time.Second)
-		name := filepath.Join(t.TempDir(), "local.csv")
-		write(t, name, manyBills(1, rows, rows))
-		return c.add(func(w *clusterWorker, ctx context.Context) error {
-			_, err := w.Import(ctx, w.Feeds[0], []LocalFile{{Path: name}})
-			return err
-		})
+		killed, _ = c.addImport(manyBills(1, rows, rows))
+		return killed
 	}
-	back := func(c *cluster, before *clusterWorker) {
-		w := c.newWorker("back")
-		w.Member.Machine = before.Member.Machine
-		c.run(w, func(w *clusterWorker, ctx context.Context) error { return w.Run(ctx, clusterInterval) })
-	}
+	back := func(c *cluster, before *clusterWorker) { c.serve(c.newWorkerOn(before, "back")) }
 	t.Run("reject", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			c := newCluster(t, 1)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -105,6 +106,29 @@ func (c *cluster) add(do func(*clusterWorker, context.Context) error) *clusterWo
 	w := c.newWorker(fmt.Sprintf("w%d", len(c.workers)+1))
 	c.run(w, do)
 	return w
+}
+
+// addImport starts a worker that imports a local file with this content, and returns the
+// file's name.
+func (c *cluster) addImport(content string) (w *clusterWorker, name string) {
+	name = filepath.Join(c.t.TempDir(), "local.csv")
+	write(c.t, name, content)
+	return c.add(func(w *clusterWorker, ctx context.Context) error {
+		_, err := w.Import(ctx, w.Feeds[0], []LocalFile{{Path: name}})
+		return err
+	}), name
+}
+
+// newWorkerOn is newWorker on the machine of an earlier one.
+func (c *cluster) newWorkerOn(before *clusterWorker, name string) *clusterWorker {
+	w := c.newWorker(name)
+	w.Member.Machine = before.Member.Machine
+	return w
+}
+
+// serve has a worker serve its feed.
+func (c *cluster) serve(w *clusterWorker) {
+	c.run(w, func(w *clusterWorker, ctx context.Context) error { return w.Run(ctx, clusterInterval) })
 }
 
 // run has a worker do something.

@@ -112,9 +112,9 @@ func rejectionsFirst(list []leftOrder) []leftOrder {
 	return list
 }
 
-// ledgerOrders are the orders in a ledger that several workers share. Those are left there that a
-// command cannot carry out: a rejection of a file that another worker has in hand, and a rejection or
-// retry of a file that was imported on another machine.
+// ledgerOrders are the orders in a ledger that several workers share. Those are left there
+// that a command cannot carry out: a rejection of a file that another worker has in hand, and
+// a rejection or retry of a file that was imported on another machine.
 type ledgerOrders struct{ ledger ledger.Shared }
 
 func (l ledgerOrders) leave(ctx context.Context, o Order, id string) error {

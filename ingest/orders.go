@@ -287,8 +287,9 @@ func (r *round) applyOrders(ctx context.Context, origin ledger.Origin) {
 	}
 }
 
-// concerns reports whether orders about a file are for this round. Those about a feed that no
-// configuration has are, too, unless another worker's may have it: one round has to say so.
+// concerns reports whether orders about a file are for this round. One about a feed that is not in
+// the configuration is for every round, because one has to report it; but where the ledger is
+// shared, another worker may have that feed.
 func (r *round) concerns(f *ledger.File, origin ledger.Origin) bool {
 	gone := r.shared == nil && !slices.ContainsFunc(r.Feeds, func(feed *Feed) bool { return feed.Name == f.Feed })
 	return gone || f.Feed == r.feed.Name && f.Origin == origin && r.mine(f)

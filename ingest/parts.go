@@ -135,8 +135,10 @@ func (j *job) sendParts(ctx context.Context, parts []ledger.Part) error {
 		case failed != nil:
 			// Not Setup: if it is this worker's, crew.unfit knows.
 			return &delivery.Stop{Reason: failed.Reason, Hint: failed.Hint}
-		case j.crew.unfit(j.feed) != nil:
-			return j.crew.unfit(j.feed)
+		default:
+			if err := j.crew.unfit(j.feed); err != nil {
+				return err
+			}
 		}
 		j.crew.take(j.feed, j.file.ID, parts)
 		if err := j.crew.awaitPart(ctx, partsPoll); err != nil {

@@ -96,8 +96,8 @@ func (c *crew) end() {
 	}
 }
 
-// work takes up what the dispatcher hands out, and what no worker has in hand, until ctx ends. finish
-// waits for the end.
+// work takes up what the dispatcher hands out, and what no worker has in hand, until ctx ends.
+// finish waits for the end.
 func (c *crew) work(ctx context.Context, interval time.Duration) (finish func()) {
 	var all sync.WaitGroup
 	all.Go(func() { c.lookAround(ctx) })

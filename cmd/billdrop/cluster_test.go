@@ -213,8 +213,8 @@ func formatsDiffer(t *testing.T, pg *pgtest.Server) {
 	o.say(0, "run", "--once", "--config", other)
 }
 
-// pagesOfAll: the page of each worker shows all workers and files, whichever worker has them in hand,
-// and each worker is ready, whether or not it is the one that looks into the inbox.
+// pagesOfAll: the page of each worker shows all workers and files, whichever worker has them
+// in hand, and each worker is ready, whether or not it is the one that looks into the inbox.
 func pagesOfAll(t *testing.T, pg *pgtest.Server) {
 	c := newCluster(t, pg, emulator.Config{Latency: 50 * time.Millisecond, Seed: 1}, clusterLost)
 	ports := map[string]string{"east": freePort(t), "west": freePort(t)}
@@ -353,10 +353,12 @@ func passwordMasked(t *testing.T, pg *pgtest.Server) {
 			t.Errorf("the password is in:\n%s%s", a.stdout, a.stderr)
 		}
 	}
-	for _, args := range [][]string{
-		{"run", "--once"}, {"import", local}, {"plan", local}, {"status"}, {"status", "--output", "json"}, {"check"}, {"check", "--output", "json"}, {"ledger", "rebind"},
-	} {
-		quiet(o.say(0, append(args, "--config", east, "--log-level", "debug")...))
+	for _, level := range []string{"debug", "info"} {
+		for _, args := range [][]string{
+			{"run", "--once"}, {"import", local}, {"plan", local}, {"status"}, {"status", "--output", "json"}, {"check"}, {"check", "--output", "json"}, {"ledger", "rebind"},
+		} {
+			quiet(o.say(0, append(args, "--config", east, "--log-level", level)...))
+		}
 	}
 	quiet(o.say(2, "backup", filepath.Join(t.TempDir(), "copy.db"), "--config", east))
 	for name, wrong := range map[string]struct {

@@ -113,11 +113,12 @@ const (
 	// tx.careful.
 	leadParties = `INSERT INTO parties (digest, scope, kind, id, customer_id, lead_worker, lead_file, lead_row)
 		SELECT v.digest, v.scope, v.kind, v.id, v.customer_id, v.lead_worker, v.lead_file, v.lead_row FROM ` + givenParties + ` WHERE $10 > 0`
-	// leadPartiesCarefully is leadParties of those that are not in the table, whose digests it returns. It
-	// asks for them first, because an insert waits for a transaction that is changing the row there.
+	// leadPartiesCarefully is leadParties of those that are not in the table, whose digests it
+	// returns. It asks for them first, because an insert waits for a transaction that is
+	// changing the row there.
 	leadPartiesCarefully = leadParties + " AND NOT EXISTS (SELECT FROM parties AS q WHERE q.digest = v.digest) ON CONFLICT DO NOTHING RETURNING digest"
-	// bringParties is putParties of what this worker led and brought, for less work. Those that are not
-	// in the table stay so.
+	// bringParties is putParties of what this worker led and brought, for less work. Those
+	// that are not in the table stay so.
 	bringParties = `UPDATE parties AS p SET id = v.id,
 			customer_id = CASE WHEN v.customer_id <> '' OR v.id <> p.id THEN v.customer_id ELSE p.customer_id END,
 			since = CASE WHEN v.id <> p.id THEN v.since ELSE coalesce(p.since, v.since) END,
@@ -153,9 +154,9 @@ func (t *tx) newPartyPuts() *partyPuts {
 	return p
 }
 
-// queue puts parties in the ways of a clean run, where leads are new parties. Leads come first: they
-// may wait for another worker that brings the same party, and that one would lead what is brought
-// here. So no row that is there already is locked before.
+// queue puts parties in the ways of a clean run, where leads are new parties. Leads come
+// first: they may wait for another worker that brings the same party, and that one would lead
+// what is brought here. So no row that is there already is locked before.
 func (p *partyPuts) queue(b *pgx.Batch) {
 	if p.careful {
 		p.put(b, leadPartiesCarefully, p.leads, nil)

@@ -142,8 +142,9 @@ func (l *Ledger) unreachable(err error) error {
 // errSilent: a try took longer than it may.
 var errSilent = errors.New("the server does not answer")
 
-// passing reports whether an error may pass by itself. A login that is refused may, if the ledger
-// was open before: a password is being changed, another server has taken over, or a pooler has none.
+// passing reports whether an error may pass by itself. A login that is refused may, if the
+// ledger was open before: a password is being changed, another server has taken over, or a
+// pooler has none.
 func (l *Ledger) passing(err error) bool { return passing(err) || l.writer != nil && isRefusal(err) }
 
 // isRefusal reports whether the server, or a pooler in front of it, refuses to be connected to, and

@@ -14,8 +14,9 @@ import (
 	"billdrop/ingest/ledger"
 )
 
-// carefulFor is how long inserts into a table stay careful after one that was not has failed. Such a
-// failure seldom comes alone: another worker is at the same parties, or rows of a file end again.
+// carefulFor is how long inserts into a table stay careful after one that was not has failed.
+// Such a failure seldom comes alone: another worker is at the same parties, or rows of a file
+// end again.
 const carefulFor = 10 * time.Second
 
 // writer commits batches, on a connection of its own. It is used by the queue's goroutine alone.
