@@ -36,7 +36,7 @@ else
 endif
 
 # A few minutes. Each server is started in the foreground, on loopback ports, under a configuration of its own.
-test-servers: ## Test with the real servers of other people's networks: OpenSSH, ProFTPD, rclone, asyncssh, paramiko, nginx, Caddy, HAProxy, squid
+test-servers: ## Test with the real servers of other people's networks: OpenSSH, ProFTPD, rclone, asyncssh, paramiko, nginx, Caddy, HAProxy, squid, PgBouncer
 	$(GO) test -tags servers -run '^TestServers' -count 1 -timeout 30m ./...
 
 lint: ## Check format, vet and staticcheck

@@ -55,3 +55,6 @@ func (o *stuck) apply(t *tx) error {
 	_, err := t.exec("SELECT 1")
 	return err
 }
+
+// InWords is how the operator is told that a call failed.
+var InWords = inWords

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"crypto/rand"
 	"embed"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
@@ -187,6 +189,9 @@ func setSession(ctx context.Context, c *pgx.Conn) error {
 // prepare checks the server, and brings the schema up to date, or refuses it if nothing
 // may be changed.
 func (l *Ledger) prepare(ctx context.Context, readOnly bool) error {
+	if err := l.checkSession(ctx); err != nil {
+		return err
+	}
 	var server int
 	if err := l.pool.QueryRow(ctx, "SELECT current_setting('server_version_num')::integer").Scan(&server); err != nil {
 		return err
@@ -211,6 +216,47 @@ func (l *Ledger) prepare(ctx context.Context, readOnly bool) error {
 		return newerError(version)
 	}
 	return checkWhole(ctx, l.pool)
+}
+
+// checkSession refuses a pooler that gives a client another session of the server for each
+// transaction, because what setSession sets would hold for some of them only. It begins a
+// transaction beside a session that said who it is: such a pooler gives it that very session,
+// which is free between two transactions.
+//
+// It prepares no statements, because those of several clients collide in such a session.
+func (l *Ledger) checkSession(ctx context.Context) error {
+	const name, simple = "SELECT coalesce(current_setting('billdrop.session', true), '')", pgx.QueryExecModeSimpleProtocol
+	mine, err := l.pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer mine.Release()
+	beside, err := pgx.ConnectConfig(ctx, l.config.Copy())
+	if err != nil {
+		return err
+	}
+	defer beside.Close(context.WithoutCancel(ctx))
+	me := rand.Text()
+	if _, err := mine.Exec(ctx, "SELECT set_config('billdrop.session', $1, false)", simple, me); err != nil {
+		return err
+	}
+	if _, err := beside.Exec(ctx, "BEGIN"); err != nil {
+		if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) && pg.Code == "08P01" { // what a pooler says, and no server does
+			return advised(adviceOnPooler, "it is behind a pooler that takes no transactions: %s", pg.Message)
+		}
+		return err
+	}
+	var its, still string
+	if err := beside.QueryRow(ctx, name, simple).Scan(&its); err != nil {
+		return err
+	}
+	if err := mine.QueryRow(ctx, name, simple).Scan(&still); err != nil {
+		return err
+	}
+	if its == me || still != me {
+		return advised(adviceOnPooler, "it is behind a pooler whose clients share sessions of the server")
+	}
+	return nil
 }
 
 // migrate brings the schema up to date, one process at a time, and returns its version.
@@ -300,6 +346,9 @@ func AskServer(ctx context.Context, url string, o Options) (s Server, err error)
 	}
 	defer l.pool.Close()
 	err = l.patiently(ctx, func(ctx context.Context) error {
+		if err := l.checkSession(ctx); err != nil {
+			return err
+		}
 		s, err = l.askServer(ctx)
 		return err
 	})

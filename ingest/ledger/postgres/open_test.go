@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/url"
@@ -97,6 +98,23 @@ func TestOpenRefused(t *testing.T) {
 			if strings.Contains(text, secret) {
 				t.Errorf("%s: a password is in %s", name, text)
 			}
+		}
+	}
+}
+
+// TestInWords: the end of a call's time is told as what may have caused it, and a failure to
+// connect as it is.
+func TestInWords(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{context.DeadlineExceeded, "no connection left"},
+		{fmt.Errorf("timeout: %w", context.DeadlineExceeded), "no connection left"},
+		{errors.New("connection reset by peer"), "connection reset by peer"},
+	} {
+		if text := postgres.InWords(c.err).Error(); !strings.Contains(text, c.want) || strings.Contains(text, "deadline") {
+			t.Errorf("%v is told as %q, want %q", c.err, text, c.want)
 		}
 	}
 }

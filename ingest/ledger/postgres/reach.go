@@ -43,7 +43,7 @@ func (o *outage) failed(err error, first bool) {
 	tell := first && o.waiting.Add(1) == 1
 	tell = isRefusal(err) && o.refused.CompareAndSwap(false, true) || tell
 	if tell && o.warn != nil {
-		o.warn(err.Error())
+		o.warn(inWords(err).Error())
 	}
 }
 
@@ -134,13 +134,23 @@ func (l *Ledger) patiently(ctx context.Context, do func(context.Context) error) 
 // unreachable says that the server was out of reach for too long, and why.
 func (l *Ledger) unreachable(err error) error {
 	return &ledger.Error{
-		Err:  fmt.Errorf("%w for %v: %w", ledger.ErrUnreachable, l.patience, err),
+		Err:  fmt.Errorf("%w for %v: %w", ledger.ErrUnreachable, l.patience, inWords(err)),
 		Hint: "see that PostgreSQL runs and can be reached from here; the work goes on where it stopped",
 	}
 }
 
 // errSilent: a try took longer than it may.
 var errSilent = errors.New("the server does not answer")
+
+// inWords says what is known of a server that took a connection, or was not asked for one, and did
+// not answer in time.
+func inWords(err error) error {
+	var connect *pgconn.ConnectError
+	if !errors.Is(err, context.DeadlineExceeded) || errors.As(err, &connect) || errors.Is(err, errSilent) {
+		return err
+	}
+	return fmt.Errorf("%w: it is stuck, or it or a pooler in front of it has no connection left (a worker takes about 10)", errSilent)
+}
 
 // passing reports whether an error may pass by itself. A login that is refused may, if the
 // ledger was open before: a password is being changed, another server has taken over, or a
@@ -216,6 +226,8 @@ func unusable(err error) error {
 	return marked
 }
 
+const adviceOnPooler = "name the server itself in the URL, or a pooler in session mode (PgBouncer: pool_mode = session)"
+
 func hintFor(err error) string {
 	if isCertificate(err) {
 		return "name the authority that signed the server's certificate by sslrootcert=FILE in the URL, and the host that it was made for"
@@ -228,6 +240,8 @@ func hintFor(err error) string {
 		return ""
 	}
 	switch pg.Code {
+	case "26000", "42P05": // a statement that another session prepared
+		return adviceOnPooler
 	case "28P01":
 		return "see ledger_password_file, PGPASSWORD or the passfile"
 	case "28000":

@@ -111,8 +111,12 @@ func Run(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// find returns the directory of the newest PostgreSQL's programs.
+// find returns the directory of the newest PostgreSQL's programs, or the one that
+// BILLDROP_POSTGRES_BIN names: tests of another version.
 func find() (string, error) {
+	if dir := os.Getenv("BILLDROP_POSTGRES_BIN"); dir != "" {
+		return dir, nil
+	}
 	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
 	if err != nil {
 		return "", err
@@ -148,7 +152,7 @@ func (s *Server) create(cfg Config) error {
 		return err
 	}
 	initdb := s.command("initdb", "--pgdata", s.data(), "--username", s.User, "--pwfile", password, "--auth", "scram-sha-256",
-		"--encoding", "UTF8", "--locale", "C.UTF-8", "--no-sync", "--no-instructions")
+		"--encoding", "UTF8", "--locale", "C.UTF-8", "--no-sync")
 	if out, err := initdb.CombinedOutput(); err != nil {
 		return fmt.Errorf("initdb: %w: %s", err, out)
 	}
