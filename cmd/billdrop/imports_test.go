@@ -63,6 +63,8 @@ func TestArrowsPointOneWay(t *testing.T) {
 		"ingest/verify":   {"billdrop/client", "billdrop/ingest/delivery", "billdrop/ingest/ledger", "billdrop/ingest/report"},
 		"cmd":             {"billdrop"},
 
+		"ingest/inbox/sftpserver/opensshtest": {"billdrop/client/servertest"}, // both are for tests alone
+
 		"cmd/billdrop/config":     {"billdrop/client", "billdrop/ingest/billfile", "billdrop/ingest/durable", "billdrop/ingest/inbox", "billdrop/ingest/payments"},
 		"cmd/billdrop/completion": nil,
 		"cmd/billdrop/console":    {"billdrop/ingest"},
