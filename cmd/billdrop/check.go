@@ -49,7 +49,7 @@ func (c *checkCmd) Run(ctx context.Context, s *session) error {
 	err := describe.Advise(fmt.Errorf("%s failed", describe.Count(result.Failed(), "check")),
 		"correct what the lines say, then run again: billdrop check")
 	if result.Misconfigured > 0 {
-		return usageError{err}
+		return describe.Misused(err)
 	}
 	return err
 }

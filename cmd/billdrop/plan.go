@@ -39,7 +39,7 @@ func (c *planCmd) Run(ctx context.Context, s *session) error {
 		return errMaxProblems
 	}
 	if err := input.CheckFiles(c.Files); err != nil {
-		return usageError{err}
+		return describe.Misused(err)
 	}
 	conf, err := loadConfig(s, config.Needs{Key: true})
 	if err != nil {
@@ -53,7 +53,7 @@ func (c *planCmd) Run(ctx context.Context, s *session) error {
 	feed.API.GiveUpAfter = min(feed.API.GiveUpAfter, planPatience)
 	lane, _, err := s.kit().Lane(conf, feed)
 	if err != nil {
-		return usageError{err}
+		return describe.Misused(err)
 	}
 	o := preview.PlanOptions{Feed: wiring.Feed(feed, lane), MaxProblems: c.MaxProblems}
 	location, err := engine.Configured(conf, s.log)

@@ -39,7 +39,7 @@ Example: billdrop validate november.csv --amounts minor --currency ZAR`
 }
 
 // errMaxProblems is the usage error of validate and plan.
-var errMaxProblems = usagef("--max-problems is negative").hint("write how many to list at most, or 0 for all")
+var errMaxProblems = usagef("--max-problems is negative").Hint("write how many to list at most, or 0 for all")
 
 // Run checks one file after the other.
 func (c *validateCmd) Run(ctx context.Context, s *session) error {
@@ -51,7 +51,7 @@ func (c *validateCmd) Run(ctx context.Context, s *session) error {
 		return errMaxProblems
 	}
 	if err := input.CheckFiles(c.Files); err != nil {
-		return usageError{err}
+		return describe.Misused(err)
 	}
 	feed, err := c.feed(s)
 	if err != nil {
@@ -104,17 +104,17 @@ func (c *validateCmd) feed(s *session) (*config.Feed, error) {
 	case !errors.Is(err, config.ErrNone):
 		return nil, err
 	case c.Feed != "":
-		return nil, usagef("--feed names a feed of a configuration file, and there is none").hint("name one with --config FILE")
+		return nil, usagef("--feed names a feed of a configuration file, and there is none").Hint("name one with --config FILE")
 	case c.Amounts == "" && c.Preset == "":
 		return nil, usagef("no configuration file says how amounts are written").
-			hint("add --amounts minor if 2000 means R20.00, or --amounts major if 20.00 does (or --preset moment-daily for Moment's daily file)")
+			Hint("add --amounts minor if 2000 means R20.00, or --amounts major if 20.00 does (or --preset moment-daily for Moment's daily file)")
 	default:
 		feed = config.DefaultFeed()
 		feed.MaxRows = 0 // a limit of what is sent, and there is no feed to send it
 	}
 	flags := wiring.Override{Preset: c.Preset, Amounts: c.Amounts, Currency: c.Currency}
 	if err := flags.Apply(&feed); err != nil {
-		return nil, usageError{err}
+		return nil, describe.Misused(err)
 	}
 	return &feed, nil
 }

@@ -48,7 +48,7 @@ func (c *whyCmd) Run(ctx context.Context, s *session) error {
 			}
 		}
 		return usagef("no such bill in this ledger: %s, for %s, in test or live mode", describe.Reference(c.BillReference), strings.Join(merchants, ", ")).
-			hint("check the spelling, capital letters included; while a file is under way, its bills enter the ledger one by one (billdrop status)")
+			Hint("check the spelling, capital letters included; while a file is under way, its bills enter the ledger one by one (billdrop status)")
 	}
 	doc := bills[0]
 	doc.Also = bills[1:]

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"billdrop/cmd/billdrop/config"
+	"billdrop/cmd/billdrop/describe"
 	"billdrop/cmd/billdrop/engine"
 	"billdrop/cmd/billdrop/wiring"
 	"billdrop/ingest/inbox"
@@ -15,14 +16,14 @@ import (
 func loadConfig(s *session, needs config.Needs) (*config.Config, error) {
 	path, err := config.Find(s.Config)
 	if err != nil {
-		return nil, usageError{err}
+		return nil, describe.Misused(err)
 	}
 	c, err := config.Load(path, s.env, needs)
 	if err != nil {
-		return nil, usageError{err}
+		return nil, describe.Misused(err)
 	}
 	if err := config.CheckFileRights(path); err != nil {
-		return nil, usageError{err}
+		return nil, describe.Misused(err)
 	}
 	if key, _ := s.env(config.EnvAPIKey); key != "" && c.API.KeyFile != "" && needs.Key {
 		s.screen.Warnf("%s is set and is used in place of api.key_file; unset one of the two", config.EnvAPIKey)
@@ -61,5 +62,5 @@ func chooseFeed(c *config.Config, name string) (int, error) {
 	if name == "" {
 		err = usagef("there are several feeds")
 	}
-	return 0, err.hint("name one with --feed: %s", strings.Join(c.FeedNames(), ", "))
+	return 0, err.Hint("name one with --feed: %s", strings.Join(c.FeedNames(), ", "))
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 
 	"billdrop/cmd/billdrop/config"
+	"billdrop/cmd/billdrop/describe"
 	"billdrop/cmd/billdrop/engine"
 	"billdrop/cmd/billdrop/webhook"
 	"billdrop/ingest/ledger"
@@ -25,11 +26,11 @@ func OpenReception(ctx context.Context, conf *config.Config) (*Reception, error)
 		err = config.CheckSecret("webhooks.key_file", conf.Webhooks.KeyFile)
 	}
 	if err != nil {
-		return nil, setupError{err}
+		return nil, describe.Misused(err)
 	}
 	l, err := webhook.Listen(ctx, conf.Webhooks.Listen, conf.Webhooks.CertFile, conf.Webhooks.KeyFile)
 	if err != nil {
-		return nil, setupError{err}
+		return nil, describe.Misused(err)
 	}
 	return &Reception{l, receivers}, nil
 }
@@ -38,7 +39,7 @@ func OpenReception(ctx context.Context, conf *config.Config) (*Reception, error)
 func ReceptionAt(l net.Listener, conf *config.Config) (*Reception, error) {
 	receivers, err := conf.Receivers()
 	if err != nil {
-		return nil, setupError{err}
+		return nil, describe.Misused(err)
 	}
 	return &Reception{l, receivers}, nil
 }
