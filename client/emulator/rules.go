@@ -80,8 +80,7 @@ type form struct {
 // values.
 func (f *form) refuse(status int, format string, args ...any) {
 	if f.finding == nil {
-		out := refusal(status, format, args...)
-		f.finding = &out
+		f.finding = refusal(status, format, args...)
 	}
 }
 
