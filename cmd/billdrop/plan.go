@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 	"time"
 
 	"billdrop/cmd/billdrop/config"
@@ -76,13 +75,7 @@ func (c *planCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	err = s.print(map[string]any{"files": planned}, func() string {
-		texts := make([]string, len(planned))
-		for i := range planned {
-			texts[i] = describe.Plan(&planned[i])
-		}
-		return strings.Join(texts, "\n")
-	})
+	err = s.print(map[string]any{"files": planned}, func() string { return describe.Each(planned, describe.Plan) })
 	if err == nil && slices.ContainsFunc(planned, func(p preview.Planned) bool { return p.Attention() }) {
 		return errAttention
 	}

@@ -136,7 +136,7 @@ func runOnce(ctx context.Context, s *session, conf *config.Config) ([]describe.F
 // errAttention if a file needs attention.
 func printFiles(s *session, files []describe.Finished, err error) error {
 	doc := describe.NewFilesDocument(files, err)
-	printed := s.print(doc, func() string { return describe.FilesText(files) })
+	printed := s.print(doc, func() string { return describe.Each(files, describe.Finished.Text) })
 	switch {
 	case err != nil:
 		return err

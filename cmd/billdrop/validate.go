@@ -68,7 +68,7 @@ func (c *validateCmd) Run(ctx context.Context, s *session) error {
 		}
 		found = append(found, v)
 	}
-	if err := s.print(map[string]any{"files": found}, func() string { return c.text(found) }); err != nil {
+	if err := s.print(map[string]any{"files": found}, func() string { return describe.Each(found, c.text) }); err != nil {
 		return err
 	}
 	if slices.ContainsFunc(found, func(v preview.Validation) bool { return v.Outcome != preview.OutcomeValid }) {
@@ -77,16 +77,12 @@ func (c *validateCmd) Run(ctx context.Context, s *session) error {
 	return nil
 }
 
-func (c *validateCmd) text(found []preview.Validation) string {
-	texts := make([]string, len(found))
-	for i := range found {
-		v := &found[i]
-		texts[i] = describe.Validation(v, c.MaxProblems == nil && v.ProblemsTotal > screenful)
-		if v.Stem != "" {
-			texts[i] += fmt.Sprintf("  reports: %s/%s.*\n", strings.TrimSuffix(c.Out, "/"), v.Stem)
-		}
+func (c *validateCmd) text(v preview.Validation) string {
+	text := describe.Validation(&v, c.MaxProblems == nil && v.ProblemsTotal > screenful)
+	if v.Stem != "" {
+		text += fmt.Sprintf("  reports: %s/%s.*\n", strings.TrimSuffix(c.Out, "/"), v.Stem)
 	}
-	return strings.Join(texts, "\n")
+	return text
 }
 
 // feed returns the feed of the configuration, or a default feed if there is none, as the

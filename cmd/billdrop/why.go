@@ -52,13 +52,7 @@ func (c *whyCmd) Run(ctx context.Context, s *session) error {
 	}
 	doc := bills[0]
 	doc.Also = bills[1:]
-	return s.print(doc, func() string {
-		texts := make([]string, len(bills))
-		for i, bill := range bills {
-			texts[i] = bill.Text()
-		}
-		return strings.Join(texts, "\n")
-	})
+	return s.print(doc, func() string { return describe.Each(bills, (*describe.Bill).Text) })
 }
 
 // addPayments adds to each bill the payments that were matched with it.

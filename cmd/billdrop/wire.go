@@ -8,7 +8,6 @@ import (
 	"billdrop/cmd/billdrop/describe"
 	"billdrop/cmd/billdrop/engine"
 	"billdrop/cmd/billdrop/wiring"
-	"billdrop/ingest/inbox"
 	"billdrop/ingest/ledger"
 )
 
@@ -44,11 +43,6 @@ func readLedger(ctx context.Context, s *session, c *config.Config) (ledger.Ledge
 // kit is what the session gives to workers and their lanes.
 func (s *session) kit() wiring.Kit {
 	return wiring.Kit{Env: s.env, Log: s.log, Monitor: s.monitor, Screen: s.screen, NoProgress: s.NoProgress, Version: buildVersion()}
-}
-
-// dial logs in to the SFTP server.
-func dial(ctx context.Context, c *config.SFTP) (*inbox.Account, error) {
-	return inbox.Dial(ctx, c.Account())
 }
 
 // chooseFeed returns the index of the feed that --feed names, or of the only feed.
