@@ -200,7 +200,7 @@ func (o *objects) createCustomer(r *customerRequest, nested bool) (*Customer, *o
 
 // resolveCustomer returns the customer that a request names, and creates one that is sent
 // as an object.
-func (o *objects) resolveCustomer(r customerParty, byReference bool, stop string) (*Customer, *outcome) {
+func (o *objects) resolveCustomer(r party[customerRequest], byReference bool, stop string) (*Customer, *outcome) {
 	if r.object != nil {
 		c, refused := o.createCustomer(r.object, true)
 		if refused == nil && stop == StopCustomer {
