@@ -45,7 +45,7 @@ func (c *Config) Receivers() ([]Receiver, error) {
 		}
 		all, wrong = append(all, r), append(wrong, err)
 	}
-	if err := errors.Join(wrong...); err != nil || c.Webhooks.KeyFile == "" {
+	if err := errors.Join(wrong...); err != nil {
 		return all, err
 	}
 	return all, CheckSecret("webhooks.key_file", c.Webhooks.KeyFile)
