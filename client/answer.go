@@ -80,7 +80,7 @@ type Answer struct {
 	Bill       *Bill         // of Created by CreateBill, or Found by GetBill
 	Customer   *Customer     // of Created by CreateCustomer, or Found by GetCustomer
 	Account    *Account      // of Created by CreateAccount, or Found by GetAccount
-	// PaymentRequest is that of Created by CreatePaymentRequest, or Found by GetPaymentRequest.
+	// PaymentRequest is that of Created by CreatePaymentRequest.
 	PaymentRequest *PaymentRequest
 	Err            error // why there is no usable answer: transport or decoding
 }

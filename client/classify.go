@@ -45,7 +45,7 @@ type result struct {
 
 // fail returns the error of an answer that is not usable.
 func (r *result) fail(err error) error {
-	return fmt.Errorf("%s %s: %w", r.method, r.object.noun(), err)
+	return fmt.Errorf("%s %s: %w", r.method, kinds[r.object].noun, err)
 }
 
 // classify fills in the verdict on one request, which depends on r alone. The comments of Kind
@@ -111,7 +111,7 @@ func classifySuccess(r *result, a *Answer) {
 		a.Err = r.fail(err)
 		return
 	}
-	byID := r.method == http.MethodGet && strings.HasPrefix(r.asked, r.object.idPrefix()) && r.asked == found.ID
+	byID := r.method == http.MethodGet && strings.HasPrefix(r.asked, kinds[r.object].idPrefix) && r.asked == found.ID
 	if found.Reference != r.asked && !byID {
 		a.Kind, a.Err = Mismatched, r.fail(errOther)
 		return

@@ -15,7 +15,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"path"
 	"strings"
 	"sync"
 	"time"
@@ -53,7 +52,7 @@ type Config struct {
 type Client struct {
 	transport   *http.Transport
 	timeout     time.Duration
-	collections [paymentRequests + 1]*url.URL
+	collections [len(kinds)]*url.URL
 	// header and clean are closures, so that printing a Client cannot show the API key.
 	header  func(idempotencyKey string) http.Header
 	clean   cleaner
@@ -186,47 +185,19 @@ const (
 	paymentRequests
 )
 
-// collection returns the path under which objects of the kind live.
-func (o object) collection() string {
-	switch o {
-	case bills:
-		return "/billing/bills"
-	case customers:
-		return "/billing/customers"
-	case accounts:
-		return "/billing/accounts"
-	case paymentRequests:
-		return "/collect/payment_requests"
-	}
-	panic("client: not a kind of object")
-}
-
-// noun returns what an error calls one of them.
-func (o object) noun() string {
-	name := path.Base(o.collection())
-	return strings.ReplaceAll(strings.TrimSuffix(name, "s"), "_", " ")
-}
-
-// idPrefix returns how ids of the kind begin.
-func (o object) idPrefix() string {
-	switch o {
-	case bills:
-		return "bill_"
-	case customers:
-		return "bcus_"
-	case accounts:
-		return "bacc_"
-	case paymentRequests:
-		return "pr_"
-	}
-	panic("client: not a kind of object")
+// kinds are how the API and errors name objects of each kind.
+var kinds = [...]struct{ collection, noun, idPrefix string }{
+	bills:           {"/billing/bills", "bill", "bill_"},
+	customers:       {"/billing/customers", "customer", "bcus_"},
+	accounts:        {"/billing/accounts", "account", "bacc_"},
+	paymentRequests: {"/collect/payment_requests", "payment request", "pr_"},
 }
 
 // collectionURLs returns the addresses of all objects of a kind, by kind.
-func collectionURLs(base *url.URL) (all [paymentRequests + 1]*url.URL) {
-	for o := bills; o <= paymentRequests; o++ {
+func collectionURLs(base *url.URL) (all [len(kinds)]*url.URL) {
+	for o, kind := range kinds {
 		u := *base
-		u.Path, u.RawPath = base.Path+o.collection(), base.EscapedPath()+o.collection()
+		u.Path, u.RawPath = base.Path+kind.collection, base.EscapedPath()+kind.collection
 		all[o] = &u
 	}
 	return all

@@ -90,7 +90,7 @@ func readPayment(kind string, data []byte) (e Event, ok bool) {
 	if kind == PaymentRequestPaid {
 		var metadata struct{ Bill string }
 		_ = json.Unmarshal(in.Metadata, &metadata) // of a request that was made elsewhere, it may be anything
-		if strings.HasPrefix(metadata.Bill, bills.idPrefix()) && validID(metadata.Bill) {
+		if strings.HasPrefix(metadata.Bill, kinds[bills].idPrefix) && validID(metadata.Bill) {
 			e.BillID = metadata.Bill
 		}
 	} else {

@@ -74,10 +74,7 @@ func (k Key) String() string {
 	return "sk_[redacted]"
 }
 
-// GoString returns the placeholder.
-func (k Key) GoString() string { return k.String() }
-
-// Format writes the placeholder for every verb. Without it, %x and %d would bypass
+// Format writes the placeholder for every verb. Without it, %x, %d and %#v would bypass
 // String.
 func (k Key) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(k.String())) }
 
@@ -93,9 +90,6 @@ type Secret string
 
 // String returns the placeholder.
 func (s Secret) String() string { return "[redacted]" }
-
-// GoString returns the placeholder.
-func (s Secret) GoString() string { return s.String() }
 
 // Format writes the placeholder for every verb.
 func (s Secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(s.String())) }

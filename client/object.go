@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"slices"
+	"strings"
 )
 
 const (
@@ -71,13 +72,11 @@ func readObject(r *result) (identity, func(*Answer), error) {
 }
 
 // validID reports whether s may be an id of the API.
-func validID(s string) bool {
-	for i := range len(s) {
-		switch c := s[i]; {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_':
-		default:
-			return false
-		}
-	}
-	return 0 < len(s) && len(s) <= maxID
+func validID(s string) bool { return isWord(s, maxID, "-_") }
+
+// isWord reports whether s is 1 to most ASCII letters, digits and characters of more.
+func isWord(s string, most int, more string) bool {
+	return 0 < len(s) && len(s) <= most && !strings.ContainsFunc(s, func(c rune) bool {
+		return !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.ContainsRune(more, c))
+	})
 }

@@ -51,11 +51,6 @@ func (c *Client) CreatePaymentRequest(ctx context.Context, key, reference string
 	return c.post(ctx, paymentRequests, key, reference, body)
 }
 
-// GetPaymentRequest fetches a payment request by its id. There is no look-up by reference.
-func (c *Client) GetPaymentRequest(ctx context.Context, id string) Answer {
-	return c.get(ctx, paymentRequests, id)
-}
-
 // paymentRequest is a payment request as JSON.
 type paymentRequest struct {
 	ID                string `json:"id"`

@@ -105,7 +105,7 @@ func parseProxy(s string) (*url.URL, error) {
 		return wrong(example, "has the scheme %q", u.Scheme)
 	case u.Opaque != "" || u.Hostname() == "":
 		return wrong(example, "has no host")
-	case u.Port() != "" && !validPort(u.Port()):
+	case u.Port() != "" && !ValidPort(u.Port()):
 		return wrong("write a port between 1 and 65535", "has a port out of range")
 	case password:
 		return wrong("write the password into the proxy password file", "has a password in it")

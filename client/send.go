@@ -48,16 +48,7 @@ func (c *Client) post(ctx context.Context, o object, key, reference string, body
 }
 
 // validIdempotencyKey reports whether the API accepts key as an idempotency key.
-func validIdempotencyKey(key string) bool {
-	for i := range len(key) {
-		switch c := key[i]; {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-':
-		default:
-			return false
-		}
-	}
-	return 0 < len(key) && len(key) <= maxIdempotencyKey
-}
+func validIdempotencyKey(key string) bool { return isWord(key, maxIdempotencyKey, "-") }
 
 // get fetches one object.
 func (c *Client) get(ctx context.Context, o object, reference string) (a Answer) {
@@ -73,7 +64,7 @@ func (c *Client) get(ctx context.Context, o object, reference string) (a Answer)
 
 // notBuilt returns the answer to a request that could not be built.
 func notBuilt(method string, o object, err error) Answer {
-	return Answer{Kind: NotSent, Err: fmt.Errorf("%s %s: %w", method, o.noun(), err)}
+	return Answer{Kind: NotSent, Err: fmt.Errorf("%s %s: %w", method, kinds[o].noun, err)}
 }
 
 // exchange sends req, reads the whole answer within the client's timeout, and classifies

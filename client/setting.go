@@ -46,11 +46,11 @@ func parseBaseURL(s string) (*url.URL, error) {
 		return wrong(example, "has no host")
 	case strings.ContainsFunc(u.Host, func(r rune) bool { return r > '~' || r == '%' }):
 		return wrong("write the host in its xn-- form, or as an IP address without a zone", "has a host with letters outside ASCII, or with a zone")
-	case u.Port() != "" && !validPort(u.Port()):
+	case u.Port() != "" && !ValidPort(u.Port()):
 		return wrong("write a port between 1 and 65535, or none", "has a port out of range")
 	case u.RawQuery != "" || u.ForceQuery || strings.Contains(s, "#"):
 		return wrong("leave it out", "has a query or fragment")
-	case u.Scheme == "http" && !isLoopback(u.Hostname()):
+	case u.Scheme == "http" && !IsLoopback(u.Hostname()):
 		return wrong("write https; plain http is accepted to loopback addresses only, such as http://127.0.0.1:8022", "is http to %q, which anyone on the way can read", u.Hostname())
 	case u.Scheme != "https" && u.Scheme != "http":
 		return wrong(example, "has the scheme %q", u.Scheme)
@@ -62,15 +62,16 @@ func parseBaseURL(s string) (*url.URL, error) {
 	return base, nil
 }
 
-func validPort(s string) bool {
+// ValidPort reports whether s is the number of a port to connect to.
+func ValidPort(s string) bool {
 	n, err := strconv.ParseUint(s, 10, 16)
 	return err == nil && n > 0
 }
 
-// isLoopback reports whether host means this machine, without asking a name server. The
+// IsLoopback reports whether host means this machine, without asking a name server. The
 // name localhost is case-insensitive (RFC 4343) and reserved for loopback (RFC 6761,
 // section 6.3).
-func isLoopback(host string) bool {
+func IsLoopback(host string) bool {
 	if strings.EqualFold(host, "localhost") {
 		return true
 	}

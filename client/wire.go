@@ -25,34 +25,25 @@ type Account struct {
 	CustomerID        string       `json:"customer_id,omitempty"` // answers only
 }
 
-// CustomerRef names a customer in a request: an existing one by its id, or a new one as
-// an object. Exactly one of the two is set.
-type CustomerRef struct {
+// Ref names an object in a request: an existing one by its id, or a new one as an object.
+// Exactly one of the two is set.
+type Ref[T any] struct {
 	ID  string
-	New *Customer
+	New *T
 }
 
-// MarshalJSON writes the id as a string, or the new customer as an object.
-func (c CustomerRef) MarshalJSON() ([]byte, error) {
-	if c.New != nil {
-		return encode(c.New)
+// CustomerRef names a customer, AccountRef an account.
+type (
+	CustomerRef = Ref[Customer]
+	AccountRef  = Ref[Account]
+)
+
+// MarshalJSON writes the id as a string, or the new object as an object.
+func (r Ref[T]) MarshalJSON() ([]byte, error) {
+	if r.New != nil {
+		return encode(r.New)
 	}
-	return encode(c.ID)
-}
-
-// AccountRef names an account in a request: an existing one by its id, or a new one as an
-// object. Exactly one of the two is set.
-type AccountRef struct {
-	ID  string
-	New *Account
-}
-
-// MarshalJSON writes the id as a string, or the new account as an object.
-func (a AccountRef) MarshalJSON() ([]byte, error) {
-	if a.New != nil {
-		return encode(a.New)
-	}
-	return encode(a.ID)
+	return encode(r.ID)
 }
 
 // BillRequest is the body of POST /billing/bills; see EncodeBill. Exactly one of Account

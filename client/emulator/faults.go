@@ -68,35 +68,35 @@ func (f *Fault) keeps() bool {
 }
 
 // outcome returns the fault's own answer.
-func (f *Fault) outcome(method string) outcome {
+func (f *Fault) outcome(method string) *outcome {
 	switch {
 	case f.Garbage:
 		status := http.StatusCreated
 		if method != http.MethodPost {
 			status = http.StatusOK
 		}
-		return outcome{status: cmp.Or(f.Status, status), raw: &rawBody{"application/json", `{"id": "bill_`}}
+		return &outcome{status: cmp.Or(f.Status, status), raw: &rawBody{"application/json", `{"id": "bill_`}}
 	case f.Body != "":
-		return outcome{status: cmp.Or(f.Status, 500), raw: &rawBody{cmp.Or(f.ContentType, "text/html"), f.Body}}
+		return &outcome{status: cmp.Or(f.Status, 500), raw: &rawBody{cmp.Or(f.ContentType, "text/html"), f.Body}}
 	case f.Redirect != "":
-		return outcome{status: cmp.Or(f.Status, http.StatusTemporaryRedirect), raw: &rawBody{"text/plain", ""}}
+		return &outcome{status: cmp.Or(f.Status, http.StatusTemporaryRedirect), raw: &rawBody{"text/plain", ""}}
 	}
 	p := f.Problem
 	if p == (Problem{}) {
 		p = problemFor(cmp.Or(f.Status, 500))
 	}
 	p.Status = cmp.Or(f.Status, 500)
-	return outcome{status: p.Status, problem: &p}
+	return &outcome{status: p.Status, problem: &p}
 }
 
 // stopOutcome returns the failure of nested creation that was stopped.
-func (f *Fault) stopOutcome() outcome {
+func (f *Fault) stopOutcome() *outcome {
 	only := Fault{Status: f.Status, Problem: f.Problem}
 	return only.outcome(http.MethodPost)
 }
 
-// stopped returns the mark of nested creation that a script stopped.
-func stopped() *outcome { return &outcome{stopped: true} }
+// stopped marks nested creation that a script stopped.
+var stopped = new(outcome)
 
 // Script sets what goes wrong from now on. The script is called for every request that
 // has a good key, one at a time, and must not call the API. Where it returns the zero

@@ -17,7 +17,7 @@ type incoming struct {
 
 // reply is an answer without its transport.
 type reply struct {
-	outcome
+	*outcome          // nil if the client closed the connection before there was one
 	path       string // for the member instance of a problem
 	replayed   bool
 	retryAfter string
@@ -35,7 +35,7 @@ func (a *API) handle(ctx context.Context, in incoming) (reply, error) {
 	a.number(&call, t.scope)
 	if refused := a.authorise(in.header); refused != nil {
 		a.count(in.method, t)
-		return reply{outcome: *refused, path: in.path}, nil
+		return reply{outcome: refused, path: in.path}, nil
 	}
 	f := a.fault(call)
 	if a.count(in.method, t) {
@@ -43,7 +43,7 @@ func (a *API) handle(ctx context.Context, in incoming) (reply, error) {
 		return reply{outcome: refusal(429, "Slow down."), path: in.path, retryAfter: "1"}, nil
 	}
 	rep, err := a.perform(ctx, in, t, call.Key, &f)
-	if rep.status == http.StatusTooManyRequests {
+	if rep.outcome != nil && rep.status == http.StatusTooManyRequests {
 		a.throttled.Add(1)
 	}
 	rep.path = in.path
@@ -87,21 +87,17 @@ func (a *API) count(method string, t *task) (tooMany bool) {
 
 // authorise checks the bearer key (RFC 6750). It returns nil, or the refusal.
 func (a *API) authorise(h http.Header) *outcome {
-	refuse := func(status int, detail string) *outcome {
-		out := refusal(status, "%s", detail)
-		return &out
-	}
 	value := h.Get("Authorization")
 	scheme, key, _ := strings.Cut(value, " ")
 	switch {
 	case value == "":
-		return refuse(401, "There is no API key.")
+		return refusal(401, "There is no API key.")
 	case !strings.EqualFold(scheme, "Bearer") || !strings.HasPrefix(key, "sk_") || !plain(key, "_-") || len(key) < len("sk_x"):
-		return refuse(401, "The API key is malformed.")
+		return refusal(401, "The API key is malformed.")
 	case strings.HasPrefix(key, DeletedKey):
-		return refuse(403, "The API key was deleted.")
+		return refusal(403, "The API key was deleted.")
 	case a.cfg.Key != "" && key != a.cfg.Key, a.cfg.Key == "" && !strings.HasPrefix(key, "sk_test_"):
-		return refuse(401, "The API key is not known.")
+		return refusal(401, "The API key is not known.")
 	}
 	return nil
 }
@@ -130,9 +126,9 @@ func (a *API) perform(ctx context.Context, in incoming, t *task, key string, f *
 }
 
 // execute runs a task that needs no idempotency.
-func (a *API) execute(t *task, stop string) outcome {
+func (a *API) execute(t *task, stop string) *outcome {
 	if t.finding != nil {
-		return *t.finding
+		return t.finding
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -180,20 +176,18 @@ func (a *API) once(ctx context.Context, in incoming, t *task, key string, f *Fau
 
 // work executes a task whose key is running, and stores what the key answers from now on.
 // a.mu is held.
-func (a *API) work(rec *keyRecord, method string, t *task, f *Fault, now time.Time) outcome {
+func (a *API) work(rec *keyRecord, method string, t *task, f *Fault, now time.Time) *outcome {
 	if f.answers() && !f.Apply { // and Store: the API failed before it did anything
 		out := f.outcome(method)
 		a.keys.finish(rec, out)
 		return out
 	}
-	var out outcome
-	if t.finding != nil {
-		out = *t.finding
-	} else {
+	out := t.finding
+	if out == nil {
 		out = t.do(&a.objects, f.StopAfter, now)
 	}
 	switch {
-	case out.stopped:
+	case out == stopped:
 		out = f.stopOutcome()
 		if f.keeps() {
 			a.keys.finish(rec, out)

@@ -11,7 +11,7 @@ type keyRecord struct {
 	used    time.Time // first use
 	request [sha256.Size]byte
 	running bool
-	outcome outcome // of the first request, once it is over
+	outcome *outcome // of the first request, once it is over
 }
 
 // keyStore keeps idempotency keys from their first use until they expire, as the draft of
@@ -25,16 +25,13 @@ type keyStore struct {
 
 // fingerprint identifies a request among those with the same key.
 func fingerprint(method, path string, body []byte) [sha256.Size]byte {
-	h := sha256.New()
-	_, _ = h.Write([]byte(method + " " + path + "\n")) // writing to a hash never fails
-	_, _ = h.Write(body)
-	return [sha256.Size]byte(h.Sum(nil))
+	return sha256.Sum256(append([]byte(method+" "+path+"\n"), body...))
 }
 
 // begin looks up a key. A new one is stored as running and returned, for finish or
 // forget. Otherwise the record is nil and the outcome is the answer: the stored one
 // (replayed), 409 while the first request is running, 422 for another request.
-func (s *keyStore) begin(key string, request [sha256.Size]byte, now time.Time) (rec *keyRecord, out outcome, replayed bool) {
+func (s *keyStore) begin(key string, request [sha256.Size]byte, now time.Time) (rec *keyRecord, out *outcome, replayed bool) {
 	s.expire(now)
 	held := s.records[key]
 	switch {
@@ -42,7 +39,7 @@ func (s *keyStore) begin(key string, request [sha256.Size]byte, now time.Time) (
 		rec = &keyRecord{key: key, used: now, request: request, running: true}
 		s.records[key] = rec
 		s.queue = append(s.queue, rec)
-		return rec, outcome{}, false
+		return rec, nil, false
 	case held.request != request:
 		return nil, refusal(422, "This Idempotency-Key was used with a different request body."), false
 	case held.running:
@@ -52,7 +49,7 @@ func (s *keyStore) begin(key string, request [sha256.Size]byte, now time.Time) (
 }
 
 // finish stores the outcome of the request that began rec.
-func (s *keyStore) finish(rec *keyRecord, out outcome) {
+func (s *keyStore) finish(rec *keyRecord, out *outcome) {
 	rec.outcome, rec.running = out, false
 }
 

@@ -133,30 +133,26 @@ func (s *collection[T]) remove(id, reference string) {
 // objects are a merchant's customers, accounts and bills, with the rules between them.
 // The API's lock guards them.
 type objects struct {
-	seed        uint64
-	reuse, weak bool
-	taken       int // status
-	customers   collection[Customer]
-	accounts    collection[Account]
-	bills       collection[Bill]
-	requests    collection[PaymentRequest]
-	oldLinks    bool
-	nthPayment  map[string]int // by bill id: payments so far
-	payments    map[string]*Payment
+	cfg        Config
+	customers  collection[Customer]
+	accounts   collection[Account]
+	bills      collection[Bill]
+	requests   collection[PaymentRequest]
+	nthPayment map[string]int // by bill id: payments so far
+	payments   map[string]*Payment
 }
 
 func newObjects(cfg Config) objects {
 	return objects{
-		seed: cfg.Seed, reuse: cfg.ExistingParty == Reuse, weak: cfg.Weak, taken: cfg.TakenStatus,
-		customers: newCollection[Customer](), accounts: newCollection[Account](), bills: newCollection[Bill](),
-		requests: newCollection[PaymentRequest](), oldLinks: cfg.OldLinks, nthPayment: make(map[string]int), payments: make(map[string]*Payment),
+		cfg: cfg, customers: newCollection[Customer](), accounts: newCollection[Account](), bills: newCollection[Bill](),
+		requests: newCollection[PaymentRequest](), nthPayment: make(map[string]int), payments: make(map[string]*Payment),
 	}
 }
 
 // id returns the id of the nth object (from 0) with a reference. It depends on these and
 // the seed alone, so that the same bills get the same ids in whatever order they arrive.
 func (o *objects) id(prefix, reference string, nth int) string {
-	head := binary.BigEndian.AppendUint64(nil, o.seed)
+	head := binary.BigEndian.AppendUint64(nil, o.cfg.Seed)
 	head = binary.BigEndian.AppendUint64(head, uint64(nth))
 	sum := sha256.Sum256(append(head, prefix+reference...))
 	return prefix + strings.ToLower(base32.StdEncoding.EncodeToString(sum[:10])) // 16 letters and digits
@@ -169,31 +165,29 @@ type outcome struct {
 	object  any
 	problem *Problem
 	raw     *rawBody
-	stopped bool // a script ended nested creation halfway
 }
 
-func ok(status int, object any) outcome { return outcome{status: status, object: object} }
+func ok(status int, object any) *outcome { return &outcome{status: status, object: object} }
 
-func refusal(status int, format string, args ...any) outcome {
+func refusal(status int, format string, args ...any) *outcome {
 	p := problemFor(status)
 	p.Detail = fmt.Sprintf(format, args...)
-	return outcome{status: status, problem: &p}
+	return &outcome{status: status, problem: &p}
 }
 
 // alreadyTaken does not echo the reference, because it may be a person's identity number.
-func (o *objects) alreadyTaken(noun string) outcome {
-	return refusal(o.taken, "A %s with this external_reference already exists.", noun)
+func (o *objects) alreadyTaken(noun string) *outcome {
+	return refusal(o.cfg.TakenStatus, "A %s with this external_reference already exists.", noun)
 }
 
 // createCustomer creates a customer, or returns one that exists if the API reuses nested
 // ones.
 func (o *objects) createCustomer(r *customerRequest, nested bool) (*Customer, *outcome) {
 	if held := o.customers.withReference(r.reference); len(held) > 0 {
-		if nested && o.reuse {
+		if nested && o.cfg.ExistingParty == Reuse {
 			return held[0], nil
 		}
-		out := o.alreadyTaken("customer")
-		return nil, &out
+		return nil, o.alreadyTaken("customer")
 	}
 	c := &Customer{
 		ID:                o.id("bcus_", r.reference, 0),
@@ -206,11 +200,11 @@ func (o *objects) createCustomer(r *customerRequest, nested bool) (*Customer, *o
 
 // resolveCustomer returns the customer that a request names, and creates one that is sent
 // as an object.
-func (o *objects) resolveCustomer(r customerParty, byReference bool, stop string) (*Customer, *outcome) {
+func (o *objects) resolveCustomer(r party[customerRequest], byReference bool, stop string) (*Customer, *outcome) {
 	if r.object != nil {
 		c, refused := o.createCustomer(r.object, true)
 		if refused == nil && stop == StopCustomer {
-			return nil, stopped()
+			return nil, stopped
 		}
 		return c, refused
 	}
@@ -219,8 +213,7 @@ func (o *objects) resolveCustomer(r customerParty, byReference bool, stop string
 		c = o.customers.find(r.name)
 	}
 	if c == nil {
-		out := refusal(422, "There is no customer with this id.")
-		return nil, &out
+		return nil, refusal(422, "There is no customer with this id.")
 	}
 	return c, nil
 }
@@ -232,11 +225,10 @@ func (o *objects) createAccount(r *accountRequest, nested bool, stop string) (*A
 		return nil, refused
 	}
 	if held := o.accounts.withReference(r.reference); len(held) > 0 {
-		if nested && o.reuse {
+		if nested && o.cfg.ExistingParty == Reuse {
 			return held[0], nil
 		}
-		out := o.alreadyTaken("account")
-		return nil, &out
+		return nil, o.alreadyTaken("account")
 	}
 	acc := &Account{
 		ID:                o.id("bacc_", r.reference, 0),
@@ -249,16 +241,16 @@ func (o *objects) createAccount(r *accountRequest, nested bool, stop string) (*A
 
 // createBill creates nested objects, one after the other, and then the bill. It is not a
 // transaction: when a later step is refused, the objects of the earlier steps stay.
-func (o *objects) createBill(r *billRequest, stop string, now time.Time) outcome {
+func (o *objects) createBill(r *billRequest, stop string, now time.Time) *outcome {
 	var customerID, accountID string
 	switch {
 	case r.account != nil && r.account.object != nil:
 		acc, refused := o.createAccount(r.account.object, true, stop)
 		if refused != nil {
-			return *refused
+			return refused
 		}
 		if stop == StopAccount {
-			return *stopped()
+			return stopped
 		}
 		customerID, accountID = acc.CustomerID, acc.ID
 	case r.account != nil:
@@ -270,12 +262,12 @@ func (o *objects) createBill(r *billRequest, stop string, now time.Time) outcome
 	default:
 		c, refused := o.resolveCustomer(*r.customer, false, stop)
 		if refused != nil {
-			return *refused
+			return refused
 		}
 		customerID = c.ID
 	}
 	held := o.bills.withReference(r.reference)
-	if len(held) > 0 && !o.weak {
+	if len(held) > 0 && !o.cfg.Weak {
 		return o.alreadyTaken("bill")
 	}
 	b := &Bill{
@@ -305,7 +297,7 @@ func merged(old, change map[string]string) map[string]string {
 }
 
 // patchBill records a payment, or changes metadata.
-func (o *objects) patchBill(name string, r *patchRequest) outcome {
+func (o *objects) patchBill(name string, r *patchRequest) *outcome {
 	b := o.bills.find(name)
 	switch {
 	case b == nil:
@@ -328,7 +320,7 @@ func (o *objects) patchBill(name string, r *patchRequest) outcome {
 }
 
 // voidBill voids a bill for good. Its reference stays taken.
-func (o *objects) voidBill(name string) outcome {
+func (o *objects) voidBill(name string) *outcome {
 	b := o.bills.find(name)
 	switch {
 	case b == nil:
@@ -346,7 +338,7 @@ func (o *objects) voidBill(name string) outcome {
 }
 
 // get answers with the object that has an id or reference.
-func (o *objects) get(kind, name string, now time.Time) outcome {
+func (o *objects) get(kind, name string, now time.Time) *outcome {
 	switch kind {
 	case kindBill:
 		if b := o.bills.find(name); b != nil {

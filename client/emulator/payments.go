@@ -99,7 +99,7 @@ func readPaymentRequestPatch(body []byte) (*paymentRequestRequest, *outcome) {
 }
 
 // createPaymentRequest makes a payment request. References need not be unique.
-func (o *objects) createPaymentRequest(r *paymentRequestRequest, now time.Time) outcome {
+func (o *objects) createPaymentRequest(r *paymentRequestRequest, now time.Time) *outcome {
 	if r.expires.IsZero() {
 		r.expires = now.Add(defaultLinkLife)
 	} else if !r.expires.After(now) {
@@ -113,7 +113,7 @@ func (o *objects) createPaymentRequest(r *paymentRequestRequest, now time.Time) 
 	if r.kind == "link" {
 		session := o.id("cs_", r.reference, nth)
 		p.Link = &Link{URL: "https://pay.example.com/" + session, CheckoutSessionID: session}
-		if o.oldLinks {
+		if o.cfg.OldLinks {
 			p.Link.URL, p.Link.LinkURL = "", p.Link.URL
 		}
 	}
@@ -132,7 +132,7 @@ func (p *PaymentRequest) asOf(now time.Time) *PaymentRequest {
 }
 
 // patchPaymentRequest changes a payment request that is not paid.
-func (o *objects) patchPaymentRequest(id string, r *paymentRequestRequest, now time.Time) outcome {
+func (o *objects) patchPaymentRequest(id string, r *paymentRequestRequest, now time.Time) *outcome {
 	p := o.requests.withID(id)
 	switch {
 	case p == nil:
@@ -160,7 +160,7 @@ func (o *objects) patchPaymentRequest(id string, r *paymentRequestRequest, now t
 
 // deletePaymentRequest removes a payment request. Whether the API refuses it for one that is paid
 // is not documented; this one does.
-func (o *objects) deletePaymentRequest(id string) outcome {
+func (o *objects) deletePaymentRequest(id string) *outcome {
 	p := o.requests.withID(id)
 	switch {
 	case p == nil:
@@ -169,7 +169,7 @@ func (o *objects) deletePaymentRequest(id string) outcome {
 		return refusal(422, "A paid payment request cannot be deleted.")
 	}
 	o.requests.remove(id, p.ExternalReference)
-	return outcome{status: 204}
+	return &outcome{status: 204}
 }
 
 // Payment is a payment as the API answers it. What more the API tells of one is not documented.
@@ -242,8 +242,7 @@ func (e *PayError) Error() string { return fmt.Sprintf("pay: %d: %s", e.Status, 
 // pay applies a payment, and returns the event that reports it.
 func (o *objects) pay(name string, amount int64, as string, now time.Time) (Receipt, Event, *outcome) {
 	refuse := func(status int, detail string) (Receipt, Event, *outcome) {
-		out := refusal(status, "%s", detail)
-		return Receipt{}, Event{}, &out
+		return Receipt{}, Event{}, refusal(status, "%s", detail)
 	}
 	b := o.bills.find(name)
 	if b == nil {
@@ -296,8 +295,7 @@ func (o *objects) pay(name string, amount int64, as string, now time.Time) (Rece
 func (o *objects) payRequest(b *Bill, now time.Time) (Receipt, Event, *outcome) {
 	made := o.requests.withReference(b.ExternalReference)
 	if len(made) == 0 || made[len(made)-1].asOf(now).Status != Active {
-		out := refusal(422, "The bill has no active payment request.")
-		return Receipt{}, Event{}, &out
+		return Receipt{}, Event{}, refusal(422, "The bill has no active payment request.")
 	}
 	changed := *made[len(made)-1]
 	changed.Status, changed.PaymentID = Paid, o.id("pay_", changed.ID, 0)

@@ -33,11 +33,11 @@ type task struct {
 	scope     string   // method and kind of object: references are counted within it
 	reference string   // external_reference in the body of a POST, or else what the path names
 	finding   *outcome // the refusal of a request that is wrong; do is not called then
-	do        func(o *objects, stop string, now time.Time) outcome
+	do        func(o *objects, stop string, now time.Time) *outcome
 }
 
-func (t *task) refuse(out outcome) *task {
-	t.finding = &out
+func (t *task) refuse(status int, detail string) *task {
+	t.finding = refusal(status, "%s", detail)
 	return t
 }
 
@@ -52,88 +52,88 @@ func read(in incoming) *task {
 		kind = ""
 	}
 	if kind == "" || !strings.HasPrefix(in.path, pathOf(kind)+kind) {
-		return t.refuse(refusal(404, "There is no such resource."))
+		return t.refuse(404, "There is no such resource.")
 	}
 	t.scope += " " + kind
 	name, action, acts := strings.Cut(rest, "/")
 	name, err := url.PathUnescape(name)
 	if err != nil || (named && name == "") {
-		return t.refuse(refusal(404, "There is no such resource."))
+		return t.refuse(404, "There is no such resource.")
 	}
 	t.reference = name
 	switch {
 	case acts && (action != "void" || kind != kindBill):
-		return t.refuse(refusal(404, "There is no such resource."))
+		return t.refuse(404, "There is no such resource.")
 	case acts && in.method == http.MethodPost:
 		t.scope += " void"
 		return t.readVoid(in, name)
 	case acts:
-		return t.refuse(refusal(405, "Use POST."))
+		return t.refuse(405, "Use POST.")
 	case !named && in.method == http.MethodPost && kind != kindPayment:
 		return t.readCreate(in, kind)
 	case named && in.method == http.MethodGet:
-		t.do = func(o *objects, _ string, now time.Time) outcome { return o.get(kind, name, now) }
+		t.do = func(o *objects, _ string, now time.Time) *outcome { return o.get(kind, name, now) }
 		return t
 	case named && in.method == http.MethodPatch && (kind == kindBill || kind == kindPaymentRequest):
 		return t.readPatch(in, kind, name)
 	case named && in.method == http.MethodDelete && kind == kindPaymentRequest:
-		t.do = func(o *objects, _ string, _ time.Time) outcome { return o.deletePaymentRequest(name) }
+		t.do = func(o *objects, _ string, _ time.Time) *outcome { return o.deletePaymentRequest(name) }
 		return t
 	}
-	return t.refuse(refusal(405, "There is no such method on this resource."))
+	return t.refuse(405, "There is no such method on this resource.")
 }
 
 func (t *task) readCreate(in incoming, kind string) *task {
 	if !isJSON(in.header) {
-		return t.refuse(refusal(400, "Content-Type must be application/json."))
+		return t.refuse(400, "Content-Type must be application/json.")
 	}
 	switch kind {
 	case kindBill:
 		r, finding := readBill(in.body)
 		t.reference, t.finding = r.reference, finding
-		t.do = func(o *objects, stop string, now time.Time) outcome { return o.createBill(r, stop, now) }
+		t.do = func(o *objects, stop string, now time.Time) *outcome { return o.createBill(r, stop, now) }
 	case kindCustomer:
 		r, finding := readCustomer("", in.body)
 		t.reference, t.finding = r.reference, finding
-		t.do = func(o *objects, _ string, _ time.Time) outcome {
+		t.do = func(o *objects, _ string, _ time.Time) *outcome {
 			c, refused := o.createCustomer(r, false)
 			return created(c, refused)
 		}
 	case kindAccount:
 		r, finding := readAccount("", in.body, true)
 		t.reference, t.finding = r.reference, finding
-		t.do = func(o *objects, stop string, _ time.Time) outcome {
+		t.do = func(o *objects, stop string, _ time.Time) *outcome {
 			acc, refused := o.createAccount(r, false, stop)
 			return created(acc, refused)
 		}
 	case kindPaymentRequest:
 		r, finding := readPaymentRequest(in.body)
 		t.reference, t.finding = r.reference, finding
-		t.do = func(o *objects, _ string, now time.Time) outcome { return o.createPaymentRequest(r, now) }
+		t.do = func(o *objects, _ string, now time.Time) *outcome { return o.createPaymentRequest(r, now) }
 	}
 	return t
 }
 
-func created[T any](object *T, refused *outcome) outcome {
+func created[T any](object *T, refused *outcome) *outcome {
 	if refused != nil {
-		return *refused
+		return refused
 	}
 	return ok(201, object)
 }
 
 func (t *task) readPatch(in incoming, kind, name string) *task {
 	if !isJSON(in.header) {
-		return t.refuse(refusal(400, "Content-Type must be application/json."))
+		return t.refuse(400, "Content-Type must be application/json.")
 	}
 	if kind == kindPaymentRequest {
 		r, finding := readPaymentRequestPatch(in.body)
 		t.finding = finding
-		t.do = func(o *objects, _ string, now time.Time) outcome { return o.patchPaymentRequest(name, r, now) }
+		t.do = func(o *objects, _ string, now time.Time) *outcome { return o.patchPaymentRequest(name, r, now) }
 		return t
 	}
 	r, finding := readPatch(in.body)
 	t.finding = finding
-	t.do = func(o *objects, _ string, _ time.Time) outcome { return o.patchBill(name, r) }
+	t.do = func(o *objects, _ string, _ time.Time) *outcome { return o.patchBill(name, r) }
 	return t
 }
 
@@ -142,7 +142,7 @@ func (t *task) readVoid(in incoming, name string) *task {
 	if len(in.body) > 0 {
 		t.finding = openForm("", in.body).close()
 	}
-	t.do = func(o *objects, _ string, _ time.Time) outcome { return o.voidBill(name) }
+	t.do = func(o *objects, _ string, _ time.Time) *outcome { return o.voidBill(name) }
 	return t
 }
 

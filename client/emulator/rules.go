@@ -32,33 +32,27 @@ type customerRequest struct {
 	metadata                                map[string]string
 }
 
-// customerParty names a customer: by an id, where allowed by a reference, or as a new
+// party names a customer or an account: by an id, where allowed by a reference, or as a new
 // object.
-type customerParty struct {
+type party[T any] struct {
 	name   string
-	object *customerRequest
+	object *T
 }
 
 // accountRequest is a new account.
 type accountRequest struct {
 	reference, name, currency string
 	balance                   *int64
-	customer                  customerParty
+	customer                  party[customerRequest]
 	metadata                  map[string]string
-}
-
-// accountParty names an account: by id or as a new object.
-type accountParty struct {
-	name   string
-	object *accountRequest
 }
 
 // billRequest is a new bill; one of account and customer is set.
 type billRequest struct {
 	reference, currency, billDate, dueDate string
 	amount                                 int64
-	account                                *accountParty
-	customer                               *customerParty
+	account                                *party[accountRequest]
+	customer                               *party[customerRequest]
 	metadata                               map[string]string
 }
 
@@ -80,8 +74,7 @@ type form struct {
 // values.
 func (f *form) refuse(status int, format string, args ...any) {
 	if f.finding == nil {
-		out := refusal(status, format, args...)
-		f.finding = &out
+		f.finding = refusal(status, format, args...)
 	}
 }
 
@@ -223,7 +216,7 @@ func (f *form) metadata() map[string]string {
 
 // customer reads the member customer: an id, with byReference also a reference, or a new
 // customer.
-func (f *form) customer(byReference bool) *customerParty {
+func (f *form) customer(byReference bool) *party[customerRequest] {
 	raw, there := f.take("customer")
 	if !there {
 		return nil
@@ -231,17 +224,17 @@ func (f *form) customer(byReference bool) *customerParty {
 	if raw[0] == '{' {
 		r, finding := readCustomer(f.path+"customer.", raw)
 		f.adopt(finding)
-		return &customerParty{object: r}
+		return &party[customerRequest]{object: r}
 	}
 	var name string
 	if json.Unmarshal(raw, &name) != nil || !(validID("bcus_", name) || byReference && validReference(name)) {
 		f.refuse(400, "%scustomer must be a customer's id or a new customer.", f.path)
 	}
-	return &customerParty{name: name}
+	return &party[customerRequest]{name: name}
 }
 
 // account reads the member account: an id, or a new account.
-func (f *form) account() *accountParty {
+func (f *form) account() *party[accountRequest] {
 	raw, there := f.take("account")
 	if !there {
 		return nil
@@ -249,13 +242,13 @@ func (f *form) account() *accountParty {
 	if raw[0] == '{' {
 		r, finding := readAccount(f.path+"account.", raw, false)
 		f.adopt(finding)
-		return &accountParty{object: r}
+		return &party[accountRequest]{object: r}
 	}
 	var name string
 	if json.Unmarshal(raw, &name) != nil || !validID("bacc_", name) {
 		f.refuse(400, "%saccount must be an account's id or a new account.", f.path)
 	}
-	return &accountParty{name: name}
+	return &party[accountRequest]{name: name}
 }
 
 func readCustomer(path string, body []byte) (*customerRequest, *outcome) {

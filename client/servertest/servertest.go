@@ -1,54 +1,34 @@
 //go:build unix
 
-// Package servertest runs real servers that stand between a client and a server, for tests: nginx,
-// Caddy, HAProxy and squid, in the foreground, on loopback, under a configuration in a temporary
-// directory.
+// Package servertest runs real servers for tests, in the foreground, on loopback: those that stand
+// between a client and a server (nginx, Caddy, HAProxy and squid), under a configuration in a
+// temporary directory, and any other Program.
 package servertest
 
 import (
 	"bytes"
-	"context"
-	"errors"
 	"fmt"
-	"io"
-	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 )
 
-// RequireEnv, set to 1, makes a missing server fail a test rather than skip it; so does CI, set to
-// anything.
-const RequireEnv = "BILLDROP_REQUIRE_REAL"
-
-// startTimeout is how long a server may take until it accepts connections.
-const startTimeout = 30 * time.Second
-
-// Server is a server that was started. Its methods are called from one goroutine.
+// Server stands between a client and a server.
 type Server struct {
-	Address string // host:port on which it listens
-	Dir     string // of its configuration and its logs
+	*Running
+	Dir string // of its configuration and its logs
 
-	t      testing.TB
-	path   string
-	args   []string
-	env    []string // beside this process's own
 	reload syscall.Signal
 	quit   syscall.Signal
-	cmd    *exec.Cmd
-	ended  chan struct{} // closed when cmd has ended
-	out    output
 }
 
 // NewNginx starts nginx before the API at upstream (host:port). The directives stand in its http
 // block, the rules in the location that leads to the API.
 func NewNginx(t testing.TB, upstream, directives, rules string) *Server {
-	s := newServer(t, "/usr/sbin/nginx", "nginx", syscall.SIGHUP, syscall.SIGQUIT)
-	conf := fmt.Sprintf(`worker_processes 2;
+	return start(t, "/usr/sbin/nginx", "nginx", syscall.SIGHUP, syscall.SIGQUIT, func(dir string, port int) (args, env []string) {
+		conf := fmt.Sprintf(`worker_processes 2;
 pid %[1]s/nginx.pid;
 error_log stderr warn;
 events { worker_connections 1024; }
@@ -62,7 +42,7 @@ http {
 	%[4]s
 	upstream api { server %[3]s; keepalive 64; }
 	server {
-		listen %[2]s;
+		listen 127.0.0.1:%[2]d;
 		location / {
 			%[5]s
 			proxy_pass http://api;
@@ -71,33 +51,31 @@ http {
 		}
 	}
 }
-`, s.Dir, s.Address, upstream, directives, rules)
-	s.args = []string{"-p", s.Dir, "-c", s.write("nginx.conf", conf), "-g", "daemon off;"}
-	s.Start()
-	return s
+`, dir, port, upstream, directives, rules)
+		return []string{"-p", dir, "-c", write(t, dir, "nginx.conf", conf), "-g", "daemon off;"}, nil
+	})
 }
 
 // NewCaddy starts Caddy with the directives of a site, without TLS.
 func NewCaddy(t testing.TB, directives string) *Server {
-	s := newServer(t, "/usr/bin/caddy", "caddy", syscall.SIGUSR1, syscall.SIGTERM)
-	conf := fmt.Sprintf(`{
+	return start(t, "/usr/bin/caddy", "caddy", syscall.SIGUSR1, syscall.SIGTERM, func(dir string, port int) (args, env []string) {
+		conf := fmt.Sprintf(`{
 	admin off
 	storage file_system %[1]s
 }
-http://%[2]s {
+http://127.0.0.1:%[2]d {
 %[3]s
 }
-`, s.Dir, s.Address, directives)
-	s.args = []string{"run", "--adapter", "caddyfile", "--config", s.write("Caddyfile", conf)}
-	s.env = []string{"HOME=" + s.Dir, "XDG_CONFIG_HOME=" + s.Dir, "XDG_DATA_HOME=" + s.Dir}
-	s.Start()
-	return s
+`, dir, port, directives)
+		return []string{"run", "--adapter", "caddyfile", "--config", write(t, dir, "Caddyfile", conf)},
+			[]string{"HOME=" + dir, "XDG_CONFIG_HOME=" + dir, "XDG_DATA_HOME=" + dir}
+	})
 }
 
 // NewHAProxy starts HAProxy before the API at upstream (host:port).
 func NewHAProxy(t testing.TB, upstream string) *Server {
-	s := newServer(t, "/usr/sbin/haproxy", "haproxy", syscall.SIGUSR2, syscall.SIGUSR1)
-	conf := fmt.Sprintf(`global
+	return start(t, "/usr/sbin/haproxy", "haproxy", syscall.SIGUSR2, syscall.SIGUSR1, func(dir string, port int) (args, env []string) {
+		conf := fmt.Sprintf(`global
 	maxconn 1000
 defaults
 	mode http
@@ -105,21 +83,20 @@ defaults
 	timeout client 30s
 	timeout server 30s
 frontend front
-	bind %s
+	bind 127.0.0.1:%d
 	default_backend api
 backend api
 	server api %s
-`, s.Address, upstream)
-	s.args = []string{"-W", "-db", "-f", s.write("haproxy.cfg", conf)}
-	s.Start()
-	return s
+`, port, upstream)
+		return []string{"-W", "-db", "-f", write(t, dir, "haproxy.cfg", conf)}, nil
+	})
 }
 
 // NewSquid starts squid, a forward proxy. The rules are its http_access lines, and what they need.
 // Its log is access.log in Dir.
 func NewSquid(t testing.TB, rules string) *Server {
-	s := newServer(t, "/usr/sbin/squid", "squid", syscall.SIGHUP, syscall.SIGTERM)
-	conf := fmt.Sprintf(`http_port %[2]s
+	return start(t, "/usr/sbin/squid", "squid", syscall.SIGHUP, syscall.SIGTERM, func(dir string, port int) (args, env []string) {
+		conf := fmt.Sprintf(`http_port 127.0.0.1:%[2]d
 pid_filename none
 access_log stdio:%[1]s/access.log
 cache_log %[1]s/cache.log
@@ -128,22 +105,14 @@ netdb_filename none
 pinger_enable off
 shutdown_lifetime 0 seconds
 %[3]s
-`, s.Dir, s.Address, rules)
-	s.args = []string{"-N", "-f", s.write("squid.conf", conf)}
-	s.Start()
-	return s
+`, dir, port, rules)
+		return []string{"-N", "-f", write(t, dir, "squid.conf", conf)}, nil
+	})
 }
 
-// newServer finds the program, and a port for it. Without the program the test is skipped, or fails
-// where it is required.
-func newServer(t testing.TB, path, debian string, reload, quit syscall.Signal) *Server {
+// start starts a server whose arguments name a configuration in dir.
+func start(t testing.TB, path, debian string, reload, quit syscall.Signal, args func(dir string, port int) (args, env []string)) *Server {
 	t.Helper()
-	if _, err := os.Stat(path); err != nil {
-		if os.Getenv("CI") != "" || os.Getenv(RequireEnv) == "1" {
-			t.Fatalf("a real server is required here: %v (Debian: apt-get install %s)", err, debian)
-		}
-		t.Skipf("no such server on this machine: %v (%s=1 makes this a failure)", err, RequireEnv)
-	}
 	// The directory of t.TempDir is in one for its owner alone, and a server that root starts gives
 	// its rights up.
 	dir, err := os.MkdirTemp("", "billdrop-"+debian+"-")
@@ -153,71 +122,23 @@ func newServer(t testing.TB, path, debian string, reload, quit syscall.Signal) *
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Server{Address: freeAddress(t), Dir: dir, t: t, path: path, reload: reload, quit: quit}
 	t.Cleanup(func() {
-		s.Kill()
-		if t.Failed() {
-			t.Logf("%s said:\n%s", debian, s.out.String())
-		}
 		if err := os.RemoveAll(dir); err != nil {
 			t.Error(err)
 		}
 	})
-	return s
+	running := Start(t, Program{Path: path, Package: debian, Args: func(port int) ([]string, []string) { return args(dir, port) }})
+	return &Server{Running: running, Dir: dir, reload: reload, quit: quit}
 }
 
-// freeAddress returns a loopback address on which nothing listens.
-func freeAddress(t testing.TB) string {
+// write writes a file into dir and returns its path.
+func write(t testing.TB, dir, name, content string) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
+	path := filepath.Join(dir, name)
+	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
-}
-
-// write writes a file into Dir and returns its path.
-func (s *Server) write(name, content string) string {
-	path := filepath.Join(s.Dir, name)
-	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
-		s.t.Fatal(err)
-	}
 	return path
-}
-
-// Start starts the server and waits until it accepts connections.
-func (s *Server) Start() {
-	s.t.Helper()
-	s.cmd = exec.Command(s.path, s.args...)
-	s.cmd.Env = append(os.Environ(), s.env...)
-	s.cmd.Stdout, s.cmd.Stderr = &s.out, &s.out
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := s.cmd.Start(); err != nil {
-		s.t.Fatal(err)
-	}
-	s.ended = make(chan struct{})
-	go func(cmd *exec.Cmd, ended chan struct{}) {
-		_ = cmd.Wait()
-		close(ended)
-	}(s.cmd, s.ended)
-	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
-	defer cancel()
-	for tick := time.NewTicker(10 * time.Millisecond); ; {
-		c, err := new(net.Dialer).DialContext(ctx, "tcp", s.Address)
-		if err == nil {
-			_ = c.Close()
-			tick.Stop()
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-s.ended:
-			s.t.Fatalf("%s ended; it said:\n%s", s.path, s.out.String())
-		case <-ctx.Done():
-			s.t.Fatalf("%s does not listen: %v; it said:\n%s", s.path, err, s.out.String())
-		}
-	}
 }
 
 // Reload has the server read its configuration again, without a pause.
@@ -237,22 +158,18 @@ func (s *Server) Restart() {
 	select {
 	case <-s.ended:
 	case <-time.After(startTimeout):
-		s.t.Errorf("%s does not end", s.path)
+		s.t.Errorf("%s does not end", s.Path)
 	}
 	s.Kill() // what is left of it
 	s.Start()
 }
 
-// Kill ends the server and all of its processes at once, whatever they are at.
-func (s *Server) Kill() {
-	if s.cmd == nil {
-		return
+// Start starts the server anew, after Kill.
+func (s *Server) Start() {
+	s.t.Helper()
+	if !s.run() {
+		s.t.Fatalf("%s does not listen again; its log:\n%s", s.Path, s.Log())
 	}
-	if err := syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
-		s.t.Error(err)
-	}
-	<-s.ended
-	s.cmd = nil
 }
 
 // AwaitLog returns a file of Dir once the text stands in it.
@@ -267,24 +184,4 @@ func (s *Server) AwaitLog(name, text string) string {
 			s.t.Fatalf("%s has no %q: %v\n%s", name, text, err, b)
 		}
 	}
-}
-
-// output is what a server has written so far.
-type output struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-var _ io.Writer = (*output)(nil)
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
 }

@@ -32,7 +32,7 @@ func (c *backupCmd) Run(ctx context.Context, s *session) error {
 	}
 	to, err := filepath.Abs(c.File)
 	if err != nil {
-		return usageError{err}
+		return describe.Misused(err)
 	}
 	location, err := engine.Configured(conf, s.log)
 	if err != nil {
@@ -41,11 +41,11 @@ func (c *backupCmd) Run(ctx context.Context, s *session) error {
 	size, err := location.Backup(ctx, to)
 	switch {
 	case errors.Is(err, engine.ErrNoBackup):
-		return usageError{err}
+		return describe.Misused(err)
 	case errors.Is(err, fs.ErrExist):
-		return usageError{describe.Advise(err, "name a file that does not exist yet")}
+		return describe.Misused(describe.Advise(err, "name a file that does not exist yet"))
 	case errors.Is(err, fs.ErrNotExist):
-		return usageError{describe.Advise(err, "make the directory, or name a file in another one")}
+		return describe.Misused(describe.Advise(err, "make the directory, or name a file in another one"))
 	case err != nil:
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"billdrop/cmd/billdrop/console"
 	"billdrop/cmd/billdrop/describe"
 	"billdrop/cmd/billdrop/diagnose"
+	"billdrop/ingest/inbox"
 )
 
 type checkCmd struct {
@@ -24,7 +25,8 @@ Example: billdrop check --fix`
 func (c *checkCmd) Run(ctx context.Context, s *session) error {
 	lines := []diagnose.Line{}
 	result := diagnose.Run(ctx, diagnose.Options{
-		Config: s.Config, Fix: c.Fix, Env: s.env, Dial: dial,
+		Config: s.Config, Fix: c.Fix, Env: s.env,
+		Dial: func(ctx context.Context, c *config.SFTP) (*inbox.Account, error) { return inbox.Dial(ctx, c.Account()) },
 		Lane: func(conf *config.Config, f *config.Feed) (diagnose.Probe, string, error) {
 			return s.kit().Lane(conf, f)
 		},
@@ -49,7 +51,7 @@ func (c *checkCmd) Run(ctx context.Context, s *session) error {
 	err := describe.Advise(fmt.Errorf("%s failed", describe.Count(result.Failed(), "check")),
 		"correct what the lines say, then run again: billdrop check")
 	if result.Misconfigured > 0 {
-		return usageError{err}
+		return describe.Misused(err)
 	}
 	return err
 }

@@ -96,7 +96,7 @@ func dispatch(ctx context.Context, args []string, s *session) error {
 		return err
 	}
 	if len(args) == 0 {
-		return usagef("no command given").hint("billdrop --help lists the commands; billdrop demo shows one run from end to end")
+		return usagef("no command given").Hint("billdrop --help lists the commands; billdrop demo shows one run from end to end")
 	}
 	parsed, err := parser.Parse(args)
 	if errors.Is(err, errHelp) {

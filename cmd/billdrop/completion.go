@@ -22,7 +22,7 @@ func (completionCmd) Help() string {
 // Run prints a script for a shell.
 func (c *completionCmd) Run(s *session, parser *kong.Kong) error {
 	if s.json() {
-		return usagef("completion has no JSON form, because it prints a script for a shell").hint("leave --output out")
+		return usagef("completion has no JSON form, because it prints a script for a shell").Hint("leave --output out")
 	}
 	script := map[string]func(*kong.Application) string{
 		"bash": completion.Bash, "zsh": completion.Zsh, "fish": completion.Fish,

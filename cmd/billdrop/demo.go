@@ -34,7 +34,7 @@ Example: billdrop demo`
 // Run shows a run from end to end.
 func (c *demoCmd) Run(ctx context.Context, s *session) error {
 	if s.json() {
-		return usagef("demo has no JSON form, because it is for reading").hint("leave --output out")
+		return usagef("demo has no JSON form, because it is for reading").Hint("leave --output out")
 	}
 	dir, err := os.MkdirTemp("", "billdrop-demo-")
 	if err != nil {

@@ -11,7 +11,6 @@ import (
 	"billdrop/cmd/billdrop/config"
 	"billdrop/cmd/billdrop/describe"
 	"billdrop/cmd/billdrop/engine"
-	"billdrop/cmd/billdrop/sandbox"
 	"billdrop/cmd/billdrop/wiring"
 	"billdrop/ingest"
 	"billdrop/ingest/delivery"
@@ -33,16 +32,9 @@ const (
 // attention. It only sets the exit code.
 var errAttention = errors.New("some rows or files need attention")
 
-// usageError is a mistake in how billdrop is called or set up. Nothing was changed.
-type usageError struct{ error }
-
-func (e usageError) Unwrap() error { return e.error }
-
-// usagef returns a usage error; hint adds what to do about it.
-func usagef(format string, args ...any) usageError { return usageError{fmt.Errorf(format, args...)} }
-
-func (e usageError) hint(format string, args ...any) usageError {
-	return usageError{describe.Advise(e.error, format, args...)}
+// usagef returns a mistake in how billdrop is called.
+func usagef(format string, args ...any) describe.Misuse {
+	return describe.Misused(fmt.Errorf(format, args...))
 }
 
 // signalError is the cause with which a signal cancels the context.
@@ -66,7 +58,7 @@ func (e *signalError) Is(target error) bool { return target == context.Canceled 
 func exitCode(ctx context.Context, err error) int {
 	var stop *signalError
 	var parse *kong.ParseError
-	var usage usageError
+	var usage describe.Misuse
 	var differ *ledger.FormatsDiffer
 	switch {
 	case err == nil:
@@ -75,7 +67,7 @@ func exitCode(ctx context.Context, err error) int {
 		return exitAttention
 	case errors.As(err, &usage), errors.As(err, &parse), errors.Is(err, config.ErrSecret),
 		errors.Is(err, ledger.ErrNotFound), errors.Is(err, ledger.ErrLinked), errors.Is(err, ingest.ErrNotApplicable), errors.Is(err, inbox.ErrConfig),
-		errors.Is(err, sandbox.ErrOptions), errors.Is(err, engine.ErrSetup), errors.Is(err, wiring.ErrSetup), errors.Is(err, wiring.ErrSpoolTaken), errors.Is(err, ledger.ErrNameTaken), errors.As(err, &differ):
+		errors.Is(err, engine.ErrSetup), errors.Is(err, wiring.ErrSpoolTaken), errors.Is(err, ledger.ErrNameTaken), errors.As(err, &differ):
 		return exitUsage
 	case errors.Is(err, ledger.ErrLocked):
 		return exitLocked

@@ -12,7 +12,6 @@ import (
 
 	"billdrop/cmd/billdrop/config"
 	"billdrop/cmd/billdrop/describe"
-	"billdrop/cmd/billdrop/sandbox"
 	"billdrop/ingest/delivery"
 	"billdrop/ingest/inbox"
 	"billdrop/ingest/ledger"
@@ -32,9 +31,9 @@ func TestExitCode(t *testing.T) {
 		{"done", t.Context(), nil, 0},
 		{"attention", t.Context(), errAttention, 1},
 		{"usage", t.Context(), usagef("x"), 2},
-		{"configuration", t.Context(), usageError{&config.Errors{}}, 2},
+		{"configuration", t.Context(), describe.Misused(&config.Errors{}), 2},
 		{"secret", t.Context(), fmt.Errorf("x: %w", config.ErrSecret), 2},
-		{"sandbox", t.Context(), describe.Advise(sandbox.ErrOptions, "x"), 2},
+		{"sandbox", t.Context(), describe.Advise(describe.Misused(errors.New("x")), "x"), 2},
 		{"stopped", t.Context(), fmt.Errorf("x: %w", delivery.ErrStopped), 3},
 		{"ledger", t.Context(), fmt.Errorf("x: %w", ledger.ErrUnusable), 3},
 		{"host key", t.Context(), fmt.Errorf("x: %w", inbox.ErrHostKey), 3},
@@ -67,7 +66,7 @@ func TestHints(t *testing.T) {
 		"own advice":      {fmt.Errorf("x: %w", advised), exitStopped, []string{"do it"}},
 		"stop and advice": {describe.Advise(delivery.ErrStopped, "do it"), exitStopped, []string{"do it", "then run again; nothing that was done is done twice"}},
 		"locked":          {ledger.ErrLocked, exitLocked, []string{"wait for it to end, or stop it; two workers need a ledger each"}},
-		"usage":           {usagef("x").hint("do %s", "it"), exitUsage, []string{"do it"}},
+		"usage":           {usagef("x").Hint("do %s", "it"), exitUsage, []string{"do it"}},
 		"bare usage":      {usagef("x"), exitUsage, nil},
 		"command line":    {&kong.ParseError{}, exitUsage, []string{"billdrop --help shows what it takes, with an example"}},
 	} {

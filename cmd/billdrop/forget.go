@@ -44,7 +44,7 @@ func (c *forgetCmd) Run(ctx context.Context, s *session) error {
 			return err
 		}
 		if len(references) == 0 {
-			return usagef("standard input names no customer").hint("write one reference a line")
+			return usagef("standard input names no customer").Hint("write one reference a line")
 		}
 	}
 	l, err := openLedger(ctx, s, conf)
@@ -57,7 +57,7 @@ func (c *forgetCmd) Run(ctx context.Context, s *session) error {
 	}
 	const spelling = "check the spelling, capital letters included"
 	if customers == 0 {
-		return usagef("the ledger knows none of these customers (%d); nothing was changed", len(references)).hint("%s, and --feed", spelling)
+		return usagef("the ledger knows none of these customers (%d); nothing was changed", len(references)).Hint("%s, and --feed", spelling)
 	}
 	doc := map[string]int{"asked": len(references), "customers": customers, "parties": parties}
 	err = s.print(doc, func() string {

@@ -29,7 +29,7 @@ Example: billdrop import november.csv --feed bills --out reports/`
 // anything.
 func (c *importCmd) Run(ctx context.Context, s *session) error {
 	if err := input.CheckFiles(c.Files); err != nil {
-		return usageError{err}
+		return describe.Misused(err)
 	}
 	conf, err := loadConfig(s, config.Needs{Key: true, OnFinish: true})
 	if err != nil {

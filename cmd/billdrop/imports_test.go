@@ -63,7 +63,9 @@ func TestArrowsPointOneWay(t *testing.T) {
 		"ingest/verify":   {"billdrop/client", "billdrop/ingest/delivery", "billdrop/ingest/ledger", "billdrop/ingest/report"},
 		"cmd":             {"billdrop"},
 
-		"cmd/billdrop/config":     {"billdrop/client", "billdrop/ingest/billfile", "billdrop/ingest/durable", "billdrop/ingest/inbox", "billdrop/ingest/payments"},
+		"ingest/inbox/sftpserver/opensshtest": {"billdrop/client/servertest"}, // both are for tests alone
+
+		"cmd/billdrop/config":     {"billdrop/client", "billdrop/ingest/billfile", "billdrop/ingest/durable", "billdrop/ingest/inbox", "billdrop/ingest/ledger", "billdrop/ingest/payments"},
 		"cmd/billdrop/completion": nil,
 		"cmd/billdrop/console":    {"billdrop/ingest"},
 		"cmd/billdrop/describe":   {"billdrop/ingest"},

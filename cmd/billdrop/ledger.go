@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"billdrop/cmd/billdrop/config"
+	"billdrop/cmd/billdrop/describe"
 	"billdrop/cmd/billdrop/wiring"
 	"billdrop/ingest"
 )
@@ -42,7 +43,7 @@ func (c *rebindCmd) Run(ctx context.Context, s *session) error {
 	}
 	lanes, err := s.kit().Lanes(conf)
 	if err != nil {
-		return usageError{err}
+		return describe.Misused(err)
 	}
 	feeds := make([]*ingest.Feed, len(lanes))
 	for i := range conf.Feeds {

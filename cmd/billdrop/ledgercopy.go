@@ -34,7 +34,7 @@ func (c *copyCmd) Run(ctx context.Context, s *session) error {
 	}
 	copied, err := engine.Copy(ctx, from, to)
 	if errors.Is(err, engine.ErrNotCopied) {
-		return usageError{err}
+		return describe.Misused(err)
 	}
 	if err != nil {
 		return err

@@ -33,7 +33,7 @@ func (c *paymentsCmd) Run(ctx context.Context, s *session) error {
 	q := ledger.PaymentQuery{Reference: c.BillReference}
 	switch {
 	case c.Limit != nil && *c.Limit < 0:
-		return usagef("--limit is negative").hint("write how many to list at most, or 0 for all")
+		return usagef("--limit is negative").Hint("write how many to list at most, or 0 for all")
 	case c.Limit != nil:
 		q.Limit = *c.Limit
 	case !s.json():

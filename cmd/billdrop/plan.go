@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 	"time"
 
 	"billdrop/cmd/billdrop/config"
@@ -39,7 +38,7 @@ func (c *planCmd) Run(ctx context.Context, s *session) error {
 		return errMaxProblems
 	}
 	if err := input.CheckFiles(c.Files); err != nil {
-		return usageError{err}
+		return describe.Misused(err)
 	}
 	conf, err := loadConfig(s, config.Needs{Key: true})
 	if err != nil {
@@ -53,7 +52,7 @@ func (c *planCmd) Run(ctx context.Context, s *session) error {
 	feed.API.GiveUpAfter = min(feed.API.GiveUpAfter, planPatience)
 	lane, _, err := s.kit().Lane(conf, feed)
 	if err != nil {
-		return usageError{err}
+		return describe.Misused(err)
 	}
 	o := preview.PlanOptions{Feed: wiring.Feed(feed, lane), MaxProblems: c.MaxProblems}
 	location, err := engine.Configured(conf, s.log)
@@ -76,13 +75,7 @@ func (c *planCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	err = s.print(map[string]any{"files": planned}, func() string {
-		texts := make([]string, len(planned))
-		for i := range planned {
-			texts[i] = describe.Plan(&planned[i])
-		}
-		return strings.Join(texts, "\n")
-	})
+	err = s.print(map[string]any{"files": planned}, func() string { return describe.Each(planned, describe.Plan) })
 	if err == nil && slices.ContainsFunc(planned, func(p preview.Planned) bool { return p.Attention() }) {
 		return errAttention
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"billdrop/cmd/billdrop/config"
+	"billdrop/cmd/billdrop/describe"
 	"billdrop/cmd/billdrop/wiring"
 )
 
@@ -21,14 +22,14 @@ Example: billdrop receive --config /etc/billdrop/config.yaml`
 // Run receives until ctx is cancelled.
 func (c *receiveCmd) Run(ctx context.Context, s *session) error {
 	if s.json() {
-		return usagef("receive has no JSON form, because it never completes a document").hint("for log lines as JSON: --log-format json")
+		return usagef("receive has no JSON form, because it never completes a document").Hint("for log lines as JSON: --log-format json")
 	}
 	conf, err := loadConfig(s, config.Needs{Webhooks: true})
 	if err != nil {
 		return err
 	}
 	if err := conf.CheckRights(); err != nil {
-		return usageError{err}
+		return describe.Misused(err)
 	}
 	reception, err := wiring.OpenReception(ctx, conf)
 	if err != nil {

@@ -16,8 +16,8 @@ import (
 	"time"
 
 	"billdrop/client/emulator"
+	"billdrop/client/servertest"
 	"billdrop/cmd/billdrop/sandbox"
-	"billdrop/ingest/inbox/sftpserver/opensshtest"
 	"billdrop/ingest/report"
 )
 
@@ -86,7 +86,7 @@ func needs(t testing.TB, tool string) (path string) {
 	path, err := exec.LookPath(tool)
 	switch {
 	case err == nil:
-	case os.Getenv(opensshtest.RequireEnv) != "":
+	case os.Getenv(servertest.RequireEnv) != "":
 		t.Fatalf("%s is needed, and required: install it (%v)", tool, err)
 	default:
 		t.Skipf("there is no %s here", tool)

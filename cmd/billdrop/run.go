@@ -31,10 +31,10 @@ Example: billdrop run --once --config /etc/billdrop/config.yaml`
 func (c *runCmd) Run(ctx context.Context, s *session) error {
 	if !c.Once && s.json() {
 		return usagef("--output json needs --once, because a worker that polls never completes a document").
-			hint("for log lines as JSON: --log-format json")
+			Hint("for log lines as JSON: --log-format json")
 	}
 	if c.Once && c.Listen != "" {
-		return usagef("--listen serves a worker that stays, and --once ends at once").hint("leave one of them out")
+		return usagef("--listen serves a worker that stays, and --once ends at once").Hint("leave one of them out")
 	}
 	conf, err := loadConfig(s, config.Needs{Key: true, SFTP: true, OnFinish: true})
 	if err != nil {
@@ -57,7 +57,7 @@ func poll(ctx context.Context, s *session, conf *config.Config, address string) 
 	if address != "" {
 		var err error
 		if listener, err = monitor.Listen(ctx, address); err != nil {
-			return usageError{err}
+			return describe.Misused(err)
 		}
 		defer listener.Close() // a second time, if a server has closed it
 		s.monitor = monitor.New(buildVersion())
@@ -136,7 +136,7 @@ func runOnce(ctx context.Context, s *session, conf *config.Config) ([]describe.F
 // errAttention if a file needs attention.
 func printFiles(s *session, files []describe.Finished, err error) error {
 	doc := describe.NewFilesDocument(files, err)
-	printed := s.print(doc, func() string { return describe.FilesText(files) })
+	printed := s.print(doc, func() string { return describe.Each(files, describe.Finished.Text) })
 	switch {
 	case err != nil:
 		return err

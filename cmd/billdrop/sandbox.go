@@ -34,7 +34,7 @@ Example: billdrop sandbox --latency 50ms --fault-rate 0.1`
 // Run serves until ctx is cancelled.
 func (c *sandboxCmd) Run(ctx context.Context, s *session) error {
 	if c.FaultRate < 0 || c.FaultRate > 1 || c.Latency < 0 || c.RateLimit < 0 {
-		return usagef("--fault-rate is not between 0 and 1, or --latency or --rate-limit is negative").hint("see billdrop sandbox --help")
+		return usagef("--fault-rate is not between 0 and 1, or --latency or --rate-limit is negative").Hint("see billdrop sandbox --help")
 	}
 	hooks, err := c.hooks()
 	if err != nil {
@@ -69,7 +69,7 @@ func (c *sandboxCmd) hooks() (emulator.HookConfig, error) {
 		case "out-of-order":
 			h.OutOfOrder = true
 		default:
-			return h, usagef("--webhook-faults has %q", fault).hint("write twice, late, out-of-order, or some of them with commas between")
+			return h, usagef("--webhook-faults has %q", fault).Hint("write twice, late, out-of-order, or some of them with commas between")
 		}
 	}
 	return h, nil

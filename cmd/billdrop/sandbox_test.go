@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"billdrop/ingest/inbox/sftpserver/opensshtest"
+	"billdrop/client/servertest"
 )
 
 // TestSandboxProcess serves the same directory twice. Each time, the commands of the
@@ -82,7 +82,7 @@ func introduced(t *testing.T, stdout io.Reader) map[string]string {
 // client and none is required.
 func dropSample(t *testing.T, dir, command string) {
 	t.Helper()
-	if _, err := exec.LookPath("sftp"); err != nil && os.Getenv(opensshtest.RequireEnv) == "" {
+	if _, err := exec.LookPath("sftp"); err != nil && os.Getenv(servertest.RequireEnv) == "" {
 		t.Log("there is no OpenSSH client here: the file is put into the inbox by hand")
 		sample, err := os.ReadFile(filepath.Join(dir, "sample.csv"))
 		if err != nil {

@@ -31,7 +31,7 @@ const defaultLimit = 20
 // Run lists files, or shows what to do about one.
 func (c *statusCmd) Run(ctx context.Context, s *session) error {
 	if c.Limit != nil && *c.Limit < 0 || c.MaxRows < 0 {
-		return usagef("--limit or --max-rows is negative").hint("write how many to list at most, or 0 for all")
+		return usagef("--limit or --max-rows is negative").Hint("write how many to list at most, or 0 for all")
 	}
 	conf, err := loadConfig(s, config.Needs{})
 	if err != nil {

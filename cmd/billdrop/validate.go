@@ -39,7 +39,7 @@ Example: billdrop validate november.csv --amounts minor --currency ZAR`
 }
 
 // errMaxProblems is the usage error of validate and plan.
-var errMaxProblems = usagef("--max-problems is negative").hint("write how many to list at most, or 0 for all")
+var errMaxProblems = usagef("--max-problems is negative").Hint("write how many to list at most, or 0 for all")
 
 // Run checks one file after the other.
 func (c *validateCmd) Run(ctx context.Context, s *session) error {
@@ -51,7 +51,7 @@ func (c *validateCmd) Run(ctx context.Context, s *session) error {
 		return errMaxProblems
 	}
 	if err := input.CheckFiles(c.Files); err != nil {
-		return usageError{err}
+		return describe.Misused(err)
 	}
 	feed, err := c.feed(s)
 	if err != nil {
@@ -68,7 +68,7 @@ func (c *validateCmd) Run(ctx context.Context, s *session) error {
 		}
 		found = append(found, v)
 	}
-	if err := s.print(map[string]any{"files": found}, func() string { return c.text(found) }); err != nil {
+	if err := s.print(map[string]any{"files": found}, func() string { return describe.Each(found, c.text) }); err != nil {
 		return err
 	}
 	if slices.ContainsFunc(found, func(v preview.Validation) bool { return v.Outcome != preview.OutcomeValid }) {
@@ -77,16 +77,12 @@ func (c *validateCmd) Run(ctx context.Context, s *session) error {
 	return nil
 }
 
-func (c *validateCmd) text(found []preview.Validation) string {
-	texts := make([]string, len(found))
-	for i := range found {
-		v := &found[i]
-		texts[i] = describe.Validation(v, c.MaxProblems == nil && v.ProblemsTotal > screenful)
-		if v.Stem != "" {
-			texts[i] += fmt.Sprintf("  reports: %s/%s.*\n", strings.TrimSuffix(c.Out, "/"), v.Stem)
-		}
+func (c *validateCmd) text(v preview.Validation) string {
+	text := describe.Validation(&v, c.MaxProblems == nil && v.ProblemsTotal > screenful)
+	if v.Stem != "" {
+		text += fmt.Sprintf("  reports: %s/%s.*\n", strings.TrimSuffix(c.Out, "/"), v.Stem)
 	}
-	return strings.Join(texts, "\n")
+	return text
 }
 
 // feed returns the feed of the configuration, or a default feed if there is none, as the
@@ -104,17 +100,17 @@ func (c *validateCmd) feed(s *session) (*config.Feed, error) {
 	case !errors.Is(err, config.ErrNone):
 		return nil, err
 	case c.Feed != "":
-		return nil, usagef("--feed names a feed of a configuration file, and there is none").hint("name one with --config FILE")
+		return nil, usagef("--feed names a feed of a configuration file, and there is none").Hint("name one with --config FILE")
 	case c.Amounts == "" && c.Preset == "":
 		return nil, usagef("no configuration file says how amounts are written").
-			hint("add --amounts minor if 2000 means R20.00, or --amounts major if 20.00 does (or --preset moment-daily for Moment's daily file)")
+			Hint("add --amounts minor if 2000 means R20.00, or --amounts major if 20.00 does (or --preset moment-daily for Moment's daily file)")
 	default:
 		feed = config.DefaultFeed()
 		feed.MaxRows = 0 // a limit of what is sent, and there is no feed to send it
 	}
 	flags := wiring.Override{Preset: c.Preset, Amounts: c.Amounts, Currency: c.Currency}
 	if err := flags.Apply(&feed); err != nil {
-		return nil, usageError{err}
+		return nil, describe.Misused(err)
 	}
 	return &feed, nil
 }

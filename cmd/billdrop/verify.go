@@ -30,7 +30,7 @@ Examples:
 // Run verifies the files one after the other.
 func (c *verifyCmd) Run(ctx context.Context, s *session) error {
 	if (len(c.FileIDs) > 0) == (c.Since != nil) {
-		return usagef("which files to verify is not clear: it takes either their ids or --since").hint("write the ids that billdrop status lists, or --since 7d, and not both")
+		return usagef("which files to verify is not clear: it takes either their ids or --since").Hint("write the ids that billdrop status lists, or --since 7d, and not both")
 	}
 	conf, err := loadConfig(s, config.Needs{Key: true})
 	if err != nil {
@@ -47,11 +47,7 @@ func (c *verifyCmd) Run(ctx context.Context, s *session) error {
 	}
 	done, err := check.Run(ctx)
 	bar.Close()
-	var unknown *recheck.Unknown
-	switch {
-	case errors.Is(err, recheck.ErrRefused):
-		err = usageError{err}
-	case errors.As(err, &unknown):
+	if unknown := (*recheck.Unknown)(nil); errors.As(err, &unknown) {
 		err = adviseOrder(unknown.ID, err)
 	}
 	err = errors.Join(err, led.Close())

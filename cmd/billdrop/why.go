@@ -48,17 +48,11 @@ func (c *whyCmd) Run(ctx context.Context, s *session) error {
 			}
 		}
 		return usagef("no such bill in this ledger: %s, for %s, in test or live mode", describe.Reference(c.BillReference), strings.Join(merchants, ", ")).
-			hint("check the spelling, capital letters included; while a file is under way, its bills enter the ledger one by one (billdrop status)")
+			Hint("check the spelling, capital letters included; while a file is under way, its bills enter the ledger one by one (billdrop status)")
 	}
 	doc := bills[0]
 	doc.Also = bills[1:]
-	return s.print(doc, func() string {
-		texts := make([]string, len(bills))
-		for i, bill := range bills {
-			texts[i] = bill.Text()
-		}
-		return strings.Join(texts, "\n")
-	})
+	return s.print(doc, func() string { return describe.Each(bills, (*describe.Bill).Text) })
 }
 
 // addPayments adds to each bill the payments that were matched with it.

@@ -5,9 +5,9 @@ import (
 	"strings"
 
 	"billdrop/cmd/billdrop/config"
+	"billdrop/cmd/billdrop/describe"
 	"billdrop/cmd/billdrop/engine"
 	"billdrop/cmd/billdrop/wiring"
-	"billdrop/ingest/inbox"
 	"billdrop/ingest/ledger"
 )
 
@@ -15,14 +15,14 @@ import (
 func loadConfig(s *session, needs config.Needs) (*config.Config, error) {
 	path, err := config.Find(s.Config)
 	if err != nil {
-		return nil, usageError{err}
+		return nil, describe.Misused(err)
 	}
 	c, err := config.Load(path, s.env, needs)
 	if err != nil {
-		return nil, usageError{err}
+		return nil, describe.Misused(err)
 	}
 	if err := config.CheckFileRights(path); err != nil {
-		return nil, usageError{err}
+		return nil, describe.Misused(err)
 	}
 	if key, _ := s.env(config.EnvAPIKey); key != "" && c.API.KeyFile != "" && needs.Key {
 		s.screen.Warnf("%s is set and is used in place of api.key_file; unset one of the two", config.EnvAPIKey)
@@ -45,11 +45,6 @@ func (s *session) kit() wiring.Kit {
 	return wiring.Kit{Env: s.env, Log: s.log, Monitor: s.monitor, Screen: s.screen, NoProgress: s.NoProgress, Version: buildVersion()}
 }
 
-// dial logs in to the SFTP server.
-func dial(ctx context.Context, c *config.SFTP) (*inbox.Account, error) {
-	return inbox.Dial(ctx, c.Account())
-}
-
 // chooseFeed returns the index of the feed that --feed names, or of the only feed.
 func chooseFeed(c *config.Config, name string) (int, error) {
 	for i := range c.Feeds {
@@ -61,5 +56,5 @@ func chooseFeed(c *config.Config, name string) (int, error) {
 	if name == "" {
 		err = usagef("there are several feeds")
 	}
-	return 0, err.hint("name one with --feed: %s", strings.Join(c.FeedNames(), ", "))
+	return 0, err.Hint("name one with --feed: %s", strings.Join(c.FeedNames(), ", "))
 }

@@ -47,10 +47,10 @@ func Dial(ctx context.Context, cfg Config) (*Account, error) {
 	d := &dialing{cfg: cfg, address: withPort(cfg.Address), deadline: time.Now().Add(cfg.Timeout)}
 	d.op = "connect to sftp server " + d.address
 	if cfg.Address == "" || cfg.User == "" {
-		return nil, &Error{Op: "connect to sftp server", Kind: ErrConfig, Err: errors.New("the address or the user is missing"), Hint: "set sftp.address and sftp.user"}
+		return nil, misconfigured("connect to sftp server", "set sftp.address and sftp.user", "the address or the user is missing")
 	}
-	if err := cfg.checkTemporary(d.op); err != nil {
-		return nil, err
+	if err := CheckTemporaryName(cfg.Temporary); err != nil {
+		return nil, misconfigured(d.op, "correct it", "sftp.temporary_name %w", err)
 	}
 	var cancel context.CancelFunc
 	d.ctx, cancel = context.WithDeadline(ctx, d.deadline)

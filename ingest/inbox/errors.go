@@ -79,6 +79,11 @@ func (e *Error) Unwrap() []error {
 	return []error{e.Kind, e.Err}
 }
 
+// misconfigured is an ErrConfig of the call op, with what to do about it.
+func misconfigured(op, hint, format string, args ...any) error {
+	return &Error{Op: op, Kind: ErrConfig, Err: fmt.Errorf(format, args...), Hint: hint}
+}
+
 // wasBrokenOff reports whether the other end refused or ended a connection that was being made.
 func wasBrokenOff(err error) bool {
 	for _, sign := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.EPIPE} {

@@ -30,14 +30,14 @@ type knownHosts struct {
 func readKnownHosts(op, file string) (*knownHosts, error) {
 	const how = "write the server's host key into a file (ssh-keyscan prints the key; verify its fingerprint with the server's operator), and name the file in sftp.known_hosts_file"
 	if file == "" {
-		return nil, &Error{Op: op, Kind: ErrConfig, Err: errors.New("no known_hosts file is configured"), Hint: how}
+		return nil, misconfigured(op, how, "no known_hosts file is configured")
 	}
 	text, _, err := durable.ReadRegular(file, maxPublicFile)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		return nil, &Error{Op: op, Kind: ErrConfig, Err: fmt.Errorf("known_hosts file %s is missing", file), Hint: how}
+		return nil, misconfigured(op, how, "known_hosts file %s is missing", file)
 	case err != nil:
-		return nil, &Error{Op: op, Kind: ErrConfig, Err: fmt.Errorf("read known_hosts: %w", err), Hint: "name a file, and let billdrop's user read it"}
+		return nil, misconfigured(op, "name a file, and let billdrop's user read it", "read known_hosts: %w", err)
 	}
 	plain := PlainText(text)
 	lines, kept, dropped := readableLines(plain)
@@ -48,14 +48,12 @@ func readKnownHosts(op, file string) (*knownHosts, error) {
 		}
 	}
 	if kept == 0 && dropped > 0 {
-		return nil, &Error{Op: op, Kind: ErrConfig, Err: fmt.Errorf("known_hosts file %s has no line that can be read", file), Hint: "correct or replace " + file}
+		return nil, misconfigured(op, "correct or replace "+file, "known_hosts file %s has no line that can be read", file)
 	}
 	db, err := parseKnownHosts(lines)
 	if err != nil {
-		return nil, &Error{
-			Op: op, Kind: ErrConfig, Err: fmt.Errorf("read known_hosts file %s: %w", file, err),
-			Hint: "keep in it only lines that ssh can read, with names in lower case, and no byte order mark",
-		}
+		return nil, misconfigured(op, "keep in it only lines that ssh can read, with names in lower case, and no byte order mark",
+			"read known_hosts file %s: %w", file, err)
 	}
 	return &knownHosts{file: file, db: db}, nil
 }

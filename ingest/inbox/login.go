@@ -104,9 +104,6 @@ func (l *login) useKey(op string, cfg Config) error {
 // readKey reads a private key. Its errors wrap ErrConfig. They drop the parser's error, which may
 // quote what it read.
 func readKey(op, file, passphraseFile string) (ssh.Signer, error) {
-	fail := func(hint, format string, args ...any) (ssh.Signer, error) {
-		return nil, &Error{Op: op, Kind: ErrConfig, Err: fmt.Errorf("private key file %s "+format, append([]any{file}, args...)...), Hint: hint}
-	}
 	text, err := readSecret(op, "private key", file)
 	if err != nil {
 		return nil, err
@@ -117,45 +114,44 @@ func readKey(op, file, passphraseFile string) (ssh.Signer, error) {
 	case err == nil:
 		return signer, nil
 	case errors.As(err, &locked) && passphraseFile == "":
-		return fail("name a file with the passphrase in sftp.private_key_passphrase_file, give billdrop a key of its own without a passphrase, or use the SSH agent",
-			"is encrypted with a passphrase")
+		return nil, misconfigured(op, "name a file with the passphrase in sftp.private_key_passphrase_file, give billdrop a key of its own without a passphrase, or use the SSH agent",
+			"private key file %s is encrypted with a passphrase", file)
 	case errors.As(err, &locked):
 		passphrase, err := readLine(op, "passphrase", passphraseFile)
 		if err != nil {
 			return nil, err
 		}
 		if signer, err = ssh.ParsePrivateKeyWithPassphrase(text, []byte(passphrase)); err != nil {
-			return fail("correct the passphrase; ssh-keygen -y -f "+file+" asks for it and shows whether it is right",
-				"cannot be opened with the passphrase of %s", passphraseFile)
+			return nil, misconfigured(op, "correct the passphrase; ssh-keygen -y -f "+file+" asks for it and shows whether it is right",
+				"private key file %s cannot be opened with the passphrase of %s", file, passphraseFile)
 		}
 		return signer, nil
 	case bytes.HasPrefix(text, []byte("PuTTY-User-Key-File")):
-		return fail(fmt.Sprintf("convert it: puttygen %s -O private-openssh -o %s", file, strings.TrimSuffix(file, ".ppk")+".openssh"),
-			"is a key of PuTTY, which has a format of its own")
+		return nil, misconfigured(op, fmt.Sprintf("convert it: puttygen %s -O private-openssh -o %s", file, strings.TrimSuffix(file, ".ppk")+".openssh"),
+			"private key file %s is a key of PuTTY, which has a format of its own", file)
 	case bytes.HasPrefix(text, []byte("ssh-")), bytes.HasPrefix(text, []byte("ecdsa-")), bytes.HasPrefix(text, []byte("---- BEGIN SSH2 PUBLIC")):
-		return fail("name the private half: the file of the same name without .pub", "holds a public key, not a readable private key")
+		return nil, misconfigured(op, "name the private half: the file of the same name without .pub",
+			"private key file %s holds a public key, not a readable private key", file)
 	default:
-		return fail("make a key: ssh-keygen -t ed25519 -N '' -f FILE; the file without .pub is the private key", "does not hold a readable private key")
+		return nil, misconfigured(op, "make a key: ssh-keygen -t ed25519 -N '' -f FILE; the file without .pub is the private key",
+			"private key file %s does not hold a readable private key", file)
 	}
 }
 
 // readCertificate reads the user certificate of a key. Its errors wrap ErrConfig.
 func readCertificate(op, file string, key ssh.Signer) (ssh.Signer, error) {
-	fail := func(hint, format string, args ...any) (ssh.Signer, error) {
-		return nil, &Error{Op: op, Kind: ErrConfig, Err: fmt.Errorf("certificate file %s "+format, append([]any{file}, args...)...), Hint: hint}
-	}
 	text, _, err := durable.ReadRegular(file, maxPublicFile)
 	if err != nil {
-		return nil, &Error{Op: op, Kind: ErrConfig, Err: fmt.Errorf("read the certificate: %w", err), Hint: "correct sftp.certificate_file, or let billdrop's user read it"}
+		return nil, misconfigured(op, "correct sftp.certificate_file, or let billdrop's user read it", "read the certificate: %w", err)
 	}
 	public, _, _, _, err := ssh.ParseAuthorizedKey(PlainText(text))
 	cert, ok := public.(*ssh.Certificate)
 	if err != nil || !ok || cert.CertType != ssh.UserCert {
-		return fail("name the file that ssh-keygen -s wrote: it ends in -cert.pub", "does not hold an SSH user certificate")
+		return nil, misconfigured(op, "name the file that ssh-keygen -s wrote: it ends in -cert.pub", "certificate file %s does not hold an SSH user certificate", file)
 	}
 	signer, err := ssh.NewCertSigner(cert, key)
 	if err != nil {
-		return fail("name the certificate of sftp.private_key_file", "is for another key (%s)", ssh.FingerprintSHA256(cert.Key))
+		return nil, misconfigured(op, "name the certificate of sftp.private_key_file", "certificate file %s is for another key (%s)", file, ssh.FingerprintSHA256(cert.Key))
 	}
 	return signer, nil
 }
@@ -227,14 +223,11 @@ func (l *login) useAgent(ctx context.Context, op string, deadline time.Time) err
 	const how = "start one and add a key (ssh-add), or set sftp.private_key_file or sftp.password_file"
 	socket := os.Getenv("SSH_AUTH_SOCK")
 	if socket == "" {
-		return &Error{
-			Op: op, Kind: ErrConfig, Hint: how,
-			Err: errors.New("neither a private key nor a password file is given, and there is no SSH agent (SSH_AUTH_SOCK is not set)"),
-		}
+		return misconfigured(op, how, "neither a private key nor a password file is given, and there is no SSH agent (SSH_AUTH_SOCK is not set)")
 	}
 	conn, err := (&net.Dialer{Deadline: deadline}).DialContext(ctx, "unix", socket)
 	if err != nil {
-		return &Error{Op: op, Kind: ErrConfig, Hint: how, Err: fmt.Errorf("reach the SSH agent: %w", err)}
+		return misconfigured(op, how, "reach the SSH agent: %w", err)
 	}
 	release := context.AfterFunc(ctx, func() { conn.Close() })
 	l.done = func() { release(); conn.Close() }
@@ -244,7 +237,7 @@ func (l *login) useAgent(ctx context.Context, op string, deadline time.Time) err
 	}
 	if err != nil {
 		l.done()
-		return &Error{Op: op, Kind: ErrConfig, Hint: how, Err: fmt.Errorf("ask the SSH agent for its keys: %w", err)}
+		return misconfigured(op, how, "ask the SSH agent for its keys: %w", err)
 	}
 	for _, signer := range signers {
 		l.keys = append(l.keys, inTurn(signer, false)...)
@@ -264,31 +257,25 @@ func readLine(op, what, file string) (string, error) {
 	}
 	line := string(bytes.TrimRight(text, "\r\n"))
 	if line == "" || strings.ContainsAny(line, "\r\n") {
-		return "", &Error{
-			Op: op, Kind: ErrConfig, Err: fmt.Errorf("%s file %s does not hold exactly one line", what, file),
-			Hint: fmt.Sprintf("write the %s into it, and nothing else", what),
-		}
+		return "", misconfigured(op, fmt.Sprintf("write the %s into it, and nothing else", what), "%s file %s does not hold exactly one line", what, file)
 	}
 	return line, nil
 }
 
 // readSecret reads a file that its owner alone may read. Its errors wrap ErrConfig.
 func readSecret(op, what, file string) ([]byte, error) {
-	fail := func(err error, hint string) error {
-		return &Error{Op: op, Kind: ErrConfig, Err: err, Hint: hint}
-	}
 	text, info, err := durable.ReadRegular(file, maxSecretFile)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		return nil, fail(fmt.Errorf("%s file %s is missing", what, file), "create it, or correct its path")
+		return nil, misconfigured(op, "create it, or correct its path", "%s file %s is missing", what, file)
 	case errors.Is(err, durable.ErrNotRegular):
-		return nil, fail(fmt.Errorf("%s file %s is not a regular file", what, file), "correct its path")
+		return nil, misconfigured(op, "correct its path", "%s file %s is not a regular file", what, file)
 	case errors.Is(err, durable.ErrTooLarge):
-		return nil, fail(fmt.Errorf("%s file %s is larger than %d KiB", what, file, maxSecretFile>>10), "correct its path")
+		return nil, misconfigured(op, "correct its path", "%s file %s is larger than %d KiB", what, file, maxSecretFile>>10)
 	case err != nil:
-		return nil, fail(fmt.Errorf("%s file: %w", what, err), "let billdrop's user read it")
+		return nil, misconfigured(op, "let billdrop's user read it", "%s file: %w", what, err)
 	case Exposed(info):
-		return nil, fail(fmt.Errorf("%s file %s is readable by others (mode %04o)", what, file, info.Mode().Perm()), "chmod 600 "+file)
+		return nil, misconfigured(op, "chmod 600 "+file, "%s file %s is readable by others (mode %04o)", what, file, info.Mode().Perm())
 	}
 	return PlainText(text), nil
 }

@@ -1,8 +1,8 @@
 package inbox
 
 import (
+	"cmp"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -110,17 +110,5 @@ func CheckTemporaryName(pattern string) error {
 
 // TemporaryName returns the name under which a file of this name is written.
 func (c Config) TemporaryName(name string) string {
-	pattern := c.Temporary
-	if pattern == "" {
-		pattern = DefaultTemporaryName
-	}
-	return strings.Replace(pattern, "{name}", name, 1)
-}
-
-// checkTemporary is CheckTemporaryName as an error of Dial.
-func (c Config) checkTemporary(op string) error {
-	if err := CheckTemporaryName(c.Temporary); err != nil {
-		return &Error{Op: op, Kind: ErrConfig, Err: fmt.Errorf("sftp.temporary_name %w", err), Hint: "correct it"}
-	}
-	return nil
+	return strings.Replace(cmp.Or(c.Temporary, DefaultTemporaryName), "{name}", name, 1)
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"billdrop/ingest/inbox"
@@ -93,7 +94,7 @@ func TestPoolAfterALostConnection(t *testing.T) {
 				t.Fatal(err)
 			}
 			if r.sshd != nil {
-				if err := r.sshd.KillSessions(); err != nil {
+				if err := r.sshd.SignalSessions(syscall.SIGKILL); err != nil {
 					t.Fatal(err)
 				}
 			} else {

@@ -54,7 +54,7 @@ func (d *dialing) reach() (conn net.Conn, bastion *ssh.Client, err error) {
 	by, err := parseJump(d.cfg.ProxyJump)
 	switch {
 	case err != nil:
-		return nil, nil, &Error{Op: d.op, Kind: ErrConfig, Err: errors.New("sftp.proxy_jump is not valid"), Hint: "write user@bastion, user@bastion:port or socks5://host:port"}
+		return nil, nil, misconfigured(d.op, "write user@bastion, user@bastion:port or socks5://host:port", "sftp.proxy_jump is not valid")
 	case by.socks != "":
 		conn, err = d.throughSOCKS(by.socks)
 	case by.bastion != "":
@@ -70,7 +70,7 @@ func (d *dialing) throughSOCKS(address string) (net.Conn, error) {
 	d.op += " through SOCKS proxy " + address
 	dialer, err := proxy.SOCKS5("tcp", address, nil, forward{d})
 	if err != nil {
-		return nil, &Error{Op: d.op, Kind: ErrConfig, Err: err, Hint: "correct sftp.proxy_jump"}
+		return nil, misconfigured(d.op, "correct sftp.proxy_jump", "%w", err)
 	}
 	conn, err := dialer.(proxy.ContextDialer).DialContext(d.ctx, "tcp", d.address)
 	var own *Error

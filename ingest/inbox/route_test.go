@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -68,7 +69,7 @@ func TestBastion(t *testing.T) {
 		t.Errorf("%d logins on the bastion, want 1", n)
 	}
 	// The bastion breaks: so does the connection, and it is made again.
-	if err := via.sshd.KillSessions(); err != nil {
+	if err := via.sshd.SignalSessions(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := p.List(t.Context(), r.path("inbox")); err != nil {

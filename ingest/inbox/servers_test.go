@@ -17,9 +17,11 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
+	"billdrop/client/servertest"
 	"billdrop/ingest/inbox"
 	"billdrop/ingest/inbox/sftpserver/opensshtest"
 
@@ -33,18 +35,18 @@ const testPasswordHash = "$6$billdrop$KdvbA5rlyYITOYip85fjRof7qscJmy1gZiV2ujegMw
 // real is a server of another make, which runs until the test ends.
 type real struct {
 	*remote
-	*opensshtest.Running
+	*servertest.Running
 }
 
 // startReal runs a server with an RSA host key, whose file program gets, on an empty directory.
-func startReal(t *testing.T, root string, program func(dir, hostKey string) opensshtest.Program) *real {
+func startReal(t *testing.T, root string, program func(dir, hostKey string) servertest.Program) *real {
 	t.Helper()
 	private, signer := newKey(t, "rsa")
 	dir, secrets := t.TempDir(), t.TempDir()
 	hostKey := writeFile(t, filepath.Join(secrets, "host_rsa"), string(pem.EncodeToMemory(&pem.Block{
 		Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(private.(*rsa.PrivateKey)),
 	})))
-	running := opensshtest.StartProgram(t, program(dir, hostKey))
+	running := servertest.Start(t, program(dir, hostKey))
 	if root == "" {
 		root = dir
 	}
@@ -64,7 +66,7 @@ func startReal(t *testing.T, root string, program func(dir, hostKey string) open
 // log in with the key, if there is one.
 func proftpd(t *testing.T, key ssh.PublicKey, lines ...string) *real {
 	t.Helper()
-	opensshtest.Require(t, "/usr/lib/proftpd/mod_sftp.so", "proftpd-mod-crypto")
+	servertest.Require(t, "/usr/lib/proftpd/mod_sftp.so", "proftpd-mod-crypto")
 	me, err := user.Current()
 	if err != nil {
 		t.Fatal(err)
@@ -84,10 +86,10 @@ func proftpd(t *testing.T, key ssh.PublicKey, lines ...string) *real {
 		writeFile(t, keys, "---- BEGIN SSH2 PUBLIC KEY ----\n"+b.String()+"---- END SSH2 PUBLIC KEY ----\n")
 		lines = append(lines, "SFTPAuthorizedUserKeys file:"+keys)
 	}
-	return startReal(t, "", func(dir, hostKey string) opensshtest.Program {
+	return startReal(t, "", func(dir, hostKey string) servertest.Program {
 		passwd := writeFile(t, filepath.Join(secrets, "passwd"),
 			fmt.Sprintf("%s:%s:%s:%s::%s:/bin/sh\n", testUser, testPasswordHash, me.Uid, me.Gid, dir))
-		return opensshtest.Program{
+		return servertest.Program{
 			Path: "/usr/sbin/proftpd", Package: "proftpd-core proftpd-mod-crypto",
 			Args: func(port int) ([]string, []string) {
 				conf := writeFile(t, filepath.Join(secrets, "proftpd.conf"), strings.Join(append([]string{
@@ -124,8 +126,8 @@ func proftpd(t *testing.T, key ssh.PublicKey, lines ...string) *real {
 
 func rclone(t *testing.T) *real {
 	t.Helper()
-	return startReal(t, "/", func(dir, hostKey string) opensshtest.Program {
-		return opensshtest.Program{
+	return startReal(t, "/", func(dir, hostKey string) servertest.Program {
+		return servertest.Program{
 			Path: "/usr/bin/rclone", Package: "rclone",
 			Args: func(port int) (args, env []string) {
 				return []string{
@@ -140,9 +142,9 @@ func rclone(t *testing.T) *real {
 // python runs a script of testdata, a server of a library of that name.
 func python(t *testing.T, library string, more ...string) *real {
 	t.Helper()
-	opensshtest.Require(t, "/usr/lib/python3/dist-packages/"+library, "python3-"+library)
-	return startReal(t, "/", func(dir, hostKey string) opensshtest.Program {
-		return opensshtest.Program{
+	servertest.Require(t, "/usr/lib/python3/dist-packages/"+library, "python3-"+library)
+	return startReal(t, "/", func(dir, hostKey string) servertest.Program {
+		return servertest.Program{
 			Path: "/usr/bin/python3", Package: "python3-" + library,
 			Args: func(port int) (args, env []string) {
 				return []string{"-W", "ignore", "testdata/" + library + "_server.py", strconv.Itoa(port), dir, hostKey, testUser}, append(more, "PASSWORD="+testPassword)
@@ -329,7 +331,7 @@ func TestServersOneConnectionAUser(t *testing.T) {
 	// Beside the pool, there is no place for another connection.
 	check(t, dialOnce(t, r.cfg), inbox.ErrUnreachable, "the login succeeded, and then the server hung up", "no more connections")
 	// A connection that breaks is made again, although the server may count the old one a while.
-	if err := r.EndSessions(); err != nil {
+	if err := r.SignalSessions(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := p.List(t.Context(), r.path("inbox")); err != nil {

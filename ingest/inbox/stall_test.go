@@ -94,7 +94,7 @@ func TestKilledSession(t *testing.T) {
 	var once sync.Once
 	within(t, 0, inbox.ErrUnreachable, func() error {
 		_, err := a.Fetch(t.Context(), r.path("inbox/a.csv"), writerFunc(func(p []byte) (n int, err error) {
-			once.Do(func() { err = r.sshd.KillSessions() })
+			once.Do(func() { err = r.sshd.SignalSessions(syscall.SIGKILL) })
 			return len(p), err
 		}))
 		return err

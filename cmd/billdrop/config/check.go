@@ -8,12 +8,12 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"billdrop/client"
 	"billdrop/ingest/inbox"
+	"billdrop/ingest/ledger"
 )
 
 // maxWait bounds every duration that a row waits for. The API forgets a key after 24
@@ -30,7 +30,6 @@ type checker struct {
 	*decoder
 	config *Config
 	needs  Needs
-	dir    string // of the file; relative paths start there
 }
 
 func (k *checker) check() {
@@ -109,7 +108,7 @@ func (k *checker) checkSFTP() {
 	k.required("sftp.address", s.Address, "the server's host and port, such as sftp.example.com:22")
 	if s.Address != "" {
 		s.Address = withPort(s.Address)
-		if host, port, err := net.SplitHostPort(s.Address); err != nil || host == "" || !isPort(port) {
+		if host, port, err := net.SplitHostPort(s.Address); err != nil || host == "" || !client.ValidPort(port) {
 			k.problem("sftp.address", "is not valid; write host:port, such as sftp.example.com:22")
 		}
 	}
@@ -130,12 +129,6 @@ func (k *checker) checkSFTP() {
 		k.problem("sftp.temporary_name", "is not valid; write {name} and something before or after it, such as .{name}.part or {name}.tmp")
 	}
 	k.between("sftp.timeout", s.Timeout, 100*time.Millisecond, maxWait)
-}
-
-// isPort reports whether a text is the number of a port to connect to.
-func isPort(port string) bool {
-	n, err := strconv.ParseUint(port, 10, 16)
-	return err == nil && n > 0
 }
 
 // withPort adds SSH's port to an address that has none.
@@ -170,9 +163,13 @@ func (k *checker) checkDirectories() {
 	for i := range k.config.Feeds {
 		f := &k.config.Feeds[i]
 		at := feedPath(i)
-		for _, key := range []string{"inbox", "processing", "archive", "rejected", "results"} {
-			if dir := f.Dirs()[key]; strings.TrimSpace(dir) == "" || strings.ContainsFunc(dir, func(r rune) bool { return r < ' ' }) {
-				k.problem(join(at, key), "is not valid; write a directory of the SFTP server, such as /%s", key)
+		for _, d := range f.Dirs() {
+			none := ""
+			if d.Key == "payments" {
+				none = `, or "" for none`
+			}
+			if strings.TrimSpace(d.Path) == "" || strings.ContainsFunc(d.Path, func(r rune) bool { return r < ' ' }) {
+				k.problem(join(at, d.Key), "is not valid; write a directory of the SFTP server, such as /%s%s", d.Key, none)
 			}
 		}
 		inbox := path.Clean(f.Inbox)
@@ -182,33 +179,26 @@ func (k *checker) checkDirectories() {
 		}
 		inboxes[inbox] = at
 	}
-	for i := range k.config.Feeds {
-		dirs := k.config.Feeds[i].Dirs()
+	for i, f := range k.config.Feeds {
 		at := feedPath(i)
-		for _, key := range []string{"processing", "archive", "rejected", "results"} {
-			if other, taken := inboxes[path.Clean(dirs[key])]; taken {
-				k.problem(join(at, key), "is the inbox of %s too; write another directory", other)
-			} else if key != "processing" && path.Clean(dirs[key]) == path.Clean(dirs["processing"]) {
-				k.problem(join(at, key), "is the processing directory too; write another directory")
+		for _, d := range f.Dirs()[1:] {
+			if other, taken := inboxes[path.Clean(d.Path)]; taken {
+				k.problem(join(at, d.Key), "is the inbox of %s too; write another directory", other)
+			} else if d.Key != "processing" && path.Clean(d.Path) == path.Clean(f.Processing) {
+				k.problem(join(at, d.Key), "is the processing directory too; write another directory")
 			}
 		}
-		k.checkPaymentDirectory(at, &k.config.Feeds[i], inboxes)
 	}
 }
 
 // checkLanes checks that feeds of one merchant have the same api. They share one lane to
 // the API, or two of them might create the same customer at the same time.
 func (k *checker) checkLanes() {
-	type account struct {
-		merchant string
-		live     bool
-	}
-	first := map[account]int{}
+	first := map[ledger.Scope]int{}
 	for i, f := range k.config.Feeds {
-		a := account{f.Merchant, f.API.Live}
-		j, seen := first[a]
+		j, seen := first[f.Scope()]
 		if !seen {
-			first[a] = i
+			first[f.Scope()] = i
 			continue
 		}
 		if !reflect.DeepEqual(k.config.Feeds[j].API, f.API) {

@@ -26,7 +26,7 @@ func (k *checker) checkCommand(at string, command []string) {
 	if !k.needs.OnFinish {
 		return
 	}
-	if _, err := exec.LookPath(resolveCommand(k.dir, command)[0]); err != nil {
+	if _, err := exec.LookPath(command[0]); err != nil {
 		k.problem(indexed(at, 0), "is not a command that can be run here; write the path of one that exists, and make it executable (chmod +x)")
 	}
 }
@@ -34,8 +34,8 @@ func (k *checker) checkCommand(at string, command []string) {
 // resolveCommand makes the path of a command absolute, from dir. A name without a slash
 // stays, to be looked up in PATH.
 func resolveCommand(dir string, command []string) []string {
-	if len(command) == 0 || filepath.Base(command[0]) == command[0] || filepath.IsAbs(command[0]) {
+	if len(command) == 0 || filepath.Base(command[0]) == command[0] {
 		return command
 	}
-	return append([]string{filepath.Join(dir, command[0])}, command[1:]...)
+	return append([]string{absolute(dir, command[0])}, command[1:]...)
 }

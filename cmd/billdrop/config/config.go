@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"billdrop/ingest/inbox"
+	"billdrop/ingest/ledger"
 )
 
 // EnvAPIKey is the environment variable that may hold the API key in place of the top-level
@@ -196,11 +197,25 @@ func DefaultFeed() Feed {
 	}
 }
 
-// Dirs are the feed's remote directories by key.
-func (f *Feed) Dirs() map[string]string {
-	return map[string]string{
-		"inbox": f.Inbox, "processing": f.Processing, "archive": f.Archive, "rejected": f.Rejected, "results": f.Results,
+// Dir is a remote directory, and its key in the file.
+type Dir struct{ Key, Path string }
+
+// Dirs are the feed's remote directories: its inbox first, and last that of payment reports if there
+// is one.
+func (f *Feed) Dirs() []Dir {
+	dirs := []Dir{{"inbox", f.Inbox}, {"processing", f.Processing}, {"archive", f.Archive}, {"rejected", f.Rejected}, {"results", f.Results}}
+	if f.Payments != "" {
+		dirs = append(dirs, Dir{"payments", f.Payments})
 	}
+	return dirs
+}
+
+// Scope is the merchant and the mode of the feed's bills.
+func (f *Feed) Scope() ledger.Scope {
+	if f.API.Live {
+		return ledger.Scope{Merchant: f.Merchant, Mode: "live"}
+	}
+	return ledger.Scope{Merchant: f.Merchant, Mode: "test"}
 }
 
 // FeedNames are the names of all feeds, in the order of the file.

@@ -19,6 +19,7 @@ type decoder struct {
 	lines    map[string]int // key path → line of the value, or of the key where there is none
 	problems []Problem
 	newFeed  func() Feed
+	dir      string // of the file; relative paths of local files start there
 }
 
 // at is the line of a key path, or of the nearest key above it in the file.
@@ -78,10 +79,13 @@ func (d *decoder) decodeStruct(n *yaml.Node, v reflect.Value, path string) {
 	}
 	values := d.mapping(n, path)
 	for i := range v.NumField() {
-		key := v.Type().Field(i).Tag.Get("yaml")
+		key, field := v.Type().Field(i).Tag.Get("yaml"), v.Field(i)
 		if value, ok := values[key]; ok {
-			d.decode(value, v.Field(i), join(path, key))
+			d.decode(value, field, join(path, key))
 			delete(values, key)
+			if strings.HasSuffix(key, "_file") || key == "spool_dir" {
+				field.SetString(absolute(d.dir, field.String()))
+			}
 		}
 	}
 	for i := 0; i < len(n.Content); i += 2 {

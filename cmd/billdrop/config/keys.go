@@ -18,22 +18,24 @@ func keysOf(t reflect.Type) []string {
 	return keys
 }
 
+// secretFiles are, by section, keys under which people expect to write a secret itself, and those that
+// name a file with it.
+var secretFiles = map[reflect.Type]map[string]string{
+	reflect.TypeFor[Config](): {"ledger_password": "ledger_password_file"},
+	reflect.TypeFor[API]():    {"proxy_password": "proxy_password_file", "client_key": "client_key_file", "webhook_secret": "webhook_secret_file"},
+	reflect.TypeFor[SFTP](): {
+		"password": "password_file", "private_key": "private_key_file",
+		"passphrase": "private_key_passphrase_file", "private_key_passphrase": "private_key_passphrase_file",
+	},
+}
+
 // unknownKey says what to do about a key that is unknown in the section at path.
 func unknownKey(key, path string, section reflect.Type) string {
 	if section == reflect.TypeFor[API]() && (key == "key" || key == "api_key" || key == "token") {
 		return "is not a key: the API key never stands in this file; put it into a file of its own (mode 0600) and name it in key_file, or set " + EnvAPIKey
 	}
-	if section == reflect.TypeFor[API]() && (key == "proxy_password" || key == "client_key" || key == "webhook_secret") {
-		return "is not a key: secrets never stand in this file; put it into a file of its own (mode 0600) and name it in " + key + "_file"
-	}
-	if section == reflect.TypeFor[SFTP]() && (key == "password" || key == "private_key") {
-		return "is not a key: secrets never stand in this file; put it into a file of its own (mode 0600) and name it in " + key + "_file"
-	}
-	if section == reflect.TypeFor[SFTP]() && (key == "passphrase" || key == "private_key_passphrase") {
-		return "is not a key: secrets never stand in this file; put it into a file of its own (mode 0600) and name it in private_key_passphrase_file"
-	}
-	if section == reflect.TypeFor[Config]() && key == "ledger_password" {
-		return "is not a key: secrets never stand in this file; put it into a file of its own (mode 0600) and name it in ledger_password_file"
+	if file := secretFiles[section][key]; file != "" {
+		return "is not a key: secrets never stand in this file; put it into a file of its own (mode 0600) and name it in " + file
 	}
 	if near := nearest(key, keysOf(section)); near != "" {
 		return fmt.Sprintf("is not a known key; did you mean %s?", near)

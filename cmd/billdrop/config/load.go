@@ -118,7 +118,7 @@ func read(path string) ([]byte, error) {
 // the same ledger whatever its working directory.
 func parse(b []byte, dir string, env func(string) (string, bool), needs Needs) (*Config, []Problem) {
 	c := Default()
-	d := &decoder{env: env, lines: map[string]int{"": 1}}
+	d := &decoder{env: env, lines: map[string]int{"": 1}, dir: dir}
 	d.newFeed = func() Feed {
 		f := DefaultFeed()
 		f.Merchant, f.API, f.OnFinish = c.Merchant, c.API, c.OnFinish
@@ -130,15 +130,14 @@ func parse(b []byte, dir string, env func(string) (string, bool), needs Needs) (
 	}
 	d.decode(root, reflect.ValueOf(&c).Elem(), "")
 	decoding := d.problems
-	k := &checker{decoder: d, config: &c, needs: needs, dir: dir}
+	c.resolve(dir)
+	k := &checker{decoder: d, config: &c, needs: needs}
 	k.check()
 	// The check of a value that could not be decoded would only repeat the problem.
 	checking := slices.DeleteFunc(slices.Clone(d.problems[len(decoding):]), func(p Problem) bool {
 		return slices.ContainsFunc(decoding, func(s Problem) bool { return covers(s.Key, p.Key) })
 	})
-	d.problems = slices.Concat(decoding, checking)
-	c.resolve(dir)
-	return &c, d.problems
+	return &c, slices.Concat(decoding, checking)
 }
 
 // covers reports whether key is below, or the path of a section around it.
@@ -184,34 +183,21 @@ func syntaxProblem(err error) *Problem {
 	return p
 }
 
-// resolve makes the paths of local files absolute.
+// absolute returns the path of a local file, which may be relative to dir; "" stays.
+func absolute(dir, path string) string {
+	if path == "" || filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(dir, path)
+}
+
+// resolve makes the paths absolute that are part of a value.
 func (c *Config) resolve(dir string) {
-	abs := func(path *string) {
-		if *path != "" && !filepath.IsAbs(*path) {
-			*path = filepath.Join(dir, *path)
-		}
-	}
-	for _, path := range c.API.files() {
-		abs(path)
-	}
-	abs(&c.SFTP.PrivateKeyFile)
-	abs(&c.SFTP.PassphraseFile)
-	abs(&c.SFTP.CertificateFile)
-	abs(&c.SFTP.PasswordFile)
-	abs(&c.SFTP.KnownHostsFile)
-	abs(&c.SpoolDir)
-	abs(&c.LedgerPasswordFile)
-	abs(&c.Webhooks.CertFile)
-	abs(&c.Webhooks.KeyFile)
 	if path, ok := strings.CutPrefix(c.Ledger, ledgerScheme); ok {
-		abs(&path)
-		c.Ledger = ledgerScheme + path
+		c.Ledger = ledgerScheme + absolute(dir, path)
 	}
 	c.OnFinish = resolveCommand(dir, c.OnFinish)
 	for i := range c.Feeds {
-		for _, path := range c.Feeds[i].API.files() {
-			abs(path)
-		}
 		c.Feeds[i].OnFinish = resolveCommand(dir, c.Feeds[i].OnFinish)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -356,6 +357,13 @@ func TestFind(t *testing.T) {
 	}
 	if path, err := Find(""); path != "config.yaml" || err != nil {
 		t.Errorf("Find() = %q, %v", path, err)
+	}
+}
+
+func TestWithoutKey(t *testing.T) {
+	got := WithoutKey([]string{"A=1", "BILLDROP_API_KEY=sk_test_x", "BILLDROP_API_KEYS=2", "billdrop_api_key=x"})
+	if !slices.Equal(got, []string{"A=1", "BILLDROP_API_KEYS=2"}) {
+		t.Errorf("%q", got)
 	}
 }
 

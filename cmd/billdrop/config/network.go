@@ -28,11 +28,6 @@ func (k *checker) checkNetwork(at string, a *API) {
 	}
 }
 
-// files are the paths of the files that the way to the API needs.
-func (a *API) files() []*string {
-	return []*string{&a.KeyFile, &a.ProxyPasswordFile, &a.CAFile, &a.ClientCertFile, &a.ClientKeyFile, &a.WebhookSecretFile}
-}
-
 // Network returns the part of a client's configuration that is about the way to the API. It reads
 // the files that this needs, and returns all errors at once.
 func (a *API) Network() (client.Config, error) {

@@ -3,13 +3,11 @@ package config
 import (
 	"errors"
 	"net"
-	"net/netip"
-	"path"
 	"slices"
-	"strings"
 	"time"
 
 	"billdrop/client"
+	"billdrop/ingest/ledger"
 	"billdrop/ingest/payments"
 )
 
@@ -22,13 +20,12 @@ type Webhooks struct {
 
 // Receiver is a merchant whose events are received.
 type Receiver struct {
-	Merchant string
-	Live     bool
-	Secrets  *client.Webhooks
+	ledger.Scope
+	Secrets *client.Webhooks
 }
 
-// Receivers reads the webhook secrets of all merchants that have one. It returns all errors at
-// once.
+// Receivers reads the webhook secrets of all merchants that have one, and returns all errors at
+// once. If there are none, it checks the key of the certificate, too.
 func (c *Config) Receivers() ([]Receiver, error) {
 	var all []Receiver
 	var wrong []error
@@ -37,7 +34,7 @@ func (c *Config) Receivers() ([]Receiver, error) {
 		if f.API.WebhookSecretFile == "" || slices.ContainsFunc(all, func(r Receiver) bool { return r.Merchant == f.Merchant }) {
 			continue
 		}
-		r := Receiver{Merchant: f.Merchant, Live: f.API.Live}
+		r := Receiver{Scope: f.Scope()}
 		text, err := ReadSecret("api.webhook_secret_file", f.API.WebhookSecretFile)
 		if err == nil {
 			r.Secrets, err = client.ParseWebhookSecrets(text)
@@ -48,7 +45,10 @@ func (c *Config) Receivers() ([]Receiver, error) {
 		}
 		all, wrong = append(all, r), append(wrong, err)
 	}
-	return all, errors.Join(wrong...)
+	if err := errors.Join(wrong...); err != nil {
+		return all, err
+	}
+	return all, CheckSecret("webhooks.key_file", c.Webhooks.KeyFile)
 }
 
 // PaymentSchedule is when the feed's merchant gets its payment reports. The configuration was
@@ -77,9 +77,9 @@ func (k *checker) checkWebhooks() {
 	case w.Listen == "" && k.needs.Webhooks:
 		k.problem("webhooks.listen", "is missing; write the address at which events are received, such as \"127.0.0.1:8081\" behind a TLS proxy")
 	case w.Listen == "":
-	case err != nil || port != "0" && !isPort(port):
+	case err != nil || port != "0" && !client.ValidPort(port):
 		k.problem("webhooks.listen", "is not valid; write an address with a port, such as \"127.0.0.1:8081\"")
-	case w.CertFile == "" && !loopback(host):
+	case w.CertFile == "" && !client.IsLoopback(host):
 		k.problem("webhooks.listen", "is not a loopback address, so it needs cert_file and key_file; or write \"127.0.0.1:%s\", and put a TLS proxy in front", port)
 	}
 	first := map[string]int{}
@@ -108,12 +108,6 @@ func (k *checker) checkWebhooks() {
 	}
 }
 
-// loopback reports whether only this machine reaches a host. It asks no name server.
-func loopback(host string) bool {
-	a, err := netip.ParseAddr(host)
-	return strings.EqualFold(host, "localhost") || err == nil && a.Unmap().IsLoopback()
-}
-
 // checkPayments checks when a feed's merchant gets payment reports.
 func (k *checker) checkPayments(at string, f *Feed) {
 	zone, err := f.zone()
@@ -123,21 +117,5 @@ func (k *checker) checkPayments(at string, f *Feed) {
 	}
 	if _, err := payments.ParseSchedule(f.PaymentsEvery, zone); err != nil {
 		k.problem(join(at, "payments_every"), "is not valid; write a duration of at least 1s, such as 1h, or a time of day, such as \"daily 06:00\"")
-	}
-}
-
-// checkPaymentDirectory keeps payment reports out of what is read.
-func (k *checker) checkPaymentDirectory(at string, f *Feed, inboxes map[string]string) {
-	if f.Payments == "" {
-		return
-	}
-	dir := path.Clean(f.Payments)
-	switch other, taken := inboxes[dir]; {
-	case strings.TrimSpace(f.Payments) == "" || strings.ContainsFunc(f.Payments, func(r rune) bool { return r < ' ' }):
-		k.problem(join(at, "payments"), "is not valid; write a directory of the SFTP server, such as /payments, or \"\" for none")
-	case taken:
-		k.problem(join(at, "payments"), "is the inbox of %s too; write another directory", other)
-	case dir == path.Clean(f.Processing):
-		k.problem(join(at, "payments"), "is the processing directory too; write another directory")
 	}
 }

@@ -35,9 +35,12 @@ func refuse(hint, format string, args ...any) error {
 	return &Error{What: fmt.Sprintf(format, args...), Hint: hint, kind: ErrSecret}
 }
 
-// CheckSecret reports whether the file that key names exists, can be read, and is closed
-// to others by the rule of inbox.Exposed.
+// CheckSecret reports whether the file that key names, if it names one, exists, can be read,
+// and is closed to others by the rule of inbox.Exposed.
 func CheckSecret(key, path string) error {
+	if path == "" {
+		return nil
+	}
 	f, err := openSecret(key, path)
 	if err != nil {
 		return err
@@ -48,15 +51,9 @@ func CheckSecret(key, path string) error {
 // CheckFiles checks the files that the SFTP login needs: first all of them for what others may
 // do with them, then what is in them.
 func (s *SFTP) CheckFiles() error {
-	var wrong []error
-	if s.PrivateKeyFile != "" {
-		wrong = append(wrong, CheckSecret("sftp.private_key_file", s.PrivateKeyFile))
-	}
-	if s.PassphraseFile != "" {
-		wrong = append(wrong, CheckSecret("sftp.private_key_passphrase_file", s.PassphraseFile))
-	}
-	if s.PasswordFile != "" {
-		wrong = append(wrong, CheckSecret("sftp.password_file", s.PasswordFile))
+	wrong := []error{
+		CheckSecret("sftp.private_key_file", s.PrivateKeyFile), CheckSecret("sftp.private_key_passphrase_file", s.PassphraseFile),
+		CheckSecret("sftp.password_file", s.PasswordFile),
 	}
 	f, err := durable.OpenRegular(s.KnownHostsFile)
 	if err == nil {

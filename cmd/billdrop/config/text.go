@@ -1,10 +1,19 @@
 package config
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 )
+
+// WithoutKey removes the API key from an environment. Other programs do not need it.
+func WithoutKey(env []string) []string {
+	return slices.DeleteFunc(env, func(v string) bool {
+		name, _, _ := strings.Cut(v, "=")
+		return strings.EqualFold(name, EnvAPIKey) // names ignore letter case on Windows
+	})
+}
 
 // ShellWord writes a path so that it can be pasted into a shell.
 func ShellWord(path string) string {

@@ -9,15 +9,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
+	"slices"
 	"syscall"
 	"time"
 
-	"billdrop/client/emulator"
 	"billdrop/cmd/billdrop/config"
 	"billdrop/cmd/billdrop/describe"
 	"billdrop/cmd/billdrop/sandbox"
@@ -120,7 +118,7 @@ func (c *Cluster) start(name, database string) error {
 	w := &worker{name: name, config: path, ended: make(chan struct{})}
 	// Not CommandContext: an interrupt of the demo ends workers softly, by stop.
 	w.cmd = exec.Command(c.Binary, "run", "--no-progress", "--log-level", "warn", "--config", path)
-	w.cmd.Env = c.environment()
+	w.cmd.Env = config.WithoutKey(os.Environ()) // which may be a live one
 	w.cmd.Stdout, w.cmd.Stderr = &w.log, &w.log
 	w.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a ^C is for the demo
 	if err := w.cmd.Start(); err != nil {
@@ -132,17 +130,6 @@ func (c *Cluster) start(name, database string) error {
 		close(w.ended)
 	}()
 	return nil
-}
-
-// environment is this process's, without an API key, which may be a live one.
-func (c *Cluster) environment() []string {
-	var env []string
-	for _, v := range os.Environ() {
-		if !strings.HasPrefix(v, config.EnvAPIKey+"=") {
-			env = append(env, v)
-		}
-	}
-	return env
 }
 
 // kill ends a worker at once, and waits until the others have noticed.
@@ -179,10 +166,7 @@ func (c *Cluster) outcome(ctx context.Context, began time.Time) error {
 		return err
 	}
 	c.printf("\nThe report is published after %.1f s:\n\n%s\n", time.Since(began).Seconds(), describe.StatusTable(summary))
-	state, err := c.apiState(ctx)
-	if err != nil {
-		return err
-	}
+	state := c.Box.API.State()
 	bills := make(map[string]int)
 	for _, b := range state.Bills {
 		bills[b.ExternalReference]++
@@ -197,23 +181,10 @@ func (c *Cluster) outcome(ctx context.Context, began time.Time) error {
 	return nil
 }
 
-func (c *Cluster) apiState(ctx context.Context) (state emulator.State, err error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, c.Box.APIURL+"/_sandbox/state", nil)
-	if err != nil {
-		return state, err
-	}
-	answer, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return state, fmt.Errorf("ask the API what it holds: %w", err)
-	}
-	defer answer.Body.Close()
-	return state, json.NewDecoder(answer.Body).Decode(&state)
-}
-
 // status runs `billdrop status`, as any machine with the configuration can.
 func (c *Cluster) status(ctx context.Context, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, c.Binary, append([]string{"status", "--config", c.workers[0].config}, args...)...)
-	cmd.Env = c.environment()
+	cmd.Env = config.WithoutKey(os.Environ())
 	return cmd.Output()
 }
 
@@ -243,12 +214,7 @@ func (c *Cluster) alive(ctx context.Context) []string {
 
 func (c *Cluster) isAlive(ctx context.Context, name string) bool {
 	names := c.alive(ctx)
-	for _, n := range names {
-		if n == name {
-			return true
-		}
-	}
-	return len(names) == 0 // the list could not be read
+	return slices.Contains(names, name) || len(names) == 0 // the list could not be read
 }
 
 // await looks until something holds. It fails with what the workers logged.

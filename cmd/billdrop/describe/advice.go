@@ -20,6 +20,19 @@ func Advise(err error, format string, args ...any) error {
 	return &advised{err, fmt.Sprintf(format, args...)}
 }
 
+// Misuse is a mistake in how billdrop is called or set up. Nothing was changed.
+type Misuse struct{ error }
+
+// Misused returns err as a Misuse, with the same text.
+func Misused(err error) Misuse { return Misuse{err} }
+
+func (m Misuse) Unwrap() error { return m.error }
+
+// Hint adds what to do about it, as Advise does.
+func (m Misuse) Hint(format string, args ...any) Misuse {
+	return Misuse{Advise(m.error, format, args...)}
+}
+
 // Advice returns what to do about err, one text for each error joined in it that has
 // advice, without repetition.
 func Advice(err error) []string {

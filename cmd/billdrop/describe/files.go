@@ -28,11 +28,11 @@ func NewFilesDocument(files []Finished, err error) FilesDocument {
 	return doc
 }
 
-// FilesText says what became of files.
-func FilesText(files []Finished) string {
-	texts := make([]string, len(files))
-	for i, f := range files {
-		texts[i] = f.Text()
+// Each describes the things of a list, with an empty line between them.
+func Each[T any](list []T, text func(T) string) string {
+	texts := make([]string, len(list))
+	for i, v := range list {
+		texts[i] = text(v)
 	}
 	return strings.Join(texts, "\n")
 }

@@ -85,12 +85,12 @@ func problem(p preview.FoundProblem) string {
 }
 
 // Plan describes what would become of a file: sums, then what would need attention.
-func Plan(p *preview.Planned) string {
+func Plan(p preview.Planned) string {
 	var b strings.Builder
 	if p.Code != "" {
 		fmt.Fprintf(&b, "%s: would be rejected (%s)\n  %s%s\n", p.File, p.Code, atLine(p.Line), p.Detail)
 	} else {
-		fmt.Fprintf(&b, "%s: %s\n%s\n", p.File, Count(p.Rows.Total, "row"), planned(p).table("would be"))
+		fmt.Fprintf(&b, "%s: %s\n%s\n", p.File, Count(p.Rows.Total, "row"), planned(&p).table("would be"))
 		fmt.Fprintf(&b, "  new: %s, %s; this took %s\n",
 			Count(p.New.Customers, "customer"), Count(p.New.Accounts, "account"), Count(p.Gets, "look-up"))
 	}

@@ -22,6 +22,7 @@ type ToDo struct {
 // Group are the rows of a file that need the same to be done.
 type Group struct {
 	Do       string          `json:"do"` // fix, resend, retry or look
+	Title    string          `json:"-"`  // heads the group
 	Statuses []ledger.Status `json:"statuses"`
 	Count    int             `json:"count"`
 	Advice   string          `json:"advice"` // what to do
@@ -52,19 +53,19 @@ func (f File) ToDo() ToDo {
 	todo := ToDo{Groups: []*Group{}}
 	for _, g := range []Group{
 		{
-			Do: "fix", Statuses: []ledger.Status{ledger.Invalid, ledger.Rejected},
+			Do: "fix", Title: "To fix", Statuses: []ledger.Status{ledger.Invalid, ledger.Rejected},
 			Advice: correct + " and " + drop + " again",
 		},
 		{
-			Do: "resend", Statuses: []ledger.Status{ledger.NotSent},
+			Do: "resend", Title: "To send again with those", Statuses: []ledger.Status{ledger.NotSent},
 			Advice: "these rows are valid; " + resend,
 		},
 		{
-			Do: "retry", Statuses: []ledger.Status{ledger.Failed, ledger.Unknown},
+			Do: "retry", Title: "To retry", Statuses: []ledger.Status{ledger.Failed, ledger.Unknown},
 			Advice: "send them again: billdrop retry " + f.ID,
 		},
 		{
-			Do: "look", Statuses: []ledger.Status{ledger.Conflict},
+			Do: "look", Title: "To look into", Statuses: []ledger.Status{ledger.Conflict},
 			Advice: "decide which is right, the bill or the row; if both are, give the row another reference. What is known of a bill: billdrop why REFERENCE",
 		},
 	} {
@@ -78,13 +79,6 @@ func (f File) ToDo() ToDo {
 		}
 	}
 	return todo
-}
-
-// Title heads the group.
-func (g *Group) Title() string {
-	return map[string]string{
-		"fix": "To fix", "resend": "To send again with those", "retry": "To retry", "look": "To look into",
-	}[g.Do]
 }
 
 // Range is which rows Read lists.
@@ -138,7 +132,7 @@ func (t *ToDo) Read(ctx context.Context, led ledger.Ledger, file string, r Range
 
 func (g *Group) text() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n%s, %s: %s\n", g.Title(), Count(g.Count, "row"), g.Advice)
+	fmt.Fprintf(&b, "\n%s, %s: %s\n", g.Title, Count(g.Count, "row"), g.Advice)
 	for _, r := range g.Rows {
 		fmt.Fprintf(&b, "  line %d", r.Line)
 		if r.BillReference != "" {

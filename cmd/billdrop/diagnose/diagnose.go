@@ -138,18 +138,13 @@ func (e *examiner) configuration() *config.Config {
 
 // merchants checks the API key of each merchant account, and that the API accepts it.
 func (e *examiner) merchants(ctx context.Context, conf *config.Config) {
-	type merchant struct {
-		name string
-		live bool
-	}
-	seen := make(map[merchant]bool)
+	seen := make(map[ledger.Scope]bool)
 	for i := range conf.Feeds {
 		f := &conf.Feeds[i]
-		m := merchant{f.Merchant, f.API.Live}
-		if seen[m] {
+		if seen[f.Scope()] {
 			continue
 		}
-		seen[m] = true
+		seen[f.Scope()] = true
 		of := ""
 		if len(conf.Feeds) > 1 {
 			of = " of " + f.Merchant

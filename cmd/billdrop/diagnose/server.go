@@ -84,16 +84,12 @@ func (e *examiner) directories(ctx context.Context, account *inbox.Account, f *c
 	// A probe that was begun is removed even after an interrupt. The timeout bounds each call.
 	soft := context.WithoutCancel(ctx)
 	sound := true
-	for _, d := range []struct{ name, path string }{
-		{"inbox", f.Inbox}, {"processing", f.Processing}, {"archive", f.Archive}, {"rejected", f.Rejected}, {"results", f.Results},
-	} {
+	for _, d := range f.Dirs() {
 		if ctx.Err() != nil {
 			return
 		}
-		sound = e.directory(soft, account, f.Name+": "+d.name, d.path) && sound
-	}
-	if f.Payments != "" && ctx.Err() == nil {
-		e.directory(soft, account, f.Name+": payments", f.Payments)
+		ok := e.directory(soft, account, f.Name+": "+d.Key, d.Path)
+		sound = sound && (ok || d.Key == "payments") // which no bill file passes through
 	}
 	check := f.Name + ": moves"
 	if !sound {

@@ -11,9 +11,6 @@ import (
 func (e *examiner) webhooks(conf *config.Config) {
 	const check = "webhooks"
 	receivers, err := conf.Receivers()
-	if err == nil && conf.Webhooks.KeyFile != "" {
-		err = config.CheckSecret("webhooks.key_file", conf.Webhooks.KeyFile)
-	}
 	switch {
 	case err != nil:
 		e.wrong(check, err)

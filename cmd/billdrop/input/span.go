@@ -25,28 +25,21 @@ var hours = map[string]int{"h": 1, "d": 24, "w": 7 * 24, "y": 365 * 24}
 
 // UnmarshalText reads 90d, 12w or 7y.
 func (a *Age) UnmarshalText(text []byte) error {
-	m := ageForm.FindStringSubmatch(string(text))
-	if m == nil {
-		return describe.Advise(fmt.Errorf("%q is not an age", text), "write a whole number of days, weeks or years, such as 90d, 12w or 7y")
-	}
-	d, err := span(m)
-	*a = Age(d)
-	return err
+	return read((*time.Duration)(a), text, ageForm, "an age", "write a whole number of days, weeks or years, such as 90d, 12w or 7y")
 }
 
 // UnmarshalText reads 24h, 7d or 2w.
 func (s *Since) UnmarshalText(text []byte) error {
-	m := sinceForm.FindStringSubmatch(string(text))
-	if m == nil {
-		return describe.Advise(fmt.Errorf("%q is not a time span", text), "write a whole number of hours, days or weeks, such as 24h, 7d or 2w")
-	}
-	d, err := span(m)
-	*s = Since(d)
-	return err
+	return read((*time.Duration)(s), text, sinceForm, "a time span", "write a whole number of hours, days or weeks, such as 24h, 7d or 2w")
 }
 
-// span is a number and its unit, which were matched.
-func span(m []string) (time.Duration, error) {
+// read sets d to a number with its unit.
+func read(d *time.Duration, text []byte, form *regexp.Regexp, what, hint string) error {
+	m := form.FindStringSubmatch(string(text))
+	if m == nil {
+		return describe.Advise(fmt.Errorf("%q is not %s", text, what), "%s", hint)
+	}
 	n, err := strconv.Atoi(m[1])
-	return time.Duration(n*hours[m[2]]) * time.Hour, err
+	*d = time.Duration(n*hours[m[2]]) * time.Hour
+	return err
 }

@@ -22,25 +22,20 @@ const (
 	mostPictures = 4
 )
 
-// day is the calendar day of a time in its time zone.
-type day struct {
-	year  int
-	month time.Month
-	day   int
-}
-
-func dayOf(t time.Time) day {
-	y, m, d := t.Date()
-	return day{y, m, d}
-}
+// dayOf is the calendar day of a time in its time zone. Of two days, the earlier one is less.
+func dayOf(t time.Time) string { return t.Format(time.DateOnly) }
 
 // moneyOf is what sums may be added up for.
 type moneyOf struct{ mode, currency string }
 
-// daySums are the sums of one day in minor units.
-type daySums struct {
-	Billed, Paid int64
-	Payments     int
+// daySums are sums in minor units, by day.
+type daySums map[moneyOf]map[string]int64
+
+func (s daySums) add(of moneyOf, day string, amount int64) {
+	if s[of] == nil {
+		s[of] = make(map[string]int64)
+	}
+	s[of][day] += amount
 }
 
 // byDay are sums by day. They are added up from the records of files, and from payments that
@@ -48,8 +43,8 @@ type daySums struct {
 type byDay struct {
 	mu     sync.Mutex
 	at     time.Time
-	billed map[moneyOf]map[day]daySums
-	paid   map[moneyOf]map[day]daySums
+	billed daySums
+	paid   daySums
 	after  map[ledger.Scope]int64 // payments that are in paid
 }
 
@@ -82,14 +77,14 @@ func (b *byDay) readFiles(ctx context.Context, v *view, since time.Time) error {
 	for _, l := range v.lanes() {
 		served[l.Scope()] = true
 	}
-	b.billed = make(map[moneyOf]map[day]daySums)
+	b.billed = make(daySums)
 	for _, f := range files {
 		if f.Sums == nil || f.Finished.Before(since) || !served[f.Scope] {
 			continue
 		}
 		for currency, by := range f.Sums.Amounts {
 			if by[ledger.Created] != 0 {
-				add(&b.billed, moneyOf{f.Scope.Mode, currency}, dayOf(f.Finished.In(since.Location())), daySums{Billed: by[ledger.Created]})
+				b.billed.add(moneyOf{f.Scope.Mode, currency}, dayOf(f.Finished.In(since.Location())), by[ledger.Created])
 			}
 		}
 	}
@@ -98,41 +93,27 @@ func (b *byDay) readFiles(ctx context.Context, v *view, since time.Time) error {
 
 // readPayments adds up the payments that are new.
 func (b *byDay) readPayments(ctx context.Context, v *view, since time.Time) error {
+	if b.paid == nil {
+		b.paid, b.after = make(daySums), make(map[ledger.Scope]int64)
+	}
 	for _, l := range v.lanes() {
 		sums, last, err := v.Payments.PaidSince(ctx, l.Scope(), b.after[l.Scope()], since)
 		if err != nil {
 			return err
 		}
 		for _, s := range sums {
-			add(&b.paid, moneyOf{l.Scope().Mode, s.Currency}, dayOf(s.At.In(since.Location())), daySums{Paid: s.Amount, Payments: s.Payments})
-		}
-		if b.after == nil {
-			b.after = make(map[ledger.Scope]int64)
+			b.paid.add(moneyOf{l.Scope().Mode, s.Currency}, dayOf(s.At.In(since.Location())), s.Amount)
 		}
 		b.after[l.Scope()] = last
 	}
 	for _, days := range b.paid {
 		for d := range days {
-			if time.Date(d.year, d.month, d.day, 0, 0, 0, 0, since.Location()).Before(since) {
+			if d < dayOf(since) {
 				delete(days, d)
 			}
 		}
 	}
 	return nil
-}
-
-func add(to *map[moneyOf]map[day]daySums, of moneyOf, d day, s daySums) {
-	if *to == nil {
-		*to = make(map[moneyOf]map[day]daySums)
-	}
-	if (*to)[of] == nil {
-		(*to)[of] = make(map[day]daySums)
-	}
-	held := (*to)[of][d]
-	held.Billed += s.Billed
-	held.Paid += s.Paid
-	held.Payments += s.Payments
-	(*to)[of][d] = held
 }
 
 // daysPicture is what was billed and paid in one currency, by day. Its bars stand in a view box of
@@ -176,7 +157,7 @@ func (v *view) daysPictures(ctx context.Context, now time.Time) (pictures []days
 	}
 	days := make(map[moneyOf]int)
 	modes := make(map[string]bool)
-	for _, sums := range []map[moneyOf]map[day]daySums{b.billed, b.paid} {
+	for _, sums := range []daySums{b.billed, b.paid} {
 		for of, by := range sums {
 			if len(by) > 0 {
 				days[of] += len(by)
@@ -201,23 +182,22 @@ func (v *view) daysPictures(ctx context.Context, now time.Time) (pictures []days
 }
 
 // newDaysPicture draws the days up to now.
-func newDaysPicture(of moneyOf, billed, paid map[day]daySums, now time.Time) daysPicture {
+func newDaysPicture(of moneyOf, billed, paid map[string]int64, now time.Time) daysPicture {
 	p := daysPicture{Currency: of.currency, Mode: of.mode}
-	var sums []daySums
 	var highest, allBilled, allPaid int64
 	y, m, d := now.Date()
 	for i := range shownDays {
 		// Noon, because a change of clocks leaves it on its day.
 		at := time.Date(y, m, d-shownDays+1+i, 12, 0, 0, 0, now.Location())
-		s := daySums{Billed: billed[dayOf(at)].Billed, Paid: paid[dayOf(at)].Paid}
-		sums = append(sums, s)
-		highest = max(highest, s.Billed, s.Paid)
-		allBilled += s.Billed
-		allPaid += s.Paid
-		p.Days = append(p.Days, dayBars{Day: at, X: i * dayWidth, Billed: moneyOrNone(of.currency, s.Billed), Paid: moneyOrNone(of.currency, s.Paid)})
+		billed, paid := billed[dayOf(at)], paid[dayOf(at)]
+		highest = max(highest, billed, paid)
+		allBilled += billed
+		allPaid += paid
+		p.Days = append(p.Days, dayBars{Day: at, X: i * dayWidth, Billed: moneyOrNone(of.currency, billed), Paid: moneyOrNone(of.currency, paid)})
 	}
 	for i := range p.Days {
-		p.Days[i].BilledHeight, p.Days[i].PaidHeight = height(sums[i].Billed, highest), height(sums[i].Paid, highest)
+		d := &p.Days[i]
+		d.BilledHeight, d.PaidHeight = height(billed[dayOf(d.Day)], highest), height(paid[dayOf(d.Day)], highest)
 	}
 	p.Most, p.Billed, p.Paid = describe.Money(of.currency, highest), describe.Money(of.currency, allBilled), describe.Money(of.currency, allPaid)
 	return p

@@ -196,11 +196,7 @@ func (f *files) advanceOf(id string, now time.Time) (advance, bool) {
 	if m == nil || m.left {
 		return advance{}, false
 	}
-	a := advance{Rows: m.rows, ByStatus: maps.Clone(m.done), PerSecond: m.pace.perSecond(now)}
-	for _, n := range m.done {
-		a.Done += n
-	}
-	a.Done = min(a.Done, a.Rows)
+	a := advance{Done: min(m.all, m.rows), Rows: m.rows, ByStatus: maps.Clone(m.done), PerSecond: m.pace.perSecond(now)}
 	a.Left = timeLeft(a)
 	return a, true
 }

@@ -22,28 +22,24 @@ var durations = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
 
 // metrics are counted as things happen. docs/monitoring.md explains each of them.
 type metrics struct {
-	registry *prometheus.Registry
-	files    *prometheus.CounterVec // feed, outcome
-	rows     *prometheus.CounterVec // feed, status
-	requests *prometheus.CounterVec // merchant, mode, method, answer
-	seconds  *prometheus.HistogramVec
-	inFlight *prometheus.GaugeVec
-
+	registry   *prometheus.Registry
+	files      *prometheus.CounterVec // feed, outcome
+	rows       *prometheus.CounterVec // feed, status
+	requests   *prometheus.CounterVec // merchant, mode, method, answer
+	seconds    *prometheus.HistogramVec
+	inFlight   *prometheus.GaugeVec
 	deliveries *prometheus.CounterVec // merchant, result
 }
 
 func newMetrics(version string) *metrics {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+	}
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
-		files: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "billdrop_files_total", Help: "Bill files that this process brought to their end, by outcome.",
-		}, []string{"feed", "outcome"}),
-		rows: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "billdrop_rows_total", Help: "Rows that got their status from this process.",
-		}, []string{"feed", "status"}),
-		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "billdrop_api_requests_total", Help: "Requests to the Billing API, by what came of them.",
-		}, []string{"merchant", "mode", "method", "answer"}),
+		files:    counter("billdrop_files_total", "Bill files that this process brought to their end, by outcome.", "feed", "outcome"),
+		rows:     counter("billdrop_rows_total", "Rows that got their status from this process.", "feed", "status"),
+		requests: counter("billdrop_api_requests_total", "Requests to the Billing API, by what came of them.", "merchant", "mode", "method", "answer"),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "billdrop_api_request_duration_seconds", Help: "How long requests to the Billing API took, those without an answer included.",
 			Buckets: durations,
@@ -51,10 +47,8 @@ func newMetrics(version string) *metrics {
 		inFlight: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "billdrop_api_requests_in_flight", Help: "Requests to the Billing API that wait for their answer.",
 		}, []string{"merchant", "mode"}),
+		deliveries: counter("billdrop_webhooks_total", "Deliveries to the webhook receiver, by what became of them.", "merchant", "result"),
 	}
-	m.deliveries = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "billdrop_webhooks_total", Help: "Deliveries to the webhook receiver, by what became of them.",
-	}, []string{"merchant", "result"})
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "billdrop_build_info", Help: "Always 1; the labels say what runs.",
 		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},

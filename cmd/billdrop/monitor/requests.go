@@ -43,57 +43,45 @@ var _ delivery.API = (*countedAPI)(nil)
 
 // CreateBill implements delivery.API.
 func (c *countedAPI) CreateBill(ctx context.Context, key, reference string, body []byte) client.Answer {
-	began := c.begin()
-	a := c.api.CreateBill(ctx, key, reference, body)
-	c.end(began, c.posts)
-	if a.Kind == client.Created && !a.Replayed {
-		c.created.Inc()
-	} else {
-		c.answers.WithLabelValues(http.MethodPost, answerLabel(a)).Inc()
-	}
-	return a
+	return c.count(http.MethodPost, func() client.Answer { return c.api.CreateBill(ctx, key, reference, body) })
 }
 
 // CreatePaymentRequest implements delivery.API.
 func (c *countedAPI) CreatePaymentRequest(ctx context.Context, key, reference string, body []byte) client.Answer {
-	began := c.begin()
-	a := c.api.CreatePaymentRequest(ctx, key, reference, body)
-	c.end(began, c.posts)
-	c.answers.WithLabelValues(http.MethodPost, answerLabel(a)).Inc()
-	return a
+	return c.count(http.MethodPost, func() client.Answer { return c.api.CreatePaymentRequest(ctx, key, reference, body) })
 }
 
 // GetBill implements delivery.API.
 func (c *countedAPI) GetBill(ctx context.Context, reference string) client.Answer {
-	return c.get(c.api.GetBill, ctx, reference)
+	return c.count(http.MethodGet, func() client.Answer { return c.api.GetBill(ctx, reference) })
 }
 
 // GetCustomer implements delivery.API.
 func (c *countedAPI) GetCustomer(ctx context.Context, reference string) client.Answer {
-	return c.get(c.api.GetCustomer, ctx, reference)
+	return c.count(http.MethodGet, func() client.Answer { return c.api.GetCustomer(ctx, reference) })
 }
 
 // GetAccount implements delivery.API.
 func (c *countedAPI) GetAccount(ctx context.Context, reference string) client.Answer {
-	return c.get(c.api.GetAccount, ctx, reference)
+	return c.count(http.MethodGet, func() client.Answer { return c.api.GetAccount(ctx, reference) })
 }
 
-func (c *countedAPI) get(get func(context.Context, string) client.Answer, ctx context.Context, reference string) client.Answer {
-	began := c.begin()
-	a := get(ctx, reference)
-	c.end(began, c.gets)
-	c.answers.WithLabelValues(http.MethodGet, answerLabel(a)).Inc()
-	return a
-}
-
-func (c *countedAPI) begin() time.Time {
+func (c *countedAPI) count(method string, ask func() client.Answer) client.Answer {
+	seconds := c.gets
+	if method == http.MethodPost {
+		seconds = c.posts
+	}
 	c.inFlight.Inc()
-	return time.Now()
-}
-
-func (c *countedAPI) end(began time.Time, seconds prometheus.Observer) {
+	began := time.Now()
+	a := ask()
 	seconds.Observe(time.Since(began).Seconds())
 	c.inFlight.Dec()
+	if a.Kind == client.Created && !a.Replayed {
+		c.created.Inc()
+	} else {
+		c.answers.WithLabelValues(method, answerLabel(a)).Inc()
+	}
+	return a
 }
 
 // answerLabel is the answer's label. Unregistered statuses are reported by their class, so a

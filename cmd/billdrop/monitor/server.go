@@ -21,6 +21,7 @@ import (
 	"golang.org/x/net/netutil"
 	"golang.org/x/time/rate"
 
+	"billdrop/client"
 	"billdrop/cmd/billdrop/describe"
 )
 
@@ -219,10 +220,5 @@ func isLocalHost(host string) bool {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
 	}
-	host = strings.Trim(host, "[]")
-	if strings.EqualFold(host, "localhost") {
-		return true
-	}
-	a, err := netip.ParseAddr(host)
-	return err == nil && a.Unmap().IsLoopback()
+	return client.IsLoopback(strings.Trim(host, "[]"))
 }

@@ -10,8 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -63,7 +61,7 @@ func New(log *slog.Logger, c *config.Config) *Notifier {
 		return nil
 	}
 	n := &Notifier{
-		log: log, commands: commands, env: withoutKey(os.Environ()),
+		log: log, commands: commands, env: config.WithoutKey(os.Environ()),
 		limit: commandTime, grace: commandGrace, closeTime: closeTime,
 	}
 	n.start()
@@ -77,14 +75,6 @@ func (n *Notifier) start() {
 	for range atOnce {
 		n.running.Go(n.work)
 	}
-}
-
-// withoutKey removes the API key from an environment. Commands do not need it.
-func withoutKey(env []string) []string {
-	return slices.DeleteFunc(env, func(v string) bool {
-		name, _, _ := strings.Cut(v, "=")
-		return strings.EqualFold(name, config.EnvAPIKey) // names ignore letter case on Windows
-	})
 }
 
 // Finished queues a file for the command of its feed, if it has one. It does not block.

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -138,12 +137,5 @@ func TestCloseEndsCommands(t *testing.T) {
 	ended, untold := strings.Count(log.String(), "on_finish took too long"), strings.Count(log.String(), "on_finish was not run")
 	if ended+untold != files+1 || untold < 50 || !strings.Contains(log.String(), "file_id=id-1077") {
 		t.Errorf("%d commands were ended and %d not run, of %d", ended, untold, files)
-	}
-}
-
-func TestWithoutKey(t *testing.T) {
-	got := withoutKey([]string{"A=1", "BILLDROP_API_KEY=sk_test_x", "BILLDROP_API_KEYS=2", "billdrop_api_key=x"})
-	if !slices.Equal(got, []string{"A=1", "BILLDROP_API_KEYS=2"}) {
-		t.Errorf("%q", got)
 	}
 }

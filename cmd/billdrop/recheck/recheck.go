@@ -22,18 +22,9 @@ import (
 	"billdrop/ingest/verify"
 )
 
-// ErrRefused is in the error of files that cannot be verified as billdrop is called or set up.
-// Nothing was asked.
-var ErrRefused = errors.New("not verified")
-
-// refused is an ErrRefused without its text.
-type refused struct{ error }
-
-func (r refused) Unwrap() error      { return r.error }
-func (refused) Is(target error) bool { return target == ErrRefused }
-
+// refusef refuses files that cannot be verified as billdrop is called or set up. Nothing was asked.
 func refusef(hint, format string, args ...any) error {
-	return refused{describe.Advise(fmt.Errorf(format, args...), "%s", hint)}
+	return describe.Misused(fmt.Errorf(format, args...)).Hint("%s", hint)
 }
 
 // Recheck is what to verify, and with what.
@@ -70,7 +61,7 @@ func (r *Recheck) Run(ctx context.Context) ([]File, error) {
 	conf := r.Config
 	lanes, err := r.Kit.Lanes(conf)
 	if err != nil {
-		return nil, refused{err}
+		return nil, describe.Misused(err)
 	}
 	feeds := make(map[string]*ingest.Feed)
 	for i := range conf.Feeds {
@@ -178,7 +169,7 @@ func openPlaces(conf *config.Config, files []*ledger.File) (*places, error) {
 		return nil, refusef("put the section back", "a file came from an SFTP inbox, and the configuration has no sftp section")
 	}
 	if err := conf.SFTP.CheckFiles(); err != nil {
-		return nil, refused{err}
+		return nil, describe.Misused(err)
 	}
 	return &places{inbox.NewPool(conf.SFTP.Account())}, nil
 }

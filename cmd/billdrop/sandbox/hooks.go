@@ -20,7 +20,7 @@ const secretFile = "webhook.secret"
 func checkHooks(cfg emulator.HookConfig) error {
 	if cfg.Secret != "" {
 		if _, err := emulator.NewHooks(cfg); err != nil {
-			return describe.Advise(optionsError{err}, "write --webhook-secret whsec_… with base64 after the underscore, or leave it out")
+			return describe.Misused(err).Hint("write --webhook-secret whsec_… with base64 after the underscore, or leave it out")
 		}
 	}
 	return checkHookURL(cfg.URL)
@@ -40,8 +40,8 @@ func checkHookURL(s string) error {
 			return nil
 		}
 	}
-	return describe.Advise(optionsError{fmt.Errorf("--webhook-url is not a web address on loopback")},
-		"write one such as http://127.0.0.1:8081/webhooks/sandbox")
+	return describe.Misused(errors.New("--webhook-url is not a web address on loopback")).
+		Hint("write one such as http://127.0.0.1:8081/webhooks/sandbox")
 }
 
 // newHooks returns what delivers the events of payments, signed with the secret that is

@@ -27,14 +27,6 @@ import (
 // User is the one SFTP account of a sandbox.
 const User = "sandbox"
 
-// ErrOptions is in the error of Open if its options cannot be used. Nothing was changed.
-var ErrOptions = errors.New("wrong options of a sandbox")
-
-// optionsError is an ErrOptions without its text.
-type optionsError struct{ error }
-
-func (optionsError) Is(target error) bool { return target == ErrOptions }
-
 // Options is what to serve, and where.
 type Options struct {
 	Dir      string        // to serve, and to keep keys, ledger and reports in
@@ -59,15 +51,14 @@ type Sandbox struct {
 }
 
 // Open starts both servers, and then writes the files that say where they are. The caller
-// closes the sandbox.
+// closes the sandbox. Options that cannot be used are a describe.Misuse.
 func Open(ctx context.Context, o Options) (*Sandbox, error) {
 	if err := checkHooks(o.Hooks); err != nil {
 		return nil, err
 	}
 	for _, addr := range []string{o.SFTPAddr, o.APIAddr} {
 		if a, err := netip.ParseAddrPort(addr); err != nil || !a.Addr().Unmap().IsLoopback() {
-			err := optionsError{fmt.Errorf("%s is not a loopback address with a port", addr)}
-			return nil, describe.Advise(err, "write one such as 127.0.0.1:0")
+			return nil, describe.Misused(fmt.Errorf("%s is not a loopback address with a port", addr)).Hint("write one such as 127.0.0.1:0")
 		}
 	}
 	dir, err := filepath.Abs(o.Dir)
@@ -192,8 +183,8 @@ func (b *Sandbox) checkConfig() (again bool, err error) {
 	defer f.Close()
 	head := make([]byte, len(configMark))
 	if _, err := io.ReadFull(f, head); err != nil || string(head) != configMark {
-		err := optionsError{fmt.Errorf("%s was not written by a sandbox and is left alone", b.Path("config.yaml"))}
-		return false, describe.Advise(err, "name another directory with --dir")
+		return false, describe.Misused(fmt.Errorf("%s was not written by a sandbox and is left alone", b.Path("config.yaml"))).
+			Hint("name another directory with --dir")
 	}
 	return true, nil
 }

@@ -49,9 +49,6 @@ const (
 	Failed    Result = "failed" // it could not be recorded; Moment delivers it again
 )
 
-// Results are all of them.
-var Results = [...]Result{Recorded, Repeated, Ignored, Nonsense, Malformed, Forged, Stale, TooLarge, Failed}
-
 // status is the answer to a delivery.
 func (r Result) status() int {
 	switch r {

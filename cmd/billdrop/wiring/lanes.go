@@ -30,22 +30,17 @@ type Kit struct {
 // Lanes makes a lane for each merchant account and returns the lane of each feed. It
 // returns the errors of all keys at once.
 func (k Kit) Lanes(c *config.Config) ([]*delivery.Lane, error) {
-	type account struct {
-		merchant string
-		live     bool
-	}
-	shared := make(map[account]*delivery.Lane)
+	shared := make(map[ledger.Scope]*delivery.Lane)
 	lanes := make([]*delivery.Lane, len(c.Feeds))
 	var wrong []error
 	for i := range c.Feeds {
 		f := &c.Feeds[i]
-		a := account{f.Merchant, f.API.Live}
-		if _, built := shared[a]; !built {
+		if _, built := shared[f.Scope()]; !built {
 			lane, _, err := k.Lane(c, f)
 			wrong = append(wrong, err)
-			shared[a] = lane // also if it failed, so that each error is returned once
+			shared[f.Scope()] = lane // also if it failed, so that each error is returned once
 		}
-		lanes[i] = shared[a]
+		lanes[i] = shared[f.Scope()]
 	}
 	return lanes, errors.Join(wrong...)
 }
@@ -77,8 +72,7 @@ func (k Kit) Lane(c *config.Config, f *config.Feed) (lane *delivery.Lane, from s
 		Concurrency: f.API.Concurrency, RateLimit: f.API.RateLimit, MaxAttempts: f.API.MaxAttempts,
 		BackoffMin: f.API.BackoffMin, BackoffMax: f.API.BackoffMax, LookupSettle: f.API.LookupSettle, GiveUpAfter: f.API.GiveUpAfter,
 	}
-	scope := ledger.Scope{Merchant: f.Merchant, Mode: key.Mode()}
-	lane = delivery.NewLane(scope, k.Monitor.API(scope, api), policy)
+	lane = delivery.NewLane(f.Scope(), k.Monitor.API(f.Scope(), api), policy)
 	lane.Warn = func(reason string) {
 		k.Log.Warn("waiting for the API", "merchant", f.Merchant, "reason", reason)
 	}

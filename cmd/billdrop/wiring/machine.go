@@ -18,15 +18,6 @@ import (
 	"billdrop/ingest/transfer"
 )
 
-// ErrSetup: the configuration, a key or a directory is at fault. Nothing was changed.
-var ErrSetup = errors.New("wrong set-up of a worker")
-
-// setupError is an ErrSetup without its text.
-type setupError struct{ error }
-
-func (e setupError) Unwrap() error      { return e.error }
-func (setupError) Is(target error) bool { return target == ErrSetup }
-
 // Machine is a worker with everything that it needs.
 type Machine struct {
 	Worker   *ingest.Worker
@@ -46,15 +37,15 @@ type Job struct {
 }
 
 // Assemble builds the worker that the configuration describes. It checks the whole set-up
-// before it opens the ledger, so a mistake, which is an ErrSetup,
-// changes nothing. The caller closes the machine.
+// before it opens the ledger, so a mistake, which is a describe.Misuse, changes nothing. The
+// caller closes the machine.
 func (k Kit) Assemble(ctx context.Context, c *config.Config, j Job) (*Machine, error) {
 	lanes, err := k.Lanes(c)
 	if j.Remote {
 		err = errors.Join(err, c.SFTP.CheckFiles())
 	}
 	if err = errors.Join(err, c.CheckRights()); err != nil {
-		return nil, setupError{err}
+		return nil, describe.Misused(err)
 	}
 	var server *inbox.Pool
 	if j.Remote {
@@ -72,7 +63,7 @@ func (k Kit) Assemble(ctx context.Context, c *config.Config, j Job) (*Machine, e
 	}
 	// The directory of orders too: another user who left the first order would own it.
 	if err := os.MkdirAll(filepath.Join(c.SpoolDir, ingest.OrdersDir), 0o700); err != nil {
-		return nil, setupError{describe.Advise(fmt.Errorf("spool_dir: %w", err), "make the directory, writable for the user that billdrop runs as")}
+		return nil, describe.Misused(fmt.Errorf("spool_dir: %w", err)).Hint("make the directory, writable for the user that billdrop runs as")
 	}
 	location, err := engine.Configured(c, k.Log)
 	if err != nil {

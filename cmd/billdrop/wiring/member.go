@@ -23,12 +23,8 @@ func Member(c *config.Config, role string) ingest.Member {
 // they are sent to, with their values. Values differ where billfile.Format.Fingerprint does: a
 // file that was begun with one fingerprint cannot go on with another.
 func formatKeys(f *config.Feed) map[string]string {
-	mode := "test"
-	if f.API.Live {
-		mode = "live"
-	}
 	format := Format(f)
-	keys := map[string]string{"merchant": f.Merchant, "api.live": mode, "api.base_url": spellURL(f.API.BaseURL)}
+	keys := map[string]string{"merchant": f.Merchant, "api.live": f.Scope().Mode, "api.base_url": spellURL(f.API.BaseURL)}
 	for key, value := range map[string]any{
 		"preset": format.Preset, "bill_reference": format.BillReference, "amounts": f.Amounts,
 		"currency": format.Currency, "currencies": format.Currencies, "delimiter": f.Delimiter, "encoding": format.Encoding,

@@ -6,6 +6,7 @@ import (
 	"net"
 
 	"billdrop/cmd/billdrop/config"
+	"billdrop/cmd/billdrop/describe"
 	"billdrop/cmd/billdrop/engine"
 	"billdrop/cmd/billdrop/webhook"
 	"billdrop/ingest/ledger"
@@ -20,25 +21,21 @@ type Reception struct {
 // OpenReception opens webhooks.listen. If an address, a certificate or a secret is wrong, nothing
 // is changed.
 func OpenReception(ctx context.Context, conf *config.Config) (*Reception, error) {
-	receivers, err := conf.Receivers()
-	if err == nil && conf.Webhooks.KeyFile != "" {
-		err = config.CheckSecret("webhooks.key_file", conf.Webhooks.KeyFile)
-	}
+	r, err := ReceptionAt(nil, conf)
 	if err != nil {
-		return nil, setupError{err}
+		return nil, err
 	}
-	l, err := webhook.Listen(ctx, conf.Webhooks.Listen, conf.Webhooks.CertFile, conf.Webhooks.KeyFile)
-	if err != nil {
-		return nil, setupError{err}
+	if r.Listener, err = webhook.Listen(ctx, conf.Webhooks.Listen, conf.Webhooks.CertFile, conf.Webhooks.KeyFile); err != nil {
+		return nil, describe.Misused(err)
 	}
-	return &Reception{l, receivers}, nil
+	return r, nil
 }
 
 // ReceptionAt receives events at an address that is open already.
 func ReceptionAt(l net.Listener, conf *config.Config) (*Reception, error) {
 	receivers, err := conf.Receivers()
 	if err != nil {
-		return nil, setupError{err}
+		return nil, describe.Misused(err)
 	}
 	return &Reception{l, receivers}, nil
 }
@@ -67,12 +64,8 @@ func (r *Reception) Receive(ctx context.Context, k Kit, conf *config.Config) (st
 func (r *Reception) Serve(k Kit, store ledger.Payments) *webhook.Server {
 	h := &webhook.Handler{Store: store, Log: k.Log, Count: k.Monitor.Delivery}
 	for _, m := range r.receivers {
-		scope := ledger.Scope{Merchant: m.Merchant, Mode: "test"}
-		if m.Live {
-			scope.Mode = "live"
-		}
-		h.Merchants = append(h.Merchants, webhook.Merchant{Scope: scope, Checks: m.Secrets})
-		k.Log.Info("receiving payment events", "address", r.Listener.Addr().String(), "path", webhook.PathPrefix+m.Merchant, "mode", scope.Mode)
+		h.Merchants = append(h.Merchants, webhook.Merchant{Scope: m.Scope, Checks: m.Secrets})
+		k.Log.Info("receiving payment events", "address", r.Listener.Addr().String(), "path", webhook.PathPrefix+m.Merchant, "mode", m.Mode)
 	}
 	return webhook.Serve(r.Listener, h)
 }

@@ -79,51 +79,36 @@ func (h *files) Filewrite(r *sftp.Request) (io.WriterAt, error) {
 	return &open{File: f, files: h, path: r.Filepath}, nil
 }
 
+// commands are the requests that Filecmd serves. Links, hard and symbolic, are not among them.
+var commands = map[string]Op{"Setstat": OpSetstat, "Rename": OpRename, "Remove": OpRemove, "Mkdir": OpMkdir, "Rmdir": OpRmdir}
+
 // Filecmd changes a directory or the attributes of a file.
 func (h *files) Filecmd(r *sftp.Request) error {
-	root, name := h.server.root, inside(r.Filepath)
-	switch r.Method {
-	case "Setstat":
-		if r.Flags == 0 {
-			return h.fsync(r.Filepath)
-		}
-		if err := h.before(OpSetstat, r.Filepath, true); err != nil {
-			return err
-		}
-		return plain(h.setstat(name, r))
-	case "Rename":
-		if err := h.before(OpRename, r.Filepath, true); err != nil {
-			return err
-		}
-		return plain(h.rename(name, inside(r.Target)))
-	case "Remove":
-		if err := h.before(OpRemove, r.Filepath, true); err != nil {
-			return err
-		}
-		if info, err := root.Lstat(name); err != nil {
-			return plain(err)
-		} else if info.IsDir() {
-			return sftp.ErrSSHFxFailure
-		}
-		return plain(root.Remove(name))
-	case "Mkdir":
-		if err := h.before(OpMkdir, r.Filepath, true); err != nil {
-			return err
-		}
-		return plain(root.Mkdir(name, 0o755))
-	case "Rmdir":
-		if err := h.before(OpRmdir, r.Filepath, true); err != nil {
-			return err
-		}
-		if info, err := root.Lstat(name); err != nil {
-			return plain(err)
-		} else if !info.IsDir() {
-			return sftp.ErrSSHFxFailure
-		}
-		return plain(root.Remove(name))
-	default: // links, hard and symbolic
+	op, served := commands[r.Method]
+	switch {
+	case !served:
 		return sftp.ErrSSHFxOpUnsupported
+	case op == OpSetstat && r.Flags == 0:
+		return h.fsync(r.Filepath)
 	}
+	if err := h.before(op, r.Filepath, true); err != nil {
+		return err
+	}
+	root, name := h.server.root, inside(r.Filepath)
+	switch op {
+	case OpSetstat:
+		return plain(h.setstat(name, r))
+	case OpRename:
+		return plain(h.rename(name, inside(r.Target)))
+	case OpMkdir:
+		return plain(root.Mkdir(name, 0o755))
+	}
+	if info, err := root.Lstat(name); err != nil {
+		return plain(err)
+	} else if info.IsDir() != (op == OpRmdir) {
+		return sftp.ErrSSHFxFailure
+	}
+	return plain(root.Remove(name))
 }
 
 // PosixRename renames over an existing file.

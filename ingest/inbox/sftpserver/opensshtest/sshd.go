@@ -5,39 +5,30 @@
 package opensshtest
 
 import (
-	"bufio"
-	"bytes"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"encoding/pem"
-	"errors"
 	"fmt"
-	"io"
-	"net"
 	"os"
-	"os/exec"
 	"os/user"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 
 	"github.com/skeema/knownhosts"
 	"golang.org/x/crypto/ssh"
+
+	"billdrop/client/servertest"
 )
 
 // sshd is the server's path on Debian and most other systems. sshd must be started by its full
 // path.
 const sshd = "/usr/sbin/sshd"
-
-// RequireEnv, set to 1, makes a missing OpenSSH server fail a test instead of skipping it. So
-// does CI, set to anything.
-const RequireEnv = "BILLDROP_REQUIRE_REAL"
 
 // Config is the setup of a server. The zero value is a usual one.
 type Config struct {
@@ -51,16 +42,11 @@ type Config struct {
 
 // Server is a running sshd. The account sees the whole file system; tests use Root alone.
 type Server struct {
-	Address        string // host:port
+	*servertest.Running
 	User           string // the user who runs the test
 	PrivateKeyFile string
 	KnownHostsFile string
 	Root           string // absolute; remote paths begin with it
-	Pid            int    // of the listener
-
-	port int
-	cmd  *exec.Cmd
-	log  lines
 }
 
 // Start runs a server with the zero Config until the test ends. dir is its Root.
@@ -73,12 +59,7 @@ func Start(t testing.TB, dir string) *Server {
 // is skipped, or fails if one is required.
 func StartConfig(t testing.TB, dir string, cfg Config) *Server {
 	t.Helper()
-	if _, err := os.Stat(sshd); err != nil {
-		if os.Getenv("CI") != "" || os.Getenv(RequireEnv) == "1" {
-			t.Fatalf("a real OpenSSH server is required here: %v (Debian: apt-get install openssh-server)", err)
-		}
-		t.Skipf("no OpenSSH server on this machine: %v (%s=1 makes this a failure)", err, RequireEnv)
-	}
+	servertest.Require(t, sshd, "openssh-server")
 	if os.Geteuid() == 0 {
 		if err := os.MkdirAll("/run/sshd", 0o755); err != nil {
 			t.Fatalf("create the empty directory that sshd needs: %v", err)
@@ -105,61 +86,35 @@ func StartConfig(t testing.TB, dir string, cfg Config) *Server {
 		writeKey(t, filepath.Join(keys, "host_ed25519"), edKey),
 		writeKey(t, filepath.Join(keys, "host_ecdsa"), ecKey),
 	}
-	t.Cleanup(func() {
-		s.stop()
-		if t.Failed() {
-			t.Logf("log of sshd:\n%s", s.log.String())
-		}
-	})
-	// Another process can take a free port before sshd does: try again.
-	for attempt := 1; ; attempt++ {
-		err := s.start(t, keys, cfg)
-		if err == nil {
-			break
-		}
-		if attempt == 5 {
-			t.Fatalf("start sshd: %v; its log:\n%s", err, s.log.String())
-		}
-	}
-	var known bytes.Buffer
-	for _, key := range hostKeys {
-		fmt.Fprintln(&known, knownhosts.Line([]string{s.Address}, key))
-	}
-	write(t, s.KnownHostsFile, known.Bytes())
-	return s
-}
-
-// start runs sshd and waits until it listens.
-func (s *Server) start(t testing.TB, keys string, cfg Config) error {
-	s.port = freePort(t)
-	s.Address = net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port))
-	conf := filepath.Join(keys, "sshd_config")
-	write(t, conf, []byte(s.config(keys, cfg)))
-
 	script := `exec "$0" "$@"`
 	if cfg.FileLimit > 0 {
 		// sshd inherits the limit, and that its signal is ignored: a write beyond it fails, as on a
 		// full disk.
 		script = fmt.Sprintf(`trap '' XFSZ; ulimit -f %d; %s`, (cfg.FileLimit+511)/512, script)
 	}
-	s.cmd = exec.Command("/bin/sh", "-c", script, sshd, "-D", "-e", "-f", conf)
-	stderr, err := s.cmd.StderrPipe()
-	if err != nil {
-		return err
+	s.Running = servertest.Start(t, servertest.Program{
+		Path: "/bin/sh", Package: "openssh-server", Listening: "Server listening on",
+		Args: func(port int) (args, env []string) {
+			conf := filepath.Join(keys, "sshd_config")
+			write(t, conf, []byte(cfg.text(keys, port)))
+			return []string{"-c", script, sshd, "-D", "-e", "-f", conf}, nil
+		},
+	})
+	t.Cleanup(func() {
+		// All are stopped first, so that none starts while they are listed.
+		_ = s.Signal(syscall.SIGSTOP)
+		_ = s.Signal(syscall.SIGKILL)
+	})
+	var known strings.Builder
+	for _, key := range hostKeys {
+		fmt.Fprintln(&known, knownhosts.Line([]string{s.Address}, key))
 	}
-	if err := s.cmd.Start(); err != nil {
-		return err
-	}
-	s.Pid = s.cmd.Process.Pid
-	listening := make(chan bool, 1)
-	s.log.wg.Go(func() { s.log.read(stderr, listening) })
-	if <-listening {
-		return nil
-	}
-	return errors.Join(errors.New("it ended before it listened"), s.cmd.Wait())
+	write(t, s.KnownHostsFile, []byte(known.String()))
+	return s
 }
 
-func (s *Server) config(keys string, cfg Config) string {
+// text is the configuration of a server that has its keys in a directory.
+func (cfg *Config) text(keys string, port int) string {
 	command := "internal-sftp"
 	if cfg.ReadOnly {
 		command += " -R"
@@ -170,7 +125,7 @@ func (s *Server) config(keys string, cfg Config) string {
 	// Of several values of a keyword, sshd takes the first.
 	return strings.Join(append(slices.Clone(cfg.Lines),
 		"ListenAddress 127.0.0.1",
-		"Port "+strconv.Itoa(s.port),
+		"Port "+strconv.Itoa(port),
 		"HostKey "+filepath.Join(keys, "host_ed25519"),
 		"HostKey "+filepath.Join(keys, "host_ecdsa"),
 		"AuthorizedKeysFile "+filepath.Join(keys, "authorized_keys"),
@@ -188,107 +143,8 @@ func (s *Server) config(keys string, cfg Config) string {
 	), "\n")
 }
 
-// Log returns what sshd has logged so far.
-func (s *Server) Log() string { return s.log.String() }
-
 // Logins returns how many logins sshd has accepted.
 func (s *Server) Logins() int { return strings.Count(s.Log(), "Accepted ") }
-
-// Signal sends a signal to the listener and to every process that serves a connection. After
-// SIGSTOP all of them hang, until SIGCONT.
-func (s *Server) Signal(signal syscall.Signal) error {
-	sessions, err := descendants(s.Pid)
-	return errors.Join(err, send(signal, append([]int{s.Pid}, sessions...)))
-}
-
-// KillSessions breaks every connection and leaves the listener alone.
-func (s *Server) KillSessions() error {
-	sessions, err := descendants(s.Pid)
-	return errors.Join(err, send(syscall.SIGKILL, sessions))
-}
-
-func send(signal syscall.Signal, pids []int) error {
-	var errs []error
-	for _, pid := range pids {
-		if err := syscall.Kill(pid, signal); err != nil && !errors.Is(err, syscall.ESRCH) {
-			errs = append(errs, fmt.Errorf("send %v to process %d: %w", signal, pid, err))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// stop kills the server and its sessions, and joins the goroutine that reads their log.
-func (s *Server) stop() {
-	if s.cmd == nil || s.cmd.Process == nil {
-		return
-	}
-	// They are stopped first, so that none starts while they are listed.
-	_ = s.Signal(syscall.SIGSTOP)
-	_ = s.Signal(syscall.SIGKILL)
-	s.log.wg.Wait()
-	_ = s.cmd.Wait() // it was killed
-}
-
-// descendants returns the children of a process and their descendants. The sessions of sshd are
-// in process groups of their own, so the process table has to be read.
-func descendants(pid int) ([]int, error) {
-	out, err := exec.Command("ps", "-A", "-o", "pid=,ppid=").Output()
-	if err != nil {
-		return nil, fmt.Errorf("list processes: %w", err)
-	}
-	children := make(map[int][]int)
-	for line := range strings.Lines(string(out)) {
-		var child, parent int
-		if _, err := fmt.Sscan(line, &child, &parent); err == nil {
-			children[parent] = append(children[parent], child)
-		}
-	}
-	var all []int
-	for queue := children[pid]; len(queue) > 0; queue = queue[1:] {
-		all = append(all, queue[0])
-		queue = append(queue, children[queue[0]]...)
-	}
-	return all, nil
-}
-
-// lines is the log of sshd.
-type lines struct {
-	wg   sync.WaitGroup
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *lines) read(r io.Reader, listening chan<- bool) {
-	found := false
-	for scanner := bufio.NewScanner(r); scanner.Scan(); {
-		l.mu.Lock()
-		fmt.Fprintln(&l.text, scanner.Text())
-		l.mu.Unlock()
-		if !found && strings.Contains(scanner.Text(), "Server listening on") {
-			found = true
-			listening <- true
-		}
-	}
-	if !found {
-		listening <- false
-	}
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
-func freePort(t testing.TB) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatalf("find a free port: %v", err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
-}
 
 func edKey() (any, error) {
 	_, key, err := ed25519.GenerateKey(rand.Reader)
