@@ -68,7 +68,7 @@ func StartProgram(t testing.TB, p Program) *Running {
 }
 
 func (r *Running) start(t testing.TB, p Program) bool {
-	port := freePort(t)
+	port := FreePort(t)
 	r.Address = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	args, env := p.Args(port)
 	r.cmd = exec.Command(p.Path, args...)

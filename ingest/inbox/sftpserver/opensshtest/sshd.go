@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	mathrand "math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -131,7 +132,7 @@ func StartConfig(t testing.TB, dir string, cfg Config) *Server {
 
 // start runs sshd and waits until it listens.
 func (s *Server) start(t testing.TB, keys string, cfg Config) error {
-	s.port = freePort(t)
+	s.port = FreePort(t)
 	s.Address = net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port))
 	conf := filepath.Join(keys, "sshd_config")
 	write(t, conf, []byte(s.config(keys, cfg)))
@@ -280,14 +281,19 @@ func (l *lines) String() string {
 	return l.text.String()
 }
 
-func freePort(t testing.TB) int {
+// FreePort returns a port of loopback on which nothing listens. It is below those that systems give
+// away by themselves, so no other test gets it before its server listens, or while that is down.
+func FreePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatalf("find a free port: %v", err)
+	for range 100 {
+		port := 10_000 + mathrand.IntN(20_000)
+		if l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))); err == nil {
+			l.Close()
+			return port
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatal("no free port was found")
+	return 0
 }
 
 func edKey() (any, error) {
