@@ -264,7 +264,7 @@ func raceClaims(t *testing.T, r *remote) {
 // next call is made on a new one.
 func TestServersIdleSession(t *testing.T) {
 	t.Parallel()
-	r := startOpenSSH(t, opensshtest.Config{Lines: []string{"ChannelTimeout session:*=2s", "LogLevel DEBUG"}})
+	r := startOpenSSH(t, opensshtest.Config{Lines: []string{"ChannelTimeout session:*=4s", "LogLevel DEBUG"}})
 	p := r.pool(t)
 	for name, call := range everyPoolCall(t, r, p) {
 		if err := p.Connect(t.Context()); err != nil {
