@@ -205,11 +205,7 @@ func TestPlainAPIGoesDirect(t *testing.T) {
 // TestProxyFailures: nothing was sent, and the reason names the proxy.
 func TestProxyFailures(t *testing.T) {
 	s, root := secureServer(t, nil)
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = closed.Close()
+	const closed = "127.0.0.1:1" // a reserved port, on which nothing listens
 	target := s.Listener.Addr().String()
 	for _, tc := range []struct {
 		name, proxy string
@@ -219,9 +215,9 @@ func TestProxyFailures(t *testing.T) {
 	}{
 		{"wants a password", startProxy(t, target, "407 Proxy Authentication Required").address, ProxyRefused, "proxy refused", []string{"proxy answers 407 Proxy Authentication Required"}},
 		{"forbids the target", startProxy(t, target, "403 Forbidden").address, ProxyRefused, "proxy refused", []string{"proxy answers 403 Forbidden"}},
-		{"cannot reach the API", startProxy(t, closed.Addr().String(), "").address, NotSent, "not sent: no connection", []string{"proxy answers 503 Service Unavailable"}},
+		{"cannot reach the API", startProxy(t, closed, "").address, NotSent, "not sent: no connection", []string{"proxy answers 503 Service Unavailable"}},
 		{"is overloaded", startProxy(t, target, "429 Too Many Requests").address, NotSent, "not sent: no connection", []string{"proxy answers 429"}},
-		{"not there", closed.Addr().String(), NotSent, "not sent: connection refused", []string{"proxy: ", "connection refused"}},
+		{"not there", closed, NotSent, "not sent: connection refused", []string{"proxy: ", "connection refused"}},
 		{"no such host", "proxy.invalid:3128", NotSent, "not sent: no such host", []string{"proxy: ", "no such host"}},
 	} {
 		cfg := Config{BaseURL: "https://example.com", Proxy: "http://" + tc.proxy, CA: root}

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -70,7 +71,7 @@ func Start(t testing.TB, p Program) *Running {
 		}
 	})
 	for range 5 { // another process can take a free port before the server does
-		port := freePort(t)
+		port := FreePort(t)
 		r.Address = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 		if r.args, r.env = p.Args(port); r.run() {
 			return r
@@ -81,15 +82,19 @@ func Start(t testing.TB, p Program) *Running {
 	return nil
 }
 
-// freePort returns a port of loopback on which nothing listens.
-func freePort(t testing.TB) int {
+// FreePort returns a port of loopback on which nothing listens. It is below those that systems give
+// away by themselves, so no other test gets it before its server listens, or while that is down.
+func FreePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatalf("find a free port: %v", err)
+	for range 100 {
+		port := 10_000 + rand.IntN(20_000)
+		if l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))); err == nil {
+			l.Close()
+			return port
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatal("no free port was found")
+	return 0
 }
 
 // run starts the server at its address. It reports whether it listens there.

@@ -1,8 +1,8 @@
 //go:build unix
 
-// Package servertest runs real servers for tests, in the foreground, on loopback: those that stand
-// between a client and a server (nginx, Caddy, HAProxy and squid), under a configuration in a
-// temporary directory, and any other Program.
+// Package servertest runs real servers for tests, in the foreground, on loopback: those that
+// stand between a client and a server (nginx, Caddy, HAProxy, squid and PgBouncer), under a
+// configuration in a temporary directory, and any other Program.
 package servertest
 
 import (
@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -107,6 +108,27 @@ shutdown_lifetime 0 seconds
 %[3]s
 `, dir, port, rules)
 		return []string{"-N", "-f", write(t, dir, "squid.conf", conf)}, nil
+	})
+}
+
+// NewPgBouncer starts PgBouncer before the PostgreSQL at upstream (host:port), as which user
+// and with which password it logs in for all of its clients. The mode is its pool_mode.
+func NewPgBouncer(t testing.TB, upstream, user, password, mode string) *Server {
+	return start(t, "/usr/sbin/pgbouncer", "pgbouncer", syscall.SIGHUP, syscall.SIGINT, func(dir string, port int) (args, env []string) {
+		host, behind, _ := strings.Cut(upstream, ":")
+		conf := fmt.Sprintf(`[databases]
+* = host=%s port=%s user=%s password=%s
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = %d
+unix_socket_dir =
+auth_type = any
+pool_mode = %s
+`, host, behind, user, password, port, mode)
+		if args = []string{write(t, dir, "pgbouncer.ini", conf)}; os.Geteuid() == 0 { // as which it refuses to run
+			args = append([]string{"-u", "nobody"}, args...)
+		}
+		return args, nil
 	})
 }
 

@@ -20,7 +20,7 @@ import (
 // is refused.
 func TestLedgerCopy(t *testing.T) {
 	pg := pgtest.Start(t)
-	c := newCluster(t, pg, emulator.Config{Seed: 1, FaultRate: 0.05}, clusterLost)
+	c := newCluster(t, pg, emulator.Config{Seed: 1, FaultRate: 0.05}, clusterKept)
 	o := newOutside(t)
 	site := c.box.Path("config.yaml")
 	var b strings.Builder
@@ -107,7 +107,7 @@ func TestLedgerCopy(t *testing.T) {
 // both engines.
 func TestLedgerVerify(t *testing.T) {
 	pg := pgtest.Start(t)
-	c := newCluster(t, pg, emulator.Config{Seed: 1, Latency: time.Millisecond}, clusterLost)
+	c := newCluster(t, pg, emulator.Config{Seed: 1, Latency: time.Millisecond}, clusterKept)
 	o := newOutside(t)
 	east := c.config("east", "east", "")
 	drop(t, c.box, "bills.csv", string(numberedBills(20)))

@@ -77,19 +77,27 @@ func pageURL(log string) string {
 	return m[1]
 }
 
-func (w *watched) get(t *testing.T, path string) (int, string) {
+// get asks for a page, and again if the machine is too busy to read the ledger in time.
+func (w *watched) get(t *testing.T, path string) (code int, page string) {
 	t.Helper()
-	answer, err := http.Get(w.url + path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer answer.Body.Close()
-	body, err := io.ReadAll(answer.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return answer.StatusCode, string(body)
+	await(t, func() bool {
+		answer, err := http.Get(w.url + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer answer.Body.Close()
+		body, err := io.ReadAll(answer.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		code, page = answer.StatusCode, string(body)
+		return !strings.Contains(page, unread)
+	})
+	return code, page
 }
+
+// unread is what a page says whose ledger could not be read in time.
+const unread = "The ledger cannot be read"
 
 // sample adds up the values of a metric whose labels contain all of these.
 func sample(t *testing.T, metrics, name string, labels ...string) float64 {
@@ -307,10 +315,16 @@ func TestPageInABrowser(t *testing.T) {
 	}
 }
 
-// dumpDOM is a page as Chromium has loaded it.
-func dumpDOM(t *testing.T, chromium, url string) string {
+// dumpDOM is a page as Chromium has loaded it, again if the ledger could not be read in time.
+func dumpDOM(t *testing.T, chromium, url string) (dom string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	await(t, func() bool { dom = loaded(t, chromium, url); return !strings.Contains(dom, unread) })
+	return dom
+}
+
+func loaded(t *testing.T, chromium, url string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, chromium, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
 		"--disable-component-update", "--disable-sync", "--user-data-dir="+t.TempDir(), "--enable-logging=stderr", "--window-size=390,844", "--dump-dom", url)

@@ -58,7 +58,7 @@ type payingCluster struct {
 
 func newPayingCluster(t *testing.T, pg *pgtest.Server, receivers int, api emulator.Config, hooks emulator.HookConfig) *payingCluster {
 	t.Helper()
-	c := &payingCluster{cluster: &cluster{t: t, pg: pg, lostAfter: clusterLost}}
+	c := &payingCluster{cluster: &cluster{t: t, pg: pg, lostAfter: clusterKept}}
 	if pg != nil {
 		c.database = pg.Database(t)
 	}
@@ -91,6 +91,7 @@ func (c *payingCluster) configAt(slot string, n int) string {
 func TestPaymentsInCluster(t *testing.T) {
 	t.Parallel()
 	c := newPayingCluster(t, pgtest.Start(t), 3, emulator.Config{Seed: 1}, emulator.HookConfig{Twice: true, Backoff: 20 * time.Millisecond})
+	c.lostAfter = clusterLost
 	confs := []string{c.configAt("a", 0), c.configAt("b", 1), c.configAt("c", 2)}
 	workers := []*process{c.run(confs[0], ""), c.run(confs[1], "")}
 	c.up(confs[0], workers...)

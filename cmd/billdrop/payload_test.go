@@ -4,10 +4,12 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"fmt"
 	"maps"
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -78,11 +80,63 @@ func (d *deliveries) percentile(n int) time.Duration {
 // sending slows is measured, beside the same number of bills without an event; it depends on
 // the machine, on which the API runs, too.
 func TestPaymentsUnderLoad(t *testing.T) {
-	t.Run("sqlite", func(t *testing.T) { paymentsUnderLoad(t, nil) })
-	t.Run("postgres", func(t *testing.T) { paymentsUnderLoad(t, pgtest.StartConfig(t, pgtest.Config{Durable: true})) })
+	for name, start := range map[string]func(*testing.T) *pgtest.Server{
+		"sqlite":   func(*testing.T) *pgtest.Server { return nil },
+		"postgres": func(t *testing.T) *pgtest.Server { return pgtest.StartConfig(t, pgtest.Config{Durable: true}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			pg := start(t)
+			for try := 1; ; try++ {
+				machine := watchMachine(t)
+				slowest, held := paymentsUnderLoad(t, pg), machine()
+				if slowest <= slowestAnswer {
+					return
+				}
+				if try == 3 || held < slowestAnswer/4 {
+					t.Fatalf("all but one in a thousand are answered within %v, want %v; the machine held a write up for %v", slowest, slowestAnswer, held)
+				}
+				t.Logf("once more: answered within %v, while the machine held a write up for %v", slowest, held)
+			}
+		})
+	}
 }
 
-func paymentsUnderLoad(t *testing.T, pg *pgtest.Server) {
+// watchMachine returns what ends the watch, and says for how long the machine, which does other things,
+// too, kept a small write from being on the disk.
+func watchMachine(t *testing.T) (held func() time.Duration) {
+	t.Helper()
+	f, err := os.Create(filepath.Join(t.TempDir(), "write"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	done, longest := make(chan struct{}), make(chan time.Duration)
+	go func() {
+		const every = 50 * time.Millisecond
+		var most time.Duration
+		for {
+			began := time.Now()
+			select {
+			case <-done:
+				longest <- most
+				return
+			case <-time.After(every):
+			}
+			_, err := f.WriteAt([]byte("x"), 0)
+			if err = errors.Join(err, f.Sync()); err != nil {
+				t.Error(err)
+			}
+			most = max(most, time.Since(began)-every)
+		}
+	}()
+	return func() time.Duration {
+		close(done)
+		defer f.Close()
+		return <-longest
+	}
+}
+
+// paymentsUnderLoad returns how long the slowest event but one in a thousand waited.
+func paymentsUnderLoad(t *testing.T, pg *pgtest.Server) time.Duration {
 	d := &deliveries{next: &http.Transport{MaxIdleConnsPerHost: 64}, answers: map[string]int{}}
 	c := newPayingCluster(t, pg, 1, emulator.Config{Seed: 1, Latency: *payLatency}, emulator.HookConfig{Transport: d})
 	feed := []string{"amounts: minor", "amounts: minor\n    currencies: [ZAR, USD]", c.front, c.backends[0]}
@@ -109,9 +163,6 @@ func paymentsUnderLoad(t *testing.T, pg *pgtest.Server) {
 		t.Errorf("answers %v, want %v", d.answers, want)
 	}
 	slowest := d.percentile(1000)
-	if slowest > slowestAnswer {
-		t.Errorf("all but one in a thousand are answered within %v, want %v", slowest, slowestAnswer)
-	}
 	reports := paymentLines(t, c.box)
 	eachOnce(t, p.paid, reports)
 	got := map[string]int64{}
@@ -132,6 +183,7 @@ func paymentsUnderLoad(t *testing.T, pg *pgtest.Server) {
 	t.Logf("all reported %.1f s after the last answer", reported.Seconds())
 	t.Logf("%.0f bills/s without events, %.0f with: %.1f %% longer", float64(*payBills)/before.Seconds(), float64(*payBills)/during.Seconds(),
 		100*(during.Seconds()/before.Seconds()-1))
+	return slowest
 }
 
 // raise has the worker send a file of bills, and does something meanwhile. It returns how long the

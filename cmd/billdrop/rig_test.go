@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -229,13 +228,8 @@ func readJSON(t *testing.T, code int, doc any, args ...string) {
 	}
 }
 
-// freePort is a port of loopback that was free a moment ago.
+// freePort is a port of loopback on which nothing listens.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return fmt.Sprint(l.Addr().(*net.TCPAddr).Port)
+	return fmt.Sprint(servertest.FreePort(t))
 }

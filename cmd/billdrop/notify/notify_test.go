@@ -87,8 +87,17 @@ func TestFailures(t *testing.T) {
 // A command that ignores SIGTERM is killed, with all that it has started.
 func TestKillsTheGroup(t *testing.T) {
 	pids := filepath.Join(t.TempDir(), "pids")
-	n, log := newTest(time.Second, script(t, `trap '' TERM; (trap '' TERM; sleep 600) & echo $$ $! > "$1"; wait; wait`), pids)
+	n, log := newTest(time.Hour, script(t, `trap '' TERM; (trap '' TERM; sleep 600) & echo $$ $! > "$1"; wait; wait`), pids)
+	n.closeTime = time.Millisecond
 	n.Finished(report.Summary{Feed: "bills", FileID: "id-1"})
+	for deadline := time.Now().Add(time.Minute); ; <-time.After(time.Millisecond) {
+		if b, err := os.ReadFile(pids); err == nil && bytes.HasSuffix(b, []byte("\n")) {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the command does not run")
+		}
+	}
 	n.Close()
 	if !strings.Contains(log.String(), "on_finish took too long") {
 		t.Errorf("log: %s", log)

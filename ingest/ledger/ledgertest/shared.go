@@ -15,7 +15,7 @@ type SharedEngine struct {
 	// New makes an empty ledger, and returns what opens a handle of it, whose calls wait for
 	// patience while the engine is out of reach. The suite closes the handles.
 	New func(t *testing.T) (open func(t *testing.T, patience time.Duration) ledger.Shared)
-	// LostAfter is that of the suite's workers. The suite waits for it some ten times.
+	// LostAfter is that of the workers which the suite loses. It waits for it some ten times.
 	LostAfter time.Duration
 	// Virtual: the engine runs within a bubble of testing/synctest, so that no time is waited for.
 	Virtual bool
@@ -106,6 +106,16 @@ func (r sharedRig) worker(t *testing.T, name string) ledger.Shared {
 	return l
 }
 
+// mortal is worker for one that the test loses.
+func (r sharedRig) mortal(t *testing.T, name string) ledger.Shared {
+	t.Helper()
+	l := r.outsider(t)
+	m := r.member(name)
+	m.LostAfter = r.LostAfter
+	ok(t, "Join", l.Join(t.Context(), m))
+	return l
+}
+
 func (r sharedRig) join(t *testing.T, l ledger.Shared, name string) {
 	t.Helper()
 	if err := l.Join(t.Context(), r.member(name)); err != nil {
@@ -113,11 +123,12 @@ func (r sharedRig) join(t *testing.T, l ledger.Shared, name string) {
 	}
 }
 
+// member is one that is not lost while the test's machine is busy with something else.
 func (r sharedRig) member(name string) ledger.Member {
-	return ledger.Member{Name: name, Machine: "host of " + name, Role: "run", LostAfter: r.LostAfter}
+	return ledger.Member{Name: name, Machine: "host of " + name, Role: "run", LostAfter: time.Minute}
 }
 
-// lose has a worker unheard of until it is lost.
+// lose has a mortal worker unheard of until it is lost.
 func (r sharedRig) lose(t *testing.T, l ledger.Shared, name string, watch ledger.Shared) {
 	t.Helper()
 	t.Cleanup(r.Silence(l))
@@ -127,25 +138,37 @@ func (r sharedRig) lose(t *testing.T, l ledger.Shared, name string, watch ledger
 // lives reports whether a worker is among the live ones.
 func lives(t *testing.T, l ledger.Shared, name string) bool {
 	t.Helper()
+	_, live := heard(t, l, name)
+	return live
+}
+
+// heard is when a live worker was heard of last.
+func heard(t *testing.T, l ledger.Shared, name string) (at time.Time, live bool) {
+	t.Helper()
 	list, err := l.Workers(t.Context())
 	if err != nil {
 		t.Fatalf("Workers: %v", err)
 	}
 	for _, c := range list {
 		if c.Name == name {
-			return true
+			return c.HeardAt, true
 		}
 	}
-	return false
+	return time.Time{}, false
 }
 
-// eventually waits until cond returns true, and fails t if it does not within d.
+// eventually waits until cond returns true, and fails t if it does not within d. Time in which a busy
+// machine kept the test from looking counts as one look: what is waited for was kept, too.
 func eventually(t *testing.T, d time.Duration, what string, cond func() bool) {
 	t.Helper()
-	for end := time.Now().Add(d); !cond(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
+	const pause = 20 * time.Millisecond
+	var waited time.Duration
+	for began := time.Now(); !cond(); began = time.Now() {
+		if waited > d {
 			t.Fatalf("not within %v: %s", d, what)
 		}
+		time.Sleep(pause)
+		waited += min(time.Since(began), 2*pause)
 	}
 }
 

@@ -11,35 +11,65 @@ import (
 
 // testCurrent: a worker that is not heard of stops by itself, long before it is lost.
 func testCurrent(t *testing.T, r sharedRig) {
-	l, watch := r.worker(t, "a"), r.outsider(t)
-	ok(t, "Current after Join", l.Current())
-	resume := r.Silence(l)
-	silent := time.Now()
-	stale := min(3*time.Second, r.LostAfter/2)
-	eventually(t, stale+time.Second, "Current goes stale", func() bool { return l.Current() != nil })
-	if !lives(t, watch, "a") {
-		t.Errorf("the worker is lost after %v, when its Current is stale", time.Since(silent))
-	}
+	watch := r.outsider(t)
+	joined := time.Now()
+	l := r.worker(t, "a")
+	current(t, "Current after Join", l, joined, freshFor)
+	resume := r.goStale(t, l, "a", watch, freshFor)
 	resume()
 	eventually(t, 5*time.Second, "Current is good again", func() bool { return l.Current() == nil })
 
-	r.lose(t, l, "a", watch)
+	l = r.mortal(t, "b")
+	resume = r.goStale(t, l, "b", watch, min(freshFor, r.LostAfter/2))
+	eventually(t, r.LostAfter+10*time.Second, "worker b is lost", func() bool { return !lives(t, watch, "b") })
 	if err := l.Current(); err == nil {
 		t.Error("Current of a lost worker is good")
 	}
-	r.Silence(l)() // heartbeats arrive again
+	resume()
 	eventually(t, 5*time.Second, "a lost worker learns it", func() bool { return errors.Is(l.Current(), ledger.ErrFenced) })
-	r.join(t, l, "a")
-	ok(t, "Current after it joined anew", l.Current())
+	joined = time.Now()
+	r.join(t, l, "b")
+	current(t, "Current after it joined anew", l, joined, freshFor)
 	ok(t, "Leave", l.Leave(t.Context()))
 	if l.Current() == nil {
 		t.Error("Current is good after Leave")
 	}
 }
 
+// freshFor is how long Current relies on a heartbeat at most.
+const freshFor = 3 * time.Second
+
+// current checks that Current is good while the latest heartbeat, which began after since, is fresh.
+func current(t *testing.T, what string, l ledger.Shared, since time.Time, fresh time.Duration) {
+	t.Helper()
+	if err := l.Current(); err != nil && time.Since(since) < fresh {
+		t.Errorf("%s: %v", what, err)
+	}
+}
+
+// goStale has a worker unheard of until Current says so. It must before the worker is lost, and as
+// soon as its latest heartbeat is not fresh any more.
+func (r sharedRig) goStale(t *testing.T, l ledger.Shared, name string, watch ledger.Shared, fresh time.Duration) (resume func()) {
+	t.Helper()
+	resume = r.Silence(l)
+	t.Cleanup(resume)
+	for silent := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		lost, age := !lives(t, watch, name), time.Since(silent)
+		if l.Current() != nil {
+			return resume
+		}
+		if lost {
+			t.Fatalf("worker %s is lost, and its Current is good", name)
+		}
+		if age >= fresh {
+			t.Fatalf("Current of worker %s is good %v after its latest heartbeat, want less than %v", name, age, fresh)
+		}
+	}
+}
+
 // testFence: a worker that was lost can write nothing.
 func testFence(t *testing.T, r sharedRig) {
-	l, other := r.worker(t, "a"), r.worker(t, "b")
+	l, other := r.mortal(t, "a"), r.worker(t, "b")
 	divided(t, l, "f", 10)
 	pending := newBill("begun", "f", 1)
 	begin(t, l, pending)
@@ -86,23 +116,28 @@ func testFence(t *testing.T, r sharedRig) {
 
 // testTakeOver: what a lost worker had is another's, and not before it is lost.
 func testTakeOver(t *testing.T, r sharedRig) {
-	a, b := r.worker(t, "a"), r.worker(t, "b")
+	a, b := r.mortal(t, "a"), r.worker(t, "b")
 	take(t, a, "lease", true)
 	divided(t, a, "f", 10)
 	sent := newBill("sent", "f", 1)
 	begin(t, a, sent)
 	t.Cleanup(r.Silence(a))
-	silent := time.Now()
-	for lives(t, b, "a") {
+	var latest time.Time
+	eventually(t, r.LostAfter+10*time.Second, "a worker that is unheard of is lost", func() bool {
+		at, live := heard(t, b, "a")
+		if !live {
+			return true
+		}
+		latest = at
 		got, err := b.Acquire(t.Context(), "lease")
 		ok(t, "Acquire", err)
 		if got && lives(t, b, "a") {
 			t.Fatal("the lease of a live worker was given to another")
 		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	if after := time.Since(silent); after < r.LostAfter-time.Second || after > r.LostAfter+10*time.Second {
-		t.Errorf("a worker is lost after %v, want %v", after, r.LostAfter)
+		return false
+	})
+	if after := time.Since(latest); after < r.LostAfter {
+		t.Errorf("a worker is lost %v after it was heard of, want %v", after, r.LostAfter)
 	}
 	take(t, b, "lease", true)
 	takePart(t, b, "f", 0, true)

@@ -11,6 +11,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	mathrand "math/rand/v2"
 	"net"
 	"net/url"
 	"os"
@@ -139,12 +140,8 @@ func (s *Server) create(cfg Config) error {
 	if err := s.giveUpRoot(); err != nil {
 		return err
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	s.Address = l.Addr().String()
-	if err := l.Close(); err != nil {
+	var err error
+	if s.Address, err = freeAddress(); err != nil {
 		return err
 	}
 	password := filepath.Join(s.dir, "password")
@@ -169,6 +166,21 @@ func (s *Server) create(cfg Config) error {
 		settings = append(settings, "fsync = off", "full_page_writes = off")
 	}
 	return s.write(filepath.Join(s.data(), "postgresql.auto.conf"), strings.Join(settings, "\n")+"\n")
+}
+
+// freeAddress returns a loopback address on which nothing listens. Its port is below those that systems
+// give away by themselves, so nothing else gets it while the server is down.
+func freeAddress() (string, error) {
+	for tries := 0; ; tries++ {
+		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(10_000+mathrand.IntN(20_000)))
+		l, err := net.Listen("tcp", address)
+		if err == nil {
+			return address, l.Close()
+		}
+		if tries == 100 {
+			return "", err
+		}
+	}
 }
 
 // giveUpRoot makes the server's processes run as another user when this one is root, because
