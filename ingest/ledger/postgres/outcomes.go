@@ -28,41 +28,10 @@ func statusOf(code int16) ledger.Status {
 	return statusCodes[code-1]
 }
 
-// outcomeRows are the columns of outcomes that a statement puts, in the order of putOutcomes.
-type outcomeRows struct {
-	file, row, line                         []int64
-	reference                               []string
-	status                                  []int16
-	code, detail                            []string
-	billID, customerID, accountID, currency []string
-	amount, attempts                        []int64
-	key                                     []string
-	customers, accounts, sum                []int64
-}
-
-func (c *outcomeRows) add(number int64, file string, o *ledger.Outcome) {
-	c.file = append(c.file, number)
-	c.row = append(c.row, int64(o.Row))
-	c.line = append(c.line, int64(o.Line))
-	c.reference = append(c.reference, stored(o.Reference))
-	c.status = append(c.status, statusCode(o.Status))
-	c.code = append(c.code, stored(o.Code))
-	c.detail = append(c.detail, stored(o.Detail))
-	c.billID = append(c.billID, stored(o.BillID))
-	c.customerID = append(c.customerID, stored(o.CustomerID))
-	c.accountID = append(c.accountID, stored(o.AccountID))
-	c.currency = append(c.currency, stored(o.Currency))
-	c.amount = append(c.amount, o.Amount)
-	c.attempts = append(c.attempts, int64(o.Attempts))
-	c.key = append(c.key, stored(o.Key))
-	c.customers = append(c.customers, int64(o.Customers))
-	c.accounts = append(c.accounts, int64(o.Accounts))
-	c.sum = append(c.sum, ledger.SumOutcome(file, o))
-}
-
-func (c *outcomeRows) args() []any {
-	return []any{c.file, c.row, c.line, c.reference, c.status, c.code, c.detail, c.billID, c.customerID, c.accountID,
-		c.currency, c.amount, c.attempts, c.key, c.customers, c.accounts, c.sum}
+// outcomeValues are what a statement puts of an outcome with this sum, in the order of newOutcomes.
+func outcomeValues(file int64, o *ledger.Outcome, sum int64) []any {
+	return []any{file, o.Row, o.Line, o.Reference, statusCode(o.Status), o.Code, o.Detail, o.BillID, o.CustomerID, o.AccountID,
+		o.Currency, o.Amount, o.Attempts, o.Key, o.Customers, o.Accounts, sum}
 }
 
 // newOutcomes records how rows ended of which nothing was recorded before; see tx.careful.
@@ -202,7 +171,7 @@ func readHistory(ctx context.Context, tx pgx.Tx, s ledger.Scope, reference strin
 			return err
 		})
 	if err == nil && h.Bill != nil {
-		err = addAttempts(ctx, tx, key, h)
+		err = readAttempts(ctx, tx, key, h)
 	}
 	if err != nil {
 		return err
@@ -222,8 +191,8 @@ func readHistory(ctx context.Context, tx pgx.Tx, s ledger.Scope, reference strin
 		})
 }
 
-// addAttempts adds the earlier sends of a bill, and the latest, which is in the bill.
-func addAttempts(ctx context.Context, tx pgx.Tx, key []any, h *ledger.History) error {
+// readAttempts adds the earlier sends of a bill, and the latest, which is in the bill.
+func readAttempts(ctx context.Context, tx pgx.Tx, key []any, h *ledger.History) error {
 	err := eachRow(ctx, tx, `SELECT n.id, a.sent_at, a.key, a.generation, a.answer
 		FROM attempts AS a JOIN file_numbers AS n ON n.number = a.file
 		WHERE a.reference = $1 AND a.scope = (SELECT id FROM scopes WHERE merchant = $2 AND mode = $3) ORDER BY a.id`, key,

@@ -59,33 +59,13 @@ func (p *party) merge(next *party) bool {
 	return true
 }
 
-// partyRows are the columns of parties that a statement puts, in the order of givenParties.
-type partyRows struct {
-	digest                    [][]byte
-	scope                     []int64
-	kind                      []int16
-	id, customerID            []string
-	since                     []pgtype.Int8
-	leader, leadFile, leadRow []pgtype.Int8
+// values are what a statement of the session me puts of a party, in the order of givenParties.
+func (p *party) values(me int64) []any {
+	lead := func(n int64) pgtype.Int8 { return pgtype.Int8{Int64: n, Valid: p.leads} }
+	return []any{p.digest[:], p.scope, int16(p.kind), p.id, p.customerID, micros(p.since), lead(me), lead(p.file), lead(int64(p.row))}
 }
 
-func (c *partyRows) add(p *party, me int64) {
-	c.digest = append(c.digest, p.digest[:])
-	c.scope = append(c.scope, p.scope)
-	c.kind = append(c.kind, int16(p.kind))
-	c.id = append(c.id, stored(p.id))
-	c.customerID = append(c.customerID, stored(p.customerID))
-	c.since = append(c.since, micros(p.since))
-	c.leader = append(c.leader, pgtype.Int8{Int64: me, Valid: p.leads})
-	c.leadFile = append(c.leadFile, pgtype.Int8{Int64: p.file, Valid: p.leads})
-	c.leadRow = append(c.leadRow, pgtype.Int8{Int64: int64(p.row), Valid: p.leads})
-}
-
-func (c *partyRows) args(me int64) []any {
-	return []any{c.digest, c.scope, c.kind, c.id, c.customerID, c.since, c.leader, c.leadFile, c.leadRow, me}
-}
-
-// givenParties are the parameters that partyRows.args gives, as rows v.
+// givenParties are given rows of parties, as rows v. The session is the parameter after them.
 const givenParties = `unnest($1::bytea[], $2::bigint[], $3::smallint[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[])
 	AS v (digest, scope, kind, id, customer_id, since, lead_worker, lead_file, lead_row)`
 
@@ -189,11 +169,11 @@ func (p *partyPuts) put(b *pgx.Batch, sql string, list []*party, done func(pgcon
 	if len(list) == 0 {
 		return
 	}
-	var rows partyRows
+	var puts given
 	for _, party := range list {
-		rows.add(party, p.me)
+		puts.add(party.values(p.me))
 	}
-	b.Queue(sql, rows.args(p.me)...).Query(func(rows pgx.Rows) error {
+	b.Queue(sql, puts.args(p.me)...).Query(func(rows pgx.Rows) error {
 		var digest []byte
 		tag, err := pgx.ForEachRow(rows, []any{&digest}, func() error {
 			p.changed[ledger.Digest(digest)] = true

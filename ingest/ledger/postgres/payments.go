@@ -68,18 +68,18 @@ type paymentKey struct {
 
 // insert records a batch, and finds out which of it is repeated.
 func (p *Payments) insert(ctx context.Context, batch []*groupcommit.Received) error {
-	var c paymentRows
+	var rows given
 	keys := make([]paymentKey, len(batch))
 	for i, r := range batch {
 		scope, err := p.l.scope(ctx, r.Scope)
 		if err != nil {
 			return err
 		}
-		c.add(scope, r.WebhookID, &r.Payment)
+		rows.add(receivedValues(scope, r.WebhookID, &r.Payment))
 		keys[i] = paymentKey{scope, stored(r.WebhookID), stored(r.Payment.EventID)}
 	}
 	added := make(map[paymentKey]bool)
-	err := p.l.query(ctx, insertPayments, append([]any{int64(receiveLock)}, c.args()...), func() { clear(added) }, func(rows pgx.Rows) error {
+	err := p.l.query(ctx, insertPayments, append([]any{int64(receiveLock)}, rows.args()...), func() { clear(added) }, func(rows pgx.Rows) error {
 		var k paymentKey
 		err := rows.Scan(&k.scope, &k.webhookID, &k.eventID)
 		added[k] = true
@@ -95,28 +95,10 @@ func (p *Payments) insert(ctx context.Context, batch []*groupcommit.Received) er
 	return nil
 }
 
-// paymentRows are payments as they are received, by column.
-type paymentRows struct {
-	scope, amount, received                         []int64
-	webhookID, eventID, kind, obligation, paymentID []string
-	currency, bill, account, customer               []string
-}
-
-func (c *paymentRows) add(scope int64, webhookID string, e *ledger.Payment) {
-	c.scope, c.amount, c.received = append(c.scope, scope), append(c.amount, e.Amount), append(c.received, e.ReceivedAt.UnixMicro())
-	for _, text := range []struct {
-		column *[]string
-		value  string
-	}{
-		{&c.webhookID, webhookID}, {&c.eventID, e.EventID}, {&c.kind, e.Type}, {&c.obligation, e.ObligationID}, {&c.paymentID, e.PaymentID},
-		{&c.currency, e.Currency}, {&c.bill, e.BillID}, {&c.account, e.AccountID}, {&c.customer, e.CustomerID},
-	} {
-		*text.column = append(*text.column, stored(text.value))
-	}
-}
-
-func (c *paymentRows) args() []any {
-	return []any{c.scope, c.webhookID, c.eventID, c.kind, c.obligation, c.paymentID, c.currency, c.amount, c.bill, c.account, c.customer, c.received}
+// receivedValues are what is recorded of a payment as it is received.
+func receivedValues(scope int64, webhookID string, e *ledger.Payment) []any {
+	return []any{scope, webhookID, e.EventID, e.Type, e.ObligationID, e.PaymentID, e.Currency, e.Amount, e.BillID, e.AccountID, e.CustomerID,
+		e.ReceivedAt.UnixMicro()}
 }
 
 // scope returns the number of a scope; 0 if nothing was recorded of it.

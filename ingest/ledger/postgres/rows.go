@@ -79,6 +79,42 @@ func allStored(list []string) []string {
 	return out
 }
 
+// given are rows that a statement takes, each with its values in the order of the statement's
+// columns, and with strings that are not escaped yet.
+type given [][]any
+
+func (g *given) add(values []any) { *g = append(*g, values) }
+
+// args returns the columns of the rows as arrays, for unnest, and then what else the statement
+// takes. There is a row at least.
+func (g given) args(more ...any) []any {
+	args := make([]any, len(g[0]), len(g[0])+len(more))
+	for i := range args {
+		args[i] = column{g, i}
+	}
+	return append(args, more...)
+}
+
+// column is one of the columns of rows, as an array of pgx.
+type column struct {
+	rows given
+	no   int
+}
+
+func (c column) Dimensions() []pgtype.ArrayDimension {
+	return []pgtype.ArrayDimension{{Length: int32(len(c.rows)), LowerBound: 1}}
+}
+
+func (c column) Index(i int) any {
+	v := c.rows[i][c.no]
+	if text, ok := v.(string); ok && stored(text) != text {
+		return stored(text)
+	}
+	return v
+}
+
+func (c column) IndexType() any { return nil }
+
 // micros is how a time of the ledger is stored: microseconds since 1970 UTC, NULL for the zero
 // time.
 func micros(t time.Time) pgtype.Int8 {
