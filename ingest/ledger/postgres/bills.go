@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"billdrop/ingest/ledger"
@@ -94,25 +93,13 @@ const billsByReference = selectBills + `, b.state = 0 AND b.file IS NOT NULL AND
 	WHERE b.reference = ANY ($1) AND b.scope = $2`
 
 // scanBill reads what selectBills selects, and what follows it.
-func scanBill(rows pgx.Row, more ...any) (*ledger.Bill, error) {
+func scanBill(row tableRow, more ...any) (*ledger.Bill, error) {
 	b := &ledger.Bill{}
 	o, s := &b.Observed, &b.Send
-	var file pgtype.Text
-	var content, body []byte
-	var first, at pgtype.Int8
 	into := append([]any{&b.Reference, &b.State, &b.Doubt, &o.BillID, &o.CustomerID, &o.AccountID, &o.Currency, &o.Amount, &o.BillDate, &o.DueDate,
-		&o.Voided, &file, &s.Row, &s.Generation, &s.Form, &s.CustomerID, &s.AccountID, &content, &body, &s.Key, &first, &at, &s.Count,
+		&o.Voided, &s.File, &s.Row, &s.Generation, &s.Form, &s.CustomerID, &s.AccountID, &s.Content, &s.Body, &s.Key, &s.KeyFirstUsed, &s.At, &s.Count,
 		&s.Answer, &s.Unanswered, &b.Revision}, more...)
-	if err := rows.Scan(into...); err != nil {
-		return nil, err
-	}
-	s.File = file.String
-	copy(s.Content[:], content)
-	copy(s.Body[:], body)
-	s.KeyFirstUsed, s.At = timeOf(first), timeOf(at)
-	read(&b.Reference, &o.BillID, &o.CustomerID, &o.AccountID, &o.Currency, &o.BillDate, &o.DueDate, &s.File, &s.CustomerID, &s.AccountID,
-		&s.Key, &s.Answer)
-	return b, nil
+	return b, row.Scan(into...)
 }
 
 // lead is a party that a send may create.
@@ -174,15 +161,12 @@ func (l *Ledger) Bills(ctx context.Context, s ledger.Scope, refs []string) (map[
 	if err != nil {
 		return nil, fmt.Errorf("read bills: %w", err)
 	}
-	err = l.query(ctx, billsByReference, []any{allStored(refs), scope, l.session()}, func() { clear(bills) }, func(rows pgx.Rows) error {
+	err = l.query(ctx, billsByReference, []any{allStored(refs), scope, l.session()}, func() { clear(bills) }, func(row tableRow) error {
 		var held bool
-		b, err := scanBill(rows, &held)
-		if err != nil {
-			return err
-		}
+		b, err := scanBill(row, &held)
 		b.Held = held
 		bills[b.Reference] = b
-		return nil
+		return err
 	})
 	if err != nil {
 		return nil, readError(ctx, "read bills", err)
@@ -200,21 +184,21 @@ func (l *Ledger) session() int64 {
 
 // query runs a query on the pool and hands each of its rows to scan. It may be run
 // several times: reset is called before each.
-func (l *Ledger) query(ctx context.Context, sql string, args []any, reset func(), scan func(pgx.Rows) error) error {
+func (l *Ledger) query(ctx context.Context, sql string, args []any, reset func(), scan func(tableRow) error) error {
 	return l.patiently(ctx, func(ctx context.Context) error {
 		reset()
 		return eachRow(ctx, l.pool, sql, args, scan)
 	})
 }
 
-func eachRow(ctx context.Context, q querier, sql string, args []any, scan func(pgx.Rows) error) error {
+func eachRow(ctx context.Context, q querier, sql string, args []any, scan func(tableRow) error) error {
 	rows, err := q.Query(ctx, sql, args...)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		if err := scan(rows); err != nil {
+		if err := scan(tableRow{rows}); err != nil {
 			return err
 		}
 	}

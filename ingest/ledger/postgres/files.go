@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgtype"
 
 	"billdrop/ingest/ledger"
 )
@@ -140,23 +139,16 @@ var selectFiles = "SELECT f.id, s.merchant, s.mode, f.gets, f.throttled, f.link_
 	" FROM files AS f JOIN scopes AS s ON s.id = f.scope"
 
 // scanFile reads what selectFiles selects.
-func scanFile(rows pgx.Row) (*ledger.File, error) {
+func scanFile(row tableRow) (*ledger.File, error) {
 	f := &ledger.File{}
 	var scope int64
-	var modTime, received, started, finished pgtype.Int8
 	var sums string
-	err := rows.Scan(&f.ID, &f.Scope.Merchant, &f.Scope.Mode, &f.Gets, &f.Throttled, &f.LinkPosts, &f.LinkRetries,
-		&f.Feed, &scope, &f.Origin, &f.Name, &f.Path, &f.Results, &f.Stem, &f.Size, &modTime, &f.SHA256, &f.State,
+	err := row.Scan(&f.ID, &f.Scope.Merchant, &f.Scope.Mode, &f.Gets, &f.Throttled, &f.LinkPosts, &f.LinkRetries,
+		&f.Feed, &scope, (*string)(&f.Origin), &f.Name, &f.Path, &f.Results, &f.Stem, &f.Size, &f.ModTime, &f.SHA256, (*string)(&f.State),
 		&f.Outcome, &f.Code, &f.Detail, &f.Line, &f.Approved, &f.Retried, &f.Rows,
 		&f.Lines.Total, &f.Lines.Header, &f.Lines.Blank, &f.Lines.Data, &f.Format, &f.RowsRead, &f.RunID, &f.Version,
-		&received, &started, &finished, &sums, &f.Published, &f.Publishing, &f.Machine, &f.Revision)
-	if err != nil {
-		return nil, err
-	}
-	f.ModTime, f.Received, f.Started, f.Finished = timeOf(modTime), timeOf(received), timeOf(started), timeOf(finished)
-	read(&f.ID, &f.Scope.Merchant, &f.Scope.Mode, &f.Feed, (*string)(&f.Origin), &f.Name, &f.Path, &f.Results, &f.Stem, &f.SHA256, (*string)(&f.State),
-		&f.Outcome, &f.Code, &f.Detail, &f.Format, &f.RunID, &f.Version, &f.Machine)
-	if sums != "" {
+		&f.Received, &f.Started, &f.Finished, &sums, &f.Published, &f.Publishing, &f.Machine, &f.Revision)
+	if err == nil && sums != "" {
 		err = json.Unmarshal([]byte(sums), &f.Sums)
 	}
 	return f, err
@@ -236,8 +228,8 @@ func (l *Ledger) queryFiles(ctx context.Context, query string, args []any) (file
 	if err := l.queue.Barrier(ctx, nil); err != nil {
 		return nil, err
 	}
-	err = l.query(ctx, query, args, func() { files = nil }, func(rows pgx.Rows) error {
-		f, err := scanFile(rows)
+	err = l.query(ctx, query, args, func() { files = nil }, func(row tableRow) error {
+		f, err := scanFile(row)
 		files = append(files, f)
 		return err
 	})

@@ -133,9 +133,7 @@ func (h *heartbeat) beat(timeout time.Duration) error {
 		var s ledger.Scope
 		var micros int64
 		_, err := pgx.ForEachRow(rows, []any{&s.Merchant, &s.Mode, &micros}, func() error {
-			key := s
-			read(&key.Merchant, &key.Mode)
-			paused[key] = time.Duration(micros) * time.Microsecond
+			paused[ledger.Scope{Merchant: read(s.Merchant), Mode: read(s.Mode)}] = time.Duration(micros) * time.Microsecond
 			return nil
 		})
 		return err

@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgtype"
 
 	"billdrop/ingest/ledger"
 )
@@ -14,15 +13,10 @@ const selectLinks = `SELECT s.merchant, s.mode, l.reference, l.bill_id, l.state,
 	FROM links AS l JOIN scopes AS s ON s.id = l.scope`
 
 // scanLink reads what selectLinks selects.
-func scanLink(rows pgx.Rows) (ledger.LinkRow, error) {
+func scanLink(row tableRow) (ledger.LinkRow, error) {
 	var r ledger.LinkRow
-	var body []byte
-	var used, expires pgtype.Int8
 	l := &r.Link
-	err := rows.Scan(&r.Scope.Merchant, &r.Scope.Mode, &l.Reference, &l.BillID, &l.State, &l.Key, &used, &expires, &body, &l.Answer, &l.RequestID, &l.URL, &r.Sum)
-	copy(l.Body[:], body)
-	l.KeyFirstUsed, l.ExpiresAt = timeOf(used), timeOf(expires)
-	read(&r.Scope.Merchant, &r.Scope.Mode, &l.Reference, &l.BillID, &l.Key, &l.Answer, &l.RequestID, &l.URL)
+	err := row.Scan(&r.Scope.Merchant, &r.Scope.Mode, &l.Reference, &l.BillID, &l.State, &l.Key, &l.KeyFirstUsed, &l.ExpiresAt, &l.Body, &l.Answer, &l.RequestID, &l.URL, &r.Sum)
 	return r, err
 }
 
@@ -36,8 +30,8 @@ func (l *Ledger) Links(ctx context.Context, s ledger.Scope, references []string)
 	err := l.readTx(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		links = make(map[string]ledger.Link)
 		query := selectLinks + " WHERE s.merchant = $1 AND s.mode = $2 AND l.reference = ANY ($3)"
-		return eachRow(ctx, tx, query, []any{stored(s.Merchant), stored(s.Mode), asked}, func(rows pgx.Rows) error {
-			found, err := scanLink(rows)
+		return eachRow(ctx, tx, query, []any{stored(s.Merchant), stored(s.Mode), asked}, func(row tableRow) error {
+			found, err := scanLink(row)
 			links[found.Link.Reference] = found.Link
 			return err
 		})

@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgtype"
 
 	"billdrop/ingest/ledger"
 )
@@ -53,13 +52,12 @@ const selectOutcomes = `SELECT row_no, line, reference, status, code, detail, bi
 	currency, amount_due, attempts, key, customers, accounts FROM outcomes`
 
 // scanOutcome reads what selectOutcomes selects, and what precedes it.
-func scanOutcome(rows pgx.Row, before ...any) (ledger.Outcome, error) {
+func scanOutcome(row tableRow, before ...any) (ledger.Outcome, error) {
 	var o ledger.Outcome
 	var status int16
-	err := rows.Scan(append(before, &o.Row, &o.Line, &o.Reference, &status, &o.Code, &o.Detail, &o.BillID, &o.CustomerID, &o.AccountID,
+	err := row.Scan(append(before, &o.Row, &o.Line, &o.Reference, &status, &o.Code, &o.Detail, &o.BillID, &o.CustomerID, &o.AccountID,
 		&o.Currency, &o.Amount, &o.Attempts, &o.Key, &o.Customers, &o.Accounts)...)
 	o.Status = statusOf(status)
-	read(&o.Reference, &o.Code, &o.Detail, &o.BillID, &o.CustomerID, &o.AccountID, &o.Currency, &o.Key)
 	return o, err
 }
 
@@ -91,8 +89,8 @@ func (l *Ledger) outcomes(ctx context.Context, what, condition, file string, fro
 	var list []ledger.Outcome
 	err := l.query(ctx, selectOutcomes+` WHERE file = (SELECT number FROM file_numbers WHERE id = $1) AND row_no >= $2 `+condition+`
 		ORDER BY row_no LIMIT $3`, []any{stored(file), from, limit}, func() { list = make([]ledger.Outcome, 0, min(limit, 1024)) },
-		func(rows pgx.Rows) error {
-			o, err := scanOutcome(rows)
+		func(row tableRow) error {
+			o, err := scanOutcome(row)
 			list = append(list, o)
 			return err
 		})
@@ -113,7 +111,7 @@ func (l *Ledger) Totals(ctx context.Context, file string) (ledger.Totals, error)
 			func() {
 				t = ledger.Totals{Rows: map[ledger.Status]int{}, Amounts: map[string]map[ledger.Status]int64{}}
 			},
-			func(rows pgx.Rows) error { return addTotals(rows, &t) })
+			func(row tableRow) error { return addTotals(row, &t) })
 	}
 	if err != nil {
 		return ledger.Totals{}, readError(ctx, "sum up file "+file, err)
@@ -122,15 +120,14 @@ func (l *Ledger) Totals(ctx context.Context, file string) (ledger.Totals, error)
 }
 
 // addTotals adds the rows of one status and currency.
-func addTotals(rows pgx.Rows, t *ledger.Totals) error {
+func addTotals(row tableRow, t *ledger.Totals) error {
 	var code int16
 	var currency string
 	var count, attempts, resends, customers, accounts int
 	var amount int64
-	if err := rows.Scan(&code, &currency, &count, &amount, &attempts, &resends, &customers, &accounts); err != nil {
+	if err := row.Scan(&code, &currency, &count, &amount, &attempts, &resends, &customers, &accounts); err != nil {
 		return err
 	}
-	read(&currency)
 	status := statusOf(code)
 	t.Rows[status] += count
 	if t.Amounts[currency] == nil {
@@ -166,8 +163,8 @@ func readHistory(ctx context.Context, tx pgx.Tx, s ledger.Scope, reference strin
 	key := []any{stored(reference), stored(s.Merchant), stored(s.Mode)}
 	err := eachRow(ctx, tx, selectBills+` FROM bills AS b LEFT JOIN file_numbers AS n ON n.number = b.file
 		WHERE b.reference = $1 AND b.scope = (SELECT id FROM scopes WHERE merchant = $2 AND mode = $3)`, key,
-		func(rows pgx.Rows) (err error) {
-			h.Bill, err = scanBill(rows)
+		func(row tableRow) (err error) {
+			h.Bill, err = scanBill(row)
 			return err
 		})
 	if err == nil && h.Bill != nil {
@@ -180,12 +177,11 @@ func readHistory(ctx context.Context, tx pgx.Tx, s ledger.Scope, reference strin
 		FROM outcomes AS o JOIN files AS f ON f.number = o.file
 		WHERE o.reference = $1 AND f.scope = (SELECT id FROM scopes WHERE merchant = $2 AND mode = $3)
 		ORDER BY f.received NULLS FIRST, f.id, o.row_no`, key,
-		func(rows pgx.Rows) error {
+		func(row tableRow) error {
 			var seen ledger.Sighting
 			var status int16
-			err := rows.Scan(&seen.File, &seen.Name, &seen.Line, &status, &seen.Code, &seen.Detail)
+			err := row.Scan(&seen.File, &seen.Name, &seen.Line, &status, &seen.Code, &seen.Detail)
 			seen.Status = statusOf(status)
-			read(&seen.File, &seen.Name, &seen.Code, &seen.Detail)
 			h.Sightings = append(h.Sightings, seen)
 			return err
 		})
@@ -196,12 +192,9 @@ func readAttempts(ctx context.Context, tx pgx.Tx, key []any, h *ledger.History) 
 	err := eachRow(ctx, tx, `SELECT n.id, a.sent_at, a.key, a.generation, a.answer
 		FROM attempts AS a JOIN file_numbers AS n ON n.number = a.file
 		WHERE a.reference = $1 AND a.scope = (SELECT id FROM scopes WHERE merchant = $2 AND mode = $3) ORDER BY a.id`, key,
-		func(rows pgx.Rows) error {
+		func(row tableRow) error {
 			var a ledger.Attempt
-			var at pgtype.Int8
-			err := rows.Scan(&a.File, &at, &a.Key, &a.Generation, &a.Answer)
-			a.At = timeOf(at)
-			read(&a.File, &a.Key, &a.Answer)
+			err := row.Scan(&a.File, &a.At, &a.Key, &a.Generation, &a.Answer)
 			h.Attempts = append(h.Attempts, a)
 			return err
 		})

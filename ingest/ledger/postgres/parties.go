@@ -220,17 +220,13 @@ func (l *Ledger) Parties(ctx context.Context, s ledger.Scope, refs []ledger.Part
 		return parties, nil
 	}
 	err = l.query(ctx, partiesByDigest, []any{digests}, func() { clear(parties) },
-		func(rows pgx.Rows) error {
-			var digest []byte
+		func(row tableRow) error {
+			var digest ledger.Digest
 			var p ledger.Party
-			var since pgtype.Int8
-			if err := rows.Scan(&digest, &p.ID, &p.CustomerID, &since); err != nil {
-				return err
-			}
-			read(&p.ID, &p.CustomerID)
-			p.PartyRef, p.Since = asked[ledger.Digest(digest)], timeOf(since)
+			err := row.Scan(&digest, &p.ID, &p.CustomerID, &p.Since)
+			p.PartyRef = asked[digest]
 			parties[p.PartyRef] = p
-			return nil
+			return err
 		})
 	if err != nil {
 		return nil, readError(ctx, "read parties", err)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgtype"
 
 	"billdrop/ingest/ledger"
 )
@@ -16,7 +15,7 @@ var _ ledger.PaymentStore = (*Payments)(nil)
 // State implements ledger.PaymentStore.
 func (p *Payments) State(ctx context.Context) (state string, err error) {
 	err = p.l.query(ctx, `SELECT (SELECT coalesce(max(seq), 0) FROM payments) || ' ' || (SELECT count(*) FROM payments WHERE report IS NULL)
-		|| ' ' || (SELECT count(*) FROM payment_reports WHERE published IS NOT NULL)`, nil, func() {}, func(rows pgx.Rows) error { return rows.Scan(&state) })
+		|| ' ' || (SELECT count(*) FROM payment_reports WHERE published IS NOT NULL)`, nil, func() {}, func(row tableRow) error { return row.Scan(&state) })
 	if err != nil {
 		return "", readError(ctx, "read payments", err)
 	}
@@ -25,73 +24,43 @@ func (p *Payments) State(ctx context.Context) (state string, err error) {
 
 // Export implements ledger.PaymentStore.
 func (p *Payments) Export(ctx context.Context, put func(ledger.Row) error) error {
-	err := pgx.BeginTxFunc(ctx, p.l.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
-		if err := unhurried(ctx, tx); err != nil {
-			return err
-		}
-		for _, t := range paymentExports {
-			err := eachRow(ctx, tx, t.query, nil, func(rows pgx.Rows) error {
-				r, err := t.scan(rows)
-				if err != nil {
-					return err
-				}
-				return put(r)
-			})
-			if err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	err := p.l.readOnce(ctx, func(tx pgx.Tx) error { return exportAll(ctx, tx, paymentExports, put) })
 	if err != nil {
 		return readError(ctx, "read all payments of ledger "+p.l.name, err)
 	}
 	return nil
 }
 
-// paymentExports are the queries that read each table, and what makes rows of their results.
-var paymentExports = []struct {
-	query string
-	scan  func(rows pgx.Rows) (ledger.Row, error)
-}{
+var paymentExports = []export{
 	{"SELECT s.merchant, s.mode, r.name, r.up_to, r.sha256, r.row_count, r.begun, r.published FROM payment_reports AS r JOIN scopes AS s ON s.id = r.scope ORDER BY r.id",
-		func(rows pgx.Rows) (ledger.Row, error) {
+		func(row tableRow) (ledger.Row, error) {
 			var r ledger.PaymentReportRow
-			var begun, published pgtype.Int8
-			err := rows.Scan(&r.Scope.Merchant, &r.Scope.Mode, &r.Report.Name, &r.Report.UpTo, &r.Report.SHA256, &r.Report.Rows, &begun, &published)
-			r.Report.Begun, r.Report.Published = timeOf(begun), timeOf(published)
-			read(&r.Scope.Merchant, &r.Scope.Mode, &r.Report.Name, &r.Report.SHA256)
+			err := row.Scan(&r.Scope.Merchant, &r.Scope.Mode, &r.Report.Name, &r.Report.UpTo, &r.Report.SHA256, &r.Report.Rows, &r.Report.Begun, &r.Report.Published)
 			return r, err
 		}},
 	{"SELECT " + paymentColumns + ", p.webhook_id, s.merchant, s.mode" + fromPayments + " JOIN scopes AS s ON s.id = p.scope ORDER BY p.seq",
-		func(rows pgx.Rows) (ledger.Row, error) {
+		func(row tableRow) (ledger.Row, error) {
 			var r ledger.PaymentRow
 			var err error
-			r.Payment, err = scanPayment(rows, &r.WebhookID, &r.Scope.Merchant, &r.Scope.Mode)
-			read(&r.WebhookID, &r.Scope.Merchant, &r.Scope.Mode)
+			r.Payment, err = scanPayment(row, &r.WebhookID, &r.Scope.Merchant, &r.Scope.Mode)
 			return r, err
 		}},
 	{"SELECT s.merchant, s.mode, a.reference, a.accounted, a.closed, a.paid_at FROM bill_accounts AS a JOIN scopes AS s ON s.id = a.scope",
-		func(rows pgx.Rows) (ledger.Row, error) {
+		func(row tableRow) (ledger.Row, error) {
 			var r ledger.BillAccountRow
-			var paidAt pgtype.Int8
-			err := rows.Scan(&r.Scope.Merchant, &r.Scope.Mode, &r.Account.Reference, &r.Account.Accounted, &r.Account.Closed, &paidAt)
-			r.Account.PaidAt = timeOf(paidAt)
-			read(&r.Scope.Merchant, &r.Scope.Mode, &r.Account.Reference)
+			err := row.Scan(&r.Scope.Merchant, &r.Scope.Mode, &r.Account.Reference, &r.Account.Accounted, &r.Account.Closed, &r.Account.PaidAt)
 			return r, err
 		}},
 	{"SELECT s.merchant, s.mode, b.party, b.reference FROM party_bills AS b JOIN scopes AS s ON s.id = b.scope",
-		func(rows pgx.Rows) (ledger.Row, error) {
+		func(row tableRow) (ledger.Row, error) {
 			var r ledger.PartyBillRow
-			err := rows.Scan(&r.Scope.Merchant, &r.Scope.Mode, &r.Bill.PartyID, &r.Bill.Reference)
-			read(&r.Scope.Merchant, &r.Scope.Mode, &r.Bill.PartyID, &r.Bill.Reference)
+			err := row.Scan(&r.Scope.Merchant, &r.Scope.Mode, &r.Bill.PartyID, &r.Bill.Reference)
 			return r, err
 		}},
 	{"SELECT s.merchant, s.mode, m.file, m.mark FROM party_bills_read AS m JOIN scopes AS s ON s.id = m.scope",
-		func(rows pgx.Rows) (ledger.Row, error) {
+		func(row tableRow) (ledger.Row, error) {
 			var r ledger.PartyReadRow
-			err := rows.Scan(&r.Scope.Merchant, &r.Scope.Mode, &r.File, &r.Mark)
-			read(&r.Scope.Merchant, &r.Scope.Mode, &r.File, &r.Mark)
+			err := row.Scan(&r.Scope.Merchant, &r.Scope.Mode, &r.File, &r.Mark)
 			return r, err
 		}},
 }

@@ -7,8 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/ledger/groupcommit"
 )
@@ -63,7 +61,7 @@ const insertPayments = `WITH turn AS MATERIALIZED (SELECT pg_advisory_xact_lock(
 // paymentKey names a payment.
 type paymentKey struct {
 	scope              int64
-	webhookID, eventID string // as they are stored
+	webhookID, eventID string
 }
 
 // insert records a batch, and finds out which of it is repeated.
@@ -76,12 +74,12 @@ func (p *Payments) insert(ctx context.Context, batch []*groupcommit.Received) er
 			return err
 		}
 		rows.add(receivedValues(scope, r.WebhookID, &r.Payment))
-		keys[i] = paymentKey{scope, stored(r.WebhookID), stored(r.Payment.EventID)}
+		keys[i] = paymentKey{scope, r.WebhookID, r.Payment.EventID}
 	}
 	added := make(map[paymentKey]bool)
-	err := p.l.query(ctx, insertPayments, append([]any{int64(receiveLock)}, rows.args()...), func() { clear(added) }, func(rows pgx.Rows) error {
+	err := p.l.query(ctx, insertPayments, append([]any{int64(receiveLock)}, rows.args()...), func() { clear(added) }, func(row tableRow) error {
 		var k paymentKey
-		err := rows.Scan(&k.scope, &k.webhookID, &k.eventID)
+		err := row.Scan(&k.scope, &k.webhookID, &k.eventID)
 		added[k] = true
 		return err
 	})
@@ -107,7 +105,7 @@ func (p *Payments) scope(ctx context.Context, s ledger.Scope) (n int64, err erro
 		return n.(int64), nil
 	}
 	err = p.l.query(ctx, "SELECT id::bigint FROM scopes WHERE merchant = $1 AND mode = $2", []any{stored(s.Merchant), stored(s.Mode)}, func() { n = 0 },
-		func(rows pgx.Rows) error { return rows.Scan(&n) })
+		func(row tableRow) error { return row.Scan(&n) })
 	if err != nil {
 		return 0, readError(ctx, "read payments", err)
 	}

@@ -134,7 +134,7 @@ func (l *Ledger) BaseURL(ctx context.Context, s ledger.Scope) (url string, err e
 		if errors.Is(err, pgx.ErrNoRows) {
 			url, err = "", nil
 		}
-		read(&url)
+		url = read(url)
 		return err
 	})
 	if err != nil {

@@ -5,7 +5,10 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
+
+	"billdrop/ingest/ledger"
 )
 
 // A text of PostgreSQL is valid UTF-8 without a NUL. File names of a server need not be: what
@@ -49,13 +52,12 @@ func escaped(s string) string {
 
 func isEscape(r rune) bool { return r >= escapes && r <= escapes+0xFF }
 
-// read is the inverse of stored, for each of texts.
-func read(texts ...*string) {
-	for _, t := range texts {
-		if strings.IndexByte(*t, escapeLead) >= 0 {
-			*t = unescaped(*t)
-		}
+// read is the inverse of stored.
+func read(s string) string {
+	if strings.IndexByte(s, escapeLead) >= 0 {
+		return unescaped(s)
 	}
+	return s
 }
 
 func unescaped(s string) string {
@@ -124,10 +126,52 @@ func micros(t time.Time) pgtype.Int8 {
 	return pgtype.Int8{Int64: t.UnixMicro(), Valid: true}
 }
 
-// timeOf is the inverse of micros.
-func timeOf(n pgtype.Int8) time.Time {
-	if !n.Valid {
-		return time.Time{}
+// tableRow is a row of a result.
+type tableRow struct{ pgx.Row }
+
+// Scan is that of pgx, and the inverse of how strings, times and digests are stored.
+func (r tableRow) Scan(into ...any) error {
+	for i, v := range into {
+		switch v := v.(type) {
+		case *string:
+			into[i] = (*storedText)(v)
+		case *time.Time:
+			into[i] = (*storedTime)(v)
+		case *ledger.Digest:
+			into[i] = (*storedDigest)(v)
+		}
 	}
-	return time.UnixMicro(n.Int64).UTC()
+	return r.Row.Scan(into...)
+}
+
+// What pgx scans into. NULL is the zero value.
+type (
+	storedText   string
+	storedTime   time.Time
+	storedDigest ledger.Digest
+	serverTime   time.Time // of the server's clock, which is not stored as micros
+)
+
+func (t *storedText) ScanText(v pgtype.Text) error {
+	*t = storedText(read(v.String))
+	return nil
+}
+
+func (t *storedTime) ScanInt64(v pgtype.Int8) error {
+	*t = storedTime{}
+	if v.Valid {
+		*t = storedTime(time.UnixMicro(v.Int64).UTC())
+	}
+	return nil
+}
+
+func (d *storedDigest) ScanBytes(b []byte) error {
+	*d = storedDigest{}
+	copy(d[:], b)
+	return nil
+}
+
+func (t *serverTime) ScanTimestamptz(v pgtype.Timestamptz) error {
+	*t = serverTime(v.Time.UTC())
+	return nil
 }
