@@ -142,21 +142,12 @@ func (p *Payments) Sums(ctx context.Context, s ledger.Scope) (ledger.PaymentSums
 		var by, currency string
 		var published bool
 		var n int
-		var amount, oldest int64
+		var amount int64
+		var oldest time.Time
 		if err := row.Scan(&by, &currency, &published, &n, &amount, &oldest); err != nil {
 			return err
 		}
-		sums.Amounts[currency] += amount
-		if by != "" {
-			sums.By[ledger.MatchedBy(by)] += n
-		}
-		if published {
-			return nil
-		}
-		sums.Unreported += n
-		if at := time.UnixMicro(oldest).UTC(); sums.Oldest.IsZero() || at.Before(sums.Oldest) {
-			sums.Oldest = at
-		}
+		sums.Add(ledger.MatchedBy(by), currency, published, n, amount, oldest)
 		return nil
 	})
 	return sums, err

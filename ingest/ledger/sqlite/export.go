@@ -27,7 +27,7 @@ const (
 
 // readAttempt reads what selectAttempts selects.
 func readAttempt(r *row) (a ledger.AttemptRow) {
-	a.Scope, a.Reference = ledger.Scope{Merchant: r.text(), Mode: r.text()}, r.text()
+	a.Scope, a.Reference = r.scope(), r.text()
 	a.Attempt.File, a.Row, a.Attempt.Generation, a.Attempt.Key = r.text(), r.int(), r.int(), r.key()
 	a.Attempt.At, a.Attempt.Answer, a.Sum = r.time(), r.text(), r.number()
 	return a
@@ -41,13 +41,32 @@ func readStoredOutcome(r *row) ledger.OutcomeRow {
 	return stored
 }
 
-// exports are the queries that read each table, and what makes rows of their results.
-var exports = []struct {
+// export is a query that reads a table, and what makes rows of its results.
+type export struct {
 	query string
 	read  func(r *row) (ledger.Row, error)
-}{
+}
+
+// exportAll hands out all that some queries read.
+func exportAll(ctx context.Context, tx *sql.Tx, exports []export, put func(ledger.Row) error) error {
+	for _, e := range exports {
+		err := eachRow(ctx, tx, e.query, nil, func(r *row) error {
+			row, err := e.read(r)
+			if err != nil {
+				return err
+			}
+			return put(row)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+var exports = []export{
 	{"SELECT merchant, mode, base_url FROM scopes", func(r *row) (ledger.Row, error) {
-		return ledger.ScopeRow{Scope: ledger.Scope{Merchant: r.text(), Mode: r.text()}, BaseURL: r.text()}, nil
+		return ledger.ScopeRow{Scope: r.scope(), BaseURL: r.text()}, nil
 	}},
 	{selectFiles, func(r *row) (ledger.Row, error) {
 		f, err := readFile(r)
@@ -59,7 +78,7 @@ var exports = []struct {
 			bill, _ := readBill(r)
 			bill.Send.File = r.text()
 			b := ledger.BillRow{Bill: bill}
-			b.Scope, b.Attempts = ledger.Scope{Merchant: r.text(), Mode: r.text()}, r.number()
+			b.Scope, b.Attempts = r.scope(), r.number()
 			b.Sum, b.SendSum = r.number(), r.number()
 			return b, nil
 		}},
@@ -67,7 +86,7 @@ var exports = []struct {
 	{selectOutcomes + " FROM outcomes AS o JOIN file_numbers AS n ON n.number = o.file", func(r *row) (ledger.Row, error) { return readStoredOutcome(r), nil }},
 	{"SELECT s.merchant, s.mode, p.digest, p.kind, p.id, p.customer_id, p.since FROM parties AS p JOIN scopes AS s ON s.id = p.scope",
 		func(r *row) (ledger.Row, error) {
-			return ledger.PartyRow{Scope: ledger.Scope{Merchant: r.text(), Mode: r.text()}, Digest: r.digest(), Kind: ledger.PartyKind(r.number()),
+			return ledger.PartyRow{Scope: r.scope(), Digest: r.digest(), Kind: ledger.PartyKind(r.number()),
 				ID: r.text(), CustomerID: r.text(), Since: r.time()}, nil
 		}},
 	{selectLinks, func(r *row) (ledger.Row, error) { return readLink(r), nil }},
@@ -77,21 +96,7 @@ var exports = []struct {
 
 // Export implements ledger.Store.
 func (l *Ledger) Export(ctx context.Context, put func(ledger.Row) error) error {
-	err := l.readTx(ctx, func(tx *sql.Tx) error {
-		for _, t := range exports {
-			err := eachRow(ctx, tx, t.query, nil, func(r *row) error {
-				row, err := t.read(r)
-				if err != nil {
-					return err
-				}
-				return put(row)
-			})
-			if err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	err := l.readTx(ctx, func(tx *sql.Tx) error { return exportAll(ctx, tx, exports, put) })
 	if err != nil {
 		return readError(ctx, fmt.Sprintf("read all of ledger %q", l.path), err)
 	}
@@ -131,7 +136,7 @@ func missingBills(ctx context.Context, tx *sql.Tx, found func(ledger.Finding)) e
 		func(r *row) error {
 			reference := r.text()
 			missing--
-			found(ledger.Finding{Table: "bill", Row: ledger.BillName(ledger.Scope{Merchant: r.text(), Mode: r.text()}, reference), What: "missing"})
+			found(ledger.Finding{Table: "bill", Row: ledger.BillName(r.scope(), reference), What: "missing"})
 			return nil
 		})
 	if err == nil && missing > 0 {
@@ -147,7 +152,7 @@ func missingAttempts(ctx context.Context, tx *sql.Tx, found func(ledger.Finding)
 		WHERE b.attempts <> coalesce(a.n, 0) ORDER BY 1, 2, 3`, nil,
 		func(r *row) error {
 			reference := r.text()
-			found(ledger.AttemptsOff(ledger.Scope{Merchant: r.text(), Mode: r.text()}, reference, r.int()))
+			found(ledger.AttemptsOff(r.scope(), reference, r.int()))
 			return nil
 		})
 }
@@ -248,7 +253,7 @@ func sumBills(ctx context.Context, tx *sql.Tx, after int64) (last int64, err err
 		LEFT JOIN file_numbers AS n ON n.number = b.file WHERE b.id > ? ORDER BY b.id LIMIT ?`, []any{after, sumsAtOnce}, func(r *row) error {
 		b, _ := readBill(r)
 		b.Send.File = r.text()
-		s := ledger.Scope{Merchant: r.text(), Mode: r.text()}
+		s := r.scope()
 		last = r.number()
 		changes = append(changes, change{[]any{ledger.SumBill(s, b), ledger.SumSend(s, b.Reference, &b.Send), last}})
 		return nil

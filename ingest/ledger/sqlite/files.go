@@ -174,7 +174,7 @@ func (l *Ledger) queryFiles(ctx context.Context, query string, args []any) ([]*l
 
 // readFile reads what selectFiles selects.
 func readFile(r *row) (*ledger.File, error) {
-	f := &ledger.File{ID: r.text(), Scope: ledger.Scope{Merchant: r.text(), Mode: r.text()}, Gets: r.int(), Throttled: r.int(),
+	f := &ledger.File{ID: r.text(), Scope: r.scope(), Gets: r.int(), Throttled: r.int(),
 		LinkPosts: r.int(), LinkRetries: r.int(), Feed: r.text()}
 	r.next() // scope
 	f.Origin, f.Name, f.Path, f.Results, f.Stem = ledger.Origin(r.text()), r.text(), r.text(), r.text(), r.text()
