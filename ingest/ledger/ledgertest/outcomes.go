@@ -106,7 +106,7 @@ func testTotals(t *testing.T, e Engine) {
 		}
 		return sums
 	}
-	nothing := ledger.Totals{Rows: map[ledger.Status]int{}, Amounts: map[string]map[ledger.Status]int64{}}
+	nothing := ledger.NewTotals()
 	same(t, "totals of no file", nothing, totals("f"))
 	add(t, l, newFile("f"))
 	add(t, l, newFile("g"))

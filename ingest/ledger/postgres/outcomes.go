@@ -4,32 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/jackc/pgx/v5"
 
 	"billdrop/ingest/ledger"
 )
 
-// statusCodes are how statuses are stored, from 1. They never change: the index outcomes_attention
-// relies on the first two, and the view outcome on all.
-var statusCodes = []ledger.Status{
-	ledger.Created, ledger.Existing, ledger.Conflict, ledger.Invalid, ledger.Rejected, ledger.Failed, ledger.Unknown, ledger.NotSent,
-}
-
-// statusCode is 0 for what is not a status.
-func statusCode(s ledger.Status) int16 { return int16(slices.Index(statusCodes, s) + 1) }
-
-func statusOf(code int16) ledger.Status {
-	if code < 1 || int(code) > len(statusCodes) {
-		return ""
-	}
-	return statusCodes[code-1]
-}
-
 // outcomeValues are what a statement puts of an outcome with this sum, in the order of newOutcomes.
 func outcomeValues(file int64, o *ledger.Outcome, sum int64) []any {
-	return []any{file, o.Row, o.Line, o.Reference, statusCode(o.Status), o.Code, o.Detail, o.BillID, o.CustomerID, o.AccountID,
+	return []any{file, o.Row, o.Line, o.Reference, o.Status.Number(), o.Code, o.Detail, o.BillID, o.CustomerID, o.AccountID,
 		o.Currency, o.Amount, o.Attempts, o.Key, o.Customers, o.Accounts, sum}
 }
 
@@ -54,10 +37,10 @@ const selectOutcomes = `SELECT row_no, line, reference, status, code, detail, bi
 // scanOutcome reads what selectOutcomes selects, and what precedes it.
 func scanOutcome(row tableRow, before ...any) (ledger.Outcome, error) {
 	var o ledger.Outcome
-	var status int16
+	var status int
 	err := row.Scan(append(before, &o.Row, &o.Line, &o.Reference, &status, &o.Code, &o.Detail, &o.BillID, &o.CustomerID, &o.AccountID,
 		&o.Currency, &o.Amount, &o.Attempts, &o.Key, &o.Customers, &o.Accounts)...)
-	o.Status = statusOf(status)
+	o.Status = ledger.StatusOf(status)
 	return o, err
 }
 
@@ -109,7 +92,7 @@ func (l *Ledger) Totals(ctx context.Context, file string) (ledger.Totals, error)
 				sum(customers)::bigint, sum(accounts)::bigint
 			FROM outcomes WHERE file = (SELECT number FROM file_numbers WHERE id = $1) GROUP BY status, currency`, []any{stored(file)},
 			func() {
-				t = ledger.Totals{Rows: map[ledger.Status]int{}, Amounts: map[string]map[ledger.Status]int64{}}
+				t = ledger.NewTotals()
 			},
 			func(row tableRow) error { return addTotals(row, &t) })
 	}
@@ -121,19 +104,14 @@ func (l *Ledger) Totals(ctx context.Context, file string) (ledger.Totals, error)
 
 // addTotals adds the rows of one status and currency.
 func addTotals(row tableRow, t *ledger.Totals) error {
-	var code int16
+	var code int
 	var currency string
 	var count, attempts, resends, customers, accounts int
 	var amount int64
 	if err := row.Scan(&code, &currency, &count, &amount, &attempts, &resends, &customers, &accounts); err != nil {
 		return err
 	}
-	status := statusOf(code)
-	t.Rows[status] += count
-	if t.Amounts[currency] == nil {
-		t.Amounts[currency] = map[ledger.Status]int64{}
-	}
-	t.Amounts[currency][status] += amount
+	t.Add(ledger.StatusOf(code), currency, count, amount)
 	t.Attempts += attempts
 	t.Resends += resends
 	t.Customers += customers
@@ -179,9 +157,9 @@ func readHistory(ctx context.Context, tx pgx.Tx, s ledger.Scope, reference strin
 		ORDER BY f.received NULLS FIRST, f.id, o.row_no`, key,
 		func(row tableRow) error {
 			var seen ledger.Sighting
-			var status int16
+			var status int
 			err := row.Scan(&seen.File, &seen.Name, &seen.Line, &status, &seen.Code, &seen.Detail)
-			seen.Status = statusOf(status)
+			seen.Status = ledger.StatusOf(status)
 			h.Sightings = append(h.Sightings, seen)
 			return err
 		})
@@ -199,7 +177,7 @@ func readAttempts(ctx context.Context, tx pgx.Tx, key []any, h *ledger.History) 
 			return err
 		})
 	if s := &h.Bill.Send; *s != (ledger.Send{}) {
-		h.Attempts = append(h.Attempts, ledger.Attempt{File: s.File, At: s.At, Key: s.Key, Generation: s.Generation, Answer: s.Answer})
+		h.Attempts = append(h.Attempts, s.Attempt())
 	}
 	return err
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"maps"
 	"slices"
@@ -17,20 +16,6 @@ import (
 
 	"billdrop/ingest/ledger"
 )
-
-// digestOf identifies a party without giving its reference away. The parts are separated
-// by a byte that none of them holds. It is the same in every engine, because a ledger may
-// be copied.
-func digestOf(s ledger.Scope, r ledger.PartyRef) ledger.Digest {
-	b := make([]byte, 0, 128)
-	b = append(b, s.Merchant...)
-	b = append(b, 0)
-	b = append(b, s.Mode...)
-	b = append(b, 0, byte(r.Kind))
-	b = append(b, r.Reference...)
-	sum := sha256.Sum256(b)
-	return ledger.Digest(sum[:16])
-}
 
 // party is what a statement puts into the table: what is known of a party (id), that a
 // send leads it (leads), or that one does not any more (neither).
@@ -196,7 +181,7 @@ func (l *Ledger) Parties(ctx context.Context, s ledger.Scope, refs []ledger.Part
 	asked := make(map[ledger.Digest]ledger.PartyRef, len(refs))
 	digests := make([][]byte, 0, len(refs))
 	for _, ref := range refs {
-		d := digestOf(s, ref)
+		d := ref.Digest(s)
 		asked[d] = ref
 		digests = append(digests, d[:])
 	}

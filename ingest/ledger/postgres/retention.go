@@ -96,7 +96,7 @@ func (o *prune) restore(b json.RawMessage) error {
 // Forget implements ledger.Ledger. It reads all bills, which are not indexed by customer because
 // nothing else asks for that.
 func (l *Ledger) Forget(ctx context.Context, s ledger.Scope, customer string) (int, error) {
-	o := &forget{customer: digestOf(s, ledger.PartyRef{Kind: ledger.Customer, Reference: customer})}
+	o := &forget{customer: ledger.PartyRef{Kind: ledger.Customer, Reference: customer}.Digest(s)}
 	err := l.change(ctx, o)
 	if err == nil && o.parties == 0 {
 		err = ledger.ErrNotFound

@@ -351,7 +351,7 @@ func (l *Ledger) newRecord(ctx context.Context, me *identity, e ledger.Entry) (*
 		}
 	}
 	for _, p := range e.Parties {
-		digest := digestOf(e.Scope, p.PartyRef)
+		digest := p.PartyRef.Digest(e.Scope)
 		r.addParty(party{digest: digest, scope: r.scope, kind: p.Kind, id: p.ID, customerID: p.CustomerID, since: p.Since, led: l.leads.has(digest)})
 	}
 	if e.Outcome != nil {

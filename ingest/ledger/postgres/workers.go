@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -138,31 +137,8 @@ func admit(ctx context.Context, tx pgx.Tx, m ledger.Member) error {
 		if err := json.Unmarshal(b, &formats); err != nil {
 			return err
 		}
-		for _, feed := range slices.Sorted(maps.Keys(m.Formats)) {
-			theirs, served := formats[feed]
-			if keys := differences(m.Formats[feed], theirs); served && len(keys) > 0 {
-				return &ledger.FormatsDiffer{Feed: feed, Worker: name, Keys: keys}
-			}
-		}
-		return nil
+		return m.DiffersFrom(name, formats)
 	})
-}
-
-// differences are the keys that have other values in a than in b, or stand in one alone, sorted.
-func differences(a, b map[string]string) []string {
-	var keys []string
-	for k, v := range a {
-		if w, ok := b[k]; !ok || v != w {
-			keys = append(keys, k)
-		}
-	}
-	for k := range b {
-		if _, ok := a[k]; !ok {
-			keys = append(keys, k)
-		}
-	}
-	slices.Sort(keys)
-	return keys
 }
 
 const (
