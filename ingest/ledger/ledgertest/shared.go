@@ -173,21 +173,6 @@ func take(t *testing.T, l ledger.Shared, lease string, want bool) {
 	}
 }
 
-func ok(t *testing.T, what string, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatalf("%s: %v", what, err)
-	}
-}
-
-// refused checks that a call came to want.
-func refused(t *testing.T, what string, err, want error) {
-	t.Helper()
-	if !errors.Is(err, want) {
-		t.Errorf("%s: %v, want %q", what, err, want)
-	}
-}
-
 // testJoin: a name is one live worker's.
 func testJoin(t *testing.T, r sharedRig) {
 	a, b := r.outsider(t), r.outsider(t)
@@ -227,19 +212,16 @@ func testOutsider(t *testing.T, r sharedRig) {
 	f.State, f.Machine = ledger.Held, "host of a"
 	add(t, worker, f)
 
-	read, err := out.File(t.Context(), "f")
-	ok(t, "File", err)
+	read := readFile(t, out, "f")
 	same(t, "file as others see it", f, read)
 	read.Approved = true
 	ok(t, "SaveFile of a file that rests", out.SaveFile(t.Context(), read))
-	seen, err := worker.File(t.Context(), "f")
-	ok(t, "File", err)
+	seen := readFile(t, worker, "f")
 	same(t, "file as an outsider saved it", read, seen)
 
 	refused(t, "Begin", out.Begin(t.Context(), scope, newBill("A", "f", 1)), ledger.ErrFenced)
 	refused(t, "Record", recordNow(t, out, ledger.Entry{File: "f", Gets: 1}), ledger.ErrFenced)
-	_, err = out.Acquire(t.Context(), "lease")
-	refused(t, "Acquire", err, ledger.ErrFenced)
+	refused(t, "Acquire", errOf(out.Acquire(t.Context(), "lease")), ledger.ErrFenced)
 	if bill(t, worker, "A") != nil {
 		t.Error("a bill that an outsider began is recorded")
 	}

@@ -193,8 +193,7 @@ func testSharedFiles(t *testing.T, r sharedRig) {
 	f := newFile("f")
 	f.Machine = "host of a"
 	add(t, a, f)
-	theirs, err := b.File(t.Context(), "f")
-	ok(t, "File", err)
+	theirs := readFile(t, b, "f")
 	same(t, "file as another reads it", f, theirs)
 
 	f.State = ledger.Claimed
@@ -210,8 +209,8 @@ func testSharedFiles(t *testing.T, r sharedRig) {
 	ok(t, "Record", recordNow(t, a, ledger.Entry{File: "f", Gets: 3}))
 	read[0].State = ledger.Sending
 	ok(t, "SaveFile after its counters changed", b.SaveFile(t.Context(), read[0]))
-	if got, err := a.File(t.Context(), "f"); err != nil || got.Gets != 3 || got.State != ledger.Sending {
-		t.Errorf("file %+v, %v", got, err)
+	if got := readFile(t, a, "f"); got.Gets != 3 || got.State != ledger.Sending {
+		t.Errorf("file %+v", got)
 	}
 }
 
