@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -112,27 +111,12 @@ type lead struct {
 type begin struct {
 	put
 	leads   []lead
-	refused error // ErrTaken: nothing was written, the batch goes on
+	refusal // ErrTaken
 }
 
 func (o *begin) apply(t *tx) error {
 	o.refused = nil
 	return t.addBegin(o)
-}
-
-func (o *begin) result() any {
-	if o.refused != nil {
-		return "taken"
-	}
-	return nil
-}
-
-func (o *begin) restore(b json.RawMessage) error {
-	o.refused = nil
-	if b != nil {
-		o.refused = ledger.ErrTaken
-	}
-	return nil
 }
 
 // Bills implements ledger.Ledger.

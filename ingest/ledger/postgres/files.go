@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -43,7 +42,7 @@ type putFile struct {
 	number   int64
 	scope    int64
 	revision int64
-	refused  error // ErrExists, ErrNotFound or ErrChanged: nothing was written, the batch goes on
+	refusal  // ErrExists, ErrNotFound or ErrChanged
 }
 
 func (o *putFile) apply(t *tx) error {
@@ -85,36 +84,6 @@ func (o *putFile) apply(t *tx) error {
 		return nil
 	}
 	_, err = t.exec(saveFile, append([]any{o.number}, args...)...)
-	return err
-}
-
-// refusals are the words for a refusal in a batch's results.
-var refusals = map[string]error{"exists": ledger.ErrExists, "unknown": ledger.ErrNotFound, "changed": ledger.ErrChanged, "unfinished": ledger.ErrUnfinished}
-
-func refusalWord(err error) string {
-	for word, e := range refusals {
-		if errors.Is(err, e) {
-			return word
-		}
-	}
-	return ""
-}
-
-func (o *putFile) result() any {
-	if o.refused == nil {
-		return nil
-	}
-	return refusalWord(o.refused)
-}
-
-func (o *putFile) restore(b json.RawMessage) error {
-	o.refused = nil
-	if b == nil {
-		return nil
-	}
-	var word string
-	err := json.Unmarshal(b, &word)
-	o.refused = refusals[word]
 	return err
 }
 

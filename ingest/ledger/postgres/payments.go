@@ -2,8 +2,6 @@ package postgres
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"sync"
 	"time"
 
@@ -30,16 +28,9 @@ var _ ledger.Payments = (*Payments)(nil)
 
 // OpenPayments opens the payments of the ledger in the database at url; see Open.
 func OpenPayments(ctx context.Context, url string, o Options) (*Payments, error) {
-	l, err := connect(ctx, url, o)
+	l, err := prepared(ctx, url, o)
 	if err != nil {
 		return nil, err
-	}
-	if err = l.patiently(ctx, func(ctx context.Context) error { return l.prepare(ctx, o.ReadOnly) }); err != nil {
-		l.pool.Close()
-		if errors.Is(err, ledger.ErrNotFound) {
-			return nil, fmt.Errorf("open ledger %s: %w", l.name, err)
-		}
-		return nil, l.openError(ctx, err)
 	}
 	p := &Payments{l: l}
 	p.Receiver = groupcommit.NewReceiver(func(batch []*groupcommit.Received) error {

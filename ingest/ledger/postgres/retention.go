@@ -38,7 +38,7 @@ func (l *Ledger) change(ctx context.Context, o op) error {
 type prune struct {
 	file    string
 	rows    int
-	refused error // ErrNotFound or ErrUnfinished
+	refusal // ErrNotFound or ErrUnfinished
 }
 
 func (o *prune) apply(t *tx) error {
@@ -84,7 +84,7 @@ type pruned struct {
 	Refused string `json:"refused,omitempty"`
 }
 
-func (o *prune) result() any { return pruned{o.rows, refusalWord(o.refused)} }
+func (o *prune) result() any { return pruned{o.rows, o.word()} }
 
 func (o *prune) restore(b json.RawMessage) error {
 	var p pruned
