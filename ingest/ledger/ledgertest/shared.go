@@ -31,10 +31,11 @@ type SharedEngine struct {
 
 // RunShared runs the suite of what ledger.Shared promises beyond ledger.Ledger against e.
 func RunShared(t *testing.T, e SharedEngine) {
-	tests := []struct {
+	type test struct {
 		name string
-		test func(*testing.T, sharedRig)
-	}{
+		run  func(*testing.T, sharedRig)
+	}
+	tests := []test{
 		{"Join", testJoin},
 		{"Outsider", testOutsider},
 		{"Formats", testFormats},
@@ -55,20 +56,14 @@ func RunShared(t *testing.T, e SharedEngine) {
 		{"Contest", testContest},
 	}
 	if e.Cut != nil {
-		tests = append(tests, struct {
-			name string
-			test func(*testing.T, sharedRig)
-		}{"Cut", testCut})
+		tests = append(tests, test{"Cut", testCut})
 	}
 	if e.LoseAnswer != nil {
-		tests = append(tests, struct {
-			name string
-			test func(*testing.T, sharedRig)
-		}{"LostAnswer", testLostAnswer})
+		tests = append(tests, test{"LostAnswer", testLostAnswer})
 	}
 	for _, c := range tests {
 		t.Run(c.name, func(t *testing.T) {
-			run := func(t *testing.T) { c.test(t, sharedRig{e, e.New(t)}) }
+			run := func(t *testing.T) { c.run(t, sharedRig{e, e.New(t)}) }
 			if e.Virtual {
 				synctest.Test(t, run)
 			} else {
