@@ -177,7 +177,8 @@ type PartyRef struct {
 }
 
 // Digest identifies a party of s without giving its reference away. It is the same in every
-// engine, because a ledger may be copied. The parts are separated by a byte that none of them holds.
+// engine, because a ledger may be copied. The parts are separated by a byte that none of them
+// holds.
 func (r PartyRef) Digest(s Scope) Digest {
 	b := make([]byte, 0, 128)
 	b = append(b, s.Merchant...)

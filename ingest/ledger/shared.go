@@ -43,8 +43,8 @@ func (e *FormatsDiffer) Advice() string {
 	return "give all workers the same configuration of the feed, or stop the other one first"
 }
 
-// DiffersFrom returns a *FormatsDiffer if m has a feed in common with a worker that is running, and
-// reads its files by another format.
+// DiffersFrom returns a *FormatsDiffer if m has a feed in common with a worker that is running,
+// and reads its files by another format.
 func (m *Member) DiffersFrom(worker string, formats map[string]map[string]string) error {
 	for _, feed := range slices.Sorted(maps.Keys(m.Formats)) {
 		theirs, served := formats[feed]

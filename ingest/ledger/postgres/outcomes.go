@@ -10,7 +10,8 @@ import (
 	"billdrop/ingest/ledger"
 )
 
-// outcomeValues are what a statement puts of an outcome with this sum, in the order of newOutcomes.
+// outcomeValues are what a statement puts of an outcome with this sum, in the order of
+// newOutcomes.
 func outcomeValues(file int64, o *ledger.Outcome, sum int64) []any {
 	return []any{file, o.Row, o.Line, o.Reference, o.Status.Number(), o.Code, o.Detail, o.BillID, o.CustomerID, o.AccountID,
 		o.Currency, o.Amount, o.Attempts, o.Key, o.Customers, o.Accounts, sum}

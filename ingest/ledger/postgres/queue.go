@@ -26,7 +26,8 @@ type op interface {
 	apply(t *tx) error
 }
 
-// refusal is why an op was refused, nil if it was not. Nothing was written then, and the batch goes on.
+// refusal is why an op was refused, nil if it was not. Nothing was written then, and the batch
+// goes on.
 type refusal struct{ refused error }
 
 // refusals are the words for a refusal in a batch's results.

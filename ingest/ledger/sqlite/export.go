@@ -211,8 +211,8 @@ const (
 	sumsAtOnce = 10_000
 )
 
-// summed are the tables whose rows have sums: a query for those behind a key, up to a number of them,
-// in the order of their keys; what gives a row's sums and its key; and how these are put.
+// summed are the tables whose rows have sums: a query for those behind a key, up to a number of
+// them, in the order of their keys; what gives a row's sums and its key; and how these are put.
 var summed = []struct {
 	query string
 	first []any // a key before all others
