@@ -176,6 +176,19 @@ type PartyRef struct {
 	Reference string
 }
 
+// Digest identifies a party of s without giving its reference away. It is the same in every
+// engine, because a ledger may be copied. The parts are separated by a byte that none of them
+// holds.
+func (r PartyRef) Digest(s Scope) Digest {
+	b := make([]byte, 0, 128)
+	b = append(b, s.Merchant...)
+	b = append(b, 0)
+	b = append(b, s.Mode...)
+	b = append(b, 0, byte(r.Kind))
+	b = append(b, r.Reference...)
+	return DigestOf(b)
+}
+
 // Party is a customer or account that the API is known to hold.
 type Party struct {
 	PartyRef
@@ -242,6 +255,11 @@ type Attempt struct {
 	Answer     string
 }
 
+// Attempt returns the attempt that s is.
+func (s *Send) Attempt() Attempt {
+	return Attempt{File: s.File, At: s.At, Key: s.Key, Generation: s.Generation, Answer: s.Answer}
+}
+
 // Sighting is one row of one file that named a reference.
 type Sighting struct {
 	File   string
@@ -269,6 +287,20 @@ type Totals struct {
 	// Customers and Accounts that this file created.
 	Customers int `json:"customers"`
 	Accounts  int `json:"accounts"`
+}
+
+// NewTotals returns the sums of no outcome.
+func NewTotals() Totals {
+	return Totals{Rows: map[Status]int{}, Amounts: map[string]map[Status]int64{}}
+}
+
+// Add adds n rows of one status and currency, and their amounts.
+func (t *Totals) Add(s Status, currency string, n int, amount int64) {
+	t.Rows[s] += n
+	if t.Amounts[currency] == nil {
+		t.Amounts[currency] = map[Status]int64{}
+	}
+	t.Amounts[currency][s] += amount
 }
 
 // Ledger is the durable memory of a billdrop. Every method may be called concurrently.

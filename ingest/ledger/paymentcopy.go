@@ -59,6 +59,15 @@ func (r BillAccountRow) of() Scope   { return r.Scope }
 func (r PartyBillRow) of() Scope     { return r.Scope }
 func (r PartyReadRow) of() Scope     { return r.Scope }
 
+// PaymentScope returns the scope of a row that a PaymentStore keeps; false for other rows.
+func PaymentScope(r Row) (Scope, bool) {
+	p, ok := r.(paymentRow)
+	if !ok {
+		return Scope{}, false
+	}
+	return p.of(), true
+}
+
 func (PaymentReportRow) count(c *Counts) *int64 { return &c.PaymentReports }
 func (PaymentRow) count(c *Counts) *int64       { return &c.Payments }
 func (BillAccountRow) count(c *Counts) *int64   { return &c.BillAccounts }
@@ -133,9 +142,9 @@ func (w *withPayments) Export(ctx context.Context, put func(Row) error) error {
 		return err
 	}
 	return w.payments.Export(ctx, func(r Row) error {
-		if p, ok := r.(paymentRow); ok && !known[p.of()] {
-			known[p.of()] = true
-			if err := put(ScopeRow{Scope: p.of()}); err != nil {
+		if s, ok := PaymentScope(r); ok && !known[s] {
+			known[s] = true
+			if err := put(ScopeRow{Scope: s}); err != nil {
 				return err
 			}
 		}
@@ -148,7 +157,7 @@ func (w *withPayments) Import(ctx context.Context, export func(put func(Row) err
 	return w.Store.Import(ctx, func(putLedger func(Row) error) error {
 		return w.payments.Import(ctx, func(putPayment func(Row) error) error {
 			return export(func(r Row) error {
-				if _, ok := r.(paymentRow); ok {
+				if _, ok := PaymentScope(r); ok {
 					return putPayment(r)
 				}
 				return putLedger(r)

@@ -83,6 +83,21 @@ type PaymentSums struct {
 	Oldest time.Time
 }
 
+// Add adds n payments that are alike, the oldest of which was received then.
+func (s *PaymentSums) Add(by MatchedBy, currency string, published bool, n int, amount int64, oldest time.Time) {
+	s.Amounts[currency] += amount
+	if by != "" {
+		s.By[by] += n
+	}
+	if published {
+		return
+	}
+	s.Unreported += n
+	if s.Oldest.IsZero() || oldest.Before(s.Oldest) {
+		s.Oldest = oldest
+	}
+}
+
 // PaymentQuery selects payments; zero fields select all.
 type PaymentQuery struct {
 	Reference string

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 )
@@ -39,6 +41,35 @@ func (e *FormatsDiffer) Error() string {
 // Advice returns what to do about the error.
 func (e *FormatsDiffer) Advice() string {
 	return "give all workers the same configuration of the feed, or stop the other one first"
+}
+
+// DiffersFrom returns a *FormatsDiffer if m has a feed in common with a worker that is running,
+// and reads its files by another format.
+func (m *Member) DiffersFrom(worker string, formats map[string]map[string]string) error {
+	for _, feed := range slices.Sorted(maps.Keys(m.Formats)) {
+		theirs, served := formats[feed]
+		if keys := differences(m.Formats[feed], theirs); served && len(keys) > 0 {
+			return &FormatsDiffer{Feed: feed, Worker: worker, Keys: keys}
+		}
+	}
+	return nil
+}
+
+// differences are the keys that have other values in a than in b, or stand in one alone, sorted.
+func differences(a, b map[string]string) []string {
+	var keys []string
+	for k, v := range a {
+		if w, ok := b[k]; !ok || v != w {
+			keys = append(keys, k)
+		}
+	}
+	for k := range b {
+		if _, ok := a[k]; !ok {
+			keys = append(keys, k)
+		}
+	}
+	slices.Sort(keys)
+	return keys
 }
 
 // Member is a worker about to join.

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -46,6 +47,22 @@ const (
 
 // Statuses are all of them, in the order of the reports.
 var Statuses = [...]Status{Created, Existing, Conflict, Invalid, Rejected, Failed, Unknown, NotSent}
+
+// statusCodes are the statuses by the numbers that engines store for them, from 1. They never
+// change: the index outcomes_attention of an engine relies on the first two, and its view outcome
+// on all.
+var statusCodes = []Status{Created, Existing, Conflict, Invalid, Rejected, Failed, Unknown, NotSent}
+
+// Number is how an engine stores s; 0 for what is not a status.
+func (s Status) Number() int { return slices.Index(statusCodes, s) + 1 }
+
+// StatusOf is the inverse of Number.
+func StatusOf(number int) Status {
+	if number < 1 || number > len(statusCodes) {
+		return ""
+	}
+	return statusCodes[number-1]
+}
 
 // NeedsAttention reports whether a person has to look at a row of this status.
 func (s Status) NeedsAttention() bool { return s != Created && s != Existing }

@@ -27,7 +27,7 @@ func Copy(ctx context.Context, from, to Location) (ledger.Counts, error) {
 }
 
 // existing opens a ledger that is there already, for this process alone where it is a file.
-func (l Location) existing(ctx context.Context) (ledger.Ledger, error) {
+func (l Location) existing(ctx context.Context) (Ledger, error) {
 	led, err := l.Read(ctx)
 	if errors.Is(err, ledger.ErrNotFound) {
 		return nil, describe.Advise(fmt.Errorf("%w: there is no ledger %s", ErrNotCopied, l.Place), "check the path, or the name of the database")
@@ -42,12 +42,8 @@ func (l Location) existing(ctx context.Context) (ledger.Ledger, error) {
 }
 
 // copyInto makes the target only once the source may be copied.
-func copyInto(ctx context.Context, source ledger.Ledger, from, to Location) (counts ledger.Counts, err error) {
-	store, err := storeOf(source)
-	if err != nil {
-		return counts, err
-	}
-	if _, err := store.Idle(ctx); err != nil {
+func copyInto(ctx context.Context, source Ledger, from, to Location) (counts ledger.Counts, err error) {
+	if _, err := source.Idle(ctx); err != nil {
 		return counts, fmt.Errorf("copy from it: %w", err)
 	}
 	paid, err := from.ReadPayments(ctx)
@@ -61,27 +57,17 @@ func copyInto(ctx context.Context, source ledger.Ledger, from, to Location) (cou
 	if err != nil {
 		return counts, errors.Join(err, closeIfAny(paid))
 	}
-	copied, err := storeOf(target)
-	var into ledger.Payments
-	if err == nil && paid != nil {
+	var original, copied ledger.Store = source, target
+	var into ledger.PaymentStore
+	if paid != nil {
 		if into, err = to.Payments(ctx); err == nil {
-			store, copied, err = withPayments(store, paid, copied, into)
+			original, copied = ledger.WithPayments(source, paid), ledger.WithPayments(target, into)
 		}
 	}
 	if err == nil {
-		counts, err = ledger.Copy(ctx, store, copied)
+		counts, err = ledger.Copy(ctx, original, copied)
 	}
 	return counts, errors.Join(err, closeIfAny(into), closeIfAny(paid), target.Close())
-}
-
-// withPayments has both stores hold the payments, too.
-func withPayments(from ledger.Store, paid ledger.Payments, to ledger.Store, into ledger.Payments) (ledger.Store, ledger.Store, error) {
-	source, ok := paid.(ledger.PaymentStore)
-	target, ok2 := into.(ledger.PaymentStore)
-	if !ok || !ok2 {
-		return nil, nil, fmt.Errorf("%T and %T cannot be copied", paid, into) // both engines can
-	}
-	return ledger.WithPayments(from, source), ledger.WithPayments(to, target), nil
 }
 
 func closeIfAny(p ledger.Payments) error {
@@ -103,15 +89,6 @@ func refusal(err error, from, to Location) error {
 	return err
 }
 
-// storeOf is an engine as Copy and Verify want it.
-func storeOf(led ledger.Ledger) (ledger.Store, error) {
-	store, ok := led.(ledger.Store)
-	if !ok {
-		return nil, fmt.Errorf("%T cannot be copied", led) // both engines can
-	}
-	return store, nil
-}
-
 // Verify compares a ledger with the digests that it keeps; see ledger.Verify.
 func Verify(ctx context.Context, l Location) (counts ledger.Counts, found []ledger.Finding, err error) {
 	led, err := l.Read(ctx)
@@ -121,9 +98,6 @@ func Verify(ctx context.Context, l Location) (counts ledger.Counts, found []ledg
 	if err != nil {
 		return counts, nil, err
 	}
-	store, err := storeOf(led)
-	if err == nil {
-		counts, found, err = ledger.Verify(ctx, store)
-	}
+	counts, found, err = ledger.Verify(ctx, led)
 	return counts, found, errors.Join(err, led.Close())
 }

@@ -29,6 +29,12 @@ const (
 // ErrNoBackup: Backup is for files.
 var ErrNoBackup = errors.New("the ledger is in PostgreSQL, which has backups of its own")
 
+// Ledger is a ledger that can be copied and verified, as those of both engines can.
+type Ledger interface {
+	ledger.Ledger
+	ledger.Store
+}
+
 // Location is where a ledger is, and how to get into it.
 type Location struct {
 	Place    config.Place
@@ -90,7 +96,7 @@ func Named(text string, c *config.Config, log *slog.Logger) (Location, error) {
 
 // Open opens the ledger for writing, and makes it if there is none. It does not make the
 // directory of a file: a disk that is not mounted must not look like a ledger without bills.
-func (l Location) Open(ctx context.Context) (ledger.Ledger, error) {
+func (l Location) Open(ctx context.Context) (Ledger, error) {
 	if l.Place.Shared() {
 		return ledgerOrNil(l.openDatabase(ctx, false))
 	}
@@ -116,7 +122,7 @@ func (l Location) checkDirectory() error {
 
 // Read opens the ledger for reading, also while workers use it. It fails with ledger.ErrNotFound if
 // there is none.
-func (l Location) Read(ctx context.Context) (ledger.Ledger, error) {
+func (l Location) Read(ctx context.Context) (Ledger, error) {
 	if l.Place.Shared() {
 		l.Patience = ReadPatience
 		return ledgerOrNil(l.openDatabase(ctx, true))
@@ -125,7 +131,7 @@ func (l Location) Read(ctx context.Context) (ledger.Ledger, error) {
 }
 
 // ledgerOrNil keeps a nil pointer out of the interface.
-func ledgerOrNil[L ledger.Ledger](led L, err error) (ledger.Ledger, error) {
+func ledgerOrNil[L Ledger](led L, err error) (Ledger, error) {
 	if err != nil {
 		return nil, err
 	}

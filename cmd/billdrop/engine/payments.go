@@ -10,7 +10,7 @@ import (
 
 // Payments opens the store of payments for writing. Beside a ledger in a file it is another file,
 // opened without the ledger's lock; of a database it is a part.
-func (l Location) Payments(ctx context.Context) (ledger.Payments, error) {
+func (l Location) Payments(ctx context.Context) (ledger.PaymentStore, error) {
 	if l.Place.Shared() {
 		return l.databasePayments(ctx, false)
 	}
@@ -22,7 +22,7 @@ func (l Location) Payments(ctx context.Context) (ledger.Payments, error) {
 
 // ReadPayments opens the store of payments for reading. It fails with ledger.ErrNotFound if
 // there is none.
-func (l Location) ReadPayments(ctx context.Context) (ledger.Payments, error) {
+func (l Location) ReadPayments(ctx context.Context) (ledger.PaymentStore, error) {
 	if l.Place.Shared() {
 		l.Patience = ReadPatience
 		return l.databasePayments(ctx, true)
@@ -30,13 +30,13 @@ func (l Location) ReadPayments(ctx context.Context) (ledger.Payments, error) {
 	return paymentsOrNil(sqlite.OpenPaymentsReadOnly(ctx, l.Place.Path))
 }
 
-func (l Location) databasePayments(ctx context.Context, readOnly bool) (ledger.Payments, error) {
+func (l Location) databasePayments(ctx context.Context, readOnly bool) (ledger.PaymentStore, error) {
 	p, err := postgres.OpenPayments(ctx, l.Place.URL(), l.options(readOnly))
 	return paymentsOrNil(p, setupError(ctx, err))
 }
 
 // paymentsOrNil keeps a nil pointer out of the interface.
-func paymentsOrNil[P ledger.Payments](p P, err error) (ledger.Payments, error) {
+func paymentsOrNil[P ledger.PaymentStore](p P, err error) (ledger.PaymentStore, error) {
 	if err != nil {
 		return nil, err
 	}

@@ -96,15 +96,11 @@ func testScopes(t *testing.T, l ledger.Ledger) {
 			t.Errorf("Bills of scope %v before anything was written there: %v, %v", s, bills, err)
 		}
 		b := newBill("A", "f", 100+i)
-		if err := l.Begin(t.Context(), s, b); err != nil {
-			t.Fatal(err)
-		}
+		ok(t, "Begin", l.Begin(t.Context(), s, b))
 	}
 	for i, s := range scopes {
 		bills, err := l.Bills(t.Context(), s, []string{"A"})
-		if err != nil {
-			t.Fatal(err)
-		}
+		ok(t, "Bills", err)
 		same(t, fmt.Sprintf("bill of scope %v", s), newBill("A", "f", 100+i), bills["A"])
 	}
 	same(t, "bill of the first scope", answered(newBill("A", "f", 1)), bill(t, l, "A"))
@@ -124,9 +120,7 @@ func testManyBills(t *testing.T, l ledger.Ledger) {
 	}
 	refs = append(refs, "MANY-0000", "many_0000", "")
 	bills, err := l.Bills(t.Context(), scope, refs)
-	if err != nil {
-		t.Fatal(err)
-	}
+	ok(t, "Bills", err)
 	if len(bills) != n/2 {
 		t.Errorf("%d bills, want %d", len(bills), n/2)
 	}
@@ -143,17 +137,9 @@ func testParties(t *testing.T, e Engine) {
 	ref := func(kind ledger.PartyKind, r string) ledger.PartyRef {
 		return ledger.PartyRef{Kind: kind, Reference: r}
 	}
-	read := func(s ledger.Scope, refs ...ledger.PartyRef) map[ledger.PartyRef]ledger.Party {
-		t.Helper()
-		parties, err := l.Parties(t.Context(), s, refs)
-		if err != nil || parties == nil {
-			t.Fatalf("Parties: %v, %v", parties, err)
-		}
-		return parties
-	}
 	none := map[ledger.PartyRef]ledger.Party{}
-	same(t, "parties of nothing", none, read(scope))
-	same(t, "parties of an empty ledger", none, read(scope, ref(ledger.Customer, "x")))
+	same(t, "parties of nothing", none, readParties(t, l, scope))
+	same(t, "parties of an empty ledger", none, readParties(t, l, scope, ref(ledger.Customer, "x")))
 
 	customer := ledger.Party{PartyRef: ref(ledger.Customer, "x"), ID: "bcus_1"}
 	account := ledger.Party{PartyRef: ref(ledger.Account, "x"), ID: "bacc_1"}
@@ -162,16 +148,16 @@ func testParties(t *testing.T, e Engine) {
 	parties[0].ID = "changed after the call"
 	same(t, "customer and account of one reference",
 		map[ledger.PartyRef]ledger.Party{customer.PartyRef: customer, account.PartyRef: account},
-		read(scope, customer.PartyRef, account.PartyRef, ref(ledger.Customer, "X"), customer.PartyRef))
-	same(t, "parties of another scope", none, read(ledger.Scope{Merchant: "acme", Mode: "live"}, customer.PartyRef))
+		readParties(t, l, scope, customer.PartyRef, account.PartyRef, ref(ledger.Customer, "X"), customer.PartyRef))
+	same(t, "parties of another scope", none, readParties(t, l, ledger.Scope{Merchant: "acme", Mode: "live"}, customer.PartyRef))
 
 	record(t, l, ledger.Entry{Scope: scope, Parties: []ledger.Party{customer, account}})
 	same(t, "parties recorded again",
 		map[ledger.PartyRef]ledger.Party{customer.PartyRef: customer, account.PartyRef: account},
-		read(scope, customer.PartyRef, account.PartyRef))
+		readParties(t, l, scope, customer.PartyRef, account.PartyRef))
 	account.ID = "bacc_2"
 	record(t, l, ledger.Entry{Scope: scope, Parties: []ledger.Party{account}})
-	same(t, "account with another id", map[ledger.PartyRef]ledger.Party{account.PartyRef: account}, read(scope, account.PartyRef))
+	same(t, "account with another id", map[ledger.PartyRef]ledger.Party{account.PartyRef: account}, readParties(t, l, scope, account.PartyRef))
 	testOwners(t, l, account)
 
 	const n = 1500
@@ -181,7 +167,7 @@ func testParties(t *testing.T, e Engine) {
 		refs = append(refs, p.PartyRef)
 		record(t, l, ledger.Entry{Scope: scope, Parties: []ledger.Party{p}})
 	}
-	many := read(scope, refs...)
+	many := readParties(t, l, scope, refs...)
 	for i, r := range refs {
 		if want := fmt.Sprint("bcus_", i); many[r].ID != want || many[r].PartyRef != r {
 			t.Fatalf("party %v: %+v, want id %s", r, many[r], want)
@@ -213,10 +199,7 @@ func testOwners(t *testing.T, l ledger.Ledger, account ledger.Party) {
 	} {
 		account.ID, account.CustomerID, account.Since = c.id, c.customerID, at(c.since)
 		record(t, l, ledger.Entry{Scope: scope, Parties: []ledger.Party{account}})
-		known, err := l.Parties(t.Context(), scope, []ledger.PartyRef{account.PartyRef})
-		if err != nil {
-			t.Fatal(err)
-		}
+		known := readParties(t, l, scope, account.PartyRef)
 		account.CustomerID, account.Since = c.want, at(c.wantSince)
 		same(t, c.what, account, known[account.PartyRef])
 	}

@@ -15,30 +15,19 @@ import (
 func testRecord(t *testing.T, e Engine) {
 	l := e.open(t)
 	add(t, l, newFile("f"))
-	read := func() *ledger.File {
-		t.Helper()
-		f, err := l.File(t.Context(), "f")
-		if err != nil {
-			t.Fatal(err)
-		}
-		return f
-	}
-
 	record(t, l, ledger.Entry{}) // nothing
 	for range 3 {
 		record(t, l, ledger.Entry{File: "f", Gets: 2, Throttled: 1, LinkPosts: 4, LinkRetries: 3})
 		record(t, l, ledger.Entry{File: "f", LinkPosts: -1, LinkRetries: -1})
 	}
-	if f := read(); f.Gets != 6 || f.Throttled != 3 || f.LinkPosts != 9 || f.LinkRetries != 6 {
+	if f := readFile(t, l, "f"); f.Gets != 6 || f.Throttled != 3 || f.LinkPosts != 9 || f.LinkRetries != 6 {
 		t.Errorf("counters %d, %d, %d and %d, want 6, 3, 9 and 6", f.Gets, f.Throttled, f.LinkPosts, f.LinkRetries)
 	}
-	f := read()
+	f := readFile(t, l, "f")
 	f.State, f.Gets = ledger.Sending, 0
 	record(t, l, ledger.Entry{File: "f", Gets: 1})
-	if err := save(t.Context(), l, f); err != nil {
-		t.Fatal(err)
-	}
-	if f := read(); f.Gets != 7 || f.State != ledger.Sending {
+	ok(t, "SaveFile", save(t.Context(), l, f))
+	if f := readFile(t, l, "f"); f.Gets != 7 || f.State != ledger.Sending {
 		t.Errorf("after a save: %d look-ups in state %s, want 7 in %s", f.Gets, f.State, ledger.Sending)
 	}
 
@@ -98,9 +87,7 @@ func testClose(t *testing.T, e Engine) {
 		record(t, l, ledger.Entry{File: "f", Outcome: &ledger.Outcome{Row: i + 1, Status: ledger.Existing}})
 	}
 	for range 2 {
-		if err := l.Close(); err != nil {
-			t.Fatalf("Close: %v", err)
-		}
+		ok(t, "Close", l.Close())
 	}
 	for name, err := range map[string]error{
 		"Begin":    l.Begin(t.Context(), scope, newBill("A", "f", 1)),
@@ -134,12 +121,10 @@ func testCrash(t *testing.T, e Engine) {
 	add(t, l, newFile("f"))
 	f := newFile("f")
 	f.State = ledger.Sending
-	if err := save(t.Context(), l, f); err != nil {
-		t.Fatal(err)
-	}
+	ok(t, "SaveFile", save(t.Context(), l, f))
 	l = crashed(l)
-	if got, err := l.File(t.Context(), "f"); err != nil || got.State != ledger.Sending {
-		t.Errorf("saved file after a crash: %+v, %v", got, err)
+	if got := readFile(t, l, "f"); got.State != ledger.Sending {
+		t.Errorf("saved file after a crash: %+v", got)
 	}
 
 	b := newBill("begun", "f", 1)
@@ -148,9 +133,7 @@ func testCrash(t *testing.T, e Engine) {
 	same(t, "begun bill after a crash", b, bill(t, l, "begun"))
 
 	record(t, l, ledger.Entry{Scope: scope, Bill: answered(b), File: "f", Outcome: created(answered(b))})
-	if err := l.Flush(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	ok(t, "Flush", l.Flush(t.Context()))
 	l = crashed(l)
 	same(t, "flushed record after a crash", answered(b), bill(t, l, "begun"))
 
@@ -182,9 +165,7 @@ func testTail(t *testing.T, e Engine, l ledger.Ledger, dir string, round int) le
 		record(t, l, ledger.Entry{Scope: scope, Bill: b, File: file, Outcome: o, Gets: 1, Parties: []ledger.Party{
 			{PartyRef: ledger.PartyRef{Kind: ledger.Customer, Reference: b.Reference}, ID: "bcus"}}})
 		if i+1 == flushed {
-			if err := l.Flush(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			ok(t, "Flush", l.Flush(t.Context()))
 		}
 	}
 	e.Crash(t, l)
@@ -199,22 +180,15 @@ func testTail(t *testing.T, e Engine, l ledger.Ledger, dir string, round int) le
 			t.Fatalf("outcome %d after a crash is row %d: a hole", i+1, o.Row)
 		}
 	}
-	got, err := l.File(t.Context(), file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	got := readFile(t, l, file)
 	sums, err := l.Totals(t.Context(), file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	ok(t, "Totals", err)
 	var refs []string
 	for i := range n {
 		refs = append(refs, fmt.Sprintf("%s-%04d", file, i))
 	}
 	bills, err := l.Bills(t.Context(), scope, refs)
-	if err != nil {
-		t.Fatal(err)
-	}
+	ok(t, "Bills", err)
 	if len(bills) != len(left) || sums.Customers != len(left) || got.Gets != len(left) {
 		t.Errorf("after a crash: %d outcomes, but %d bills, %d customers, %d look-ups: an entry by halves",
 			len(left), len(bills), sums.Customers, got.Gets)
@@ -254,14 +228,12 @@ func testConcurrency(t *testing.T, e Engine) {
 	})
 	wg.Wait()
 	sums, err := l.Totals(t.Context(), "f")
-	if err != nil {
-		t.Fatal(err)
-	}
+	ok(t, "Totals", err)
 	if sums.Rows[ledger.Created] != senders*rows || sums.Amounts["ZAR"][ledger.Created] != 2000*senders*rows {
 		t.Errorf("totals %+v, want %d rows of 2000", sums, senders*rows)
 	}
-	if f, err := l.File(t.Context(), "f"); err != nil || f.Gets != senders*rows || f.State != ledger.Sending {
-		t.Errorf("file %+v, %v, want %d look-ups", f, err, senders*rows)
+	if f := readFile(t, l, "f"); f.Gets != senders*rows || f.State != ledger.Sending {
+		t.Errorf("file %+v, want %d look-ups", f, senders*rows)
 	}
 }
 

@@ -1,7 +1,6 @@
 package ledgertest
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -28,50 +27,33 @@ func fullFile(id string) *ledger.File {
 
 func testFiles(t *testing.T, e Engine) {
 	l := e.open(t)
-	read := func(id string) *ledger.File {
-		t.Helper()
-		f, err := l.File(t.Context(), id)
-		if err != nil {
-			t.Fatalf("File(%s): %v", id, err)
-		}
-		return f
-	}
-
-	if _, err := l.File(t.Context(), "a"); !errors.Is(err, ledger.ErrNotFound) {
-		t.Errorf("File of an unknown id: %v, want ErrNotFound", err)
-	}
-	if err := save(t.Context(), l, fullFile("a")); !errors.Is(err, ledger.ErrNotFound) {
-		t.Errorf("SaveFile of an unknown id: %v, want ErrNotFound", err)
-	}
+	refused(t, "File of an unknown id", errOf(l.File(t.Context(), "a")), ledger.ErrNotFound)
+	refused(t, "SaveFile of an unknown id", save(t.Context(), l, fullFile("a")), ledger.ErrNotFound)
 
 	add(t, l, fullFile("a"))
-	same(t, "file as added", fullFile("a"), read("a"))
+	same(t, "file as added", fullFile("a"), readFile(t, l, "a"))
 	add(t, l, &ledger.File{ID: "zero"})
-	same(t, "file with nothing but an id", &ledger.File{ID: "zero"}, read("zero"))
-	read("a").Name = "changed by a caller"
-	same(t, "file after a caller changed its copy", fullFile("a"), read("a"))
+	same(t, "file with nothing but an id", &ledger.File{ID: "zero"}, readFile(t, l, "zero"))
+	readFile(t, l, "a").Name = "changed by a caller"
+	same(t, "file after a caller changed its copy", fullFile("a"), readFile(t, l, "a"))
 
 	// Times come back in UTC.
 	local := newFile("local")
 	local.Received = epoch.In(time.FixedZone("SAST", 7200))
 	add(t, l, local)
-	same(t, "time of another zone", epoch, read("local").Received)
+	same(t, "time of another zone", epoch, readFile(t, l, "local").Received)
 
 	taken := newFile("a")
 	taken.Stem = "other"
-	if err := l.AddFile(t.Context(), taken); !errors.Is(err, ledger.ErrExists) {
-		t.Errorf("AddFile with a taken id: %v, want ErrExists", err)
-	}
-	same(t, "file after a refused AddFile", fullFile("a"), read("a"))
+	refused(t, "AddFile with a taken id", l.AddFile(t.Context(), taken), ledger.ErrExists)
+	same(t, "file after a refused AddFile", fullFile("a"), readFile(t, l, "a"))
 
 	// A save replaces everything but the counters.
 	saved := newFile("a")
 	saved.Gets, saved.Throttled, saved.LinkPosts, saved.LinkRetries = 99, 99, 99, 99
-	if err := save(t.Context(), l, saved); err != nil {
-		t.Fatalf("SaveFile: %v", err)
-	}
+	ok(t, "SaveFile", save(t.Context(), l, saved))
 	saved.Gets, saved.Throttled, saved.LinkPosts, saved.LinkRetries = 5, 6, 7, 8
-	same(t, "file as saved", saved, read("a"))
+	same(t, "file as saved", saved, readFile(t, l, "a"))
 	testStems(t, l)
 	testBaseURL(t, l)
 }
@@ -88,9 +70,7 @@ func testBaseURL(t *testing.T, l ledger.Ledger) {
 		{"https://api2.example.com", [2]string{"https://api2.example.com", ""}},
 	} {
 		if c.set != "" {
-			if err := l.SetBaseURL(t.Context(), scope, c.set); err != nil {
-				t.Fatal(err)
-			}
+			ok(t, "SetBaseURL", l.SetBaseURL(t.Context(), scope, c.set))
 		}
 		for i, s := range []ledger.Scope{scope, live} {
 			if got, err := l.BaseURL(t.Context(), s); err != nil || got != c.want[i] {
@@ -111,17 +91,11 @@ func testStems(t *testing.T, l ledger.Ledger) {
 	add(t, l, stemmed("s2", "/results", ""))
 	add(t, l, stemmed("s3", "/elsewhere", "bills-1"))
 
-	if err := l.AddFile(t.Context(), stemmed("s4", "/results", "bills-1")); !errors.Is(err, ledger.ErrExists) {
-		t.Errorf("AddFile with a taken stem: %v, want ErrExists", err)
-	}
-	if _, err := l.File(t.Context(), "s4"); !errors.Is(err, ledger.ErrNotFound) {
-		t.Errorf("File after a refused AddFile: %v, want ErrNotFound", err)
-	}
-	if err := save(t.Context(), l, stemmed("s2", "/results", "bills-1")); !errors.Is(err, ledger.ErrExists) {
-		t.Errorf("SaveFile with a taken stem: %v, want ErrExists", err)
-	}
-	if f, err := l.File(t.Context(), "s2"); err != nil || f.Stem != "" {
-		t.Errorf("file after a refused SaveFile: %+v, %v", f, err)
+	refused(t, "AddFile with a taken stem", l.AddFile(t.Context(), stemmed("s4", "/results", "bills-1")), ledger.ErrExists)
+	refused(t, "File after a refused AddFile", errOf(l.File(t.Context(), "s4")), ledger.ErrNotFound)
+	refused(t, "SaveFile with a taken stem", save(t.Context(), l, stemmed("s2", "/results", "bills-1")), ledger.ErrExists)
+	if f := readFile(t, l, "s2"); f.Stem != "" {
+		t.Errorf("file after a refused SaveFile: %+v", f)
 	}
 	for _, f := range []*ledger.File{
 		stemmed("s1", "/results", "bills-1"), // its own
@@ -212,9 +186,7 @@ func testFilesOrder(t *testing.T, l ledger.Ledger) {
 		add(t, l, f)
 	}
 	files, err := l.Files(t.Context(), ledger.Query{Feed: "order"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	ok(t, "Files", err)
 	if len(files) != n {
 		t.Fatalf("%d files of %d", len(files), n)
 	}

@@ -153,11 +153,8 @@ func (h *Handle) thawed() error {
 	}
 }
 
-// await waits for what, if it is not nil.
-func (h *Handle) await(ctx context.Context, what <-chan struct{}) error {
-	if what == nil {
-		return nil
-	}
+// await waits for what.
+func await[T any](ctx context.Context, h *Handle, what <-chan T) error {
 	select {
 	case <-what:
 		return nil
@@ -175,14 +172,7 @@ func (h *Handle) rest(ctx context.Context, d time.Duration) error {
 	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-h.done:
-		return errClosed
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	return await(ctx, h, timer.C)
 }
 
 // exchange has one transaction done, and tries again until its answer has arrived. What was done
@@ -238,7 +228,7 @@ func (h *Handle) arrive(ctx context.Context) error {
 		if cut == nil {
 			return nil
 		}
-		if err := h.await(ctx, cut); err != nil {
+		if err := await(ctx, h, cut); err != nil {
 			return cmp.Or(h.thawed(), err)
 		}
 	}

@@ -5,6 +5,7 @@ package ledgertest
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -121,9 +122,7 @@ func begin(t *testing.T, l ledger.Ledger, b *ledger.Bill) {
 
 func record(t *testing.T, l ledger.Ledger, e ledger.Entry) {
 	t.Helper()
-	if err := l.Record(t.Context(), e); err != nil {
-		t.Fatalf("Record: %v", err)
-	}
+	ok(t, "Record", l.Record(t.Context(), e))
 }
 
 // bill returns what l knows of a reference, nil when nothing.
@@ -134,6 +133,26 @@ func bill(t *testing.T, l ledger.Ledger, reference string) *ledger.Bill {
 		t.Fatalf("Bills(%s): %v", reference, err)
 	}
 	return bills[reference]
+}
+
+// readFile returns the file with this id.
+func readFile(t *testing.T, l ledger.Ledger, id string) *ledger.File {
+	t.Helper()
+	f, err := l.File(t.Context(), id)
+	if err != nil {
+		t.Fatalf("File(%s): %v", id, err)
+	}
+	return f
+}
+
+// readParties returns those of refs that l knows.
+func readParties(t *testing.T, l ledger.Ledger, s ledger.Scope, refs ...ledger.PartyRef) map[ledger.PartyRef]ledger.Party {
+	t.Helper()
+	parties, err := l.Parties(t.Context(), s, refs)
+	if err != nil || parties == nil {
+		t.Fatalf("Parties: %v, %v", parties, err)
+	}
+	return parties
 }
 
 // save saves f in place of what l holds of it now.
@@ -154,3 +173,21 @@ func same(t *testing.T, what string, want, got any) {
 		t.Errorf("%s (-want +got):\n%s", what, d)
 	}
 }
+
+func ok(t *testing.T, what string, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
+}
+
+// refused checks that a call came to want.
+func refused(t *testing.T, what string, err, want error) {
+	t.Helper()
+	if !errors.Is(err, want) {
+		t.Errorf("%s: %v, want %q", what, err, want)
+	}
+}
+
+// errOf is the error of a call that returns something beside it.
+func errOf(_ any, err error) error { return err }

@@ -26,14 +26,10 @@ func testLinks(t *testing.T, e Engine) {
 	for i := range 300 {
 		links = append(links, newLink(fmt.Sprintf("B-%d", i), ledger.LinkAsked))
 	}
-	if err := l.SaveLinks(t.Context(), scope, links); err != nil {
-		t.Fatal(err)
-	}
+	ok(t, "SaveLinks", l.SaveLinks(t.Context(), scope, links))
 	live := ledger.Scope{Merchant: scope.Merchant, Mode: "live"}
 	other := newLink("A-1", ledger.LinkMade)
-	if err := l.SaveLinks(t.Context(), live, []ledger.Link{other}); err != nil {
-		t.Fatal(err)
-	}
+	ok(t, "SaveLinks", l.SaveLinks(t.Context(), live, []ledger.Link{other}))
 	want := map[string]ledger.Link{}
 	refs := []string{"unknown"}
 	for _, link := range links {
@@ -43,14 +39,10 @@ func testLinks(t *testing.T, e Engine) {
 	check := func(when string) {
 		t.Helper()
 		got, err := l.Links(t.Context(), scope, refs)
-		if err != nil {
-			t.Fatal(err)
-		}
+		ok(t, "Links", err)
 		same(t, "links "+when, want, got)
 		got, err = l.Links(t.Context(), live, refs)
-		if err != nil {
-			t.Fatal(err)
-		}
+		ok(t, "Links", err)
 		same(t, "links of another mode "+when, map[string]ledger.Link{"A-1": other}, got)
 		if got, err = l.Links(t.Context(), scope, nil); err != nil || len(got) > 0 {
 			t.Errorf("links of no reference: %v, %v", got, err)
@@ -59,9 +51,7 @@ func testLinks(t *testing.T, e Engine) {
 	check("as saved")
 	made := newLink("A-1", ledger.LinkMade)
 	made.Answer, made.URL = "201 again", "https://pay.example/new"
-	if err := l.SaveLinks(t.Context(), scope, []ledger.Link{made}); err != nil {
-		t.Fatal(err)
-	}
+	ok(t, "SaveLinks", l.SaveLinks(t.Context(), scope, []ledger.Link{made}))
 	want["A-1"] = made
 	check("replaced")
 	e.Crash(t, l)

@@ -246,13 +246,9 @@ func (m *Memory) page(ctx context.Context, file string, from, limit int, want fu
 
 func (m *Memory) Totals(ctx context.Context, file string) (ledger.Totals, error) {
 	return locked(ctx, m, func() (ledger.Totals, error) {
-		t := ledger.Totals{Rows: make(map[ledger.Status]int), Amounts: make(map[string]map[ledger.Status]int64)}
+		t := ledger.NewTotals()
 		for _, o := range m.outcomes[file] {
-			t.Rows[o.Status]++
-			if t.Amounts[o.Currency] == nil {
-				t.Amounts[o.Currency] = make(map[ledger.Status]int64)
-			}
-			t.Amounts[o.Currency][o.Status] += o.Amount
+			t.Add(o.Status, o.Currency, 1, o.Amount)
 			t.Attempts += o.Attempts
 			t.Resends += max(0, o.Attempts-1)
 			t.Customers += o.Customers
@@ -269,7 +265,7 @@ func (m *Memory) History(ctx context.Context, s ledger.Scope, reference string) 
 		if b := m.bills[key]; b != nil {
 			h.Bill = ptr(*b)
 			if b.Send.Count > 0 {
-				h.Attempts = append(h.Attempts, attemptOf(&b.Send))
+				h.Attempts = append(h.Attempts, b.Send.Attempt())
 			}
 		}
 		files := slices.SortedFunc(maps.Values(m.files), func(a, b *ledger.File) int {
@@ -289,10 +285,6 @@ func (m *Memory) History(ctx context.Context, s ledger.Scope, reference string) 
 	})
 }
 
-func attemptOf(s *ledger.Send) ledger.Attempt {
-	return ledger.Attempt{File: s.File, At: s.At, Key: s.Key, Generation: s.Generation, Answer: s.Answer}
-}
-
 func (m *Memory) Begin(ctx context.Context, s ledger.Scope, b *ledger.Bill, _ ...ledger.PartyRef) error {
 	return m.durably(ctx, func() error {
 		m.putBill(billKey{s, b.Reference}, *b)
@@ -305,7 +297,7 @@ func (m *Memory) Begin(ctx context.Context, s ledger.Scope, b *ledger.Bill, _ ..
 func (m *Memory) putBill(key billKey, b ledger.Bill) (undo func()) {
 	undoAttempts := func() {}
 	if old := m.bills[key]; old != nil && old.Send.Count > 0 && replaces(&b.Send, &old.Send) {
-		undoAttempts = put(m.attempts, key, append(slices.Clone(m.attempts[key]), attemptOf(&old.Send)))
+		undoAttempts = put(m.attempts, key, append(slices.Clone(m.attempts[key]), old.Send.Attempt()))
 	}
 	undoBill := put(m.bills, key, &b)
 	return func() {

@@ -1,7 +1,6 @@
 package ledgertest
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -62,9 +61,7 @@ func testOutcomes(t *testing.T, e Engine) {
 	attention := func(from, limit int) []ledger.Outcome {
 		t.Helper()
 		list, err := l.Attention(t.Context(), "f", from, limit)
-		if err != nil {
-			t.Fatalf("Attention: %v", err)
-		}
+		ok(t, "Attention", err)
 		return list
 	}
 	// Row 2 is existing.
@@ -90,9 +87,7 @@ func testOutcomes(t *testing.T, e Engine) {
 		}
 	}
 	got, err := l.Attention(t.Context(), "statuses", 1, 100)
-	if err != nil {
-		t.Fatal(err)
-	}
+	ok(t, "Attention", err)
 	same(t, "statuses that need attention", need, got)
 }
 
@@ -106,7 +101,7 @@ func testTotals(t *testing.T, e Engine) {
 		}
 		return sums
 	}
-	nothing := ledger.Totals{Rows: map[ledger.Status]int{}, Amounts: map[string]map[ledger.Status]int64{}}
+	nothing := ledger.NewTotals()
 	same(t, "totals of no file", nothing, totals("f"))
 	add(t, l, newFile("f"))
 	add(t, l, newFile("g"))
@@ -169,9 +164,7 @@ func testHistory(t *testing.T, e Engine) {
 		}
 		return h
 	}
-	if _, err := l.History(t.Context(), scope, "A"); !errors.Is(err, ledger.ErrNotFound) {
-		t.Errorf("History of an unknown reference: %v, want ErrNotFound", err)
-	}
+	refused(t, "History of an unknown reference", errOf(l.History(t.Context(), scope, "A")), ledger.ErrNotFound)
 
 	// Never sent: seen in a row that was invalid.
 	row := func(file string, n int, reference string, status ledger.Status) {
@@ -182,9 +175,7 @@ func testHistory(t *testing.T, e Engine) {
 	same(t, "history of a bill never sent", &ledger.History{Sightings: []ledger.Sighting{
 		{File: "f", Name: "f.csv", Line: 2, Status: ledger.Invalid, Code: "invalid_date", Detail: "what and why"}}}, history("A"))
 	row("f", 1, "A", ledger.Invalid)
-	if _, err := l.History(t.Context(), ledger.Scope{Merchant: "other"}, "A"); !errors.Is(err, ledger.ErrNotFound) {
-		t.Errorf("History in another scope: %v, want ErrNotFound", err)
-	}
+	refused(t, "History in another scope", errOf(l.History(t.Context(), ledger.Scope{Merchant: "other"}, "A")), ledger.ErrNotFound)
 
 	// Sent twice for g (the first answer was lost), once more for g under the next key,
 	// then for h.

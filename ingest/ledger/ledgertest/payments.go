@@ -1,7 +1,6 @@
 package ledgertest
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -48,21 +47,15 @@ func mustReceive(t *testing.T, p ledger.Payments, s ledger.Scope, webhookID stri
 
 func mustClose(t *testing.T, p ledger.Payments) {
 	t.Helper()
-	if err := p.Close(); err != nil {
-		t.Fatal(err)
-	}
+	ok(t, "Close", p.Close())
 }
 
 func unsettled(t *testing.T, p ledger.Payments) []ledger.Payment {
 	t.Helper()
 	last, err := p.Last(t.Context(), payScope)
-	if err != nil {
-		t.Fatal(err)
-	}
+	ok(t, "Last", err)
 	list, err := p.Unsettled(t.Context(), payScope, 0, last, 1000)
-	if err != nil {
-		t.Fatal(err)
-	}
+	ok(t, "Unsettled", err)
 	return list
 }
 
@@ -105,36 +98,22 @@ func paymentsReportedOnce(t *testing.T, open func(t *testing.T, dir string) ledg
 	}
 	list := unsettled(t, p)
 	begun := time.UnixMicro(1_800_000_001_000_000).UTC()
-	if err := p.BeginReport(t.Context(), payScope, ledger.PaymentReport{Name: "one.csv", UpTo: list[3].Seq, Begun: begun}); err != nil {
-		t.Fatal(err)
-	}
+	ok(t, "BeginReport", p.BeginReport(t.Context(), payScope, ledger.PaymentReport{Name: "one.csv", UpTo: list[3].Seq, Begun: begun}))
 	due, paid := int64(2000), int64(104)
 	settled := list[:2:2]
 	settled[0].MatchedBy = ledger.ByNone
 	settled[1].MatchedBy, settled[1].Reference, settled[1].BillID, settled[1].CustomerID = ledger.ByAccount, "B-1", "bill_1", "bcus_1"
 	settled[1].State = ledger.BillMoney{Status: "unpaid", Due: &due, Paid: &paid}
 	account := ledger.BillAccount{Reference: "B-1", Accounted: 104, PaidAt: begun}
-	if err := p.Settle(t.Context(), payScope, "one.csv", settled, []ledger.BillAccount{account}); err != nil {
-		t.Fatal(err)
-	}
-	if err := p.Settle(t.Context(), payScope, "one.csv", list[1:3], nil); !errors.Is(err, ledger.ErrExists) {
-		t.Errorf("a payment was settled twice: %v", err)
-	}
+	ok(t, "Settle", p.Settle(t.Context(), payScope, "one.csv", settled, []ledger.BillAccount{account}))
+	refused(t, "a payment was settled twice", p.Settle(t.Context(), payScope, "one.csv", list[1:3], nil), ledger.ErrExists)
 	if rest, err := p.Unsettled(t.Context(), payScope, 0, list[3].Seq, 10); err != nil || len(rest) != 2 {
 		t.Errorf("unsettled, up to the report: %+v, %v", rest, err)
 	}
-	if err := p.ComposedReport(t.Context(), payScope, "one.csv", "abc", 1); !errors.Is(err, ledger.ErrExists) {
-		t.Errorf("a report was composed without one of its payments: %v", err)
-	}
-	if err := p.ComposedReport(t.Context(), payScope, "one.csv", "abc", 2); err != nil {
-		t.Fatal(err)
-	}
-	if err := p.ComposedReport(t.Context(), payScope, "one.csv", "other", 3); !errors.Is(err, ledger.ErrExists) {
-		t.Errorf("a composed report was composed otherwise: %v", err)
-	}
-	if err := p.Settle(t.Context(), payScope, "one.csv", list[2:3], nil); !errors.Is(err, ledger.ErrNotFound) {
-		t.Errorf("a composed report grew: %v", err)
-	}
+	refused(t, "a report was composed without one of its payments", p.ComposedReport(t.Context(), payScope, "one.csv", "abc", 1), ledger.ErrExists)
+	ok(t, "ComposedReport", p.ComposedReport(t.Context(), payScope, "one.csv", "abc", 2))
+	refused(t, "a composed report was composed otherwise", p.ComposedReport(t.Context(), payScope, "one.csv", "other", 3), ledger.ErrExists)
+	refused(t, "a composed report grew", p.Settle(t.Context(), payScope, "one.csv", list[2:3], nil), ledger.ErrNotFound)
 	last, err := p.LastReport(t.Context(), payScope)
 	if want := (ledger.PaymentReport{Name: "one.csv", UpTo: list[3].Seq, SHA256: "abc", Rows: 2, Begun: begun}); err != nil || last == nil || *last != want {
 		t.Errorf("LastReport %+v, %v, want %+v", last, err, want)
@@ -155,15 +134,11 @@ func paymentsReportedOnce(t *testing.T, open func(t *testing.T, dir string) ledg
 		t.Errorf("Accounts %+v, %v", accounts, err)
 	}
 	at := begun.Add(time.Second)
-	if err := p.PublishedReport(t.Context(), payScope, "one.csv", at); err != nil {
-		t.Fatal(err)
-	}
+	ok(t, "PublishedReport", p.PublishedReport(t.Context(), payScope, "one.csv", at))
 	if last, err := p.LastReport(t.Context(), payScope); err != nil || !last.Published.Equal(at) {
 		t.Errorf("LastReport %+v, %v", last, err)
 	}
-	if err := p.Settle(t.Context(), payScope, "one.csv", list[2:3], nil); !errors.Is(err, ledger.ErrNotFound) {
-		t.Errorf("a published report grew: %v", err)
-	}
+	refused(t, "a published report grew", p.Settle(t.Context(), payScope, "one.csv", list[2:3], nil), ledger.ErrNotFound)
 	if list := unsettled(t, p); len(list) != 3 {
 		t.Errorf("%d are left", len(list))
 	}
@@ -179,36 +154,20 @@ func paymentsOneReport(t *testing.T, open func(t *testing.T, dir string) ledger.
 	begin := func(name string) error {
 		return p.BeginReport(t.Context(), payScope, ledger.PaymentReport{Name: name})
 	}
-	if err := begin("one.csv"); err != nil {
-		t.Fatal(err)
-	}
-	if err := begin("two.csv"); !errors.Is(err, ledger.ErrExists) {
-		t.Errorf("a second report was begun: %v", err)
-	}
-	if err := p.DropReport(t.Context(), payScope, "one.csv"); err != nil {
-		t.Fatal(err)
-	}
+	ok(t, "BeginReport", begin("one.csv"))
+	refused(t, "a second report was begun", begin("two.csv"), ledger.ErrExists)
+	ok(t, "DropReport", p.DropReport(t.Context(), payScope, "one.csv"))
 	if err := begin("one.csv"); err != nil {
 		t.Errorf("a name that was dropped: %v", err)
 	}
 	mustReceive(t, p, payScope, "msg_1", payment(1), false)
 	list := unsettled(t, p)
 	list[0].MatchedBy = ledger.ByNone
-	if err := p.Settle(t.Context(), payScope, "one.csv", list, nil); err != nil {
-		t.Fatal(err)
-	}
-	if err := p.DropReport(t.Context(), payScope, "one.csv"); !errors.Is(err, ledger.ErrExists) {
-		t.Errorf("a report with a payment was dropped: %v", err)
-	}
-	if err := p.PublishedReport(t.Context(), payScope, "one.csv", time.Now()); err != nil {
-		t.Fatal(err)
-	}
-	if err := begin("one.csv"); !errors.Is(err, ledger.ErrExists) {
-		t.Errorf("a name was used twice: %v", err)
-	}
-	if err := p.ComposedReport(t.Context(), payScope, "nosuch.csv", "", 0); !errors.Is(err, ledger.ErrNotFound) {
-		t.Errorf("a report that was not begun: %v", err)
-	}
+	ok(t, "Settle", p.Settle(t.Context(), payScope, "one.csv", list, nil))
+	refused(t, "a report with a payment was dropped", p.DropReport(t.Context(), payScope, "one.csv"), ledger.ErrExists)
+	ok(t, "PublishedReport", p.PublishedReport(t.Context(), payScope, "one.csv", time.Now()))
+	refused(t, "a name was used twice", begin("one.csv"), ledger.ErrExists)
+	refused(t, "a report that was not begun", p.ComposedReport(t.Context(), payScope, "nosuch.csv", "", 0), ledger.ErrNotFound)
 }
 
 func paymentsPartyBills(t *testing.T, open func(t *testing.T, dir string) ledger.Payments) {
@@ -219,15 +178,11 @@ func paymentsPartyBills(t *testing.T, open func(t *testing.T, dir string) ledger
 		bills = append(bills, ledger.PartyBill{PartyID: "bacc_1", Reference: ref})
 	}
 	bills = append(bills, ledger.PartyBill{PartyID: "bcus_1", Reference: "C-1"})
-	if err := p.AddPartyBills(t.Context(), payScope, bills, "f1", "1024"); err != nil {
-		t.Fatal(err)
-	}
+	ok(t, "AddPartyBills", p.AddPartyBills(t.Context(), payScope, bills, "f1", "1024"))
 	if mark, err := p.Mark(t.Context(), payScope, "f1"); mark != "1024" || err != nil {
 		t.Errorf("mark %q, %v", mark, err)
 	}
-	if err := p.AddPartyBills(t.Context(), payScope, bills[:1], "f1", "done"); err != nil {
-		t.Fatal(err)
-	}
+	ok(t, "AddPartyBills", p.AddPartyBills(t.Context(), payScope, bills[:1], "f1", "done"))
 	if mark, err := p.Mark(t.Context(), payScope, "f1"); mark != "done" || err != nil {
 		t.Errorf("mark %q, %v", mark, err)
 	}
@@ -240,9 +195,7 @@ func paymentsPartyBills(t *testing.T, open func(t *testing.T, dir string) ledger
 	}
 	check(10, "[B-1 B-2 B-3]", "")
 	check(2, "[B-1 B-2]", "")
-	if err := p.BeginReport(t.Context(), payScope, ledger.PaymentReport{Name: "one.csv"}); err != nil {
-		t.Fatal(err)
-	}
+	ok(t, "BeginReport", p.BeginReport(t.Context(), payScope, ledger.PaymentReport{Name: "one.csv"}))
 	at := time.UnixMicro(1_800_000_000_000_000).UTC()
 	err := p.Settle(t.Context(), payScope, "one.csv", nil, []ledger.BillAccount{
 		{Reference: "B-1", Accounted: 1, Closed: true, PaidAt: at}, {Reference: "B-2", Closed: true, PaidAt: at.Add(time.Second)}, {Reference: "B-3", Closed: true},
@@ -260,13 +213,9 @@ func paymentsListed(t *testing.T, open func(t *testing.T, dir string) ledger.Pay
 		mustReceive(t, p, payScope, fmt.Sprint("msg_", n), payment(n), false)
 	}
 	list := unsettled(t, p)
-	if err := p.BeginReport(t.Context(), payScope, ledger.PaymentReport{Name: "one.csv", UpTo: list[0].Seq}); err != nil {
-		t.Fatal(err)
-	}
+	ok(t, "BeginReport", p.BeginReport(t.Context(), payScope, ledger.PaymentReport{Name: "one.csv", UpTo: list[0].Seq}))
 	list[0].MatchedBy, list[0].Reference = ledger.ByBill, "B-1"
-	if err := p.Settle(t.Context(), payScope, "one.csv", list[:1], nil); err != nil {
-		t.Fatal(err)
-	}
+	ok(t, "Settle", p.Settle(t.Context(), payScope, "one.csv", list[:1], nil))
 	for _, c := range []struct {
 		q    ledger.PaymentQuery
 		want string
@@ -290,9 +239,7 @@ func paymentsListed(t *testing.T, open func(t *testing.T, dir string) ledger.Pay
 	if err != nil || sums.By[ledger.ByBill] != 1 || len(sums.By) != 1 || sums.Amounts["ZAR"] != 100+101+102+103 || sums.Unreported != 4 || !sums.Oldest.Equal(payment(0).ReceivedAt) {
 		t.Errorf("Sums %+v, %v", sums, err)
 	}
-	if err := p.PublishedReport(t.Context(), payScope, "one.csv", time.Now()); err != nil {
-		t.Fatal(err)
-	}
+	ok(t, "PublishedReport", p.PublishedReport(t.Context(), payScope, "one.csv", time.Now()))
 	if sums, err := p.Sums(t.Context(), payScope); err != nil || sums.By[ledger.ByBill] != 1 || sums.Unreported != 3 || !sums.Oldest.Equal(payment(1).ReceivedAt) {
 		t.Errorf("Sums, once it is published: %+v, %v", sums, err)
 	}
@@ -382,7 +329,5 @@ func paymentsClosed(t *testing.T, open func(t *testing.T, dir string) ledger.Pay
 	p := open(t, t.TempDir())
 	mustClose(t, p)
 	mustClose(t, p)
-	if _, err := p.Receive(t.Context(), payScope, "msg_1", payment(1)); !errors.Is(err, ledger.ErrUnusable) {
-		t.Errorf("received after it was closed: %v", err)
-	}
+	refused(t, "received after it was closed", errOf(p.Receive(t.Context(), payScope, "msg_1", payment(1))), ledger.ErrUnusable)
 }

@@ -1,7 +1,6 @@
 package ledgertest
 
 import (
-	"errors"
 	"testing"
 
 	"billdrop/ingest/ledger"
@@ -32,12 +31,8 @@ func testPrune(t *testing.T, e Engine) {
 	kept := ledger.Outcome{Row: 1, Reference: "A", Status: ledger.Existing}
 	record(t, l, ledger.Entry{File: "new", Outcome: &kept})
 
-	if _, err := l.Prune(t.Context(), "no such file"); !errors.Is(err, ledger.ErrNotFound) {
-		t.Errorf("Prune of an unknown file: %v, want ErrNotFound", err)
-	}
-	if _, err := l.Prune(t.Context(), "held"); !errors.Is(err, ledger.ErrUnfinished) {
-		t.Errorf("Prune of a held file: %v, want ErrUnfinished", err)
-	}
+	refused(t, "Prune of an unknown file", errOf(l.Prune(t.Context(), "no such file")), ledger.ErrNotFound)
+	refused(t, "Prune of a held file", errOf(l.Prune(t.Context(), "held")), ledger.ErrUnfinished)
 	// Also what was recorded just before.
 	record(t, l, ledger.Entry{File: "old", Outcome: &ledger.Outcome{Row: 3, Reference: "C", Status: ledger.Invalid}})
 	if rows, err := l.Prune(t.Context(), "old"); err != nil || rows != 3 {
@@ -45,25 +40,18 @@ func testPrune(t *testing.T, e Engine) {
 	}
 	check := func(when string) {
 		t.Helper()
-		if _, err := l.File(t.Context(), "old"); !errors.Is(err, ledger.ErrNotFound) {
-			t.Errorf("%s: the pruned file: %v, want ErrNotFound", when, err)
-		}
+		refused(t, when+": the pruned file", errOf(l.File(t.Context(), "old")), ledger.ErrNotFound)
 		if list := outcomes(t, l, "old", 0, 10); len(list) != 0 {
 			t.Errorf("%s: outcomes of the pruned file: %v", when, list)
 		}
 		same(t, when+": bill of the pruned file", b, bill(t, l, "A"))
 		same(t, when+": outcomes of another file", []ledger.Outcome{kept}, outcomes(t, l, "new", 0, 10))
 		h, err := l.History(t.Context(), scope, "A")
-		if err != nil {
-			t.Fatal(err)
-		}
+		ok(t, "History", err)
 		if len(h.Attempts) != 1 || len(h.Sightings) != 1 || h.Sightings[0].File != "new" {
 			t.Errorf("%s: history %+v, want the latest attempt and the other file's row", when, h)
 		}
-		parties, err := l.Parties(t.Context(), scope, []ledger.PartyRef{customer.PartyRef})
-		if err != nil || parties[customer.PartyRef] != customer {
-			t.Errorf("%s: parties %v, %v", when, parties, err)
-		}
+		same(t, when+": party", customer, readParties(t, l, scope, customer.PartyRef)[customer.PartyRef])
 	}
 	check("after Prune")
 	// The name of its reports is free again, and a new file has none of its rows.
@@ -73,9 +61,7 @@ func testPrune(t *testing.T, e Engine) {
 	if list := outcomes(t, l, "newer", 0, 10); len(list) != 0 {
 		t.Errorf("outcomes of a new file: %v", list)
 	}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	ok(t, "Close", l.Close())
 	l = e.Open(t, dir)
 	defer l.Close()
 	check("after opening it again")
@@ -112,9 +98,7 @@ func testForget(t *testing.T, e Engine) {
 	theirs := party(ledger.Customer, "x", "bcus_3")
 	record(t, l, ledger.Entry{Scope: other, Parties: []ledger.Party{theirs}})
 
-	if _, err := l.Forget(t.Context(), scope, "nobody"); !errors.Is(err, ledger.ErrNotFound) {
-		t.Errorf("Forget of an unknown customer: %v, want ErrNotFound", err)
-	}
+	refused(t, "Forget of an unknown customer", errOf(l.Forget(t.Context(), scope, "nobody")), ledger.ErrNotFound)
 	late := party(ledger.Account, "late", "bacc_4")
 	gone = append(gone, late)
 	record(t, l, ledger.Entry{Scope: scope, Parties: []ledger.Party{late},
@@ -128,31 +112,18 @@ func testForget(t *testing.T, e Engine) {
 		for _, p := range append(gone, kept...) {
 			refs = append(refs, p.PartyRef)
 		}
-		known, err := l.Parties(t.Context(), scope, refs)
-		if err != nil {
-			t.Fatal(err)
-		}
 		want := map[ledger.PartyRef]ledger.Party{kept[0].PartyRef: kept[0], kept[1].PartyRef: kept[1]}
-		same(t, when+": parties", want, known)
-		known, err = l.Parties(t.Context(), other, refs[:1])
-		if err != nil {
-			t.Fatal(err)
-		}
-		same(t, when+": parties of another merchant", map[ledger.PartyRef]ledger.Party{refs[0]: theirs}, known)
+		same(t, when+": parties", want, readParties(t, l, scope, refs...))
+		same(t, when+": parties of another merchant", map[ledger.PartyRef]ledger.Party{refs[0]: theirs}, readParties(t, l, other, refs[0]))
 		if b := bill(t, l, "bill_1"); b == nil || b.State != ledger.Exists || b.Observed.BillID != "bill_1" {
 			t.Errorf("%s: bill of a customer that was forgotten: %+v", when, b)
 		}
 	}
 	check("after Forget")
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	ok(t, "Close", l.Close())
 	l = e.Open(t, dir)
 	defer l.Close()
 	check("after opening it again")
 	record(t, l, ledger.Entry{Scope: scope, Parties: gone[:1]})
-	known, err := l.Parties(t.Context(), scope, []ledger.PartyRef{gone[0].PartyRef})
-	if err != nil || known[gone[0].PartyRef] != gone[0] {
-		t.Errorf("a customer that was learnt again: %v, %v", known, err)
-	}
+	same(t, "a customer that was learnt again", gone[0], readParties(t, l, scope, gone[0].PartyRef)[gone[0].PartyRef])
 }

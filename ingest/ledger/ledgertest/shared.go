@@ -31,10 +31,11 @@ type SharedEngine struct {
 
 // RunShared runs the suite of what ledger.Shared promises beyond ledger.Ledger against e.
 func RunShared(t *testing.T, e SharedEngine) {
-	tests := []struct {
+	type test struct {
 		name string
-		test func(*testing.T, sharedRig)
-	}{
+		run  func(*testing.T, sharedRig)
+	}
+	tests := []test{
 		{"Join", testJoin},
 		{"Outsider", testOutsider},
 		{"Formats", testFormats},
@@ -55,20 +56,14 @@ func RunShared(t *testing.T, e SharedEngine) {
 		{"Contest", testContest},
 	}
 	if e.Cut != nil {
-		tests = append(tests, struct {
-			name string
-			test func(*testing.T, sharedRig)
-		}{"Cut", testCut})
+		tests = append(tests, test{"Cut", testCut})
 	}
 	if e.LoseAnswer != nil {
-		tests = append(tests, struct {
-			name string
-			test func(*testing.T, sharedRig)
-		}{"LostAnswer", testLostAnswer})
+		tests = append(tests, test{"LostAnswer", testLostAnswer})
 	}
 	for _, c := range tests {
 		t.Run(c.name, func(t *testing.T) {
-			run := func(t *testing.T) { c.test(t, sharedRig{e, e.New(t)}) }
+			run := func(t *testing.T) { c.run(t, sharedRig{e, e.New(t)}) }
 			if e.Virtual {
 				synctest.Test(t, run)
 			} else {
@@ -196,21 +191,6 @@ func take(t *testing.T, l ledger.Shared, lease string, want bool) {
 	}
 }
 
-func ok(t *testing.T, what string, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatalf("%s: %v", what, err)
-	}
-}
-
-// refused checks that a call came to want.
-func refused(t *testing.T, what string, err, want error) {
-	t.Helper()
-	if !errors.Is(err, want) {
-		t.Errorf("%s: %v, want %q", what, err, want)
-	}
-}
-
 // testJoin: a name is one live worker's.
 func testJoin(t *testing.T, r sharedRig) {
 	a, b := r.outsider(t), r.outsider(t)
@@ -250,19 +230,16 @@ func testOutsider(t *testing.T, r sharedRig) {
 	f.State, f.Machine = ledger.Held, "host of a"
 	add(t, worker, f)
 
-	read, err := out.File(t.Context(), "f")
-	ok(t, "File", err)
+	read := readFile(t, out, "f")
 	same(t, "file as others see it", f, read)
 	read.Approved = true
 	ok(t, "SaveFile of a file that rests", out.SaveFile(t.Context(), read))
-	seen, err := worker.File(t.Context(), "f")
-	ok(t, "File", err)
+	seen := readFile(t, worker, "f")
 	same(t, "file as an outsider saved it", read, seen)
 
 	refused(t, "Begin", out.Begin(t.Context(), scope, newBill("A", "f", 1)), ledger.ErrFenced)
 	refused(t, "Record", recordNow(t, out, ledger.Entry{File: "f", Gets: 1}), ledger.ErrFenced)
-	_, err = out.Acquire(t.Context(), "lease")
-	refused(t, "Acquire", err, ledger.ErrFenced)
+	refused(t, "Acquire", errOf(out.Acquire(t.Context(), "lease")), ledger.ErrFenced)
 	if bill(t, worker, "A") != nil {
 		t.Error("a bill that an outsider began is recorded")
 	}

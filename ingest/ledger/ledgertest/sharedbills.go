@@ -119,32 +119,25 @@ func testLeadsEnd(t *testing.T, r sharedRig) {
 	sent, err := lead(a, 1, ref("recorded"))
 	ok(t, "Begin", err)
 	ok(t, "Record", recordNow(t, a, ledger.Entry{Scope: scope, Bill: answered(sent), Parties: []ledger.Party{{PartyRef: ref("recorded"), ID: "bcus_1"}}}))
-	_, err = lead(b, 11, ref("recorded"))
-	refused(t, "Begin with a party that was recorded since it was read", err, ledger.ErrTaken)
+	refused(t, "Begin with a party that was recorded since it was read", errOf(lead(b, 11, ref("recorded"))), ledger.ErrTaken)
 
 	sent, err = lead(a, 2, ref("refused"))
 	ok(t, "Begin", err)
-	_, err = lead(b, 12, ref("refused"))
-	refused(t, "Begin with a party that another leads", err, ledger.ErrTaken)
+	refused(t, "Begin with a party that another leads", errOf(lead(b, 12, ref("refused"))), ledger.ErrTaken)
 	sent.State, sent.Send.Answer = ledger.Gone, "422"
 	ok(t, "Record", recordNow(t, a, ledger.Entry{Scope: scope, Bill: sent, File: "f",
 		Outcome: &ledger.Outcome{Row: 2, Line: 3, Reference: sent.Reference, Status: ledger.Rejected}}))
-	_, err = lead(b, 12, ref("refused"))
-	ok(t, "Begin once the leader's row has its outcome", err)
+	ok(t, "Begin once the leader's row has its outcome", errOf(lead(b, 12, ref("refused"))))
 
-	_, err = lead(a, 3, ref("released"))
-	ok(t, "Begin", err)
+	ok(t, "Begin", errOf(lead(a, 3, ref("released"))))
 	ok(t, "ReleasePart", a.ReleasePart(t.Context(), "f", 0, false, nil))
-	_, err = lead(b, 13, ref("released"))
-	ok(t, "Begin once the leader's part is released", err)
+	ok(t, "Begin once the leader's part is released", errOf(lead(b, 13, ref("released"))))
 
 	c := r.mortal(t, "c")
 	takePart(t, c, "f", 0, true)
-	_, err = lead(c, 4, ref("lost"))
-	ok(t, "Begin", err)
+	ok(t, "Begin", errOf(lead(c, 4, ref("lost"))))
 	r.lose(t, c, "c", b)
-	_, err = lead(b, 14, ref("lost"))
-	ok(t, "Begin once the leader is lost", err)
+	ok(t, "Begin once the leader is lost", errOf(lead(b, 14, ref("lost"))))
 }
 
 // testContest: of all that want the same at the same time, one gets it.
@@ -194,8 +187,7 @@ func testSharedFiles(t *testing.T, r sharedRig) {
 	f := newFile("f")
 	f.Machine = "host of a"
 	add(t, a, f)
-	theirs, err := b.File(t.Context(), "f")
-	ok(t, "File", err)
+	theirs := readFile(t, b, "f")
 	same(t, "file as another reads it", f, theirs)
 
 	f.State = ledger.Claimed
@@ -211,8 +203,8 @@ func testSharedFiles(t *testing.T, r sharedRig) {
 	ok(t, "Record", recordNow(t, a, ledger.Entry{File: "f", Gets: 3}))
 	read[0].State = ledger.Sending
 	ok(t, "SaveFile after its counters changed", b.SaveFile(t.Context(), read[0]))
-	if got, err := a.File(t.Context(), "f"); err != nil || got.Gets != 3 || got.State != ledger.Sending {
-		t.Errorf("file %+v, %v", got, err)
+	if got := readFile(t, a, "f"); got.Gets != 3 || got.State != ledger.Sending {
+		t.Errorf("file %+v", got)
 	}
 }
 

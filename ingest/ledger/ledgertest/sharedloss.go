@@ -73,8 +73,7 @@ func testFence(t *testing.T, r sharedRig) {
 	divided(t, l, "f", 10)
 	pending := newBill("begun", "f", 1)
 	begin(t, l, pending)
-	f, err := l.File(t.Context(), "f")
-	ok(t, "File", err)
+	f := readFile(t, l, "f")
 	r.lose(t, l, "a", other)
 
 	changed := *f
@@ -101,8 +100,7 @@ func testFence(t *testing.T, r sharedRig) {
 	if got := outcomes(t, other, "f", 1, 10); len(got) != 0 {
 		t.Errorf("outcomes that a lost worker recorded: %+v", got)
 	}
-	read, err := other.File(t.Context(), "f")
-	ok(t, "File", err)
+	read := readFile(t, other, "f")
 	same(t, "file that a lost worker saved", f, read)
 	take(t, other, "lease", true)
 	takePart(t, other, "f", 0, true)
@@ -226,8 +224,7 @@ func testLostAnswer(t *testing.T, r sharedRig) {
 	r.LoseAnswer(a)
 	ok(t, "Record", recordNow(t, a, ledger.Entry{Scope: scope, Bill: b, File: "f", Outcome: created(b), Gets: 2}))
 	same(t, "bill after its answer", b, bill(t, a, "A"))
-	read, err := a.File(t.Context(), "f")
-	ok(t, "File", err)
+	read := readFile(t, a, "f")
 	if read.Gets != 2 {
 		t.Errorf("%d look-ups counted, want 2", read.Gets)
 	}

@@ -206,33 +206,13 @@ func (s *Store) join(old *member, m ledger.Member, now time.Time) (*member, erro
 		return nil, fmt.Errorf("worker %s: %w", m.Name, ledger.ErrNameTaken)
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.members)) {
-		for _, feed := range slices.Sorted(maps.Keys(m.Formats)) {
-			theirs, served := s.members[name].Formats[feed]
-			if keys := differences(m.Formats[feed], theirs); served && len(keys) > 0 {
-				return nil, &ledger.FormatsDiffer{Feed: feed, Worker: name, Keys: keys}
-			}
+		if err := m.DiffersFrom(name, s.members[name].Formats); err != nil {
+			return nil, err
 		}
 	}
 	joined := &member{Member: m, since: now, heard: now}
 	s.members[m.Name] = joined
 	return joined, nil
-}
-
-// differences lists the keys that have other values in a than in b, or stand in one alone.
-func differences(a, b map[string]string) []string {
-	var keys []string
-	for key, value := range a {
-		if other, ok := b[key]; !ok || other != value {
-			keys = append(keys, key)
-		}
-	}
-	for key := range b {
-		if _, ok := a[key]; !ok {
-			keys = append(keys, key)
-		}
-	}
-	slices.Sort(keys)
-	return keys
 }
 
 // colleagues lists the live members by name.

@@ -56,38 +56,32 @@ func RunViews(t *testing.T, l ledger.Ledger, v Views) {
 // fillViews records something of each kind.
 func fillViews(t *testing.T, l ledger.Ledger) {
 	t.Helper()
-	check := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	check(l.AddFile(t.Context(), &ledger.File{ID: "f1", Name: "november.csv", Scope: scope, SHA256: "0123", State: ledger.Done, Outcome: ledger.CompletedWithErrors,
-		Received: epoch, Finished: epoch.Add(time.Minute)}))
-	check(l.AddFile(t.Context(), &ledger.File{ID: "f2", Name: "december.csv", Scope: scope, State: ledger.Sending, Received: epoch.Add(time.Hour)}))
-	check(l.AddFile(t.Context(), &ledger.File{ID: "f3", Name: "pruned.csv", Scope: scope, State: ledger.Done}))
+	add(t, l, &ledger.File{ID: "f1", Name: "november.csv", Scope: scope, SHA256: "0123", State: ledger.Done, Outcome: ledger.CompletedWithErrors,
+		Received: epoch, Finished: epoch.Add(time.Minute)})
+	add(t, l, &ledger.File{ID: "f2", Name: "december.csv", Scope: scope, State: ledger.Sending, Received: epoch.Add(time.Hour)})
+	add(t, l, &ledger.File{ID: "f3", Name: "pruned.csv", Scope: scope, State: ledger.Done})
 
 	// Sent twice, then answered.
 	b := &ledger.Bill{Reference: "X", Send: ledger.Send{File: "f1", Row: 1, Generation: 1, Count: 1, At: epoch, KeyFirstUsed: epoch,
 		Key: "0a0b0c0d-0001-8002-8003-0123456789ab"}}
-	check(l.Begin(t.Context(), scope, b))
+	begin(t, l, b)
 	b.Doubt, b.Send.Answer = true, "timeout"
-	check(l.Record(t.Context(), ledger.Entry{Scope: scope, Bill: b}))
+	record(t, l, ledger.Entry{Scope: scope, Bill: b})
 	b.Send.At, b.Send.Count, b.Send.Answer = epoch.Add(time.Second), 2, ""
-	check(l.Begin(t.Context(), scope, b))
+	begin(t, l, b)
 	b.State, b.Doubt, b.Send.Answer = ledger.Exists, false, "201"
 	b.Observed = ledger.Observed{BillID: "bill_1", CustomerID: "bcus_1", AccountID: "bacc_1", Currency: "ZAR", Amount: 2000}
-	check(l.Record(t.Context(), ledger.Entry{Scope: scope, Bill: b, File: "f1", Outcome: &ledger.Outcome{Row: 1, Line: 2, Reference: "X", Status: ledger.Created,
-		BillID: "bill_1", CustomerID: "bcus_1", AccountID: "bacc_1", Currency: "ZAR", Amount: 2000, Attempts: 2, Key: b.Send.Key}}))
+	record(t, l, ledger.Entry{Scope: scope, Bill: b, File: "f1", Outcome: &ledger.Outcome{Row: 1, Line: 2, Reference: "X", Status: ledger.Created,
+		BillID: "bill_1", CustomerID: "bcus_1", AccountID: "bacc_1", Currency: "ZAR", Amount: 2000, Attempts: 2, Key: b.Send.Key}})
 	// One a state, one a status; a key that is not a UUID; a file that is gone.
-	check(l.Begin(t.Context(), scope, &ledger.Bill{Reference: "Y", Send: ledger.Send{File: "f3", Row: 1, Generation: 1, Count: 1, Key: "odd", At: epoch}}))
+	begin(t, l, &ledger.Bill{Reference: "Y", Send: ledger.Send{File: "f3", Row: 1, Generation: 1, Count: 1, Key: "odd", At: epoch}})
 	_, err := l.Prune(t.Context(), "f3")
-	check(err)
-	check(l.Record(t.Context(), ledger.Entry{Scope: scope, Bill: &ledger.Bill{Reference: "Z", State: ledger.Gone}}))
+	ok(t, "Prune", err)
+	record(t, l, ledger.Entry{Scope: scope, Bill: &ledger.Bill{Reference: "Z", State: ledger.Gone}})
 	for i, s := range ledger.Statuses {
-		check(l.Record(t.Context(), ledger.Entry{File: "f2", Outcome: &ledger.Outcome{Row: i + 1, Line: i + 2, Reference: "S", Status: s, Code: "c"}}))
+		record(t, l, ledger.Entry{File: "f2", Outcome: &ledger.Outcome{Row: i + 1, Line: i + 2, Reference: "S", Status: s, Code: "c"}})
 	}
-	check(l.Flush(t.Context()))
+	ok(t, "Flush", l.Flush(t.Context()))
 }
 
 // readings are what an auditor asks, and what the ledger of fillViews answers.

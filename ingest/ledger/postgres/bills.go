@@ -2,11 +2,9 @@ package postgres
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"billdrop/ingest/ledger"
@@ -20,86 +18,22 @@ type put struct {
 	revision, replaced int64
 }
 
-// billRows are the columns of bills that a statement puts.
-type billRows struct {
-	scope                                   []int64
-	reference                               []string
-	state, form                             []int16
-	doubt, voided, unanswered               []bool
-	billID, customerID, accountID, currency []string
-	amount                                  []int64
-	billDate, dueDate                       []string
-	file                                    []pgtype.Int8
-	row, generation, sends                  []int64
-	sentCustomerID, sentAccountID           []string
-	content, body                           [][]byte
-	key, answer                             []string
-	keyFirstUsed, sentAt                    []pgtype.Int8
-	revision, replaced, sum, sendSum        []int64
-}
-
-// newBillRows makes room for n rows.
-func newBillRows(n int) *billRows {
-	c := &billRows{}
-	reserve(n, &c.scope, &c.amount, &c.row, &c.generation, &c.sends, &c.revision, &c.replaced, &c.sum, &c.sendSum)
-	reserve(n, &c.reference, &c.billID, &c.customerID, &c.accountID, &c.currency, &c.billDate, &c.dueDate, &c.sentCustomerID, &c.sentAccountID, &c.key, &c.answer)
-	reserve(n, &c.state, &c.form)
-	reserve(n, &c.doubt, &c.voided, &c.unanswered)
-	reserve(n, &c.file, &c.keyFirstUsed, &c.sentAt)
-	reserve(n, &c.content, &c.body)
-	return c
-}
-
-// reserve makes each of lists empty, with room for n.
-func reserve[T any](n int, lists ...*[]T) {
-	for _, l := range lists {
-		*l = make([]T, 0, n)
-	}
-}
-
-func (c *billRows) add(p *put) {
+// values are what a statement puts of a bill whose sums are these, in the order of billColumns.
+func (p *put) values(sum, sendSum int64) []any {
 	b := &p.bill
 	o, s := &b.Observed, &b.Send
-	sent := *s != (ledger.Send{})
-	c.scope = append(c.scope, p.scope)
-	c.reference = append(c.reference, stored(b.Reference))
-	c.state = append(c.state, int16(b.State))
-	c.doubt = append(c.doubt, b.Doubt)
-	c.billID = append(c.billID, stored(o.BillID))
-	c.customerID = append(c.customerID, stored(o.CustomerID))
-	c.accountID = append(c.accountID, stored(o.AccountID))
-	c.currency = append(c.currency, stored(o.Currency))
-	c.amount = append(c.amount, o.Amount)
-	c.billDate = append(c.billDate, stored(o.BillDate))
-	c.dueDate = append(c.dueDate, stored(o.DueDate))
-	c.voided = append(c.voided, o.Voided)
-	c.file = append(c.file, pgtype.Int8{Int64: p.file, Valid: sent})
-	c.row = append(c.row, int64(s.Row))
-	c.generation = append(c.generation, int64(s.Generation))
-	c.form = append(c.form, int16(s.Form))
-	c.sentCustomerID = append(c.sentCustomerID, stored(s.CustomerID))
-	c.sentAccountID = append(c.sentAccountID, stored(s.AccountID))
-	c.content = append(c.content, s.Content[:])
-	c.body = append(c.body, s.Body[:])
-	c.key = append(c.key, stored(s.Key))
-	c.keyFirstUsed = append(c.keyFirstUsed, micros(s.KeyFirstUsed))
-	c.sentAt = append(c.sentAt, micros(s.At))
-	c.sends = append(c.sends, int64(s.Count))
-	c.answer = append(c.answer, stored(s.Answer))
-	c.unanswered = append(c.unanswered, s.Unanswered)
-	c.revision = append(c.revision, p.revision)
-	c.replaced = append(c.replaced, p.replaced)
-	c.sum = append(c.sum, ledger.SumBill(p.ref, b))
-	c.sendSum = append(c.sendSum, ledger.SumSend(p.ref, b.Reference, s))
+	file := pgtype.Int8{Int64: p.file, Valid: *s != (ledger.Send{})}
+	return []any{p.scope, b.Reference, int16(b.State), b.Doubt,
+		o.BillID, o.CustomerID, o.AccountID, o.Currency, o.Amount, o.BillDate, o.DueDate, o.Voided,
+		file, s.Row, s.Generation, int16(s.Form), s.CustomerID, s.AccountID, s.Content[:], s.Body[:], s.Key, micros(s.KeyFirstUsed), micros(s.At), s.Count,
+		s.Answer, s.Unanswered, p.revision, p.replaced, sum, sendSum}
 }
 
-func (c *billRows) args(me int64) []any {
-	return []any{c.scope, c.reference, c.state, c.doubt, c.billID, c.customerID, c.accountID, c.currency, c.amount, c.billDate, c.dueDate, c.voided,
-		c.file, c.row, c.generation, c.form, c.sentCustomerID, c.sentAccountID, c.content, c.body, c.key, c.keyFirstUsed, c.sentAt, c.sends,
-		c.answer, c.unanswered, c.revision, c.replaced, c.sum, c.sendSum, me}
+// summed is values with the sums of the bill as it is now.
+func (p *put) summed() []any {
+	return p.values(ledger.SumBill(p.ref, &p.bill), ledger.SumSend(p.ref, p.bill.Reference, &p.bill.Send))
 }
 
-// billColumns are in the order of billRows.args.
 var billColumns = []string{
 	"scope", "reference", "state", "doubt",
 	"bill_id", "customer_id", "account_id", "currency", "amount_due", "bill_date", "due_date", "voided",
@@ -107,8 +41,8 @@ var billColumns = []string{
 	"answer", "unanswered", "revision", "replaced", "sum", "send_sum",
 }
 
-// givenBills are the parameters that billRows.args gives, as rows v, in the order in
-// which all workers lock them, so that no two batches wait for each other.
+// givenBills are given rows of bills, as rows v, in the order in which all workers lock them,
+// so that no two batches wait for each other.
 var givenBills = `(SELECT * FROM unnest($1::bigint[], $2::text[], $3::smallint[], $4::boolean[],
 		$5::text[], $6::text[], $7::text[], $8::text[], $9::bigint[], $10::text[], $11::text[], $12::boolean[],
 		$13::bigint[], $14::bigint[], $15::bigint[], $16::smallint[], $17::text[], $18::text[], $19::bytea[], $20::bytea[],
@@ -158,25 +92,13 @@ const billsByReference = selectBills + `, b.state = 0 AND b.file IS NOT NULL AND
 	WHERE b.reference = ANY ($1) AND b.scope = $2`
 
 // scanBill reads what selectBills selects, and what follows it.
-func scanBill(rows pgx.Row, more ...any) (*ledger.Bill, error) {
+func scanBill(row tableRow, more ...any) (*ledger.Bill, error) {
 	b := &ledger.Bill{}
 	o, s := &b.Observed, &b.Send
-	var file pgtype.Text
-	var content, body []byte
-	var first, at pgtype.Int8
 	into := append([]any{&b.Reference, &b.State, &b.Doubt, &o.BillID, &o.CustomerID, &o.AccountID, &o.Currency, &o.Amount, &o.BillDate, &o.DueDate,
-		&o.Voided, &file, &s.Row, &s.Generation, &s.Form, &s.CustomerID, &s.AccountID, &content, &body, &s.Key, &first, &at, &s.Count,
+		&o.Voided, &s.File, &s.Row, &s.Generation, &s.Form, &s.CustomerID, &s.AccountID, &s.Content, &s.Body, &s.Key, &s.KeyFirstUsed, &s.At, &s.Count,
 		&s.Answer, &s.Unanswered, &b.Revision}, more...)
-	if err := rows.Scan(into...); err != nil {
-		return nil, err
-	}
-	s.File = file.String
-	copy(s.Content[:], content)
-	copy(s.Body[:], body)
-	s.KeyFirstUsed, s.At = timeOf(first), timeOf(at)
-	read(&b.Reference, &o.BillID, &o.CustomerID, &o.AccountID, &o.Currency, &o.BillDate, &o.DueDate, &s.File, &s.CustomerID, &s.AccountID,
-		&s.Key, &s.Answer)
-	return b, nil
+	return b, row.Scan(into...)
 }
 
 // lead is a party that a send may create.
@@ -189,27 +111,12 @@ type lead struct {
 type begin struct {
 	put
 	leads   []lead
-	refused error // ErrTaken: nothing was written, the batch goes on
+	refusal // ErrTaken
 }
 
 func (o *begin) apply(t *tx) error {
 	o.refused = nil
 	return t.addBegin(o)
-}
-
-func (o *begin) result() any {
-	if o.refused != nil {
-		return "taken"
-	}
-	return nil
-}
-
-func (o *begin) restore(b json.RawMessage) error {
-	o.refused = nil
-	if b != nil {
-		o.refused = ledger.ErrTaken
-	}
-	return nil
 }
 
 // Bills implements ledger.Ledger.
@@ -238,15 +145,12 @@ func (l *Ledger) Bills(ctx context.Context, s ledger.Scope, refs []string) (map[
 	if err != nil {
 		return nil, fmt.Errorf("read bills: %w", err)
 	}
-	err = l.query(ctx, billsByReference, []any{allStored(refs), scope, l.session()}, func() { clear(bills) }, func(rows pgx.Rows) error {
+	err = l.query(ctx, billsByReference, []any{allStored(refs), scope, l.session()}, func() { clear(bills) }, func(row tableRow) error {
 		var held bool
-		b, err := scanBill(rows, &held)
-		if err != nil {
-			return err
-		}
+		b, err := scanBill(row, &held)
 		b.Held = held
 		bills[b.Reference] = b
-		return nil
+		return err
 	})
 	if err != nil {
 		return nil, readError(ctx, "read bills", err)
@@ -264,21 +168,21 @@ func (l *Ledger) session() int64 {
 
 // query runs a query on the pool and hands each of its rows to scan. It may be run
 // several times: reset is called before each.
-func (l *Ledger) query(ctx context.Context, sql string, args []any, reset func(), scan func(pgx.Rows) error) error {
+func (l *Ledger) query(ctx context.Context, sql string, args []any, reset func(), scan func(tableRow) error) error {
 	return l.patiently(ctx, func(ctx context.Context) error {
 		reset()
 		return eachRow(ctx, l.pool, sql, args, scan)
 	})
 }
 
-func eachRow(ctx context.Context, q querier, sql string, args []any, scan func(pgx.Rows) error) error {
+func eachRow(ctx context.Context, q querier, sql string, args []any, scan func(tableRow) error) error {
 	rows, err := q.Query(ctx, sql, args...)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		if err := scan(rows); err != nil {
+		if err := scan(tableRow{rows}); err != nil {
 			return err
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgtype"
 
 	"billdrop/ingest/ledger"
 )
@@ -30,7 +29,7 @@ func idle(ctx context.Context, q querier) (state string, err error) {
 	var name string
 	err = q.QueryRow(ctx, "SELECT name FROM workers WHERE heard_at + lost_after + interval '10 seconds' > clock_timestamp() LIMIT 1").Scan(&name)
 	if err == nil {
-		read(&name)
+		name = read(name)
 		return "", &ledger.Error{Err: fmt.Errorf("%w: %s", ledger.ErrInUse, name), Hint: "stop it; one that was killed counts until it is lost, and 10 s"}
 	}
 	if !errors.Is(err, pgx.ErrNoRows) {
@@ -43,17 +42,7 @@ func idle(ctx context.Context, q querier) (state string, err error) {
 
 // Export implements ledger.Store.
 func (l *Ledger) Export(ctx context.Context, put func(ledger.Row) error) error {
-	err := l.snapshot(ctx, func(tx pgx.Tx) error {
-		if err := unhurried(ctx, tx); err != nil {
-			return err
-		}
-		for _, t := range exports {
-			if err := eachRow(ctx, tx, t.query, nil, func(rows pgx.Rows) error { return t.scan(rows, put) }); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	err := l.snapshot(ctx, func(tx pgx.Tx) error { return exportAll(ctx, tx, exports, put) })
 	if err != nil {
 		return readError(ctx, "read all of ledger "+l.name, err)
 	}
@@ -65,6 +54,11 @@ func (l *Ledger) snapshot(ctx context.Context, do func(pgx.Tx) error) error {
 	if err := l.queue.Barrier(ctx, nil); err != nil {
 		return err
 	}
+	return l.readOnce(ctx, do)
+}
+
+// readOnce runs do once, on one snapshot.
+func (l *Ledger) readOnce(ctx context.Context, do func(pgx.Tx) error) error {
 	return pgx.BeginTxFunc(ctx, l.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, do)
 }
 
@@ -74,88 +68,81 @@ func unhurried(ctx context.Context, tx pgx.Tx) error {
 	return err
 }
 
-// exports are the queries that read each table, and what makes rows of their results.
-var exports = []struct {
+// export is a query that reads a table, and what makes rows of its results.
+type export struct {
 	query string
-	scan  func(rows pgx.Rows, put func(ledger.Row) error) error
-}{
-	{"SELECT merchant, mode, base_url FROM scopes", func(rows pgx.Rows, put func(ledger.Row) error) error {
-		var r ledger.ScopeRow
-		if err := rows.Scan(&r.Scope.Merchant, &r.Scope.Mode, &r.BaseURL); err != nil {
-			return err
-		}
-		read(&r.Scope.Merchant, &r.Scope.Mode, &r.BaseURL)
-		return put(r)
-	}},
-	{selectFiles, func(rows pgx.Rows, put func(ledger.Row) error) error {
-		f, err := scanFile(rows)
+	scan  func(row tableRow) (ledger.Row, error)
+}
+
+// exportAll hands out all that some queries read.
+func exportAll(ctx context.Context, tx pgx.Tx, exports []export, put func(ledger.Row) error) error {
+	if err := unhurried(ctx, tx); err != nil {
+		return err
+	}
+	for _, e := range exports {
+		err := eachRow(ctx, tx, e.query, nil, func(row tableRow) error {
+			r, err := e.scan(row)
+			if err != nil {
+				return err
+			}
+			return put(r)
+		})
 		if err != nil {
 			return err
 		}
-		return put(ledger.FileRow{File: f})
+	}
+	return nil
+}
+
+var exports = []export{
+	{"SELECT merchant, mode, base_url FROM scopes", func(row tableRow) (ledger.Row, error) {
+		var r ledger.ScopeRow
+		err := row.Scan(&r.Scope.Merchant, &r.Scope.Mode, &r.BaseURL)
+		return r, err
+	}},
+	{selectFiles, func(row tableRow) (ledger.Row, error) {
+		f, err := scanFile(row)
+		return ledger.FileRow{File: f}, err
 	}},
 	{selectBills + `, s.merchant, s.mode, b.attempts, b.sum, b.send_sum
 		FROM bills AS b JOIN scopes AS s ON s.id = b.scope LEFT JOIN file_numbers AS n ON n.number = b.file`,
-		func(rows pgx.Rows, put func(ledger.Row) error) (err error) {
+		func(row tableRow) (ledger.Row, error) {
 			var r ledger.BillRow
-			if r.Bill, err = scanBill(rows, &r.Scope.Merchant, &r.Scope.Mode, &r.Attempts, &r.Sum, &r.SendSum); err != nil {
-				return err
-			}
-			read(&r.Scope.Merchant, &r.Scope.Mode)
-			return put(r)
+			var err error
+			r.Bill, err = scanBill(row, &r.Scope.Merchant, &r.Scope.Mode, &r.Attempts, &r.Sum, &r.SendSum)
+			return r, err
 		}},
 	{`SELECT s.merchant, s.mode, a.reference, n.id, a.row_no, a.generation, a.key, a.sent_at, a.answer, a.sum
 		FROM attempts AS a JOIN scopes AS s ON s.id = a.scope JOIN file_numbers AS n ON n.number = a.file ORDER BY a.reference, a.scope, a.id`,
-		func(rows pgx.Rows, put func(ledger.Row) error) error {
+		func(row tableRow) (ledger.Row, error) {
 			var r ledger.AttemptRow
-			var at pgtype.Int8
 			a := &r.Attempt
-			if err := rows.Scan(&r.Scope.Merchant, &r.Scope.Mode, &r.Reference, &a.File, &r.Row, &a.Generation, &a.Key, &at, &a.Answer, &r.Sum); err != nil {
-				return err
-			}
-			a.At = timeOf(at)
-			read(&r.Scope.Merchant, &r.Scope.Mode, &r.Reference, &a.File, &a.Key, &a.Answer)
-			return put(r)
+			err := row.Scan(&r.Scope.Merchant, &r.Scope.Mode, &r.Reference, &a.File, &r.Row, &a.Generation, &a.Key, &a.At, &a.Answer, &r.Sum)
+			return r, err
 		}},
 	{`SELECT n.id, o.sum, o.row_no, o.line, o.reference, o.status, o.code, o.detail, o.bill_id, o.customer_id, o.account_id,
 			o.currency, o.amount_due, o.attempts, o.key, o.customers, o.accounts
 		FROM outcomes AS o JOIN file_numbers AS n ON n.number = o.file`,
-		func(rows pgx.Rows, put func(ledger.Row) error) error {
+		func(row tableRow) (ledger.Row, error) {
 			var r ledger.OutcomeRow
-			o, err := scanOutcome(rows, &r.File, &r.Sum)
-			if err != nil {
-				return err
-			}
-			read(&r.File)
+			o, err := scanOutcome(row, &r.File, &r.Sum)
 			r.Outcome = &o
-			return put(r)
+			return r, err
 		}},
 	{"SELECT s.merchant, s.mode, p.digest, p.kind, p.id, p.customer_id, p.since FROM parties AS p JOIN scopes AS s ON s.id = p.scope WHERE p.id <> ''",
-		func(rows pgx.Rows, put func(ledger.Row) error) error {
+		func(row tableRow) (ledger.Row, error) {
 			var r ledger.PartyRow
-			var digest []byte
-			var since pgtype.Int8
-			if err := rows.Scan(&r.Scope.Merchant, &r.Scope.Mode, &digest, &r.Kind, &r.ID, &r.CustomerID, &since); err != nil {
-				return err
-			}
-			copy(r.Digest[:], digest)
-			r.Since = timeOf(since)
-			read(&r.Scope.Merchant, &r.Scope.Mode, &r.ID, &r.CustomerID)
-			return put(r)
+			err := row.Scan(&r.Scope.Merchant, &r.Scope.Mode, &r.Digest, &r.Kind, &r.ID, &r.CustomerID, &r.Since)
+			return r, err
 		}},
-	{selectLinks, func(rows pgx.Rows, put func(ledger.Row) error) error {
-		r, err := scanLink(rows)
-		if err != nil {
-			return err
-		}
-		return put(r)
+	{selectLinks, func(row tableRow) (ledger.Row, error) {
+		r, err := scanLink(row)
+		return r, err
 	}},
-	{"SELECT coalesce(sum(bills), 0)::bigint FROM sessions", func(rows pgx.Rows, put func(ledger.Row) error) error {
+	{"SELECT coalesce(sum(bills), 0)::bigint FROM sessions", func(row tableRow) (ledger.Row, error) {
 		var r ledger.TotalRow
-		if err := rows.Scan(&r.Bills); err != nil {
-			return err
-		}
-		return put(r)
+		err := row.Scan(&r.Bills)
+		return r, err
 	}},
 }
 
@@ -188,11 +175,10 @@ func missingBills(ctx context.Context, tx pgx.Tx, found func(ledger.Finding)) er
 			UNION SELECT reference, scope FROM attempts
 		) AS x JOIN scopes AS s ON s.id = x.scope
 		WHERE NOT EXISTS (SELECT FROM bills AS b WHERE b.reference = x.reference AND b.scope = x.scope) ORDER BY 1, 2, 3`, nil,
-		func(rows pgx.Rows) error {
+		func(row tableRow) error {
 			var reference string
 			var s ledger.Scope
-			err := rows.Scan(&reference, &s.Merchant, &s.Mode)
-			read(&reference, &s.Merchant, &s.Mode)
+			err := row.Scan(&reference, &s.Merchant, &s.Mode)
 			named++
 			found(ledger.Finding{Table: "bill", Row: ledger.BillName(s, reference), What: "missing"})
 			return err
@@ -209,12 +195,11 @@ func missingAttempts(ctx context.Context, tx pgx.Tx, found func(ledger.Finding))
 		FROM bills AS b JOIN scopes AS s ON s.id = b.scope
 		LEFT JOIN (SELECT reference, scope, count(*) AS n FROM attempts GROUP BY reference, scope) AS a ON a.reference = b.reference AND a.scope = b.scope
 		WHERE b.attempts <> coalesce(a.n, 0) ORDER BY 1, 2, 3`, nil,
-		func(rows pgx.Rows) error {
+		func(row tableRow) error {
 			var reference string
 			var s ledger.Scope
 			var n int
-			err := rows.Scan(&reference, &s.Merchant, &s.Mode, &n)
-			read(&reference, &s.Merchant, &s.Mode)
+			err := row.Scan(&reference, &s.Merchant, &s.Mode, &n)
 			found(ledger.AttemptsOff(s, reference, n))
 			return err
 		})
@@ -224,19 +209,18 @@ func missingAttempts(ctx context.Context, tx pgx.Tx, found func(ledger.Finding))
 func missingOutcomes(ctx context.Context, tx pgx.Tx, found func(ledger.Finding)) error {
 	var files []*ledger.File
 	numbers := map[string]int64{}
-	err := eachRow(ctx, tx, selectFiles+" WHERE f.state IN ('settled', 'published', 'done') AND f.sums <> ''", nil, func(rows pgx.Rows) error {
-		f, err := scanFile(rows)
+	err := eachRow(ctx, tx, selectFiles+" WHERE f.state IN ('settled', 'published', 'done') AND f.sums <> ''", nil, func(row tableRow) error {
+		f, err := scanFile(row)
 		files = append(files, f)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	err = eachRow(ctx, tx, "SELECT o.file, n.id, count(*) FROM outcomes AS o JOIN file_numbers AS n ON n.number = o.file GROUP BY o.file, n.id", nil, func(rows pgx.Rows) error {
+	err = eachRow(ctx, tx, "SELECT o.file, n.id, count(*) FROM outcomes AS o JOIN file_numbers AS n ON n.number = o.file GROUP BY o.file, n.id", nil, func(row tableRow) error {
 		var number, n int64
 		var id string
-		err := rows.Scan(&number, &id, &n)
-		read(&id)
+		err := row.Scan(&number, &id, &n)
 		numbers[id] = n
 		return err
 	})
@@ -253,13 +237,12 @@ func missingOutcomes(ctx context.Context, tx pgx.Tx, found func(ledger.Finding))
 			SELECT r.no, coalesce((SELECT b.reference FROM bills AS b WHERE b.file = f.number AND b.row_no = r.no LIMIT 1), '')
 			FROM f, generate_series(1, $2::bigint) AS r (no)
 			WHERE NOT EXISTS (SELECT FROM outcomes AS o WHERE o.file = f.number AND o.row_no = r.no) ORDER BY r.no LIMIT $3`,
-			[]any{stored(f.ID), f.Rows, missing}, func(rows pgx.Rows) error {
-				var row int
+			[]any{stored(f.ID), f.Rows, missing}, func(row tableRow) error {
+				var no int
 				var reference string
-				err := rows.Scan(&row, &reference)
-				read(&reference)
+				err := row.Scan(&no, &reference)
 				missing--
-				found(ledger.MissingOutcome(f, row, reference))
+				found(ledger.MissingOutcome(f, no, reference))
 				return err
 			})
 		if err != nil {

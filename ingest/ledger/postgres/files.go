@@ -3,12 +3,10 @@ package postgres
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgtype"
 
 	"billdrop/ingest/ledger"
 )
@@ -44,7 +42,7 @@ type putFile struct {
 	number   int64
 	scope    int64
 	revision int64
-	refused  error // ErrExists, ErrNotFound or ErrChanged: nothing was written, the batch goes on
+	refusal  // ErrExists, ErrNotFound or ErrChanged
 }
 
 func (o *putFile) apply(t *tx) error {
@@ -89,36 +87,6 @@ func (o *putFile) apply(t *tx) error {
 	return err
 }
 
-// refusals are the words for a refusal in a batch's results.
-var refusals = map[string]error{"exists": ledger.ErrExists, "unknown": ledger.ErrNotFound, "changed": ledger.ErrChanged, "unfinished": ledger.ErrUnfinished}
-
-func refusalWord(err error) string {
-	for word, e := range refusals {
-		if errors.Is(err, e) {
-			return word
-		}
-	}
-	return ""
-}
-
-func (o *putFile) result() any {
-	if o.refused == nil {
-		return nil
-	}
-	return refusalWord(o.refused)
-}
-
-func (o *putFile) restore(b json.RawMessage) error {
-	o.refused = nil
-	if b == nil {
-		return nil
-	}
-	var word string
-	err := json.Unmarshal(b, &word)
-	o.refused = refusals[word]
-	return err
-}
-
 func (o *putFile) args() ([]any, error) {
 	f := &o.file
 	var sums []byte
@@ -140,23 +108,16 @@ var selectFiles = "SELECT f.id, s.merchant, s.mode, f.gets, f.throttled, f.link_
 	" FROM files AS f JOIN scopes AS s ON s.id = f.scope"
 
 // scanFile reads what selectFiles selects.
-func scanFile(rows pgx.Row) (*ledger.File, error) {
+func scanFile(row tableRow) (*ledger.File, error) {
 	f := &ledger.File{}
 	var scope int64
-	var modTime, received, started, finished pgtype.Int8
 	var sums string
-	err := rows.Scan(&f.ID, &f.Scope.Merchant, &f.Scope.Mode, &f.Gets, &f.Throttled, &f.LinkPosts, &f.LinkRetries,
-		&f.Feed, &scope, &f.Origin, &f.Name, &f.Path, &f.Results, &f.Stem, &f.Size, &modTime, &f.SHA256, &f.State,
+	err := row.Scan(&f.ID, &f.Scope.Merchant, &f.Scope.Mode, &f.Gets, &f.Throttled, &f.LinkPosts, &f.LinkRetries,
+		&f.Feed, &scope, (*string)(&f.Origin), &f.Name, &f.Path, &f.Results, &f.Stem, &f.Size, &f.ModTime, &f.SHA256, (*string)(&f.State),
 		&f.Outcome, &f.Code, &f.Detail, &f.Line, &f.Approved, &f.Retried, &f.Rows,
 		&f.Lines.Total, &f.Lines.Header, &f.Lines.Blank, &f.Lines.Data, &f.Format, &f.RowsRead, &f.RunID, &f.Version,
-		&received, &started, &finished, &sums, &f.Published, &f.Publishing, &f.Machine, &f.Revision)
-	if err != nil {
-		return nil, err
-	}
-	f.ModTime, f.Received, f.Started, f.Finished = timeOf(modTime), timeOf(received), timeOf(started), timeOf(finished)
-	read(&f.ID, &f.Scope.Merchant, &f.Scope.Mode, &f.Feed, (*string)(&f.Origin), &f.Name, &f.Path, &f.Results, &f.Stem, &f.SHA256, (*string)(&f.State),
-		&f.Outcome, &f.Code, &f.Detail, &f.Format, &f.RunID, &f.Version, &f.Machine)
-	if sums != "" {
+		&f.Received, &f.Started, &f.Finished, &sums, &f.Published, &f.Publishing, &f.Machine, &f.Revision)
+	if err == nil && sums != "" {
 		err = json.Unmarshal([]byte(sums), &f.Sums)
 	}
 	return f, err
@@ -236,8 +197,8 @@ func (l *Ledger) queryFiles(ctx context.Context, query string, args []any) (file
 	if err := l.queue.Barrier(ctx, nil); err != nil {
 		return nil, err
 	}
-	err = l.query(ctx, query, args, func() { files = nil }, func(rows pgx.Rows) error {
-		f, err := scanFile(rows)
+	err = l.query(ctx, query, args, func() { files = nil }, func(row tableRow) error {
+		f, err := scanFile(row)
 		files = append(files, f)
 		return err
 	})

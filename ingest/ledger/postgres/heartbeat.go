@@ -71,13 +71,13 @@ func (h *heartbeat) current(now time.Time) error {
 
 func (h *heartbeat) run() {
 	defer close(h.done)
-	defer h.hangUp()
+	defer hangUp(&h.conn)
 	every := min(beatEvery, h.member.LostAfter/4)
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		if err := h.beat(min(beatTimeout, h.member.LostAfter/2)); err != nil {
-			h.hangUp()
+			hangUp(&h.conn)
 		}
 		if h.lost.Load() {
 			h.l.queue.Fail(ledger.ErrFenced)
@@ -89,16 +89,6 @@ func (h *heartbeat) run() {
 			return
 		}
 	}
-}
-
-func (h *heartbeat) hangUp() {
-	if h.conn == nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	_ = h.conn.Close(ctx) // it is of no more use, whatever became of it
-	h.conn = nil
 }
 
 func (h *heartbeat) beat(timeout time.Duration) error {
@@ -133,9 +123,7 @@ func (h *heartbeat) beat(timeout time.Duration) error {
 		var s ledger.Scope
 		var micros int64
 		_, err := pgx.ForEachRow(rows, []any{&s.Merchant, &s.Mode, &micros}, func() error {
-			key := s
-			read(&key.Merchant, &key.Mode)
-			paused[key] = time.Duration(micros) * time.Microsecond
+			paused[ledger.Scope{Merchant: read(s.Merchant), Mode: read(s.Mode)}] = time.Duration(micros) * time.Microsecond
 			return nil
 		})
 		return err

@@ -2,11 +2,9 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgtype"
 
 	"billdrop/ingest/ledger"
 )
@@ -88,24 +86,7 @@ type importer struct {
 	ctx context.Context
 	me  *identity
 
-	bills    billRows
-	resent   resentRows // how many attempts the bills had
-	attempts attemptRows
-	outcomes outcomeRows
-	parties  partyRows
-	links    linkRows
-}
-
-type resentRows struct {
-	reference []string
-	scope, n  []int64
-}
-
-type attemptRows struct {
-	reference                         []string
-	scope, file, row, generation, sum []int64
-	key, answer                       []string
-	sentAt                            []pgtype.Int8
+	bills, resent, attempts, outcomes, parties, links given
 }
 
 func (i *importer) put(row ledger.Row) (err error) {
@@ -122,13 +103,9 @@ func (i *importer) put(row ledger.Row) (err error) {
 		if err := i.l.numbered(i.ctx, &p); err != nil {
 			return err
 		}
-		i.bills.add(&p)
-		last := len(i.bills.sum) - 1
-		i.bills.sum[last], i.bills.sendSum[last] = r.Sum, r.SendSum
+		i.bills.add(p.values(r.Sum, r.SendSum))
 		if r.Attempts != 0 {
-			i.resent.reference = append(i.resent.reference, stored(r.Bill.Reference))
-			i.resent.scope = append(i.resent.scope, p.scope)
-			i.resent.n = append(i.resent.n, r.Attempts)
+			i.resent.add([]any{r.Bill.Reference, p.scope, r.Attempts})
 		}
 	case ledger.AttemptRow:
 		if scope, err = i.l.scope(i.ctx, r.Scope); err != nil {
@@ -137,45 +114,33 @@ func (i *importer) put(row ledger.Row) (err error) {
 		if file, err = i.l.number(i.ctx, r.Attempt.File); err != nil {
 			return err
 		}
-		i.attempts.add(&r, scope, file)
+		a := &r.Attempt
+		i.attempts.add([]any{r.Reference, scope, file, r.Row, a.Generation, a.Key, micros(a.At), a.Answer, r.Sum})
 	case ledger.OutcomeRow:
 		if file, err = i.l.number(i.ctx, r.File); err != nil {
 			return err
 		}
-		i.outcomes.add(file, r.File, r.Outcome)
-		i.outcomes.sum[len(i.outcomes.sum)-1] = r.Sum
+		i.outcomes.add(outcomeValues(file, r.Outcome, r.Sum))
 	case ledger.PartyRow:
 		if scope, err = i.l.scope(i.ctx, r.Scope); err != nil {
 			return err
 		}
-		i.parties.add(&party{digest: r.Digest, scope: scope, kind: r.Kind, id: r.ID, customerID: r.CustomerID, since: r.Since}, i.me.session)
+		p := party{digest: r.Digest, scope: scope, kind: r.Kind, id: r.ID, customerID: r.CustomerID, since: r.Since}
+		i.parties.add(p.values(i.me.session))
 	case ledger.LinkRow:
 		if scope, err = i.l.scope(i.ctx, r.Scope); err != nil {
 			return err
 		}
-		i.links.add(scope, &r.Link, r.Sum)
+		i.links.add(linkValues(scope, &r.Link, r.Sum))
 	case ledger.TotalRow:
 		err = i.exec("UPDATE sessions SET bills = $2 WHERE id = $1", i.me.session, r.Bills)
 	default:
-		err = errors.New("a kind of row that is not known")
+		err = ledger.ErrUnknownRow
 	}
-	if err == nil && max(len(i.bills.sum), len(i.attempts.sum), len(i.outcomes.sum), len(i.parties.kind), len(i.links.sum)) >= importRows {
+	if err == nil && max(len(i.bills), len(i.attempts), len(i.outcomes), len(i.parties), len(i.links)) >= importRows {
 		err = i.flush()
 	}
 	return err
-}
-
-func (c *attemptRows) add(r *ledger.AttemptRow, scope, file int64) {
-	a := &r.Attempt
-	c.reference = append(c.reference, stored(r.Reference))
-	c.scope = append(c.scope, scope)
-	c.file = append(c.file, file)
-	c.row = append(c.row, int64(r.Row))
-	c.generation = append(c.generation, int64(a.Generation))
-	c.key = append(c.key, stored(a.Key))
-	c.sentAt = append(c.sentAt, micros(a.At))
-	c.answer = append(c.answer, stored(a.Answer))
-	c.sum = append(c.sum, r.Sum)
 }
 
 func (i *importer) putFile(f *ledger.File) error {
@@ -195,48 +160,39 @@ func (i *importer) putFile(f *ledger.File) error {
 	return i.exec(addFile, append([]any{number, stored(f.ID), f.Gets, f.Throttled, f.LinkPosts, f.LinkRetries}, args...)...)
 }
 
-// flush puts what was gathered. The order of attempts is that of their ids, which is that of
-// the arrays.
+const (
+	// resendBills puts how many attempts bills had.
+	resendBills = `UPDATE bills AS b SET attempts = v.n FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS v (reference, scope, n)
+		WHERE b.reference = v.reference AND b.scope = v.scope`
+	// addAttempts adds attempts in the order of the rows, which is that of their ids then.
+	addAttempts = `INSERT INTO attempts (reference, scope, file, row_no, generation, key, sent_at, answer, sum)
+		SELECT reference, scope, file, row_no, generation, key, sent_at, answer, sum FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[],
+			$5::bigint[], $6::text[], $7::bigint[], $8::text[], $9::bigint[]) WITH ORDINALITY
+			AS v (reference, scope, file, row_no, generation, key, sent_at, answer, sum, no) ORDER BY v.no`
+)
+
+// flush puts what was gathered.
 func (i *importer) flush() error {
-	if len(i.bills.sum) > 0 {
-		if err := i.exec(addBills, i.bills.args(i.me.session)...); err != nil {
+	for _, table := range []struct {
+		rows *given
+		put  string
+		more []any
+	}{
+		{&i.bills, addBills, []any{i.me.session}},
+		{&i.resent, resendBills, nil},
+		{&i.attempts, addAttempts, nil},
+		{&i.outcomes, putOutcomes, nil},
+		{&i.parties, putParties, []any{i.me.session}},
+		{&i.links, putLinks, nil},
+	} {
+		if len(*table.rows) == 0 {
+			continue
+		}
+		if err := i.exec(table.put, table.rows.args(table.more...)...); err != nil {
 			return err
 		}
+		*table.rows = nil
 	}
-	if len(i.resent.n) > 0 {
-		err := i.exec(`UPDATE bills AS b SET attempts = v.n FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS v (reference, scope, n)
-			WHERE b.reference = v.reference AND b.scope = v.scope`, i.resent.reference, i.resent.scope, i.resent.n)
-		if err != nil {
-			return err
-		}
-	}
-	if a := &i.attempts; len(a.sum) > 0 {
-		err := i.exec(`INSERT INTO attempts (reference, scope, file, row_no, generation, key, sent_at, answer, sum)
-			SELECT reference, scope, file, row_no, generation, key, sent_at, answer, sum FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[],
-				$5::bigint[], $6::text[], $7::bigint[], $8::text[], $9::bigint[]) WITH ORDINALITY
-				AS v (reference, scope, file, row_no, generation, key, sent_at, answer, sum, no) ORDER BY v.no`,
-			a.reference, a.scope, a.file, a.row, a.generation, a.key, a.sentAt, a.answer, a.sum)
-		if err != nil {
-			return err
-		}
-	}
-	if len(i.outcomes.sum) > 0 {
-		if err := i.exec(putOutcomes, i.outcomes.args()...); err != nil {
-			return err
-		}
-	}
-	if len(i.parties.kind) > 0 {
-		if err := i.exec(putParties, i.parties.args(i.me.session)...); err != nil {
-			return err
-		}
-	}
-	if len(i.links.sum) > 0 {
-		if err := i.exec(putLinks, i.links.args()...); err != nil {
-			return err
-		}
-	}
-	i.links = linkRows{}
-	i.bills, i.resent, i.attempts, i.outcomes, i.parties = billRows{}, resentRows{}, attemptRows{}, outcomeRows{}, partyRows{}
 	return nil
 }
 

@@ -7,8 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"billdrop/ingest/ledger"
 )
 
@@ -145,12 +143,11 @@ func (l *Ledger) Parts(ctx context.Context, file string) ([]ledger.Part, error) 
 	err := l.query(ctx, `SELECT p.no, p.from_row, p.to_row, p.done, p.failed, p.reason, p.hint, p.setup, coalesce(w.name, '')
 		FROM parts AS p LEFT JOIN workers AS w ON w.id = p.worker AND w.lost_at IS NULL
 		WHERE p.file = (SELECT number FROM file_numbers WHERE id = $1) ORDER BY p.no`, []any{stored(file)}, func() { list = nil },
-		func(rows pgx.Rows) error {
+		func(row tableRow) error {
 			var p ledger.Part
 			var f ledger.PartFailure
 			var failed bool
-			err := rows.Scan(&p.No, &p.From, &p.To, &p.Done, &failed, &f.Reason, &f.Hint, &f.Setup, &p.Worker)
-			read(&f.Reason, &f.Hint, &p.Worker)
+			err := row.Scan(&p.No, &p.From, &p.To, &p.Done, &failed, &f.Reason, &f.Hint, &f.Setup, &p.Worker)
 			if failed {
 				p.Failure = &f
 			}
@@ -304,11 +301,9 @@ func (l *Ledger) order(ctx context.Context, what, sql string, args ...any) error
 func (l *Ledger) Orders(ctx context.Context, file string) ([]ledger.LeftOrder, error) {
 	var list []ledger.LeftOrder
 	err := l.query(ctx, "SELECT file, what, at FROM orders WHERE $1 = '' OR file = $1 ORDER BY at, file", []any{stored(file)}, func() { list = nil },
-		func(rows pgx.Rows) error {
+		func(row tableRow) error {
 			var o ledger.LeftOrder
-			err := rows.Scan(&o.File, &o.Order, &o.At)
-			read(&o.File, &o.Order)
-			o.At = o.At.UTC()
+			err := row.Scan(&o.File, &o.Order, (*serverTime)(&o.At))
 			list = append(list, o)
 			return err
 		})

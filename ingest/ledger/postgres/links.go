@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgtype"
 
 	"billdrop/ingest/ledger"
 )
@@ -14,15 +13,10 @@ const selectLinks = `SELECT s.merchant, s.mode, l.reference, l.bill_id, l.state,
 	FROM links AS l JOIN scopes AS s ON s.id = l.scope`
 
 // scanLink reads what selectLinks selects.
-func scanLink(rows pgx.Rows) (ledger.LinkRow, error) {
+func scanLink(row tableRow) (ledger.LinkRow, error) {
 	var r ledger.LinkRow
-	var body []byte
-	var used, expires pgtype.Int8
 	l := &r.Link
-	err := rows.Scan(&r.Scope.Merchant, &r.Scope.Mode, &l.Reference, &l.BillID, &l.State, &l.Key, &used, &expires, &body, &l.Answer, &l.RequestID, &l.URL, &r.Sum)
-	copy(l.Body[:], body)
-	l.KeyFirstUsed, l.ExpiresAt = timeOf(used), timeOf(expires)
-	read(&r.Scope.Merchant, &r.Scope.Mode, &l.Reference, &l.BillID, &l.Key, &l.Answer, &l.RequestID, &l.URL)
+	err := row.Scan(&r.Scope.Merchant, &r.Scope.Mode, &l.Reference, &l.BillID, &l.State, &l.Key, &l.KeyFirstUsed, &l.ExpiresAt, &l.Body, &l.Answer, &l.RequestID, &l.URL, &r.Sum)
 	return r, err
 }
 
@@ -36,8 +30,8 @@ func (l *Ledger) Links(ctx context.Context, s ledger.Scope, references []string)
 	err := l.readTx(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		links = make(map[string]ledger.Link)
 		query := selectLinks + " WHERE s.merchant = $1 AND s.mode = $2 AND l.reference = ANY ($3)"
-		return eachRow(ctx, tx, query, []any{stored(s.Merchant), stored(s.Mode), asked}, func(rows pgx.Rows) error {
-			found, err := scanLink(rows)
+		return eachRow(ctx, tx, query, []any{stored(s.Merchant), stored(s.Mode), asked}, func(row tableRow) error {
+			found, err := scanLink(row)
 			links[found.Link.Reference] = found.Link
 			return err
 		})
@@ -54,7 +48,7 @@ func (l *Ledger) SaveLinks(ctx context.Context, s ledger.Scope, links []ledger.L
 	if err == nil {
 		o := &saveLinks{}
 		for i := range links {
-			o.rows.add(scope, &links[i], ledger.SumLink(s, &links[i]))
+			o.rows.add(linkValues(scope, &links[i], ledger.SumLink(s, &links[i])))
 		}
 		err = l.change(ctx, o)
 	}
@@ -64,11 +58,14 @@ func (l *Ledger) SaveLinks(ctx context.Context, s ledger.Scope, links []ledger.L
 	return nil
 }
 
-type saveLinks struct{ rows linkRows }
+type saveLinks struct{ rows given }
 
 func (o *saveLinks) apply(t *tx) error {
 	if err := t.flush(); err != nil {
 		return err
+	}
+	if len(o.rows) == 0 {
+		return nil
 	}
 	_, err := t.exec(putLinks, o.rows.args()...)
 	return err
@@ -80,32 +77,7 @@ const putLinks = `INSERT INTO links (scope, reference, bill_id, state, key, key_
 	ON CONFLICT (reference, scope) DO UPDATE SET bill_id = excluded.bill_id, state = excluded.state, key = excluded.key, key_first_used = excluded.key_first_used,
 		expires_at = excluded.expires_at, body = excluded.body, answer = excluded.answer, request_id = excluded.request_id, url = excluded.url, sum = excluded.sum`
 
-// linkRows are the columns of links that a statement puts.
-type linkRows struct {
-	scope, sum             []int64
-	reference, billID, key []string
-	state                  []int16
-	used, expires          []pgtype.Int8
-	body                   [][]byte
-	answer, requestID, url []string
-}
-
-func (c *linkRows) add(scope int64, l *ledger.Link, sum int64) {
-	c.scope = append(c.scope, scope)
-	c.reference = append(c.reference, stored(l.Reference))
-	c.billID = append(c.billID, stored(l.BillID))
-	c.state = append(c.state, int16(l.State))
-	c.key = append(c.key, stored(l.Key))
-	c.used = append(c.used, micros(l.KeyFirstUsed))
-	c.expires = append(c.expires, micros(l.ExpiresAt))
-	body := l.Body
-	c.body = append(c.body, body[:])
-	c.answer = append(c.answer, stored(l.Answer))
-	c.requestID = append(c.requestID, stored(l.RequestID))
-	c.url = append(c.url, stored(l.URL))
-	c.sum = append(c.sum, sum)
-}
-
-func (c *linkRows) args() []any {
-	return []any{c.scope, c.reference, c.billID, c.state, c.key, c.used, c.expires, c.body, c.answer, c.requestID, c.url, c.sum}
+// linkValues are what putLinks puts of a payment request with this sum.
+func linkValues(scope int64, l *ledger.Link, sum int64) []any {
+	return []any{scope, l.Reference, l.BillID, int16(l.State), l.Key, micros(l.KeyFirstUsed), micros(l.ExpiresAt), l.Body[:], l.Answer, l.RequestID, l.URL, sum}
 }

@@ -64,6 +64,17 @@ type Options struct {
 // know, no right, a server that is too old, a ledger of a newer billdrop. No error holds a
 // password.
 func Open(ctx context.Context, url string, o Options) (*Ledger, error) {
+	l, err := prepared(ctx, url, o)
+	if err != nil {
+		return nil, err
+	}
+	l.writer = newWriter(l)
+	l.queue = newQueue(l.writer)
+	return l, nil
+}
+
+// prepared makes a handle once the database is as this program wants it.
+func prepared(ctx context.Context, url string, o Options) (*Ledger, error) {
 	l, err := connect(ctx, url, o)
 	if err != nil {
 		return nil, err
@@ -76,8 +87,6 @@ func Open(ctx context.Context, url string, o Options) (*Ledger, error) {
 		}
 		return nil, l.openError(ctx, err)
 	}
-	l.writer = newWriter(l)
-	l.queue = newQueue(l.writer)
 	return l, nil
 }
 
@@ -235,7 +244,7 @@ func (l *Ledger) checkSession(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer beside.Close(context.WithoutCancel(ctx))
+	defer hangUp(&beside)
 	me := rand.Text()
 	if _, err := mine.Exec(ctx, "SELECT set_config('billdrop.session', $1, false)", simple, me); err != nil {
 		return err

@@ -4,65 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgtype"
 
 	"billdrop/ingest/ledger"
 )
 
-// statusCodes are how statuses are stored, from 1. They never change: the index outcomes_attention
-// relies on the first two, and the view outcome on all.
-var statusCodes = []ledger.Status{
-	ledger.Created, ledger.Existing, ledger.Conflict, ledger.Invalid, ledger.Rejected, ledger.Failed, ledger.Unknown, ledger.NotSent,
-}
-
-// statusCode is 0 for what is not a status.
-func statusCode(s ledger.Status) int16 { return int16(slices.Index(statusCodes, s) + 1) }
-
-func statusOf(code int16) ledger.Status {
-	if code < 1 || int(code) > len(statusCodes) {
-		return ""
-	}
-	return statusCodes[code-1]
-}
-
-// outcomeRows are the columns of outcomes that a statement puts, in the order of putOutcomes.
-type outcomeRows struct {
-	file, row, line                         []int64
-	reference                               []string
-	status                                  []int16
-	code, detail                            []string
-	billID, customerID, accountID, currency []string
-	amount, attempts                        []int64
-	key                                     []string
-	customers, accounts, sum                []int64
-}
-
-func (c *outcomeRows) add(number int64, file string, o *ledger.Outcome) {
-	c.file = append(c.file, number)
-	c.row = append(c.row, int64(o.Row))
-	c.line = append(c.line, int64(o.Line))
-	c.reference = append(c.reference, stored(o.Reference))
-	c.status = append(c.status, statusCode(o.Status))
-	c.code = append(c.code, stored(o.Code))
-	c.detail = append(c.detail, stored(o.Detail))
-	c.billID = append(c.billID, stored(o.BillID))
-	c.customerID = append(c.customerID, stored(o.CustomerID))
-	c.accountID = append(c.accountID, stored(o.AccountID))
-	c.currency = append(c.currency, stored(o.Currency))
-	c.amount = append(c.amount, o.Amount)
-	c.attempts = append(c.attempts, int64(o.Attempts))
-	c.key = append(c.key, stored(o.Key))
-	c.customers = append(c.customers, int64(o.Customers))
-	c.accounts = append(c.accounts, int64(o.Accounts))
-	c.sum = append(c.sum, ledger.SumOutcome(file, o))
-}
-
-func (c *outcomeRows) args() []any {
-	return []any{c.file, c.row, c.line, c.reference, c.status, c.code, c.detail, c.billID, c.customerID, c.accountID,
-		c.currency, c.amount, c.attempts, c.key, c.customers, c.accounts, c.sum}
+// outcomeValues are what a statement puts of an outcome with this sum, in the order of
+// newOutcomes.
+func outcomeValues(file int64, o *ledger.Outcome, sum int64) []any {
+	return []any{file, o.Row, o.Line, o.Reference, o.Status.Number(), o.Code, o.Detail, o.BillID, o.CustomerID, o.AccountID,
+		o.Currency, o.Amount, o.Attempts, o.Key, o.Customers, o.Accounts, sum}
 }
 
 // newOutcomes records how rows ended of which nothing was recorded before; see tx.careful.
@@ -84,13 +36,12 @@ const selectOutcomes = `SELECT row_no, line, reference, status, code, detail, bi
 	currency, amount_due, attempts, key, customers, accounts FROM outcomes`
 
 // scanOutcome reads what selectOutcomes selects, and what precedes it.
-func scanOutcome(rows pgx.Row, before ...any) (ledger.Outcome, error) {
+func scanOutcome(row tableRow, before ...any) (ledger.Outcome, error) {
 	var o ledger.Outcome
-	var status int16
-	err := rows.Scan(append(before, &o.Row, &o.Line, &o.Reference, &status, &o.Code, &o.Detail, &o.BillID, &o.CustomerID, &o.AccountID,
+	var status int
+	err := row.Scan(append(before, &o.Row, &o.Line, &o.Reference, &status, &o.Code, &o.Detail, &o.BillID, &o.CustomerID, &o.AccountID,
 		&o.Currency, &o.Amount, &o.Attempts, &o.Key, &o.Customers, &o.Accounts)...)
-	o.Status = statusOf(status)
-	read(&o.Reference, &o.Code, &o.Detail, &o.BillID, &o.CustomerID, &o.AccountID, &o.Currency, &o.Key)
+	o.Status = ledger.StatusOf(status)
 	return o, err
 }
 
@@ -122,8 +73,8 @@ func (l *Ledger) outcomes(ctx context.Context, what, condition, file string, fro
 	var list []ledger.Outcome
 	err := l.query(ctx, selectOutcomes+` WHERE file = (SELECT number FROM file_numbers WHERE id = $1) AND row_no >= $2 `+condition+`
 		ORDER BY row_no LIMIT $3`, []any{stored(file), from, limit}, func() { list = make([]ledger.Outcome, 0, min(limit, 1024)) },
-		func(rows pgx.Rows) error {
-			o, err := scanOutcome(rows)
+		func(row tableRow) error {
+			o, err := scanOutcome(row)
 			list = append(list, o)
 			return err
 		})
@@ -142,9 +93,9 @@ func (l *Ledger) Totals(ctx context.Context, file string) (ledger.Totals, error)
 				sum(customers)::bigint, sum(accounts)::bigint
 			FROM outcomes WHERE file = (SELECT number FROM file_numbers WHERE id = $1) GROUP BY status, currency`, []any{stored(file)},
 			func() {
-				t = ledger.Totals{Rows: map[ledger.Status]int{}, Amounts: map[string]map[ledger.Status]int64{}}
+				t = ledger.NewTotals()
 			},
-			func(rows pgx.Rows) error { return addTotals(rows, &t) })
+			func(row tableRow) error { return addTotals(row, &t) })
 	}
 	if err != nil {
 		return ledger.Totals{}, readError(ctx, "sum up file "+file, err)
@@ -153,21 +104,15 @@ func (l *Ledger) Totals(ctx context.Context, file string) (ledger.Totals, error)
 }
 
 // addTotals adds the rows of one status and currency.
-func addTotals(rows pgx.Rows, t *ledger.Totals) error {
-	var code int16
+func addTotals(row tableRow, t *ledger.Totals) error {
+	var code int
 	var currency string
 	var count, attempts, resends, customers, accounts int
 	var amount int64
-	if err := rows.Scan(&code, &currency, &count, &amount, &attempts, &resends, &customers, &accounts); err != nil {
+	if err := row.Scan(&code, &currency, &count, &amount, &attempts, &resends, &customers, &accounts); err != nil {
 		return err
 	}
-	read(&currency)
-	status := statusOf(code)
-	t.Rows[status] += count
-	if t.Amounts[currency] == nil {
-		t.Amounts[currency] = map[ledger.Status]int64{}
-	}
-	t.Amounts[currency][status] += amount
+	t.Add(ledger.StatusOf(code), currency, count, amount)
 	t.Attempts += attempts
 	t.Resends += resends
 	t.Customers += customers
@@ -197,12 +142,12 @@ func readHistory(ctx context.Context, tx pgx.Tx, s ledger.Scope, reference strin
 	key := []any{stored(reference), stored(s.Merchant), stored(s.Mode)}
 	err := eachRow(ctx, tx, selectBills+` FROM bills AS b LEFT JOIN file_numbers AS n ON n.number = b.file
 		WHERE b.reference = $1 AND b.scope = (SELECT id FROM scopes WHERE merchant = $2 AND mode = $3)`, key,
-		func(rows pgx.Rows) (err error) {
-			h.Bill, err = scanBill(rows)
+		func(row tableRow) (err error) {
+			h.Bill, err = scanBill(row)
 			return err
 		})
 	if err == nil && h.Bill != nil {
-		err = addAttempts(ctx, tx, key, h)
+		err = readAttempts(ctx, tx, key, h)
 	}
 	if err != nil {
 		return err
@@ -211,33 +156,29 @@ func readHistory(ctx context.Context, tx pgx.Tx, s ledger.Scope, reference strin
 		FROM outcomes AS o JOIN files AS f ON f.number = o.file
 		WHERE o.reference = $1 AND f.scope = (SELECT id FROM scopes WHERE merchant = $2 AND mode = $3)
 		ORDER BY f.received NULLS FIRST, f.id, o.row_no`, key,
-		func(rows pgx.Rows) error {
+		func(row tableRow) error {
 			var seen ledger.Sighting
-			var status int16
-			err := rows.Scan(&seen.File, &seen.Name, &seen.Line, &status, &seen.Code, &seen.Detail)
-			seen.Status = statusOf(status)
-			read(&seen.File, &seen.Name, &seen.Code, &seen.Detail)
+			var status int
+			err := row.Scan(&seen.File, &seen.Name, &seen.Line, &status, &seen.Code, &seen.Detail)
+			seen.Status = ledger.StatusOf(status)
 			h.Sightings = append(h.Sightings, seen)
 			return err
 		})
 }
 
-// addAttempts adds the earlier sends of a bill, and the latest, which is in the bill.
-func addAttempts(ctx context.Context, tx pgx.Tx, key []any, h *ledger.History) error {
+// readAttempts adds the earlier sends of a bill, and the latest, which is in the bill.
+func readAttempts(ctx context.Context, tx pgx.Tx, key []any, h *ledger.History) error {
 	err := eachRow(ctx, tx, `SELECT n.id, a.sent_at, a.key, a.generation, a.answer
 		FROM attempts AS a JOIN file_numbers AS n ON n.number = a.file
 		WHERE a.reference = $1 AND a.scope = (SELECT id FROM scopes WHERE merchant = $2 AND mode = $3) ORDER BY a.id`, key,
-		func(rows pgx.Rows) error {
+		func(row tableRow) error {
 			var a ledger.Attempt
-			var at pgtype.Int8
-			err := rows.Scan(&a.File, &at, &a.Key, &a.Generation, &a.Answer)
-			a.At = timeOf(at)
-			read(&a.File, &a.Key, &a.Answer)
+			err := row.Scan(&a.File, &a.At, &a.Key, &a.Generation, &a.Answer)
 			h.Attempts = append(h.Attempts, a)
 			return err
 		})
 	if s := &h.Bill.Send; *s != (ledger.Send{}) {
-		h.Attempts = append(h.Attempts, ledger.Attempt{File: s.File, At: s.At, Key: s.Key, Generation: s.Generation, Answer: s.Answer})
+		h.Attempts = append(h.Attempts, s.Attempt())
 	}
 	return err
 }

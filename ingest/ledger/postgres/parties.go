@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"maps"
 	"slices"
@@ -17,20 +16,6 @@ import (
 
 	"billdrop/ingest/ledger"
 )
-
-// digestOf identifies a party without giving its reference away. The parts are separated
-// by a byte that none of them holds. It is the same in every engine, because a ledger may
-// be copied.
-func digestOf(s ledger.Scope, r ledger.PartyRef) ledger.Digest {
-	b := make([]byte, 0, 128)
-	b = append(b, s.Merchant...)
-	b = append(b, 0)
-	b = append(b, s.Mode...)
-	b = append(b, 0, byte(r.Kind))
-	b = append(b, r.Reference...)
-	sum := sha256.Sum256(b)
-	return ledger.Digest(sum[:16])
-}
 
 // party is what a statement puts into the table: what is known of a party (id), that a
 // send leads it (leads), or that one does not any more (neither).
@@ -59,33 +44,13 @@ func (p *party) merge(next *party) bool {
 	return true
 }
 
-// partyRows are the columns of parties that a statement puts, in the order of givenParties.
-type partyRows struct {
-	digest                    [][]byte
-	scope                     []int64
-	kind                      []int16
-	id, customerID            []string
-	since                     []pgtype.Int8
-	leader, leadFile, leadRow []pgtype.Int8
+// values are what a statement of the session me puts of a party, in the order of givenParties.
+func (p *party) values(me int64) []any {
+	lead := func(n int64) pgtype.Int8 { return pgtype.Int8{Int64: n, Valid: p.leads} }
+	return []any{p.digest[:], p.scope, int16(p.kind), p.id, p.customerID, micros(p.since), lead(me), lead(p.file), lead(int64(p.row))}
 }
 
-func (c *partyRows) add(p *party, me int64) {
-	c.digest = append(c.digest, p.digest[:])
-	c.scope = append(c.scope, p.scope)
-	c.kind = append(c.kind, int16(p.kind))
-	c.id = append(c.id, stored(p.id))
-	c.customerID = append(c.customerID, stored(p.customerID))
-	c.since = append(c.since, micros(p.since))
-	c.leader = append(c.leader, pgtype.Int8{Int64: me, Valid: p.leads})
-	c.leadFile = append(c.leadFile, pgtype.Int8{Int64: p.file, Valid: p.leads})
-	c.leadRow = append(c.leadRow, pgtype.Int8{Int64: int64(p.row), Valid: p.leads})
-}
-
-func (c *partyRows) args(me int64) []any {
-	return []any{c.digest, c.scope, c.kind, c.id, c.customerID, c.since, c.leader, c.leadFile, c.leadRow, me}
-}
-
-// givenParties are the parameters that partyRows.args gives, as rows v.
+// givenParties are given rows of parties, as rows v. The session is the parameter after them.
 const givenParties = `unnest($1::bytea[], $2::bigint[], $3::smallint[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[])
 	AS v (digest, scope, kind, id, customer_id, since, lead_worker, lead_file, lead_row)`
 
@@ -189,11 +154,11 @@ func (p *partyPuts) put(b *pgx.Batch, sql string, list []*party, done func(pgcon
 	if len(list) == 0 {
 		return
 	}
-	var rows partyRows
+	var puts given
 	for _, party := range list {
-		rows.add(party, p.me)
+		puts.add(party.values(p.me))
 	}
-	b.Queue(sql, rows.args(p.me)...).Query(func(rows pgx.Rows) error {
+	b.Queue(sql, puts.args(p.me)...).Query(func(rows pgx.Rows) error {
 		var digest []byte
 		tag, err := pgx.ForEachRow(rows, []any{&digest}, func() error {
 			p.changed[ledger.Digest(digest)] = true
@@ -216,7 +181,7 @@ func (l *Ledger) Parties(ctx context.Context, s ledger.Scope, refs []ledger.Part
 	asked := make(map[ledger.Digest]ledger.PartyRef, len(refs))
 	digests := make([][]byte, 0, len(refs))
 	for _, ref := range refs {
-		d := digestOf(s, ref)
+		d := ref.Digest(s)
 		asked[d] = ref
 		digests = append(digests, d[:])
 	}
@@ -240,17 +205,13 @@ func (l *Ledger) Parties(ctx context.Context, s ledger.Scope, refs []ledger.Part
 		return parties, nil
 	}
 	err = l.query(ctx, partiesByDigest, []any{digests}, func() { clear(parties) },
-		func(rows pgx.Rows) error {
-			var digest []byte
+		func(row tableRow) error {
+			var digest ledger.Digest
 			var p ledger.Party
-			var since pgtype.Int8
-			if err := rows.Scan(&digest, &p.ID, &p.CustomerID, &since); err != nil {
-				return err
-			}
-			read(&p.ID, &p.CustomerID)
-			p.PartyRef, p.Since = asked[ledger.Digest(digest)], timeOf(since)
+			err := row.Scan(&digest, &p.ID, &p.CustomerID, &p.Since)
+			p.PartyRef = asked[digest]
 			parties[p.PartyRef] = p
-			return nil
+			return err
 		})
 	if err != nil {
 		return nil, readError(ctx, "read parties", err)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgtype"
 
 	"billdrop/ingest/ledger"
 )
@@ -16,7 +15,7 @@ var _ ledger.PaymentStore = (*Payments)(nil)
 // State implements ledger.PaymentStore.
 func (p *Payments) State(ctx context.Context) (state string, err error) {
 	err = p.l.query(ctx, `SELECT (SELECT coalesce(max(seq), 0) FROM payments) || ' ' || (SELECT count(*) FROM payments WHERE report IS NULL)
-		|| ' ' || (SELECT count(*) FROM payment_reports WHERE published IS NOT NULL)`, nil, func() {}, func(rows pgx.Rows) error { return rows.Scan(&state) })
+		|| ' ' || (SELECT count(*) FROM payment_reports WHERE published IS NOT NULL)`, nil, func() {}, func(row tableRow) error { return row.Scan(&state) })
 	if err != nil {
 		return "", readError(ctx, "read payments", err)
 	}
@@ -25,73 +24,43 @@ func (p *Payments) State(ctx context.Context) (state string, err error) {
 
 // Export implements ledger.PaymentStore.
 func (p *Payments) Export(ctx context.Context, put func(ledger.Row) error) error {
-	err := pgx.BeginTxFunc(ctx, p.l.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
-		if err := unhurried(ctx, tx); err != nil {
-			return err
-		}
-		for _, t := range paymentExports {
-			err := eachRow(ctx, tx, t.query, nil, func(rows pgx.Rows) error {
-				r, err := t.scan(rows)
-				if err != nil {
-					return err
-				}
-				return put(r)
-			})
-			if err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	err := p.l.readOnce(ctx, func(tx pgx.Tx) error { return exportAll(ctx, tx, paymentExports, put) })
 	if err != nil {
 		return readError(ctx, "read all payments of ledger "+p.l.name, err)
 	}
 	return nil
 }
 
-// paymentExports are the queries that read each table, and what makes rows of their results.
-var paymentExports = []struct {
-	query string
-	scan  func(rows pgx.Rows) (ledger.Row, error)
-}{
+var paymentExports = []export{
 	{"SELECT s.merchant, s.mode, r.name, r.up_to, r.sha256, r.row_count, r.begun, r.published FROM payment_reports AS r JOIN scopes AS s ON s.id = r.scope ORDER BY r.id",
-		func(rows pgx.Rows) (ledger.Row, error) {
+		func(row tableRow) (ledger.Row, error) {
 			var r ledger.PaymentReportRow
-			var begun, published pgtype.Int8
-			err := rows.Scan(&r.Scope.Merchant, &r.Scope.Mode, &r.Report.Name, &r.Report.UpTo, &r.Report.SHA256, &r.Report.Rows, &begun, &published)
-			r.Report.Begun, r.Report.Published = timeOf(begun), timeOf(published)
-			read(&r.Scope.Merchant, &r.Scope.Mode, &r.Report.Name, &r.Report.SHA256)
+			err := row.Scan(&r.Scope.Merchant, &r.Scope.Mode, &r.Report.Name, &r.Report.UpTo, &r.Report.SHA256, &r.Report.Rows, &r.Report.Begun, &r.Report.Published)
 			return r, err
 		}},
 	{"SELECT " + paymentColumns + ", p.webhook_id, s.merchant, s.mode" + fromPayments + " JOIN scopes AS s ON s.id = p.scope ORDER BY p.seq",
-		func(rows pgx.Rows) (ledger.Row, error) {
+		func(row tableRow) (ledger.Row, error) {
 			var r ledger.PaymentRow
 			var err error
-			r.Payment, err = scanPayment(rows, &r.WebhookID, &r.Scope.Merchant, &r.Scope.Mode)
-			read(&r.WebhookID, &r.Scope.Merchant, &r.Scope.Mode)
+			r.Payment, err = scanPayment(row, &r.WebhookID, &r.Scope.Merchant, &r.Scope.Mode)
 			return r, err
 		}},
 	{"SELECT s.merchant, s.mode, a.reference, a.accounted, a.closed, a.paid_at FROM bill_accounts AS a JOIN scopes AS s ON s.id = a.scope",
-		func(rows pgx.Rows) (ledger.Row, error) {
+		func(row tableRow) (ledger.Row, error) {
 			var r ledger.BillAccountRow
-			var paidAt pgtype.Int8
-			err := rows.Scan(&r.Scope.Merchant, &r.Scope.Mode, &r.Account.Reference, &r.Account.Accounted, &r.Account.Closed, &paidAt)
-			r.Account.PaidAt = timeOf(paidAt)
-			read(&r.Scope.Merchant, &r.Scope.Mode, &r.Account.Reference)
+			err := row.Scan(&r.Scope.Merchant, &r.Scope.Mode, &r.Account.Reference, &r.Account.Accounted, &r.Account.Closed, &r.Account.PaidAt)
 			return r, err
 		}},
 	{"SELECT s.merchant, s.mode, b.party, b.reference FROM party_bills AS b JOIN scopes AS s ON s.id = b.scope",
-		func(rows pgx.Rows) (ledger.Row, error) {
+		func(row tableRow) (ledger.Row, error) {
 			var r ledger.PartyBillRow
-			err := rows.Scan(&r.Scope.Merchant, &r.Scope.Mode, &r.Bill.PartyID, &r.Bill.Reference)
-			read(&r.Scope.Merchant, &r.Scope.Mode, &r.Bill.PartyID, &r.Bill.Reference)
+			err := row.Scan(&r.Scope.Merchant, &r.Scope.Mode, &r.Bill.PartyID, &r.Bill.Reference)
 			return r, err
 		}},
 	{"SELECT s.merchant, s.mode, m.file, m.mark FROM party_bills_read AS m JOIN scopes AS s ON s.id = m.scope",
-		func(rows pgx.Rows) (ledger.Row, error) {
+		func(row tableRow) (ledger.Row, error) {
 			var r ledger.PartyReadRow
-			err := rows.Scan(&r.Scope.Merchant, &r.Scope.Mode, &r.File, &r.Mark)
-			read(&r.Scope.Merchant, &r.Scope.Mode, &r.File, &r.Mark)
+			err := row.Scan(&r.Scope.Merchant, &r.Scope.Mode, &r.File, &r.Mark)
 			return r, err
 		}},
 }
@@ -142,71 +111,43 @@ type paymentImporter struct {
 	tx      pgx.Tx
 	reports map[reportKey]int64
 
-	payments paymentRows
-	settled  settledRows
-	report   []*int64
-	accounts map[int64][]ledger.BillAccount // by scope, like what follows
-	bills    map[int64][]ledger.PartyBill
-	gathered int
+	payments, accounts, bills given
+	gathered                  int
 }
 
 func (i *paymentImporter) put(row ledger.Row) error {
-	switch r := row.(type) {
-	case ledger.PaymentReportRow:
-		scope, err := i.p.l.scope(i.ctx, r.Scope)
-		if err != nil {
-			return err
-		}
-		var id int64
-		err = i.tx.QueryRow(i.ctx, `INSERT INTO payment_reports (scope, name, up_to, sha256, row_count, begun, published) VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id`,
-			scope, stored(r.Report.Name), r.Report.UpTo, stored(r.Report.SHA256), r.Report.Rows, micros(r.Report.Begun), micros(r.Report.Published)).Scan(&id)
-		i.reports[reportKey{scope, r.Report.Name}] = id
-		return err
-	case ledger.PaymentRow:
-		return i.putPayment(&r)
-	case ledger.BillAccountRow:
-		return collect(i, r.Scope, &i.accounts, r.Account)
-	case ledger.PartyBillRow:
-		return collect(i, r.Scope, &i.bills, r.Bill)
-	case ledger.PartyReadRow:
-		scope, err := i.p.l.scope(i.ctx, r.Scope)
-		if err == nil {
-			err = putMark(i.ctx, i.tx, scope, r.File, r.Mark)
-		}
-		return err
+	s, ok := ledger.PaymentScope(row)
+	if !ok {
+		return ledger.ErrUnknownRow
 	}
-	return ledger.ErrUnknownRow
-}
-
-func (i *paymentImporter) putPayment(r *ledger.PaymentRow) error {
-	scope, err := i.p.l.scope(i.ctx, r.Scope)
-	if err != nil {
-		return err
-	}
-	var report *int64
-	if r.Payment.Report != "" {
-		id, known := i.reports[reportKey{scope, r.Payment.Report}]
-		if !known {
-			return fmt.Errorf("payment %s is in report %s, which is not known", r.Payment.EventID, r.Payment.Report)
-		}
-		report = &id
-	}
-	i.payments.add(scope, r.WebhookID, &r.Payment)
-	i.settled.add(&r.Payment)
-	i.report = append(i.report, report)
-	return i.full()
-}
-
-// collect adds a value to those of its scope.
-func collect[V any](i *paymentImporter, s ledger.Scope, to *map[int64][]V, value V) error {
 	scope, err := i.p.l.scope(i.ctx, s)
 	if err != nil {
 		return err
 	}
-	if *to == nil {
-		*to = make(map[int64][]V)
+	switch r := row.(type) {
+	case ledger.PaymentReportRow:
+		var id int64
+		err := i.tx.QueryRow(i.ctx, `INSERT INTO payment_reports (scope, name, up_to, sha256, row_count, begun, published) VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id`,
+			scope, stored(r.Report.Name), r.Report.UpTo, stored(r.Report.SHA256), r.Report.Rows, micros(r.Report.Begun), micros(r.Report.Published)).Scan(&id)
+		i.reports[reportKey{scope, r.Report.Name}] = id
+		return err
+	case ledger.PaymentRow:
+		var report *int64
+		if r.Payment.Report != "" {
+			id, known := i.reports[reportKey{scope, r.Payment.Report}]
+			if !known {
+				return fmt.Errorf("payment %s is in report %s, which is not known", r.Payment.EventID, r.Payment.Report)
+			}
+			report = &id
+		}
+		i.payments.add(append(append(receivedValues(scope, r.WebhookID, &r.Payment), settledValues(&r.Payment)...), report))
+	case ledger.BillAccountRow:
+		i.accounts.add(accountValues(scope, &r.Account))
+	case ledger.PartyBillRow:
+		i.bills.add([]any{scope, r.Bill.PartyID, r.Bill.Reference})
+	case ledger.PartyReadRow:
+		return putMark(i.ctx, i.tx, scope, r.File, r.Mark)
 	}
-	(*to)[scope] = append((*to)[scope], value)
 	return i.full()
 }
 
@@ -220,8 +161,7 @@ func (i *paymentImporter) full() error {
 
 // flush puts what was gathered.
 func (i *paymentImporter) flush() error {
-	if len(i.report) > 0 {
-		args := append(append(i.payments.args(), i.settled.args()...), i.report)
+	if len(i.payments) > 0 {
 		_, err := i.tx.Exec(i.ctx, `INSERT INTO payments (scope, webhook_id, event_id, type, obligation_id, payment_id, currency, amount, bill_id, account_id,
 				customer_id, received, seq, matched_by, reference, bill_status, due, paid, remaining, report)
 			SELECT scope, webhook_id, event_id, type, obligation_id, payment_id, currency, amount, bill_id, account_id, customer_id, received, seq, matched_by,
@@ -229,21 +169,17 @@ func (i *paymentImporter) flush() error {
 			FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[], $9::text[], $10::text[], $11::text[],
 				$12::bigint[], $13::bigint[], $14::text[], $15::text[], $16::text[], $17::text[], $18::text[], $19::text[], $20::bigint[], $21::bigint[], $22::bigint[], $23::bigint[])
 				AS v (scope, webhook_id, event_id, type, obligation_id, payment_id, currency, amount, bill_id, account_id, customer_id, received, seq, matched_by,
-				reference, bill_id_again, account_id_again, customer_id_again, bill_status, due, paid, remaining, report)`, args...)
+				reference, bill_id_again, account_id_again, customer_id_again, bill_status, due, paid, remaining, report)`, i.payments.args()...)
 		if err != nil {
 			return err
 		}
 	}
-	for scope, accounts := range i.accounts {
-		if err := putAccounts(i.ctx, i.tx, scope, accounts); err != nil {
-			return err
-		}
+	if err := putAccounts(i.ctx, i.tx, i.accounts); err != nil {
+		return err
 	}
-	for scope, bills := range i.bills {
-		if err := putPartyBills(i.ctx, i.tx, scope, bills); err != nil {
-			return err
-		}
+	if err := putPartyBills(i.ctx, i.tx, i.bills); err != nil {
+		return err
 	}
-	i.payments, i.settled, i.report, i.accounts, i.bills, i.gathered = paymentRows{}, settledRows{}, nil, nil, nil, 0
+	i.payments, i.accounts, i.bills, i.gathered = nil, nil, nil, 0
 	return nil
 }

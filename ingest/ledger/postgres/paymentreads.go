@@ -5,9 +5,6 @@ import (
 	"math"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgtype"
-
 	"billdrop/ingest/ledger"
 )
 
@@ -17,18 +14,14 @@ const paymentColumns = `p.seq, p.received, p.event_id, p.type, p.obligation_id, 
 const fromPayments = " FROM payments AS p LEFT JOIN payment_reports AS r ON r.id = p.report"
 
 // scanPayment reads paymentColumns, and what follows them.
-func scanPayment(rows pgx.Rows, more ...any) (e ledger.Payment, err error) {
-	var received int64
-	err = rows.Scan(append([]any{&e.Seq, &received, &e.EventID, &e.Type, &e.ObligationID, &e.PaymentID, &e.Currency, &e.Amount, &e.BillID, &e.AccountID,
+func scanPayment(row tableRow, more ...any) (e ledger.Payment, err error) {
+	err = row.Scan(append([]any{&e.Seq, &e.ReceivedAt, &e.EventID, &e.Type, &e.ObligationID, &e.PaymentID, &e.Currency, &e.Amount, &e.BillID, &e.AccountID,
 		&e.CustomerID, (*string)(&e.MatchedBy), &e.Reference, &e.State.Status, &e.State.Due, &e.State.Paid, &e.State.Remaining, &e.Report}, more...)...)
-	e.ReceivedAt = time.UnixMicro(received).UTC()
-	read(&e.EventID, &e.Type, &e.ObligationID, &e.PaymentID, &e.Currency, &e.BillID, &e.AccountID, &e.CustomerID, (*string)(&e.MatchedBy), &e.Reference,
-		&e.State.Status, &e.Report)
 	return e, err
 }
 
 // read runs a query about a scope, unless nothing was recorded of that. $1 is its number.
-func (p *Payments) read(ctx context.Context, s ledger.Scope, sql string, args []any, reset func(), scan func(pgx.Rows) error) error {
+func (p *Payments) read(ctx context.Context, s ledger.Scope, sql string, args []any, reset func(), scan func(tableRow) error) error {
 	scope, err := p.scope(ctx, s)
 	if err != nil || scope == 0 {
 		return err
@@ -41,8 +34,8 @@ func (p *Payments) read(ctx context.Context, s ledger.Scope, sql string, args []
 
 // list returns the payments that are found with a condition.
 func (p *Payments) list(ctx context.Context, s ledger.Scope, condition string, args ...any) (found []ledger.Payment, err error) {
-	err = p.read(ctx, s, "SELECT "+paymentColumns+fromPayments+condition, args, func() { found = nil }, func(rows pgx.Rows) error {
-		e, err := scanPayment(rows)
+	err = p.read(ctx, s, "SELECT "+paymentColumns+fromPayments+condition, args, func() { found = nil }, func(row tableRow) error {
+		e, err := scanPayment(row)
 		found = append(found, e)
 		return err
 	})
@@ -76,19 +69,16 @@ func (p *Payments) List(ctx context.Context, s ledger.Scope, q ledger.PaymentQue
 // Last implements ledger.Payments.
 func (p *Payments) Last(ctx context.Context, s ledger.Scope) (last int64, err error) {
 	err = p.read(ctx, s, "SELECT coalesce(max(seq), 0) FROM payments WHERE scope = $1 AND report IS NULL", nil, func() { last = 0 },
-		func(rows pgx.Rows) error { return rows.Scan(&last) })
+		func(row tableRow) error { return row.Scan(&last) })
 	return last, err
 }
 
 // LastReport implements ledger.Payments.
 func (p *Payments) LastReport(ctx context.Context, s ledger.Scope) (last *ledger.PaymentReport, err error) {
 	err = p.read(ctx, s, "SELECT name, up_to, sha256, row_count, begun, published FROM payment_reports WHERE scope = $1 ORDER BY id DESC LIMIT 1", nil,
-		func() { last = nil }, func(rows pgx.Rows) error {
+		func() { last = nil }, func(row tableRow) error {
 			last = &ledger.PaymentReport{}
-			var begun, published pgtype.Int8
-			err := rows.Scan(&last.Name, &last.UpTo, &last.SHA256, &last.Rows, &begun, &published)
-			last.Begun, last.Published = timeOf(begun), timeOf(published)
-			read(&last.Name, &last.SHA256)
+			err := row.Scan(&last.Name, &last.UpTo, &last.SHA256, &last.Rows, &last.Begun, &last.Published)
 			return err
 		})
 	return last, err
@@ -101,12 +91,9 @@ func (p *Payments) Accounts(ctx context.Context, s ledger.Scope, references []st
 		return known, nil
 	}
 	err := p.read(ctx, s, "SELECT reference, accounted, closed, paid_at FROM bill_accounts WHERE scope = $1 AND reference = ANY ($2)", []any{allStored(references)},
-		func() { clear(known) }, func(rows pgx.Rows) error {
+		func() { clear(known) }, func(row tableRow) error {
 			var a ledger.BillAccount
-			var paidAt pgtype.Int8
-			err := rows.Scan(&a.Reference, &a.Accounted, &a.Closed, &paidAt)
-			a.PaidAt = timeOf(paidAt)
-			read(&a.Reference)
+			err := row.Scan(&a.Reference, &a.Accounted, &a.Closed, &a.PaidAt)
 			known[a.Reference] = a
 			return err
 		})
@@ -117,10 +104,9 @@ func (p *Payments) Accounts(ctx context.Context, s ledger.Scope, references []st
 func (p *Payments) PartyBills(ctx context.Context, s ledger.Scope, party string, limit int) (open []string, last string, err error) {
 	err = p.read(ctx, s, `SELECT b.reference FROM party_bills AS b LEFT JOIN bill_accounts AS a ON a.scope = b.scope AND a.reference = b.reference
 		WHERE b.scope = $1 AND b.party = $2 AND NOT coalesce(a.closed, false) ORDER BY b.reference LIMIT $3`, []any{stored(party), limit},
-		func() { open = nil }, func(rows pgx.Rows) error {
+		func() { open = nil }, func(row tableRow) error {
 			var reference string
-			err := rows.Scan(&reference)
-			read(&reference)
+			err := row.Scan(&reference)
 			open = append(open, reference)
 			return err
 		})
@@ -129,10 +115,8 @@ func (p *Payments) PartyBills(ctx context.Context, s ledger.Scope, party string,
 	}
 	err = p.read(ctx, s, `SELECT a.reference FROM party_bills AS b JOIN bill_accounts AS a ON a.scope = b.scope AND a.reference = b.reference
 		WHERE b.scope = $1 AND b.party = $2 AND a.closed AND a.paid_at IS NOT NULL ORDER BY a.paid_at DESC, a.reference DESC LIMIT 1`, []any{stored(party)},
-		func() { last = "" }, func(rows pgx.Rows) error {
-			err := rows.Scan(&last)
-			read(&last)
-			return err
+		func() { last = "" }, func(row tableRow) error {
+			return row.Scan(&last)
 		})
 	return open, last, err
 }
@@ -140,10 +124,8 @@ func (p *Payments) PartyBills(ctx context.Context, s ledger.Scope, party string,
 // Mark implements ledger.Payments.
 func (p *Payments) Mark(ctx context.Context, s ledger.Scope, file string) (mark string, err error) {
 	err = p.read(ctx, s, "SELECT mark FROM party_bills_read WHERE scope = $1 AND file = $2", []any{stored(file)}, func() { mark = "" },
-		func(rows pgx.Rows) error {
-			err := rows.Scan(&mark)
-			read(&mark)
-			return err
+		func(row tableRow) error {
+			return row.Scan(&mark)
 		})
 	return mark, err
 }
@@ -156,26 +138,16 @@ func (p *Payments) Sums(ctx context.Context, s ledger.Scope) (ledger.PaymentSums
 	}
 	reset()
 	err := p.read(ctx, s, `SELECT p.matched_by, p.currency, r.published IS NOT NULL, count(*), sum(p.amount)::bigint, min(p.received)
-		FROM payments AS p LEFT JOIN payment_reports AS r ON r.id = p.report WHERE p.scope = $1 GROUP BY 1, 2, 3`, nil, reset, func(rows pgx.Rows) error {
+		FROM payments AS p LEFT JOIN payment_reports AS r ON r.id = p.report WHERE p.scope = $1 GROUP BY 1, 2, 3`, nil, reset, func(row tableRow) error {
 		var by, currency string
 		var published bool
 		var n int
-		var amount, oldest int64
-		if err := rows.Scan(&by, &currency, &published, &n, &amount, &oldest); err != nil {
+		var amount int64
+		var oldest time.Time
+		if err := row.Scan(&by, &currency, &published, &n, &amount, &oldest); err != nil {
 			return err
 		}
-		read(&by, &currency)
-		sums.Amounts[currency] += amount
-		if by != "" {
-			sums.By[ledger.MatchedBy(by)] += n
-		}
-		if published {
-			return nil
-		}
-		sums.Unreported += n
-		if at := time.UnixMicro(oldest).UTC(); sums.Oldest.IsZero() || at.Before(sums.Oldest) {
-			sums.Oldest = at
-		}
+		sums.Add(ledger.MatchedBy(by), currency, published, n, amount, oldest)
 		return nil
 	})
 	return sums, err
@@ -187,15 +159,14 @@ const quarter = 15 * 60 * 1_000_000
 // PaidSince implements ledger.Payments.
 func (p *Payments) PaidSince(ctx context.Context, s ledger.Scope, after int64, since time.Time) (sums []ledger.PaidSum, last int64, err error) {
 	err = p.read(ctx, s, "SELECT coalesce(max(seq), 0) FROM payments WHERE $1::bigint IS NOT NULL", nil, func() { last = 0 },
-		func(rows pgx.Rows) error { return rows.Scan(&last) })
+		func(row tableRow) error { return row.Scan(&last) })
 	if err == nil && last > after {
 		err = p.read(ctx, s, `SELECT received / $5, currency, count(*), sum(amount)::bigint FROM payments
 			WHERE seq > $2 AND seq <= $3 AND scope = $1 AND received >= $4 GROUP BY 1, 2 ORDER BY 1, 2`,
-			[]any{after, last, since.UnixMicro(), int64(quarter)}, func() { sums = nil }, func(rows pgx.Rows) error {
+			[]any{after, last, since.UnixMicro(), int64(quarter)}, func() { sums = nil }, func(row tableRow) error {
 				var sum ledger.PaidSum
 				var at int64
-				err := rows.Scan(&at, &sum.Currency, &sum.Payments, &sum.Amount)
-				read(&sum.Currency)
+				err := row.Scan(&at, &sum.Currency, &sum.Payments, &sum.Amount)
 				sum.At = time.UnixMicro(at * quarter).UTC()
 				sums = append(sums, sum)
 				return err

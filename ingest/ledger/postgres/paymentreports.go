@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgtype"
 
 	"billdrop/ingest/ledger"
 )
@@ -70,33 +69,18 @@ const settlePayments = `UPDATE payments AS p SET report = $1, matched_by = v.mat
 		AS v (seq, matched_by, reference, bill_id, account_id, customer_id, bill_status, due, paid, remaining)
 	WHERE p.seq = v.seq AND p.scope = $2 AND p.report IS NULL`
 
-// settledRows are what a report has of payments, by column.
-type settledRows struct {
-	seq                                                   []int64
-	matchedBy, reference, bill, account, customer, status []string
-	due, paid, remaining                                  []*int64
-}
-
-func (c *settledRows) add(e *ledger.Payment) {
-	c.seq = append(c.seq, e.Seq)
-	c.matchedBy = append(c.matchedBy, stored(string(e.MatchedBy)))
-	c.reference = append(c.reference, stored(e.Reference))
-	c.bill = append(c.bill, stored(e.BillID))
-	c.account = append(c.account, stored(e.AccountID))
-	c.customer = append(c.customer, stored(e.CustomerID))
-	c.status = append(c.status, stored(e.State.Status))
-	c.due, c.paid, c.remaining = append(c.due, e.State.Due), append(c.paid, e.State.Paid), append(c.remaining, e.State.Remaining)
-}
-
-func (c *settledRows) args() []any {
-	return []any{c.seq, c.matchedBy, c.reference, c.bill, c.account, c.customer, c.status, c.due, c.paid, c.remaining}
+// settledValues are what a report has of a payment.
+func settledValues(e *ledger.Payment) []any {
+	return []any{e.Seq, string(e.MatchedBy), e.Reference, e.BillID, e.AccountID, e.CustomerID, e.State.Status, e.State.Due, e.State.Paid, e.State.Remaining}
 }
 
 // Settle implements ledger.Payments.
 func (p *Payments) Settle(ctx context.Context, s ledger.Scope, report string, settled []ledger.Payment, accounts []ledger.BillAccount) error {
-	rows := &settledRows{}
+	var rows given
+	var numbers []int64
 	for i := range settled {
-		rows.add(&settled[i])
+		rows.add(settledValues(&settled[i]))
+		numbers = append(numbers, settled[i].Seq)
 	}
 	return p.write(ctx, "settle payments in report "+report, s, func(ctx context.Context, tx pgx.Tx, scope int64, again bool) error {
 		number, sha256, err := openReport(ctx, tx, scope, report)
@@ -106,39 +90,40 @@ func (p *Payments) Settle(ctx context.Context, s ledger.Scope, report string, se
 		if sha256 != "" {
 			return fmt.Errorf("it is composed: %w", ledger.ErrNotFound)
 		}
-		changed, err := tx.Exec(ctx, settlePayments, append([]any{number, scope}, rows.args()...)...)
-		if err != nil {
-			return err
-		}
-		if n := changed.RowsAffected(); n != int64(len(settled)) {
-			var there int64
-			err := tx.QueryRow(ctx, "SELECT count(*) FROM payments WHERE report = $1 AND seq = ANY ($2)", number, rows.seq).Scan(&there)
-			if err == nil && !(again && n == 0 && there == int64(len(settled))) {
-				err = fmt.Errorf("a payment is in a report already: %w", ledger.ErrExists)
+		if len(settled) > 0 {
+			changed, err := tx.Exec(ctx, settlePayments, append([]any{number, scope}, rows.args()...)...)
+			if err != nil {
+				return err
 			}
-			return err
+			if n := changed.RowsAffected(); n != int64(len(settled)) {
+				var there int64
+				err := tx.QueryRow(ctx, "SELECT count(*) FROM payments WHERE report = $1 AND seq = ANY ($2)", number, numbers).Scan(&there)
+				if err == nil && !(again && n == 0 && there == int64(len(settled))) {
+					err = fmt.Errorf("a payment is in a report already: %w", ledger.ErrExists)
+				}
+				return err
+			}
 		}
-		return putAccounts(ctx, tx, scope, accounts)
+		var changes given
+		for i := range accounts {
+			changes.add(accountValues(scope, &accounts[i]))
+		}
+		return putAccounts(ctx, tx, changes)
 	})
 }
 
-func putAccounts(ctx context.Context, tx pgx.Tx, scope int64, accounts []ledger.BillAccount) error {
-	if len(accounts) == 0 {
+// accountValues are what putAccounts puts.
+func accountValues(scope int64, a *ledger.BillAccount) []any {
+	return []any{scope, a.Reference, a.Accounted, a.Closed, micros(a.PaidAt)}
+}
+
+func putAccounts(ctx context.Context, tx pgx.Tx, rows given) error {
+	if len(rows) == 0 {
 		return nil
 	}
-	var references []string
-	var accounted []int64
-	var closed []bool
-	var paidAt []pgtype.Int8
-	for _, a := range accounts {
-		references, accounted = append(references, stored(a.Reference)), append(accounted, a.Accounted)
-		closed, paidAt = append(closed, a.Closed), append(paidAt, micros(a.PaidAt))
-	}
 	_, err := tx.Exec(ctx, `INSERT INTO bill_accounts (scope, reference, accounted, closed, paid_at)
-		SELECT $1, v.reference, v.accounted, v.closed, v.paid_at FROM unnest($2::text[], $3::bigint[], $4::boolean[], $5::bigint[])
-			AS v (reference, accounted, closed, paid_at)
-		ON CONFLICT (scope, reference) DO UPDATE SET accounted = excluded.accounted, closed = excluded.closed, paid_at = excluded.paid_at`,
-		scope, references, accounted, closed, paidAt)
+		SELECT * FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::boolean[], $5::bigint[])
+		ON CONFLICT (scope, reference) DO UPDATE SET accounted = excluded.accounted, closed = excluded.closed, paid_at = excluded.paid_at`, rows.args()...)
 	return err
 }
 
@@ -196,7 +181,11 @@ func (p *Payments) DropReport(ctx context.Context, s ledger.Scope, name string) 
 // AddPartyBills implements ledger.Payments.
 func (p *Payments) AddPartyBills(ctx context.Context, s ledger.Scope, bills []ledger.PartyBill, file, mark string) error {
 	return p.write(ctx, "record bills of parties", s, func(ctx context.Context, tx pgx.Tx, scope int64, _ bool) error {
-		err := putPartyBills(ctx, tx, scope, bills)
+		var rows given
+		for _, b := range bills {
+			rows.add([]any{scope, b.PartyID, b.Reference})
+		}
+		err := putPartyBills(ctx, tx, rows)
 		if err == nil && mark != "" {
 			err = putMark(ctx, tx, scope, file, mark)
 		}
@@ -206,13 +195,12 @@ func (p *Payments) AddPartyBills(ctx context.Context, s ledger.Scope, bills []le
 
 // putPartyBills adds them in one order, so that two that add the same ones do not wait for
 // each other.
-func putPartyBills(ctx context.Context, tx pgx.Tx, scope int64, bills []ledger.PartyBill) error {
-	parties, references := make([]string, len(bills)), make([]string, len(bills))
-	for i, b := range bills {
-		parties[i], references[i] = stored(b.PartyID), stored(b.Reference)
+func putPartyBills(ctx context.Context, tx pgx.Tx, rows given) error {
+	if len(rows) == 0 {
+		return nil
 	}
-	_, err := tx.Exec(ctx, `INSERT INTO party_bills (scope, party, reference) SELECT $1, v.party, v.reference
-		FROM unnest($2::text[], $3::text[]) AS v (party, reference) ORDER BY 2, 3 ON CONFLICT DO NOTHING`, scope, parties, references)
+	_, err := tx.Exec(ctx, `INSERT INTO party_bills (scope, party, reference) SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[]) ORDER BY 2, 3
+		ON CONFLICT DO NOTHING`, rows.args()...)
 	return err
 }
 

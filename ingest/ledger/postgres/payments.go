@@ -2,12 +2,8 @@ package postgres
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"sync"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 
 	"billdrop/ingest/ledger"
 	"billdrop/ingest/ledger/groupcommit"
@@ -32,16 +28,9 @@ var _ ledger.Payments = (*Payments)(nil)
 
 // OpenPayments opens the payments of the ledger in the database at url; see Open.
 func OpenPayments(ctx context.Context, url string, o Options) (*Payments, error) {
-	l, err := connect(ctx, url, o)
+	l, err := prepared(ctx, url, o)
 	if err != nil {
 		return nil, err
-	}
-	if err = l.patiently(ctx, func(ctx context.Context) error { return l.prepare(ctx, o.ReadOnly) }); err != nil {
-		l.pool.Close()
-		if errors.Is(err, ledger.ErrNotFound) {
-			return nil, fmt.Errorf("open ledger %s: %w", l.name, err)
-		}
-		return nil, l.openError(ctx, err)
 	}
 	p := &Payments{l: l}
 	p.Receiver = groupcommit.NewReceiver(func(batch []*groupcommit.Received) error {
@@ -63,25 +52,25 @@ const insertPayments = `WITH turn AS MATERIALIZED (SELECT pg_advisory_xact_lock(
 // paymentKey names a payment.
 type paymentKey struct {
 	scope              int64
-	webhookID, eventID string // as they are stored
+	webhookID, eventID string
 }
 
 // insert records a batch, and finds out which of it is repeated.
 func (p *Payments) insert(ctx context.Context, batch []*groupcommit.Received) error {
-	var c paymentRows
+	var rows given
 	keys := make([]paymentKey, len(batch))
 	for i, r := range batch {
 		scope, err := p.l.scope(ctx, r.Scope)
 		if err != nil {
 			return err
 		}
-		c.add(scope, r.WebhookID, &r.Payment)
-		keys[i] = paymentKey{scope, stored(r.WebhookID), stored(r.Payment.EventID)}
+		rows.add(receivedValues(scope, r.WebhookID, &r.Payment))
+		keys[i] = paymentKey{scope, r.WebhookID, r.Payment.EventID}
 	}
 	added := make(map[paymentKey]bool)
-	err := p.l.query(ctx, insertPayments, append([]any{int64(receiveLock)}, c.args()...), func() { clear(added) }, func(rows pgx.Rows) error {
+	err := p.l.query(ctx, insertPayments, append([]any{int64(receiveLock)}, rows.args()...), func() { clear(added) }, func(row tableRow) error {
 		var k paymentKey
-		err := rows.Scan(&k.scope, &k.webhookID, &k.eventID)
+		err := row.Scan(&k.scope, &k.webhookID, &k.eventID)
 		added[k] = true
 		return err
 	})
@@ -95,28 +84,10 @@ func (p *Payments) insert(ctx context.Context, batch []*groupcommit.Received) er
 	return nil
 }
 
-// paymentRows are payments as they are received, by column.
-type paymentRows struct {
-	scope, amount, received                         []int64
-	webhookID, eventID, kind, obligation, paymentID []string
-	currency, bill, account, customer               []string
-}
-
-func (c *paymentRows) add(scope int64, webhookID string, e *ledger.Payment) {
-	c.scope, c.amount, c.received = append(c.scope, scope), append(c.amount, e.Amount), append(c.received, e.ReceivedAt.UnixMicro())
-	for _, text := range []struct {
-		column *[]string
-		value  string
-	}{
-		{&c.webhookID, webhookID}, {&c.eventID, e.EventID}, {&c.kind, e.Type}, {&c.obligation, e.ObligationID}, {&c.paymentID, e.PaymentID},
-		{&c.currency, e.Currency}, {&c.bill, e.BillID}, {&c.account, e.AccountID}, {&c.customer, e.CustomerID},
-	} {
-		*text.column = append(*text.column, stored(text.value))
-	}
-}
-
-func (c *paymentRows) args() []any {
-	return []any{c.scope, c.webhookID, c.eventID, c.kind, c.obligation, c.paymentID, c.currency, c.amount, c.bill, c.account, c.customer, c.received}
+// receivedValues are what is recorded of a payment as it is received.
+func receivedValues(scope int64, webhookID string, e *ledger.Payment) []any {
+	return []any{scope, webhookID, e.EventID, e.Type, e.ObligationID, e.PaymentID, e.Currency, e.Amount, e.BillID, e.AccountID, e.CustomerID,
+		e.ReceivedAt.UnixMicro()}
 }
 
 // scope returns the number of a scope; 0 if nothing was recorded of it.
@@ -125,7 +96,7 @@ func (p *Payments) scope(ctx context.Context, s ledger.Scope) (n int64, err erro
 		return n.(int64), nil
 	}
 	err = p.l.query(ctx, "SELECT id::bigint FROM scopes WHERE merchant = $1 AND mode = $2", []any{stored(s.Merchant), stored(s.Mode)}, func() { n = 0 },
-		func(rows pgx.Rows) error { return rows.Scan(&n) })
+		func(row tableRow) error { return row.Scan(&n) })
 	if err != nil {
 		return 0, readError(ctx, "read payments", err)
 	}

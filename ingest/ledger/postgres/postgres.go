@@ -190,7 +190,7 @@ func (l *Ledger) begin(ctx context.Context, s ledger.Scope, b *ledger.Bill, lead
 		return err
 	}
 	for _, ref := range leads {
-		o.leads = append(o.leads, lead{digestOf(s, ref), ref.Kind})
+		o.leads = append(o.leads, lead{ref.Digest(s), ref.Kind})
 	}
 	if err := l.queue.Do(ctx, o); err != nil {
 		return err

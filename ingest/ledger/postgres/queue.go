@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"encoding/json"
 	"errors"
 	"time"
 
@@ -23,6 +24,42 @@ const (
 // tried again. An error from apply fails the batch, so a refusal is kept in the op instead.
 type op interface {
 	apply(t *tx) error
+}
+
+// refusal is why an op was refused, nil if it was not. Nothing was written then, and the batch
+// goes on.
+type refusal struct{ refused error }
+
+// refusals are the words for a refusal in a batch's results.
+var refusals = map[string]error{"taken": ledger.ErrTaken, "exists": ledger.ErrExists, "unknown": ledger.ErrNotFound, "changed": ledger.ErrChanged,
+	"unfinished": ledger.ErrUnfinished}
+
+// word is "" if there is no refusal.
+func (r *refusal) word() string {
+	for word, err := range refusals {
+		if errors.Is(r.refused, err) {
+			return word
+		}
+	}
+	return ""
+}
+
+func (r *refusal) result() any {
+	if r.refused == nil {
+		return nil
+	}
+	return r.word()
+}
+
+func (r *refusal) restore(b json.RawMessage) error {
+	r.refused = nil
+	if b == nil {
+		return nil
+	}
+	var word string
+	err := json.Unmarshal(b, &word)
+	r.refused = refusals[word]
+	return err
 }
 
 func newQueue(w *writer) *groupcommit.Queue[op] {

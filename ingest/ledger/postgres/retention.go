@@ -38,7 +38,7 @@ func (l *Ledger) change(ctx context.Context, o op) error {
 type prune struct {
 	file    string
 	rows    int
-	refused error // ErrNotFound or ErrUnfinished
+	refusal // ErrNotFound or ErrUnfinished
 }
 
 func (o *prune) apply(t *tx) error {
@@ -84,7 +84,7 @@ type pruned struct {
 	Refused string `json:"refused,omitempty"`
 }
 
-func (o *prune) result() any { return pruned{o.rows, refusalWord(o.refused)} }
+func (o *prune) result() any { return pruned{o.rows, o.word()} }
 
 func (o *prune) restore(b json.RawMessage) error {
 	var p pruned
@@ -96,7 +96,7 @@ func (o *prune) restore(b json.RawMessage) error {
 // Forget implements ledger.Ledger. It reads all bills, which are not indexed by customer because
 // nothing else asks for that.
 func (l *Ledger) Forget(ctx context.Context, s ledger.Scope, customer string) (int, error) {
-	o := &forget{customer: digestOf(s, ledger.PartyRef{Kind: ledger.Customer, Reference: customer})}
+	o := &forget{customer: ledger.PartyRef{Kind: ledger.Customer, Reference: customer}.Digest(s)}
 	err := l.change(ctx, o)
 	if err == nil && o.parties == 0 {
 		err = ledger.ErrNotFound
@@ -134,7 +134,7 @@ func (l *Ledger) BaseURL(ctx context.Context, s ledger.Scope) (url string, err e
 		if errors.Is(err, pgx.ErrNoRows) {
 			url, err = "", nil
 		}
-		read(&url)
+		url = read(url)
 		return err
 	})
 	if err != nil {

@@ -225,9 +225,9 @@ func (t *tx) sendsAgain(o *begin, changed map[ledger.Digest]bool) (bool, error) 
 func (t *tx) queueRows(b *pgx.Batch) {
 	t.queueBills(b)
 	if len(t.seg.outcomes) > 0 {
-		var rows outcomeRows
+		var rows given
 		for _, r := range t.seg.outcomes {
-			rows.add(r.number, r.entry.File, &r.outcome)
+			rows.add(outcomeValues(r.number, &r.outcome, ledger.SumOutcome(r.entry.File, &r.outcome)))
 		}
 		put := newOutcomes
 		if t.careful("outcomes") {
@@ -236,28 +236,27 @@ func (t *tx) queueRows(b *pgx.Batch) {
 		b.Queue(put, rows.args()...)
 	}
 	if len(t.seg.counts) > 0 {
-		var file, gets, throttled, posts, retries []int64
-		for f, c := range t.seg.counts {
-			file, gets, throttled = append(file, f), append(gets, c.gets), append(throttled, c.throttled)
-			posts, retries = append(posts, c.linkPosts), append(retries, c.linkRetries)
+		var rows given
+		for file, c := range t.seg.counts {
+			rows.add([]any{file, c.gets, c.throttled, c.linkPosts, c.linkRetries})
 		}
 		// The rows are locked in one order first; an update alone would lock them in any.
 		b.Queue(`WITH v AS (SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[]) AS v (file, gets, throttled, posts, retries)),
 			f AS MATERIALIZED (SELECT number FROM files WHERE number IN (SELECT file FROM v) ORDER BY number FOR NO KEY UPDATE)
 			UPDATE files SET gets = files.gets + v.gets, throttled = files.throttled + v.throttled,
 				link_posts = files.link_posts + v.posts, link_retries = files.link_retries + v.retries FROM v JOIN f ON f.number = v.file
-			WHERE files.number = v.file`, file, gets, throttled, posts, retries)
+			WHERE files.number = v.file`, rows.args()...)
 	}
 }
 
 func (t *tx) queueBills(b *pgx.Batch) {
 	// In a clean run Begins add bills, and Records replace them.
-	added, replaced := newBillRows(len(t.seg.begins)), newBillRows(len(t.seg.records))
+	var added, replaced given
 	add := func(p *put) {
 		if p.replaced == 0 {
-			added.add(p)
+			added.add(p.summed())
 		} else {
-			replaced.add(p)
+			replaced.add(p.summed())
 		}
 	}
 	begun := map[int64]*begin{}
@@ -287,14 +286,14 @@ func (t *tx) queueBills(b *pgx.Batch) {
 		})
 		return err
 	}
-	if len(added.revision) > 0 {
+	if len(added) > 0 {
 		add := newBills
 		if t.careful("bills") {
 			add = addBills
 		}
 		b.Queue(add, added.args(t.me.session)...).Query(done)
 	}
-	if len(replaced.revision) > 0 {
+	if len(replaced) > 0 {
 		b.Queue(replaceBills, replaced.args(t.me.session)...).Query(done)
 	}
 }
@@ -352,7 +351,7 @@ func (l *Ledger) newRecord(ctx context.Context, me *identity, e ledger.Entry) (*
 		}
 	}
 	for _, p := range e.Parties {
-		digest := digestOf(e.Scope, p.PartyRef)
+		digest := p.PartyRef.Digest(e.Scope)
 		r.addParty(party{digest: digest, scope: r.scope, kind: p.Kind, id: p.ID, customerID: p.CustomerID, since: p.Since, led: l.leads.has(digest)})
 	}
 	if e.Outcome != nil {

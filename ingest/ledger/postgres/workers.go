@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -125,13 +124,12 @@ func (l *Ledger) enter(ctx context.Context, m ledger.Member, token string) (*ide
 
 // admit returns why a worker may not join those that are live.
 func admit(ctx context.Context, tx pgx.Tx, m ledger.Member) error {
-	return eachRow(ctx, tx, "SELECT name, formats FROM workers WHERE lost_at IS NULL ORDER BY name", nil, func(rows pgx.Rows) error {
+	return eachRow(ctx, tx, "SELECT name, formats FROM workers WHERE lost_at IS NULL ORDER BY name", nil, func(row tableRow) error {
 		var name string
 		var b []byte
-		if err := rows.Scan(&name, &b); err != nil {
+		if err := row.Scan(&name, &b); err != nil {
 			return err
 		}
-		read(&name)
 		if name == m.Name {
 			return ledger.ErrNameTaken
 		}
@@ -139,31 +137,8 @@ func admit(ctx context.Context, tx pgx.Tx, m ledger.Member) error {
 		if err := json.Unmarshal(b, &formats); err != nil {
 			return err
 		}
-		for _, feed := range slices.Sorted(maps.Keys(m.Formats)) {
-			theirs, served := formats[feed]
-			if keys := differences(m.Formats[feed], theirs); served && len(keys) > 0 {
-				return &ledger.FormatsDiffer{Feed: feed, Worker: name, Keys: keys}
-			}
-		}
-		return nil
+		return m.DiffersFrom(name, formats)
 	})
-}
-
-// differences are the keys that have other values in a than in b, or stand in one alone, sorted.
-func differences(a, b map[string]string) []string {
-	var keys []string
-	for k, v := range a {
-		if w, ok := b[k]; !ok || v != w {
-			keys = append(keys, k)
-		}
-	}
-	for k := range b {
-		if _, ok := a[k]; !ok {
-			keys = append(keys, k)
-		}
-	}
-	slices.Sort(keys)
-	return keys
 }
 
 const (
@@ -254,11 +229,9 @@ func (l *Ledger) Workers(ctx context.Context) ([]ledger.Colleague, error) {
 	var list []ledger.Colleague
 	err := l.query(ctx, `SELECT name, machine, role, since, heard_at, in_flight, ARRAY(SELECT jsonb_object_keys(formats))
 		FROM workers WHERE lost_at IS NULL AND heard_at + lost_after > clock_timestamp() ORDER BY name COLLATE "C"`, nil, func() { list = nil },
-		func(rows pgx.Rows) error {
+		func(row tableRow) error {
 			var c ledger.Colleague
-			err := rows.Scan(&c.Name, &c.Machine, &c.Role, &c.Since, &c.HeardAt, &c.InFlight, &c.Feeds)
-			read(&c.Name, &c.Machine, &c.Role)
-			c.Since, c.HeardAt = c.Since.UTC(), c.HeardAt.UTC()
+			err := row.Scan(&c.Name, &c.Machine, &c.Role, (*serverTime)(&c.Since), (*serverTime)(&c.HeardAt), &c.InFlight, &c.Feeds)
 			slices.Sort(c.Feeds)
 			list = append(list, c)
 			return err

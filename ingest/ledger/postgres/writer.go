@@ -54,17 +54,18 @@ func newWriter(l *Ledger) *writer {
 // close ends the connection. The queue's goroutine has ended.
 func (w *writer) close() {
 	w.stop()
-	w.hangUp()
+	hangUp(&w.conn)
 }
 
-func (w *writer) hangUp() {
-	if w.conn == nil {
+// hangUp closes a connection, if there is one, that is of no more use.
+func hangUp(c **pgx.Conn) {
+	if *c == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	_ = w.conn.Close(ctx) // it is of no more use, whatever became of it
-	w.conn = nil
+	_ = (*c).Close(ctx) // whatever becomes of it
+	*c = nil
 }
 
 // commit applies ops in one transaction and makes that durable, however long it takes.
@@ -96,10 +97,10 @@ func (w *writer) commit(ops []op) error {
 		case w.stopped.Err() != nil:
 			return fmt.Errorf("write ledger: %w", w.l.unreachable(err))
 		case !w.l.passing(err):
-			w.hangUp()
+			hangUp(&w.conn)
 			return fmt.Errorf("write ledger: %w", unusable(err))
 		}
-		w.hangUp()
+		hangUp(&w.conn)
 		pause := time.NewTimer(a.failed(err))
 		if a.hopeless() {
 			w.l.queue.Outage(w.l.unreachable(err))
@@ -149,7 +150,7 @@ func (w *writer) try(timeout time.Duration, me *identity, ops []op) error {
 		return nil
 	case errors.Is(err, errReplayed):
 		if err := t.rollback(); err != nil {
-			w.hangUp() // what it replays is known all the same
+			hangUp(&w.conn) // what it replays is known all the same
 		}
 		return t.replay(ops)
 	}
@@ -157,7 +158,7 @@ func (w *writer) try(timeout time.Duration, me *identity, ops []op) error {
 	if w.conn.IsClosed() {
 		w.conn = nil
 	} else if e := t.rollback(); e != nil {
-		w.hangUp()
+		hangUp(&w.conn)
 	} else {
 		w.stale = false
 	}

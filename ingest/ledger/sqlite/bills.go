@@ -194,7 +194,7 @@ func addAttempts(ctx context.Context, tx *sql.Tx, id int64, h *ledger.History) e
 			return nil
 		})
 	if s := &h.Bill.Send; *s != (ledger.Send{}) {
-		h.Attempts = append(h.Attempts, ledger.Attempt{File: s.File, At: s.At, Key: s.Key, Generation: s.Generation, Answer: s.Answer})
+		h.Attempts = append(h.Attempts, s.Attempt())
 	}
 	return err
 }
@@ -206,7 +206,7 @@ func addSightings(ctx context.Context, tx *sql.Tx, s ledger.Scope, reference str
 		WHERE o.reference = ? AND f.scope = (SELECT id FROM scopes WHERE merchant = ? AND mode = ?)
 		ORDER BY f.received, f.id, o.row`, []any{reference, s.Merchant, s.Mode},
 		func(r *row) error {
-			h.Sightings = append(h.Sightings, ledger.Sighting{File: r.text(), Name: r.text(), Line: r.int(), Status: statusOf(r.number()),
+			h.Sightings = append(h.Sightings, ledger.Sighting{File: r.text(), Name: r.text(), Line: r.int(), Status: ledger.StatusOf(r.int()),
 				Code: r.text(), Detail: r.text()})
 			return nil
 		})

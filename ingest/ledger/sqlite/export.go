@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 
 	"billdrop/ingest/ledger"
 )
@@ -27,7 +28,7 @@ const (
 
 // readAttempt reads what selectAttempts selects.
 func readAttempt(r *row) (a ledger.AttemptRow) {
-	a.Scope, a.Reference = ledger.Scope{Merchant: r.text(), Mode: r.text()}, r.text()
+	a.Scope, a.Reference = r.scope(), r.text()
 	a.Attempt.File, a.Row, a.Attempt.Generation, a.Attempt.Key = r.text(), r.int(), r.int(), r.key()
 	a.Attempt.At, a.Attempt.Answer, a.Sum = r.time(), r.text(), r.number()
 	return a
@@ -41,13 +42,32 @@ func readStoredOutcome(r *row) ledger.OutcomeRow {
 	return stored
 }
 
-// exports are the queries that read each table, and what makes rows of their results.
-var exports = []struct {
+// export is a query that reads a table, and what makes rows of its results.
+type export struct {
 	query string
 	read  func(r *row) (ledger.Row, error)
-}{
+}
+
+// exportAll hands out all that some queries read.
+func exportAll(ctx context.Context, tx *sql.Tx, exports []export, put func(ledger.Row) error) error {
+	for _, e := range exports {
+		err := eachRow(ctx, tx, e.query, nil, func(r *row) error {
+			row, err := e.read(r)
+			if err != nil {
+				return err
+			}
+			return put(row)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+var exports = []export{
 	{"SELECT merchant, mode, base_url FROM scopes", func(r *row) (ledger.Row, error) {
-		return ledger.ScopeRow{Scope: ledger.Scope{Merchant: r.text(), Mode: r.text()}, BaseURL: r.text()}, nil
+		return ledger.ScopeRow{Scope: r.scope(), BaseURL: r.text()}, nil
 	}},
 	{selectFiles, func(r *row) (ledger.Row, error) {
 		f, err := readFile(r)
@@ -59,7 +79,7 @@ var exports = []struct {
 			bill, _ := readBill(r)
 			bill.Send.File = r.text()
 			b := ledger.BillRow{Bill: bill}
-			b.Scope, b.Attempts = ledger.Scope{Merchant: r.text(), Mode: r.text()}, r.number()
+			b.Scope, b.Attempts = r.scope(), r.number()
 			b.Sum, b.SendSum = r.number(), r.number()
 			return b, nil
 		}},
@@ -67,7 +87,7 @@ var exports = []struct {
 	{selectOutcomes + " FROM outcomes AS o JOIN file_numbers AS n ON n.number = o.file", func(r *row) (ledger.Row, error) { return readStoredOutcome(r), nil }},
 	{"SELECT s.merchant, s.mode, p.digest, p.kind, p.id, p.customer_id, p.since FROM parties AS p JOIN scopes AS s ON s.id = p.scope",
 		func(r *row) (ledger.Row, error) {
-			return ledger.PartyRow{Scope: ledger.Scope{Merchant: r.text(), Mode: r.text()}, Digest: r.digest(), Kind: ledger.PartyKind(r.number()),
+			return ledger.PartyRow{Scope: r.scope(), Digest: r.digest(), Kind: ledger.PartyKind(r.number()),
 				ID: r.text(), CustomerID: r.text(), Since: r.time()}, nil
 		}},
 	{selectLinks, func(r *row) (ledger.Row, error) { return readLink(r), nil }},
@@ -77,21 +97,7 @@ var exports = []struct {
 
 // Export implements ledger.Store.
 func (l *Ledger) Export(ctx context.Context, put func(ledger.Row) error) error {
-	err := l.readTx(ctx, func(tx *sql.Tx) error {
-		for _, t := range exports {
-			err := eachRow(ctx, tx, t.query, nil, func(r *row) error {
-				row, err := t.read(r)
-				if err != nil {
-					return err
-				}
-				return put(row)
-			})
-			if err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	err := l.readTx(ctx, func(tx *sql.Tx) error { return exportAll(ctx, tx, exports, put) })
 	if err != nil {
 		return readError(ctx, fmt.Sprintf("read all of ledger %q", l.path), err)
 	}
@@ -131,7 +137,7 @@ func missingBills(ctx context.Context, tx *sql.Tx, found func(ledger.Finding)) e
 		func(r *row) error {
 			reference := r.text()
 			missing--
-			found(ledger.Finding{Table: "bill", Row: ledger.BillName(ledger.Scope{Merchant: r.text(), Mode: r.text()}, reference), What: "missing"})
+			found(ledger.Finding{Table: "bill", Row: ledger.BillName(r.scope(), reference), What: "missing"})
 			return nil
 		})
 	if err == nil && missing > 0 {
@@ -147,7 +153,7 @@ func missingAttempts(ctx context.Context, tx *sql.Tx, found func(ledger.Finding)
 		WHERE b.attempts <> coalesce(a.n, 0) ORDER BY 1, 2, 3`, nil,
 		func(r *row) error {
 			reference := r.text()
-			found(ledger.AttemptsOff(ledger.Scope{Merchant: r.text(), Mode: r.text()}, reference, r.int()))
+			found(ledger.AttemptsOff(r.scope(), reference, r.int()))
 			return nil
 		})
 }
@@ -205,92 +211,71 @@ const (
 	sumsAtOnce = 10_000
 )
 
+// summed are the tables whose rows have sums: a query for those behind a key, up to a number of
+// them, in the order of their keys; what gives a row's sums and its key; and how these are put.
+var summed = []struct {
+	query string
+	first []any // a key before all others
+	read  func(r *row) (sums, key []any)
+	put   string
+}{
+	{selectBills + `, n.id, s.merchant, s.mode, b.id FROM bills AS b JOIN scopes AS s ON s.id = b.scope
+		LEFT JOIN file_numbers AS n ON n.number = b.file WHERE b.id > ? ORDER BY b.id LIMIT ?`, []any{0},
+		func(r *row) (sums, key []any) {
+			b, _ := readBill(r)
+			b.Send.File = r.text()
+			s := r.scope()
+			return []any{ledger.SumBill(s, b), ledger.SumSend(s, b.Reference, &b.Send)}, []any{r.number()}
+		}, "UPDATE bills SET sum = ?, send_sum = ? WHERE id = ?"},
+	{selectAttempts + ", a.id" + fromAttempts + " WHERE a.id > ? ORDER BY a.id LIMIT ?", []any{0},
+		func(r *row) (sums, key []any) {
+			a := readAttempt(r)
+			return []any{ledger.SumSend(a.Scope, a.Reference, a.Send())}, []any{r.number()}
+		}, "UPDATE attempts SET sum = ? WHERE id = ?"},
+	{selectOutcomes + `, o.file FROM outcomes AS o JOIN file_numbers AS n ON n.number = o.file
+		WHERE (o.file, o.row) > (?, ?) ORDER BY o.file, o.row LIMIT ?`, []any{0, -1},
+		func(r *row) (sums, key []any) {
+			o := readStoredOutcome(r)
+			return []any{ledger.SumOutcome(o.File, o.Outcome)}, []any{r.number(), o.Outcome.Row}
+		}, "UPDATE outcomes SET sum = ? WHERE file = ? AND row = ?"},
+}
+
 // sumRows puts its sum beside every bill, attempt and outcome.
 func sumRows(ctx context.Context, tx *sql.Tx) error {
-	for _, sum := range []func(context.Context, *sql.Tx, int64) (int64, error){sumBills, sumAttempts} {
-		for last := int64(0); ; {
-			next, err := sum(ctx, tx, last)
+	for _, t := range summed {
+		for key := t.first; ; {
+			var changes [][]any
+			err := eachRow(ctx, tx, t.query, append(slices.Clone(key), sumsAtOnce), func(r *row) error {
+				var sums []any
+				sums, key = t.read(r)
+				changes = append(changes, append(sums, key...))
+				return nil
+			})
+			if err == nil {
+				err = change(ctx, tx, t.put, changes)
+			}
 			if err != nil {
 				return err
 			}
-			if next == last {
+			if len(changes) == 0 {
 				break
 			}
-			last = next
-		}
-	}
-	return sumOutcomes(ctx, tx)
-}
-
-// change is a row's key and its new sums.
-type change struct{ args []any }
-
-// apply runs a statement for each change.
-func apply(ctx context.Context, tx *sql.Tx, statement string, changes []change) error {
-	s, err := tx.PrepareContext(ctx, statement)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	for _, c := range changes {
-		if _, err := s.ExecContext(ctx, c.args...); err != nil {
-			return err
 		}
 	}
 	return nil
 }
 
-// sumBills sums up some bills whose id is greater than after, and returns the last one's.
-func sumBills(ctx context.Context, tx *sql.Tx, after int64) (last int64, err error) {
-	var changes []change
-	last = after
-	err = eachRow(ctx, tx, selectBills+`, n.id, s.merchant, s.mode, b.id FROM bills AS b JOIN scopes AS s ON s.id = b.scope
-		LEFT JOIN file_numbers AS n ON n.number = b.file WHERE b.id > ? ORDER BY b.id LIMIT ?`, []any{after, sumsAtOnce}, func(r *row) error {
-		b, _ := readBill(r)
-		b.Send.File = r.text()
-		s := ledger.Scope{Merchant: r.text(), Mode: r.text()}
-		last = r.number()
-		changes = append(changes, change{[]any{ledger.SumBill(s, b), ledger.SumSend(s, b.Reference, &b.Send), last}})
-		return nil
-	})
-	if err == nil {
-		err = apply(ctx, tx, "UPDATE bills SET sum = ?, send_sum = ? WHERE id = ?", changes)
+// change runs a statement for each change.
+func change(ctx context.Context, tx *sql.Tx, statement string, changes [][]any) error {
+	s, err := tx.PrepareContext(ctx, statement)
+	if err != nil {
+		return err
 	}
-	return last, err
-}
-
-// sumAttempts does it with attempts.
-func sumAttempts(ctx context.Context, tx *sql.Tx, after int64) (last int64, err error) {
-	var changes []change
-	last = after
-	err = eachRow(ctx, tx, selectAttempts+", a.id"+fromAttempts+" WHERE a.id > ? ORDER BY a.id LIMIT ?", []any{after, sumsAtOnce}, func(r *row) error {
-		a := readAttempt(r)
-		last = r.number()
-		changes = append(changes, change{[]any{ledger.SumSend(a.Scope, a.Reference, a.Send()), last}})
-		return nil
-	})
-	if err == nil {
-		err = apply(ctx, tx, "UPDATE attempts SET sum = ? WHERE id = ?", changes)
-	}
-	return last, err
-}
-
-// sumOutcomes does it with outcomes, whose key has two parts.
-func sumOutcomes(ctx context.Context, tx *sql.Tx) error {
-	for file, at := int64(0), int64(-1); ; {
-		var changes []change
-		err := eachRow(ctx, tx, selectOutcomes+`, o.file FROM outcomes AS o JOIN file_numbers AS n ON n.number = o.file
-			WHERE (o.file, o.row) > (?, ?) ORDER BY o.file, o.row LIMIT ?`, []any{file, at, sumsAtOnce}, func(r *row) error {
-			o := readStoredOutcome(r)
-			file, at = r.number(), int64(o.Outcome.Row)
-			changes = append(changes, change{[]any{ledger.SumOutcome(o.File, o.Outcome), file, at}})
-			return nil
-		})
-		if err != nil || len(changes) == 0 {
-			return err
-		}
-		if err := apply(ctx, tx, "UPDATE outcomes SET sum = ? WHERE file = ? AND row = ?", changes); err != nil {
+	defer s.Close()
+	for _, args := range changes {
+		if _, err := s.ExecContext(ctx, args...); err != nil {
 			return err
 		}
 	}
+	return nil
 }

@@ -174,7 +174,7 @@ func (l *Ledger) queryFiles(ctx context.Context, query string, args []any) ([]*l
 
 // readFile reads what selectFiles selects.
 func readFile(r *row) (*ledger.File, error) {
-	f := &ledger.File{ID: r.text(), Scope: ledger.Scope{Merchant: r.text(), Mode: r.text()}, Gets: r.int(), Throttled: r.int(),
+	f := &ledger.File{ID: r.text(), Scope: r.scope(), Gets: r.int(), Throttled: r.int(),
 		LinkPosts: r.int(), LinkRetries: r.int(), Feed: r.text()}
 	r.next() // scope
 	f.Origin, f.Name, f.Path, f.Results, f.Stem = ledger.Origin(r.text()), r.text(), r.text(), r.text(), r.text()
@@ -240,7 +240,7 @@ func (o *prune) apply(w *writer) error {
 // Forget implements ledger.Ledger. It reads all bills, which are not indexed by customer
 // because nothing else asks for that.
 func (l *Ledger) Forget(ctx context.Context, s ledger.Scope, customer string) (int, error) {
-	o := &forget{customer: digestOf(s, ledger.PartyRef{Kind: ledger.Customer, Reference: customer})}
+	o := &forget{customer: ledger.PartyRef{Kind: ledger.Customer, Reference: customer}.Digest(s)}
 	err := l.doNow(ctx, o)
 	if err == nil && o.parties == 0 {
 		err = ledger.ErrNotFound

@@ -17,7 +17,7 @@ const selectLinks = `SELECT s.merchant, s.mode, l.reference, l.bill_id, l.state,
 
 // readLink reads what selectLinks selects.
 func readLink(r *row) ledger.LinkRow {
-	l := ledger.LinkRow{Scope: ledger.Scope{Merchant: r.text(), Mode: r.text()}}
+	l := ledger.LinkRow{Scope: r.scope()}
 	l.Link = ledger.Link{Reference: r.text(), BillID: r.text(), State: ledger.LinkState(r.number()), Key: r.key(), KeyFirstUsed: r.time(),
 		ExpiresAt: r.time(), Body: r.digest(), Answer: r.text(), RequestID: r.text(), URL: r.text()}
 	l.Sum = r.number()

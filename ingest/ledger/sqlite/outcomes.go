@@ -4,26 +4,9 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"slices"
 
 	"billdrop/ingest/ledger"
 )
-
-// statusCodes are how statuses are stored, from 1. They never change: the index
-// outcomes_attention relies on the first two, and the view outcome on all.
-var statusCodes = []ledger.Status{
-	ledger.Created, ledger.Existing, ledger.Conflict, ledger.Invalid, ledger.Rejected, ledger.Failed, ledger.Unknown, ledger.NotSent,
-}
-
-// statusCode is 0 for what is not a status.
-func statusCode(s ledger.Status) int64 { return int64(slices.Index(statusCodes, s) + 1) }
-
-func statusOf(code int64) ledger.Status {
-	if code < 1 || code > int64(len(statusCodes)) {
-		return ""
-	}
-	return statusCodes[code-1]
-}
 
 // outcomeColumns are in the order of putOutcome.
 var outcomeColumns = []string{
@@ -34,7 +17,7 @@ var outcomeColumns = []string{
 // putOutcome records how a row ended, in place of what was recorded before. sum is that of the
 // outcome.
 func (w *writer) putOutcome(file int64, o *ledger.Outcome, sum int64) {
-	w.s.putOutcome.add(file, o.Row, o.Line, o.Reference, statusCode(o.Status), o.Code, o.Detail, o.BillID, o.CustomerID, o.AccountID,
+	w.s.putOutcome.add(file, o.Row, o.Line, o.Reference, o.Status.Number(), o.Code, o.Detail, o.BillID, o.CustomerID, o.AccountID,
 		o.Currency, o.Amount, o.Attempts, keyValue(o.Key), o.Customers, o.Accounts, sum)
 }
 
@@ -73,7 +56,7 @@ func (l *Ledger) outcomes(ctx context.Context, what, condition, file string, fro
 
 // readOutcome reads the columns of an outcome, from row on.
 func readOutcome(r *row) ledger.Outcome {
-	return ledger.Outcome{Row: r.int(), Line: r.int(), Reference: r.text(), Status: statusOf(r.number()),
+	return ledger.Outcome{Row: r.int(), Line: r.int(), Reference: r.text(), Status: ledger.StatusOf(r.int()),
 		Code: r.text(), Detail: r.text(), BillID: r.text(), CustomerID: r.text(), AccountID: r.text(),
 		Currency: r.text(), Amount: r.number(), Attempts: r.int(), Key: r.key(), Customers: r.int(), Accounts: r.int()}
 }
@@ -85,7 +68,7 @@ const totalRows = 32 << 10
 // Totals implements ledger.Ledger. Rows whose currency is not known count under the
 // currency "".
 func (l *Ledger) Totals(ctx context.Context, file string) (ledger.Totals, error) {
-	t := ledger.Totals{Rows: map[ledger.Status]int{}, Amounts: map[string]map[ledger.Status]int64{}}
+	t := ledger.NewTotals()
 	err := l.readTx(ctx, func(tx *sql.Tx) error {
 		var number, last int64
 		err := eachRow(ctx, tx, "SELECT file, max(row) FROM outcomes WHERE file = (SELECT number FROM file_numbers WHERE id = ?)", []any{file},
@@ -110,12 +93,7 @@ func addRows(ctx context.Context, tx *sql.Tx, t *ledger.Totals, file, from, to i
 			sum(customers), sum(accounts)
 		FROM outcomes WHERE file = ? AND row >= ? AND row < ? GROUP BY status, currency`, []any{file, from, to},
 		func(r *row) error {
-			status, currency := statusOf(r.number()), r.text()
-			t.Rows[status] += r.int()
-			if t.Amounts[currency] == nil {
-				t.Amounts[currency] = map[ledger.Status]int64{}
-			}
-			t.Amounts[currency][status] += r.number()
+			t.Add(ledger.StatusOf(r.int()), r.text(), r.int(), r.number())
 			t.Attempts += r.int()
 			t.Resends += r.int()
 			t.Customers += r.int()

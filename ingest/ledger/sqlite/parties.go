@@ -2,26 +2,12 @@ package sqlite
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 
 	"billdrop/ingest/ledger"
 )
-
-// digestOf identifies a party without giving its reference away. The parts are separated
-// by a byte that none of them holds.
-func digestOf(s ledger.Scope, r ledger.PartyRef) ledger.Digest {
-	b := make([]byte, 0, 128)
-	b = append(b, s.Merchant...)
-	b = append(b, 0)
-	b = append(b, s.Mode...)
-	b = append(b, 0, byte(r.Kind))
-	b = append(b, r.Reference...)
-	sum := sha256.Sum256(b)
-	return ledger.Digest(sum[:16])
-}
 
 // party is a party on its way into the table.
 type party struct {
@@ -52,7 +38,7 @@ func (l *Ledger) Parties(ctx context.Context, s ledger.Scope, refs []ledger.Part
 	asked := make(map[ledger.Digest]ledger.PartyRef, len(refs))
 	digests := make([]string, 0, len(refs))
 	for _, ref := range refs {
-		d := digestOf(s, ref)
+		d := ref.Digest(s)
 		asked[d] = ref
 		digests = append(digests, hex.EncodeToString(d[:]))
 	}

@@ -27,74 +27,40 @@ func (p *Payments) Export(ctx context.Context, put func(ledger.Row) error) error
 		return unusable(err)
 	}
 	defer tx.Rollback()
-	for _, t := range paymentExports {
-		if err := exportPayments(ctx, tx, t.query, t.scan, put); err != nil {
-			return fmt.Errorf("read all payments of %q: %w", p.path, err)
-		}
+	var refused error // by put
+	err = exportAll(ctx, tx, paymentExports, func(r ledger.Row) error {
+		refused = put(r)
+		return refused
+	})
+	if err != nil && refused == nil {
+		err = unusable(err)
 	}
-	return nil
-}
-
-func exportPayments(ctx context.Context, tx *sql.Tx, query string, scan func(*sql.Rows) (ledger.Row, error), put func(ledger.Row) error) error {
-	rows, err := tx.QueryContext(ctx, query)
 	if err != nil {
-		return unusable(err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		r, err := scan(rows)
-		if err != nil {
-			return unusable(err)
-		}
-		if err := put(r); err != nil {
-			return err
-		}
-	}
-	if err := rows.Err(); err != nil {
-		return unusable(err)
+		return fmt.Errorf("read all payments of %q: %w", p.path, err)
 	}
 	return nil
 }
 
-// paymentExports are the queries that read each table, and what makes rows of their results.
-var paymentExports = []struct {
-	query string
-	scan  func(rows *sql.Rows) (ledger.Row, error)
-}{
+var paymentExports = []export{
 	{"SELECT s.merchant, s.mode, r.name, r.up_to, r.sha256, r.row_count, r.begun, r.published FROM reports AS r JOIN scopes AS s ON s.id = r.scope ORDER BY r.id",
-		func(rows *sql.Rows) (ledger.Row, error) {
-			var r ledger.PaymentReportRow
-			var begun, published sql.NullInt64
-			err := rows.Scan(&r.Scope.Merchant, &r.Scope.Mode, &r.Report.Name, &r.Report.UpTo, &r.Report.SHA256, &r.Report.Rows, &begun, &published)
-			r.Report.Begun, r.Report.Published = timeOf(begun), timeOf(published)
-			return r, err
+		func(r *row) (ledger.Row, error) {
+			return ledger.PaymentReportRow{Scope: r.scope(), Report: readReport(r)}, nil
 		}},
-	{"SELECT " + paymentColumns + ", p.webhook_id, s.merchant, s.mode" + fromPayments + " JOIN scopes AS s ON s.id = p.scope ORDER BY p.seq",
-		func(rows *sql.Rows) (ledger.Row, error) {
-			var r ledger.PaymentRow
-			var err error
-			r.Payment, err = scanPayment(rows, &r.WebhookID, &r.Scope.Merchant, &r.Scope.Mode)
-			return r, err
+	{selectPayments + ", p.webhook_id, s.merchant, s.mode" + fromPayments + " JOIN scopes AS s ON s.id = p.scope ORDER BY p.seq",
+		func(r *row) (ledger.Row, error) {
+			return ledger.PaymentRow{Payment: readPayment(r), WebhookID: r.text(), Scope: r.scope()}, nil
 		}},
 	{"SELECT s.merchant, s.mode, a.reference, a.accounted, a.closed, a.paid_at FROM accounts AS a JOIN scopes AS s ON s.id = a.scope",
-		func(rows *sql.Rows) (ledger.Row, error) {
-			var r ledger.BillAccountRow
-			var paidAt sql.NullInt64
-			err := rows.Scan(&r.Scope.Merchant, &r.Scope.Mode, &r.Account.Reference, &r.Account.Accounted, &r.Account.Closed, &paidAt)
-			r.Account.PaidAt = timeOf(paidAt)
-			return r, err
+		func(r *row) (ledger.Row, error) {
+			return ledger.BillAccountRow{Scope: r.scope(), Account: readAccount(r)}, nil
 		}},
 	{"SELECT s.merchant, s.mode, b.party, b.reference FROM party_bills AS b JOIN scopes AS s ON s.id = b.scope",
-		func(rows *sql.Rows) (ledger.Row, error) {
-			var r ledger.PartyBillRow
-			err := rows.Scan(&r.Scope.Merchant, &r.Scope.Mode, &r.Bill.PartyID, &r.Bill.Reference)
-			return r, err
+		func(r *row) (ledger.Row, error) {
+			return ledger.PartyBillRow{Scope: r.scope(), Bill: ledger.PartyBill{PartyID: r.text(), Reference: r.text()}}, nil
 		}},
 	{"SELECT s.merchant, s.mode, m.file, m.mark FROM marks AS m JOIN scopes AS s ON s.id = m.scope",
-		func(rows *sql.Rows) (ledger.Row, error) {
-			var r ledger.PartyReadRow
-			err := rows.Scan(&r.Scope.Merchant, &r.Scope.Mode, &r.File, &r.Mark)
-			return r, err
+		func(r *row) (ledger.Row, error) {
+			return ledger.PartyReadRow{Scope: r.scope(), File: r.text(), Mark: r.text()}, nil
 		}},
 }
 

@@ -2,243 +2,152 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
-	"errors"
 	"math"
 	"time"
 
 	"billdrop/ingest/ledger"
 )
 
-const paymentColumns = `p.seq, p.received, p.event_id, p.type, p.obligation_id, p.payment_id, p.currency, p.amount, p.bill_id, p.account_id,
+const selectPayments = `SELECT p.seq, p.received, p.event_id, p.type, p.obligation_id, p.payment_id, p.currency, p.amount, p.bill_id, p.account_id,
 	p.customer_id, p.matched_by, p.reference, p.bill_status, p.due, p.paid, p.remaining, coalesce(r.name, '')`
 
 const fromPayments = " FROM payments AS p LEFT JOIN reports AS r ON r.id = p.report"
 
-// scanPayment reads paymentColumns, and what follows them.
-func scanPayment(rows *sql.Rows, more ...any) (e ledger.Payment, err error) {
-	var received int64
-	err = rows.Scan(append([]any{&e.Seq, &received, &e.EventID, &e.Type, &e.ObligationID, &e.PaymentID, &e.Currency, &e.Amount, &e.BillID, &e.AccountID,
-		&e.CustomerID, &e.MatchedBy, &e.Reference, &e.State.Status, &e.State.Due, &e.State.Paid, &e.State.Remaining, &e.Report}, more...)...)
-	e.ReceivedAt = time.UnixMicro(received).UTC()
-	return e, err
+// readPayment reads what selectPayments selects.
+func readPayment(r *row) ledger.Payment {
+	return ledger.Payment{Seq: r.number(), ReceivedAt: r.time(), EventID: r.text(), Type: r.text(), ObligationID: r.text(), PaymentID: r.text(),
+		Currency: r.text(), Amount: r.number(), BillID: r.text(), AccountID: r.text(), CustomerID: r.text(),
+		MatchedBy: ledger.MatchedBy(r.text()), Reference: r.text(),
+		State:  ledger.BillMoney{Status: r.text(), Due: r.optional(), Paid: r.optional(), Remaining: r.optional()},
+		Report: r.text()}
 }
 
-// list runs a query of paymentColumns.
-func (p *Payments) list(ctx context.Context, query string, args ...any) ([]ledger.Payment, error) {
-	rows, err := p.read.QueryContext(ctx, "SELECT "+paymentColumns+fromPayments+query, args...)
+// readReport reads the columns of a report, from name on.
+func readReport(r *row) ledger.PaymentReport {
+	return ledger.PaymentReport{Name: r.text(), UpTo: r.number(), SHA256: r.text(), Rows: r.int(), Begun: r.time(), Published: r.time()}
+}
+
+// readAccount reads the columns of an account, from reference on.
+func readAccount(r *row) ledger.BillAccount {
+	return ledger.BillAccount{Reference: r.text(), Accounted: r.number(), Closed: r.flag(), PaidAt: r.time()}
+}
+
+// each runs a query about a scope, unless nothing was recorded of that, and hands each row of its
+// result to scan. ?1 is the number of the scope.
+func (p *Payments) each(ctx context.Context, s ledger.Scope, query string, args []any, scan func(*row)) error {
+	scope, err := p.scope(ctx, s)
+	if err != nil || scope == 0 {
+		return err
+	}
+	err = eachRow(ctx, p.read, query, append([]any{scope}, args...), func(r *row) error {
+		scan(r)
+		return nil
+	})
 	if err != nil {
-		return nil, unusable(err)
+		return unusable(err)
 	}
-	defer rows.Close()
+	return nil
+}
+
+// list returns the payments that are found with a condition.
+func (p *Payments) list(ctx context.Context, s ledger.Scope, condition string, args ...any) ([]ledger.Payment, error) {
 	var found []ledger.Payment
-	for rows.Next() {
-		e, err := scanPayment(rows)
-		if err != nil {
-			return nil, unusable(err)
-		}
-		found = append(found, e)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, unusable(err)
+	err := p.each(ctx, s, selectPayments+fromPayments+condition, args, func(r *row) { found = append(found, readPayment(r)) })
+	if err != nil {
+		return nil, err
 	}
 	return found, nil
 }
 
 // Unsettled implements ledger.Payments.
 func (p *Payments) Unsettled(ctx context.Context, s ledger.Scope, after, upTo int64, limit int) ([]ledger.Payment, error) {
-	scope, err := p.scope(ctx, s)
-	if err != nil || scope == 0 {
-		return nil, err
-	}
-	return p.list(ctx, " WHERE p.scope = ? AND p.report IS NULL AND p.seq > ? AND p.seq <= ? ORDER BY p.seq LIMIT ?", scope, after, upTo, limit)
+	return p.list(ctx, s, " WHERE p.scope = ? AND p.report IS NULL AND p.seq > ? AND p.seq <= ? ORDER BY p.seq LIMIT ?", after, upTo, limit)
 }
 
 // Reported implements ledger.Payments.
 func (p *Payments) Reported(ctx context.Context, s ledger.Scope, name string, after int64, limit int) ([]ledger.Payment, error) {
-	scope, err := p.scope(ctx, s)
-	if err != nil || scope == 0 {
-		return nil, err
-	}
-	return p.list(ctx, ` WHERE p.report = (SELECT id FROM reports WHERE scope = ? AND name = ?) AND p.seq > ? ORDER BY p.seq LIMIT ?`,
-		scope, name, after, limit)
+	return p.list(ctx, s, ` WHERE p.report = (SELECT id FROM reports WHERE scope = ? AND name = ?) AND p.seq > ? ORDER BY p.seq LIMIT ?`,
+		name, after, limit)
 }
 
 // List implements ledger.Payments.
 func (p *Payments) List(ctx context.Context, s ledger.Scope, q ledger.PaymentQuery) ([]ledger.Payment, error) {
-	scope, err := p.scope(ctx, s)
-	if err != nil || scope == 0 {
-		return nil, err
-	}
-	query, args := " WHERE p.scope = ?", []any{scope}
+	condition, args := " WHERE p.scope = ?", []any{}
 	if q.Reference != "" {
-		query, args = query+" AND p.reference = ?", append(args, q.Reference)
+		condition, args = condition+" AND p.reference = ?", append(args, q.Reference)
 	}
 	if !q.Since.IsZero() {
-		query, args = query+" AND p.received >= ?", append(args, q.Since.UnixMicro())
+		condition, args = condition+" AND p.received >= ?", append(args, q.Since.UnixMicro())
 	}
 	limit := q.Limit
 	if limit == 0 {
 		limit = math.MaxInt32
 	}
-	return p.list(ctx, query+" ORDER BY p.seq DESC LIMIT ?", append(args, limit)...)
+	return p.list(ctx, s, condition+" ORDER BY p.seq DESC LIMIT ?", append(args, limit)...)
 }
 
 // Last implements ledger.Payments.
 func (p *Payments) Last(ctx context.Context, s ledger.Scope) (last int64, err error) {
-	scope, err := p.scope(ctx, s)
-	if err != nil || scope == 0 {
-		return 0, err
-	}
 	// Those in no report alone: others are of no use to a caller.
-	err = p.read.QueryRowContext(ctx, "SELECT coalesce(max(seq), 0) FROM payments WHERE scope = ? AND report IS NULL", scope).Scan(&last)
-	if err != nil {
-		return 0, unusable(err)
-	}
-	return last, nil
+	err = p.each(ctx, s, "SELECT coalesce(max(seq), 0) FROM payments WHERE scope = ? AND report IS NULL", nil, func(r *row) { last = r.number() })
+	return last, err
 }
 
 // LastReport implements ledger.Payments.
-func (p *Payments) LastReport(ctx context.Context, s ledger.Scope) (*ledger.PaymentReport, error) {
-	scope, err := p.scope(ctx, s)
-	if err != nil || scope == 0 {
-		return nil, err
-	}
-	var r ledger.PaymentReport
-	var begun, published sql.NullInt64
-	err = p.read.QueryRowContext(ctx, "SELECT name, up_to, sha256, row_count, begun, published FROM reports WHERE scope = ? ORDER BY id DESC LIMIT 1", scope).
-		Scan(&r.Name, &r.UpTo, &r.SHA256, &r.Rows, &begun, &published)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, unusable(err)
-	}
-	r.Begun, r.Published = timeOf(begun), timeOf(published)
-	return &r, nil
-}
-
-func timeOf(micros sql.NullInt64) time.Time {
-	if !micros.Valid {
-		return time.Time{}
-	}
-	return time.UnixMicro(micros.Int64).UTC()
+func (p *Payments) LastReport(ctx context.Context, s ledger.Scope) (last *ledger.PaymentReport, err error) {
+	err = p.each(ctx, s, "SELECT name, up_to, sha256, row_count, begun, published FROM reports WHERE scope = ? ORDER BY id DESC LIMIT 1", nil,
+		func(r *row) {
+			report := readReport(r)
+			last = &report
+		})
+	return last, err
 }
 
 // Accounts implements ledger.Payments.
 func (p *Payments) Accounts(ctx context.Context, s ledger.Scope, references []string) (map[string]ledger.BillAccount, error) {
 	known := make(map[string]ledger.BillAccount)
-	scope, err := p.scope(ctx, s)
-	if err != nil || scope == 0 || len(references) == 0 {
-		return known, err
+	if len(references) == 0 {
+		return known, nil
 	}
 	list, err := json.Marshal(references)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		err = p.each(ctx, s, `SELECT reference, accounted, closed, paid_at FROM accounts
+			WHERE scope = ? AND reference IN (SELECT value FROM json_each(?))`, []any{string(list)}, func(r *row) {
+			a := readAccount(r)
+			known[a.Reference] = a
+		})
 	}
-	rows, err := p.read.QueryContext(ctx, `SELECT reference, accounted, closed, paid_at FROM accounts
-		WHERE scope = ? AND reference IN (SELECT value FROM json_each(?))`, scope, string(list))
-	if err != nil {
-		return nil, unusable(err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var a ledger.BillAccount
-		var paidAt sql.NullInt64
-		if err := rows.Scan(&a.Reference, &a.Accounted, &a.Closed, &paidAt); err != nil {
-			return nil, unusable(err)
-		}
-		a.PaidAt = timeOf(paidAt)
-		known[a.Reference] = a
-	}
-	if err := rows.Err(); err != nil {
-		return nil, unusable(err)
-	}
-	return known, nil
+	return known, err
 }
 
 // PartyBills implements ledger.Payments.
 func (p *Payments) PartyBills(ctx context.Context, s ledger.Scope, party string, limit int) (open []string, last string, err error) {
-	scope, err := p.scope(ctx, s)
-	if err != nil || scope == 0 {
-		return nil, "", err
+	err = p.each(ctx, s, `SELECT b.reference FROM party_bills AS b LEFT JOIN accounts AS a ON a.scope = b.scope AND a.reference = b.reference
+		WHERE b.scope = ? AND b.party = ? AND coalesce(a.closed, 0) = 0 ORDER BY b.reference LIMIT ?`, []any{party, limit},
+		func(r *row) { open = append(open, r.text()) })
+	if err == nil {
+		err = p.each(ctx, s, `SELECT a.reference FROM party_bills AS b JOIN accounts AS a ON a.scope = b.scope AND a.reference = b.reference
+			WHERE b.scope = ? AND b.party = ? AND a.closed AND a.paid_at IS NOT NULL ORDER BY a.paid_at DESC, a.reference DESC LIMIT 1`, []any{party},
+			func(r *row) { last = r.text() })
 	}
-	rows, err := p.read.QueryContext(ctx, `SELECT b.reference FROM party_bills AS b LEFT JOIN accounts AS a ON a.scope = b.scope AND a.reference = b.reference
-		WHERE b.scope = ? AND b.party = ? AND coalesce(a.closed, 0) = 0 ORDER BY b.reference LIMIT ?`, scope, party, limit)
-	if err != nil {
-		return nil, "", unusable(err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var reference string
-		if err := rows.Scan(&reference); err != nil {
-			return nil, "", unusable(err)
-		}
-		open = append(open, reference)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, "", unusable(err)
-	}
-	err = p.read.QueryRowContext(ctx, `SELECT a.reference FROM party_bills AS b JOIN accounts AS a ON a.scope = b.scope AND a.reference = b.reference
-		WHERE b.scope = ? AND b.party = ? AND a.closed AND a.paid_at IS NOT NULL ORDER BY a.paid_at DESC, a.reference DESC LIMIT 1`, scope, party).Scan(&last)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return nil, "", unusable(err)
-	}
-	return open, last, nil
+	return open, last, err
 }
 
 // Mark implements ledger.Payments.
 func (p *Payments) Mark(ctx context.Context, s ledger.Scope, file string) (mark string, err error) {
-	scope, err := p.scope(ctx, s)
-	if err != nil || scope == 0 {
-		return "", err
-	}
-	err = p.read.QueryRowContext(ctx, "SELECT mark FROM marks WHERE scope = ? AND file = ?", scope, file).Scan(&mark)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return "", unusable(err)
-	}
-	return mark, nil
+	err = p.each(ctx, s, "SELECT mark FROM marks WHERE scope = ? AND file = ?", []any{file}, func(r *row) { mark = r.text() })
+	return mark, err
 }
 
 // Sums implements ledger.Payments.
 func (p *Payments) Sums(ctx context.Context, s ledger.Scope) (ledger.PaymentSums, error) {
 	sums := ledger.PaymentSums{By: make(map[ledger.MatchedBy]int), Amounts: make(map[string]int64)}
-	scope, err := p.scope(ctx, s)
-	if err != nil || scope == 0 {
-		return sums, err
-	}
-	rows, err := p.read.QueryContext(ctx, `SELECT p.matched_by, p.currency, r.published IS NOT NULL, count(*), sum(p.amount), min(p.received)
-		FROM payments AS p LEFT JOIN reports AS r ON r.id = p.report WHERE p.scope = ? GROUP BY 1, 2, 3`, scope)
-	if err != nil {
-		return sums, unusable(err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var by ledger.MatchedBy
-		var currency string
-		var published bool
-		var n int
-		var amount, oldest int64
-		if err := rows.Scan(&by, &currency, &published, &n, &amount, &oldest); err != nil {
-			return sums, unusable(err)
-		}
-		sums.Amounts[currency] += amount
-		if by != "" {
-			sums.By[by] += n
-		}
-		if published {
-			continue
-		}
-		sums.Unreported += n
-		if at := time.UnixMicro(oldest).UTC(); sums.Oldest.IsZero() || at.Before(sums.Oldest) {
-			sums.Oldest = at
-		}
-	}
-	if err := rows.Err(); err != nil {
-		return sums, unusable(err)
-	}
-	return sums, nil
+	err := p.each(ctx, s, `SELECT p.matched_by, p.currency, r.published IS NOT NULL, count(*), sum(p.amount), min(p.received)
+		FROM payments AS p LEFT JOIN reports AS r ON r.id = p.report WHERE p.scope = ? GROUP BY 1, 2, 3`, nil, func(r *row) {
+		sums.Add(ledger.MatchedBy(r.text()), r.text(), r.flag(), r.int(), r.number(), r.time())
+	})
+	return sums, err
 }
 
 // quarter is a quarter of an hour in microseconds.
@@ -246,30 +155,17 @@ const quarter = 15 * 60 * 1_000_000
 
 // PaidSince implements ledger.Payments.
 func (p *Payments) PaidSince(ctx context.Context, s ledger.Scope, after int64, since time.Time) (sums []ledger.PaidSum, last int64, err error) {
-	scope, err := p.scope(ctx, s)
-	if err != nil || scope == 0 {
-		return nil, after, err
+	last = after
+	err = p.each(ctx, s, "SELECT (SELECT coalesce(max(seq), 0) FROM payments) FROM scopes WHERE id = ?", nil, func(r *row) { last = r.number() })
+	if err == nil {
+		err = p.each(ctx, s, `SELECT received / ?5, currency, count(*), sum(amount) FROM payments
+			WHERE seq > ?2 AND seq <= ?3 AND scope = ?1 AND received >= ?4 GROUP BY 1, 2 ORDER BY 1, 2`,
+			[]any{after, last, since.UnixMicro(), int64(quarter)}, func(r *row) {
+				sums = append(sums, ledger.PaidSum{At: time.UnixMicro(r.number() * quarter).UTC(), Currency: r.text(), Payments: r.int(), Amount: r.number()})
+			})
 	}
-	if err := p.read.QueryRowContext(ctx, "SELECT coalesce(max(seq), 0) FROM payments").Scan(&last); err != nil {
-		return nil, after, unusable(err)
-	}
-	rows, err := p.read.QueryContext(ctx, `SELECT received / ?, currency, count(*), sum(amount) FROM payments
-		WHERE seq > ? AND seq <= ? AND scope = ? AND received >= ? GROUP BY 1, 2 ORDER BY 1, 2`, int64(quarter), after, last, scope, since.UnixMicro())
 	if err != nil {
-		return nil, after, unusable(err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var sum ledger.PaidSum
-		var at int64
-		if err := rows.Scan(&at, &sum.Currency, &sum.Payments, &sum.Amount); err != nil {
-			return nil, after, unusable(err)
-		}
-		sum.At = time.UnixMicro(at * quarter).UTC()
-		sums = append(sums, sum)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, after, unusable(err)
+		return nil, after, err
 	}
 	return sums, last, nil
 }

@@ -36,15 +36,23 @@ type openReport struct {
 	sha256    string // "" = not composed yet
 }
 
-func readOpenReport(tx *sql.Tx, s ledger.Scope, name string) (r openReport, err error) {
-	if r.scope, err = addScope(tx, s); err != nil {
-		return r, err
-	}
-	err = tx.QueryRow("SELECT id, sha256 FROM reports WHERE scope = ? AND name = ? AND published IS NULL", r.scope, name).Scan(&r.id, &r.sha256)
-	if errors.Is(err, sql.ErrNoRows) {
-		err = fmt.Errorf("report %s: %w", name, ledger.ErrNotFound)
-	}
-	return r, err
+// onReport runs do with a report that is begun and not published, in a transaction.
+func (p *Payments) onReport(ctx context.Context, s ledger.Scope, name string, do func(*sql.Tx, openReport) error) error {
+	return p.tx(ctx, func(tx *sql.Tx) error {
+		scope, err := addScope(tx, s)
+		if err != nil {
+			return err
+		}
+		r := openReport{scope: scope}
+		err = tx.QueryRow("SELECT id, sha256 FROM reports WHERE scope = ? AND name = ? AND published IS NULL", scope, name).Scan(&r.id, &r.sha256)
+		if errors.Is(err, sql.ErrNoRows) {
+			err = fmt.Errorf("report %s: %w", name, ledger.ErrNotFound)
+		}
+		if err != nil {
+			return err
+		}
+		return do(tx, r)
+	})
 }
 
 // payments returns how many payments it has.
@@ -55,13 +63,9 @@ func (r openReport) payments(tx *sql.Tx) (n int, err error) {
 
 // Settle implements ledger.Payments.
 func (p *Payments) Settle(ctx context.Context, s ledger.Scope, report string, settled []ledger.Payment, accounts []ledger.BillAccount) error {
-	return p.tx(ctx, func(tx *sql.Tx) error {
-		r, err := readOpenReport(tx, s, report)
-		if err == nil && r.sha256 != "" {
-			err = fmt.Errorf("report %s is composed: %w", report, ledger.ErrNotFound)
-		}
-		if err != nil {
-			return err
+	return p.onReport(ctx, s, report, func(tx *sql.Tx, r openReport) error {
+		if r.sha256 != "" {
+			return fmt.Errorf("report %s is composed: %w", report, ledger.ErrNotFound)
 		}
 		settle, err := tx.Prepare(`UPDATE payments SET report = ?, matched_by = ?, reference = ?, bill_id = ?, account_id = ?, customer_id = ?,
 			bill_status = ?, due = ?, paid = ?, remaining = ? WHERE seq = ? AND scope = ? AND report IS NULL`)
@@ -94,12 +98,8 @@ func (p *Payments) Settle(ctx context.Context, s ledger.Scope, report string, se
 
 // ComposedReport implements ledger.Payments.
 func (p *Payments) ComposedReport(ctx context.Context, s ledger.Scope, name, sha256 string, rows int) error {
-	return p.tx(ctx, func(tx *sql.Tx) error {
-		r, err := readOpenReport(tx, s, name)
-		n := 0
-		if err == nil {
-			n, err = r.payments(tx)
-		}
+	return p.onReport(ctx, s, name, func(tx *sql.Tx, r openReport) error {
+		n, err := r.payments(tx)
 		if err == nil && (n != rows || r.sha256 != "" && r.sha256 != sha256) {
 			err = fmt.Errorf("report %s has other payments: %w", name, ledger.ErrExists)
 		}
@@ -112,23 +112,16 @@ func (p *Payments) ComposedReport(ctx context.Context, s ledger.Scope, name, sha
 
 // PublishedReport implements ledger.Payments.
 func (p *Payments) PublishedReport(ctx context.Context, s ledger.Scope, name string, at time.Time) error {
-	return p.tx(ctx, func(tx *sql.Tx) error {
-		r, err := readOpenReport(tx, s, name)
-		if err == nil {
-			_, err = tx.Exec("UPDATE reports SET published = ? WHERE id = ?", at.UnixMicro(), r.id)
-		}
+	return p.onReport(ctx, s, name, func(tx *sql.Tx, r openReport) error {
+		_, err := tx.Exec("UPDATE reports SET published = ? WHERE id = ?", at.UnixMicro(), r.id)
 		return err
 	})
 }
 
 // DropReport implements ledger.Payments.
 func (p *Payments) DropReport(ctx context.Context, s ledger.Scope, name string) error {
-	return p.tx(ctx, func(tx *sql.Tx) error {
-		r, err := readOpenReport(tx, s, name)
-		n := 0
-		if err == nil {
-			n, err = r.payments(tx)
-		}
+	return p.onReport(ctx, s, name, func(tx *sql.Tx, r openReport) error {
+		n, err := r.payments(tx)
 		if err == nil && n > 0 {
 			err = fmt.Errorf("drop report %s: it has payments: %w", name, ledger.ErrExists)
 		}

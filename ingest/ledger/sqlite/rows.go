@@ -70,6 +70,16 @@ func (r *row) number() int64 {
 	return n
 }
 
+func (r *row) scope() ledger.Scope { return ledger.Scope{Merchant: r.text(), Mode: r.text()} }
+
+// optional is a number that may be NULL.
+func (r *row) optional() *int64 {
+	if n, ok := r.next().(int64); ok {
+		return &n
+	}
+	return nil
+}
+
 func (r *row) int() int   { return int(r.number()) }
 func (r *row) flag() bool { return r.number() != 0 }
 

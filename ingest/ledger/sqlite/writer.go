@@ -322,7 +322,7 @@ func newRecord(e ledger.Entry) *record {
 		r.entry.Outcome = &r.outcome
 	}
 	for i, p := range e.Parties {
-		r.parties[i] = party{digestOf(e.Scope, p.PartyRef), p}
+		r.parties[i] = party{p.PartyRef.Digest(e.Scope), p}
 	}
 	r.entry.Parties = nil
 	return r

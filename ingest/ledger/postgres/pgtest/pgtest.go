@@ -311,12 +311,7 @@ func (s *Server) Kill() error {
 	// Stopped first, the postmaster starts no others meanwhile.
 	err := s.signal(syscall.SIGSTOP)
 	children := s.children()
-	err = errors.Join(err, s.signal(syscall.SIGKILL))
-	for _, pid := range children {
-		if e := syscall.Kill(pid, syscall.SIGKILL); e != nil && !errors.Is(e, syscall.ESRCH) {
-			err = errors.Join(err, e)
-		}
-	}
+	err = errors.Join(err, s.signal(syscall.SIGKILL), signalAll(children, syscall.SIGKILL))
 	<-s.ended
 	s.cmd = nil
 	for deadline := time.Now().Add(patience); slices.ContainsFunc(children, alive); time.Sleep(time.Millisecond) {
@@ -349,20 +344,13 @@ func (s *Server) Restart() error {
 // Freeze stops all processes of the server where they are: connections stay, and nothing
 // answers.
 func (s *Server) Freeze() error {
-	err := s.signal(syscall.SIGSTOP)
-	for _, pid := range s.children() {
-		if e := syscall.Kill(pid, syscall.SIGSTOP); e != nil && !errors.Is(e, syscall.ESRCH) {
-			err = errors.Join(err, e)
-		}
-	}
-	return err
+	err := s.signal(syscall.SIGSTOP) // stopped first, as in Kill
+	return errors.Join(err, signalAll(s.children(), syscall.SIGSTOP))
 }
 
 // Thaw lets a frozen server go on.
 func (s *Server) Thaw() {
-	for _, pid := range s.children() {
-		_ = syscall.Kill(pid, syscall.SIGCONT) // it may have ended
-	}
+	_ = signalAll(s.children(), syscall.SIGCONT)
 	_ = s.signal(syscall.SIGCONT)
 }
 
@@ -370,6 +358,16 @@ func (s *Server) signal(sig syscall.Signal) error {
 	err := s.cmd.Process.Signal(sig)
 	if errors.Is(err, os.ErrProcessDone) {
 		return nil
+	}
+	return err
+}
+
+// signalAll signals processes. That one has ended is not an error.
+func signalAll(pids []int, sig syscall.Signal) (err error) {
+	for _, pid := range pids {
+		if e := syscall.Kill(pid, sig); e != nil && !errors.Is(e, syscall.ESRCH) {
+			err = errors.Join(err, e)
+		}
 	}
 	return err
 }
