@@ -54,7 +54,7 @@ func (c *approveCmd) Run(ctx context.Context, s *session) error {
 		return c.printOrdered(s, conf, left)
 	}
 	if err = errors.Join(err, closed); err != nil {
-		return adviseOrder(c.FileID, err)
+		return describe.AdviseOrder(c.FileID, err)
 	}
 	return s.print(approved{FileID: f.ID, File: f.Name, Approved: true}, func() string {
 		next := "billdrop run --once"
@@ -69,7 +69,7 @@ func (c *approveCmd) Run(ctx context.Context, s *session) error {
 func (c *approveCmd) queue(ctx context.Context, s *session, conf *config.Config) error {
 	left, err := leaveOrder(ctx, s, conf, ingest.OrderApprove, c.FileID)
 	if err != nil {
-		return adviseOrder(c.FileID, err)
+		return describe.AdviseOrder(c.FileID, err)
 	}
 	return c.printOrdered(s, conf, left)
 }

@@ -11,7 +11,6 @@ import (
 	"billdrop/cmd/billdrop/config"
 	"billdrop/cmd/billdrop/describe"
 	"billdrop/cmd/billdrop/engine"
-	"billdrop/cmd/billdrop/wiring"
 	"billdrop/ingest"
 	"billdrop/ingest/delivery"
 	"billdrop/ingest/inbox"
@@ -67,7 +66,7 @@ func exitCode(ctx context.Context, err error) int {
 		return exitAttention
 	case errors.As(err, &usage), errors.As(err, &parse), errors.Is(err, config.ErrSecret),
 		errors.Is(err, ledger.ErrNotFound), errors.Is(err, ledger.ErrLinked), errors.Is(err, ingest.ErrNotApplicable), errors.Is(err, inbox.ErrConfig),
-		errors.Is(err, engine.ErrSetup), errors.Is(err, wiring.ErrSpoolTaken), errors.Is(err, ledger.ErrNameTaken), errors.As(err, &differ):
+		errors.Is(err, engine.ErrSetup), errors.Is(err, ledger.ErrNameTaken), errors.As(err, &differ):
 		return exitUsage
 	case errors.Is(err, ledger.ErrLocked):
 		return exitLocked

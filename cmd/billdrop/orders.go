@@ -93,21 +93,9 @@ func orderFailed(s *session, id string, err error) error {
 		s.log.Info(err.Error())
 		return printFiles(s, nil, nil)
 	case errors.Is(err, ledger.ErrNotFound), errors.Is(err, ingest.ErrNotApplicable):
-		return adviseOrder(id, err)
+		return describe.AdviseOrder(id, err)
 	case errors.Is(err, ledger.ErrLocked):
 		return err
 	}
 	return printFiles(s, nil, err)
-}
-
-// adviseOrder adds to the refusal of an order where to look, unless the refusal says it.
-func adviseOrder(id string, err error) error {
-	switch {
-	case len(describe.Advice(err)) > 0:
-	case errors.Is(err, ledger.ErrNotFound):
-		return describe.Advise(err, "%q is not the id of a file in this ledger; billdrop status lists the ids, and ack.json and summary.json have it as file_id, such as 20261123-053000-1f2e3d4c", id)
-	case errors.Is(err, ingest.ErrNotApplicable):
-		return describe.Advise(err, "billdrop status %s shows the state of the file", id)
-	}
-	return err
 }

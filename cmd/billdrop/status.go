@@ -53,7 +53,7 @@ func (c *statusCmd) Run(ctx context.Context, s *session) error {
 func (c *statusCmd) one(ctx context.Context, s *session, led ledger.Ledger) error {
 	record, err := led.File(ctx, c.FileID)
 	if err != nil {
-		return adviseOrder(c.FileID, err)
+		return describe.AdviseOrder(c.FileID, err)
 	}
 	f, err := describe.ReadFile(ctx, led, record)
 	if err != nil {

@@ -47,11 +47,7 @@ func (c *verifyCmd) Run(ctx context.Context, s *session) error {
 	}
 	done, err := check.Run(ctx)
 	bar.Close()
-	if unknown := (*recheck.Unknown)(nil); errors.As(err, &unknown) {
-		err = adviseOrder(unknown.ID, err)
-	}
-	err = errors.Join(err, led.Close())
-	return printVerified(s, done, err)
+	return printVerified(s, done, errors.Join(err, led.Close()))
 }
 
 // printVerified prints what was found. It returns err, or what the findings mean for the

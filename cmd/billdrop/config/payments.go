@@ -54,16 +54,18 @@ func (c *Config) Receivers() ([]Receiver, error) {
 // PaymentSchedule is when the feed's merchant gets its payment reports. The configuration was
 // checked.
 func (f *Feed) PaymentSchedule() payments.Schedule {
-	zone, err := f.zone()
-	if err != nil {
-		zone = time.Local
-	}
-	s, _ := payments.ParseSchedule(f.PaymentsEvery, zone)
+	s, _ := payments.ParseSchedule(f.PaymentsEvery, f.zone())
 	return s
 }
 
-// zone is the zone of Timezone, this machine's if there is none.
-func (f *Feed) zone() (*time.Location, error) { return Expect{Timezone: f.Timezone}.Zone() }
+// zone is the zone of Timezone, this machine's if there is none or it is not known.
+func (f *Feed) zone() *time.Location {
+	zone, err := Expect{Timezone: f.Timezone}.Zone()
+	if err != nil {
+		return time.Local
+	}
+	return zone
+}
 
 func (k *checker) checkWebhooks() {
 	w := &k.config.Webhooks
@@ -110,12 +112,10 @@ func (k *checker) checkWebhooks() {
 
 // checkPayments checks when a feed's merchant gets payment reports.
 func (k *checker) checkPayments(at string, f *Feed) {
-	zone, err := f.zone()
-	if err != nil {
+	if _, err := (Expect{Timezone: f.Timezone}).Zone(); err != nil {
 		k.problem(join(at, "timezone"), "is not a known time zone; write its IANA name, such as \"Africa/Johannesburg\" or \"UTC\", or leave it out for this machine's")
-		zone = time.UTC
 	}
-	if _, err := payments.ParseSchedule(f.PaymentsEvery, zone); err != nil {
+	if _, err := payments.ParseSchedule(f.PaymentsEvery, f.zone()); err != nil {
 		k.problem(join(at, "payments_every"), "is not valid; write a duration of at least 1s, such as 1h, or a time of day, such as \"daily 06:00\"")
 	}
 }

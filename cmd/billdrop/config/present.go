@@ -27,11 +27,7 @@ func (f *Feed) Presenting() *Presenting {
 	if f.Present != presentRequest {
 		return nil
 	}
-	zone, err := f.zone()
-	if err != nil {
-		zone = time.Local
-	}
-	p := &Presenting{Expires: defaultExpires, DueDate: f.PresentExpires == expiresDueDate, Zone: zone}
+	p := &Presenting{Expires: defaultExpires, DueDate: f.PresentExpires == expiresDueDate, Zone: f.zone()}
 	if d, err := time.ParseDuration(f.PresentExpires); err == nil {
 		p.Expires = d
 	}

@@ -68,3 +68,15 @@ func (o *Ordered) Text(poll string) string {
 	return fmt.Sprintf("%s (%s) %s; the running worker %s at its next poll (poll_interval %s); during an import or a run --once, the next run does\n",
 		o.File, o.FileID, is, does, poll)
 }
+
+// AdviseOrder adds to the refusal of an order on a file where to look, unless the refusal says it.
+func AdviseOrder(id string, err error) error {
+	switch {
+	case len(Advice(err)) > 0:
+	case errors.Is(err, ledger.ErrNotFound):
+		return Advise(err, "%q is not the id of a file in this ledger; billdrop status lists the ids, and ack.json and summary.json have it as file_id, such as 20261123-053000-1f2e3d4c", id)
+	case errors.Is(err, ingest.ErrNotApplicable):
+		return Advise(err, "billdrop status %s shows the state of the file", id)
+	}
+	return err
+}

@@ -47,15 +47,6 @@ type File struct {
 	Findings map[report.Finding]int `json:"findings"`
 }
 
-// Unknown is the error of a file that the ledger does not have.
-type Unknown struct {
-	ID  string
-	err error
-}
-
-func (u *Unknown) Error() string { return u.err.Error() }
-func (u *Unknown) Unwrap() error { return u.err }
-
 // Run returns the files that were verified, also with an error.
 func (r *Recheck) Run(ctx context.Context) ([]File, error) {
 	conf := r.Config
@@ -106,7 +97,7 @@ func (r *Recheck) files(ctx context.Context, feeds map[string]*ingest.Feed) ([]*
 	for _, id := range r.FileIDs {
 		f, err := r.Ledger.File(ctx, id)
 		if err != nil {
-			return nil, &Unknown{id, err}
+			return nil, describe.AdviseOrder(id, err)
 		}
 		if f.State != ledger.Done {
 			return nil, refusef("let it end, then verify it", "%s (%s) is not finished yet (%s)", f.Name, f.ID, f.State)

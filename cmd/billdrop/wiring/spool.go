@@ -26,7 +26,7 @@ func TakeSpool(dir string) (*Spool, error) {
 	case err != nil:
 		return nil, errors.Join(fmt.Errorf("take the spool %s: %w", dir, err), lock.Close())
 	case !taken:
-		err := describe.Advise(fmt.Errorf("%w: %s", ErrSpoolTaken, dir), "give each worker of a machine a spool_dir of its own")
+		err := describe.Misused(fmt.Errorf("%w: %s", ErrSpoolTaken, dir)).Hint("give each worker of a machine a spool_dir of its own")
 		return nil, errors.Join(err, lock.Close())
 	}
 	return &Spool{lock}, nil
