@@ -166,7 +166,7 @@ func (w *Worker) serve(ctx context.Context, interval time.Duration) error {
 // serveFeed polls a feed whenever no other worker does, until it cannot go on.
 func (w *Worker) serveFeed(ctx context.Context, f *Feed, interval time.Duration) error {
 	lease := "feed/" + f.Name
-	ours := false
+	ours, found := false, false
 	membership := ctx
 	defer func() {
 		if membership.Err() != nil { // it is another's by now
@@ -199,7 +199,7 @@ func (w *Worker) serveFeed(ctx context.Context, f *Feed, interval time.Duration)
 			}
 		}
 		if ours {
-			next, err := w.pollFeed(ctx, f, interval)
+			next, err := w.pollFeed(ctx, f, interval, &found)
 			if err != nil {
 				return err
 			}

@@ -7,8 +7,8 @@ import (
 )
 
 var (
-	// ErrDirectories: the SFTP server lacks directories of a feed. Waiting does not mend
-	// that.
+	// ErrDirectories: the SFTP server lacks directories of a feed. Unless they
+	// were there before, waiting does not mend that.
 	ErrDirectories = errors.New("no such directory on the SFTP server")
 	// ErrNothingToDo: no row of the file is failed or unknown.
 	ErrNothingToDo = errors.New("nothing to do")

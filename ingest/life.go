@@ -367,7 +367,11 @@ func (j *job) settle(ctx context.Context, outcome string) error {
 		return err
 	}
 	if outcome == "" {
-		if outcome = report.OutcomeOf(sums.Rows); j.linksMissing > 0 {
+		changed, err := j.tellChanged(ctx)
+		if err != nil {
+			return err
+		}
+		if outcome = report.OutcomeOf(sums.Rows); j.linksMissing > 0 || changed {
 			outcome = ledger.CompletedWithErrors
 		}
 		j.tellMissingLinks()

@@ -236,6 +236,7 @@ type simFiles struct {
 	files map[string]simFile
 	// overwritten are the reports that were replaced by others.
 	overwritten []string
+	gone        string // a directory that is not there
 }
 
 type simFile struct {
@@ -247,6 +248,13 @@ func (f *simFiles) put(name string, content []byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.files[name] = simFile{content, time.Now().Truncate(time.Second)}
+}
+
+// lose removes a directory, or brings it back with "".
+func (f *simFiles) lose(dir string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.gone = dir
 }
 
 func (f *simFiles) find(name string) (simFile, bool) {
@@ -305,7 +313,7 @@ func (r *simRemote) List(_ context.Context, dir string) (entries []inbox.Entry, 
 
 func (r *simRemote) Lstat(_ context.Context, name string) (e inbox.Entry, err error) {
 	err = r.step("lstat", name, func() error {
-		if path.Dir(name) == "/" {
+		if path.Dir(name) == "/" && name != r.gone {
 			e = inbox.Entry{Name: path.Base(name), Dir: true}
 			return nil
 		}

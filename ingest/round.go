@@ -27,6 +27,7 @@ type round struct {
 	jobs      []*job // of the files that were taken up
 	errs      []error
 	unclaimed []watch.Remark // complete files that cannot be claimed
+	foundDirs bool           // all directories of the feed are there
 	nextLook  time.Duration  // when a file that has not settled yet may be complete; 0 = there is none
 }
 
@@ -100,6 +101,7 @@ func (r *round) checkDirs(ctx context.Context) error {
 			Hint: "create it there, or correct the feed's configuration",
 		}
 	}
+	r.foundDirs = true
 	return nil
 }
 

@@ -97,6 +97,36 @@ func kinds(remarks []watch.Remark) string {
 	return strings.Join(list, ", ")
 }
 
+// A directory that was there and is gone, such as one of a disk that the server has not mounted
+// yet, does not end the feed: it goes on when the directory is back.
+func TestDirectoryGoneForAWhile(t *testing.T) {
+	watching(t, func(*Feed) {}, func(w *watched) {
+		w.after(2 * time.Minute)
+		w.files.lose("/results")
+		w.after(10 * time.Minute)
+		if !strings.Contains(w.log.String(), "no such directory on the SFTP server: /results") {
+			t.Errorf("the log does not name it:\n%s", w.log)
+		}
+		w.files.lose("")
+		w.files.put("/inbox/a.csv", []byte(simMore))
+		w.after(10 * time.Minute)
+		if in := w.files.in("/archive"); len(in) != 1 {
+			t.Errorf("the file was not taken up: %v\n%s", in, w.log)
+		}
+	})
+}
+
+// At the start, a directory that is not there is a wrong set-up.
+func TestDirectoryMissingAtStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, simConfig{})
+		w.files.lose("/results")
+		if err := w.worker(t, alive()).Run(t.Context(), time.Minute); !errors.Is(err, ErrDirectories) {
+			t.Errorf("the worker ended with %v", err)
+		}
+	})
+}
+
 // A stranger is named in the log once, however many polls see it, and again when it comes
 // back.
 func TestStrangers(t *testing.T) {

@@ -124,8 +124,9 @@ func (w *Worker) sweeping(ctx context.Context) (end func()) {
 
 // runFeed polls one feed until it cannot go on.
 func (w *Worker) runFeed(ctx context.Context, f *Feed, interval time.Duration) error {
+	var found bool
 	for {
-		wait, err := w.pollFeed(ctx, f, interval)
+		wait, err := w.pollFeed(ctx, f, interval, &found)
 		if err != nil {
 			return err
 		}
@@ -136,17 +137,21 @@ func (w *Worker) runFeed(ctx context.Context, f *Feed, interval time.Duration) e
 }
 
 // pollFeed does one round, and returns when the next is due. An error means that there is none.
-func (w *Worker) pollFeed(ctx context.Context, f *Feed, interval time.Duration) (wait time.Duration, err error) {
+// found is whether an earlier round had all directories of the feed: then missing ones are no
+// wrong set-up, but gone for a while, such as a disk that the server has not mounted yet.
+func (w *Worker) pollFeed(ctx context.Context, f *Feed, interval time.Duration, found *bool) (wait time.Duration, err error) {
 	r := round{Worker: w, feed: f}
 	if w.shared != nil {
 		r.imports = noImports
 	}
 	err = r.run(ctx)
 	w.noticeLoss(err)
+	*found = *found || r.foundDirs
 	switch {
 	case ctx.Err() != nil:
 		return 0, context.Cause(ctx)
-	case errors.Is(err, delivery.ErrSetup), errors.Is(err, ErrNotApplicable), errors.Is(err, ErrDirectories), errors.Is(err, ledger.ErrUnusable):
+	case errors.Is(err, delivery.ErrSetup), errors.Is(err, ErrNotApplicable), errors.Is(err, ledger.ErrUnusable),
+		errors.Is(err, ErrDirectories) && !*found:
 		return 0, err
 	case err != nil:
 		w.Log.Error("feed stopped; trying again at the next poll", failure(f, err)...)

@@ -140,6 +140,15 @@ func (s *Server) Fetch(ctx context.Context, f File, w io.Writer) (time.Time, err
 	return after.ModTime, nil
 }
 
+// Touched implements Place.
+func (s *Server) Touched(ctx context.Context, f File) (bool, error) {
+	e, err := s.Remote.Lstat(ctx, f.Path)
+	if errors.Is(err, inbox.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil && !same(f, e), err
+}
+
 // Rests implements Place.
 func (s *Server) Rests(f File) []string {
 	var paths []string

@@ -182,6 +182,10 @@ func TestArchive(t *testing.T) {
 				}
 				return nopCloser{strings.NewReader("abc")}, nil
 			}
+			_, there := c.before[f.Path]
+			if touched, err := s.Touched(t.Context(), f); touched != (there && c.before[f.Path] != "abc") || err != nil {
+				t.Errorf("touched: %t, %v", touched, err)
+			}
 			at, err := s.Archive(t.Context(), f, spooled)
 			if at != c.path || (err == nil) != (c.path != "") {
 				t.Errorf("%q, %v; want %q", at, err, c.path)

@@ -51,7 +51,7 @@ func (f File) Attention() int { return f.Summary.Rows.Attention() }
 
 // NeedsAttention reports whether the file as a whole or one of its rows needs attention.
 func (f File) NeedsAttention() bool {
-	return f.Code != "" || f.Outcome == ledger.FileHeld || f.Attention() > 0
+	return f.Code != "" || f.Outcome == ledger.FileHeld || f.Outcome == ledger.CompletedWithErrors || f.Attention() > 0
 }
 
 // GivenUp reports whether the operator has rejected the file, and it is not settled yet. The

@@ -11,6 +11,16 @@ import (
 	"billdrop/ingest/report"
 )
 
+// TestFileNeedsAttention: a file can need attention though none of its rows does, such as one
+// that was changed while it was sent.
+func TestFileNeedsAttention(t *testing.T) {
+	for outcome, want := range map[string]bool{"": false, ledger.Completed: false, ledger.CompletedWithErrors: true, ledger.FileHeld: true} {
+		if f := (File{File: &ledger.File{Outcome: outcome}}); f.NeedsAttention() != want {
+			t.Errorf("outcome %q: needs attention %t", outcome, !want)
+		}
+	}
+}
+
 // TestFilesUnderWay: of a file under way, the rows so far are counted.
 func TestFilesUnderWay(t *testing.T) {
 	l := ledgertest.NewMemory()
