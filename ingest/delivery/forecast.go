@@ -332,19 +332,10 @@ func (f *Forecast) find(ctx context.Context, e *forecastParty, needOwner bool) (
 		return e.ledger, true, nil
 	}
 	e.once.Do(func() {
-		get := f.lane.api.GetCustomer
-		if e.Kind == ledger.Account {
-			get = f.lane.api.GetAccount
-		}
 		var a client.Answer
-		a, e.err = f.ask(ctx, get, e.Reference)
+		a, e.err = f.ask(ctx, f.lane.partyGetter(e.Kind), e.Reference)
 		e.done, e.ok = true, a.Kind == client.Found || a.Kind == client.Absent
-		switch {
-		case a.Account != nil:
-			e.api.ID, e.api.CustomerID = a.Account.ID, a.Account.CustomerID
-		case a.Customer != nil:
-			e.api.ID = a.Customer.ID
-		}
+		e.api = partyOf(a)
 	})
 	return e.api, e.ok, e.err
 }

@@ -127,33 +127,24 @@ func (d *delivery) close(ctx context.Context, o ledger.Outcome) error {
 	if d.rec != nil && *d.rec != d.stored { // most rows of a file that comes again change nothing
 		e.Bill = d.rec
 	}
-	account, customer := d.news()
-	if account != nil {
-		e.Parties = append(e.Parties, *account)
-	}
-	if customer != nil {
-		e.Parties = append(e.Parties, *customer)
-	}
+	e.Parties = d.news()
 	o.Customers, o.Accounts = d.customers, d.accounts
 	if err := d.record(ctx, e); err != nil {
 		return err
 	}
-	if account != nil {
-		d.lane.parties.learnAccount(d.lease, account.ID, account.CustomerID)
-	}
-	if customer != nil {
-		d.lane.parties.learnCustomer(d.lease, customer.ID)
+	for _, p := range e.Parties {
+		d.lane.parties.learn(p)
 	}
 	d.gate.forget(d.bill.Reference)
 	d.rowDone(o.Status)
 	return nil
 }
 
-// news returns what the bill shows of the row's account and customer that was not known; nil =
-// nothing. A party that the body nested, and that was not known, counts as created.
-func (d *delivery) news() (account, customer *ledger.Party) {
+// news returns what the bill shows of the row's account and customer that was not known. A party
+// that the body nested, and that was not known, counts as created.
+func (d *delivery) news() (news []ledger.Party) {
 	if d.rec == nil || d.rec.State != ledger.Exists {
-		return nil, nil
+		return nil
 	}
 	b, form, now := &d.rec.Observed, d.rec.Send.Form, d.since()
 	known := d.lane.parties.known(d.lease)
@@ -161,18 +152,18 @@ func (d *delivery) news() (account, customer *ledger.Party) {
 	switch e := d.lease.account; {
 	case e == nil || b.AccountID == "":
 	case known.AccountID == "" && nested && form.NestsAccount():
-		account = &ledger.Party{PartyRef: e.ref, ID: b.AccountID, CustomerID: b.CustomerID, Since: now}
+		news = append(news, ledger.Party{PartyRef: e.ref, ID: b.AccountID, CustomerID: b.CustomerID, Since: now})
 		if d.diff == "" {
 			d.accounts++
 		}
 	case known.AccountID == b.AccountID && b.CustomerID != "" && known.Owner != b.CustomerID && (d.fresh || known.Owner == ""):
-		account = &ledger.Party{PartyRef: e.ref, ID: b.AccountID, CustomerID: b.CustomerID, Since: now}
+		news = append(news, ledger.Party{PartyRef: e.ref, ID: b.AccountID, CustomerID: b.CustomerID, Since: now})
 	}
 	if e := d.lease.customer; e != nil && known.CustomerID == "" && nested && form.NestsCustomer() && b.CustomerID != "" {
-		customer = &ledger.Party{PartyRef: e.ref, ID: b.CustomerID, Since: now}
+		news = append(news, ledger.Party{PartyRef: e.ref, ID: b.CustomerID, Since: now})
 		d.customers++
 	}
-	return account, customer
+	return news
 }
 
 // sentBefore reports whether the row was sent for this file, by any run. Another file may have

@@ -194,7 +194,7 @@ func (d *delivery) chooseForm(ctx context.Context) (decision, error) {
 		if err := d.wait(ctx, ready); err != nil {
 			return decision{}, err
 		}
-		ask := d.askAccount
+		asked := d.lease.account
 		switch d.lease.route.Do {
 		case routeSend:
 			return decision{Do: stepSend}, nil
@@ -203,9 +203,9 @@ func (d *delivery) chooseForm(ctx context.Context) (decision, error) {
 		case routeUnknownAccount:
 			return decision{Do: stepUnknownAccount}, nil
 		case routeAskCustomer:
-			ask = d.askCustomer
+			asked = d.lease.customer
 		}
-		answered, err := ask(ctx)
+		answered, err := d.askParty(ctx, asked)
 		if err != nil {
 			return decision{}, err
 		}
