@@ -29,7 +29,7 @@ func (d *delivery) lookUp(ctx context.Context, c cause) (decision, error) {
 	todo := afterLookUp(found, c, ours, rounds)
 	if found == foundAbsent && c != causeInFlight {
 		d.rec.State, d.rec.Doubt = ledger.Gone, false
-		if err := d.note(ctx); err != nil {
+		if err := d.note(); err != nil {
 			return decision{}, err
 		}
 	}
@@ -43,7 +43,7 @@ func (d *delivery) lastLook(ctx context.Context) (decision, error) {
 		return decision{Do: stepStop}, nil
 	}
 	a := d.lane.api.GetBill(d.recordCtx, d.bill.Reference)
-	if err := d.record(ctx, ledger.Entry{File: d.file.ID, Gets: 1}); err != nil {
+	if err := d.record(ledger.Entry{File: d.file.ID, Gets: 1}); err != nil {
 		return decision{}, err
 	}
 	if a.Kind == client.Found && !d.lane.bills.isOther(a.Bill.ID, d.bill.Reference) {
@@ -67,7 +67,7 @@ func (d *delivery) find(ctx context.Context) (finding, error) {
 		switch a.Kind {
 		case client.Found:
 			if d.lane.bills.isOther(a.Bill.ID, d.bill.Reference) {
-				_, err := d.sameID(ctx)
+				_, err := d.sameID()
 				return foundNothing, err
 			}
 			d.setObserved(a.Bill)
@@ -181,7 +181,7 @@ func (d *delivery) askParty(ctx context.Context, e *party) (answered bool, err e
 	case err != nil:
 		return false, err
 	case a.Kind == client.Found:
-		err = d.meet(ctx, e, partyOf(a))
+		err = d.meet(e, partyOf(a))
 	case a.Kind != client.Absent:
 		return false, nil
 	}
@@ -190,9 +190,9 @@ func (d *delivery) askParty(ctx context.Context, e *party) (answered bool, err e
 }
 
 // meet records a party that the API holds, and only then shows it to other rows.
-func (d *delivery) meet(ctx context.Context, e *party, found ledger.Party) error {
+func (d *delivery) meet(e *party, found ledger.Party) error {
 	found.PartyRef, found.Since = e.ref, d.lane.Now()
-	if err := d.record(ctx, ledger.Entry{Scope: d.lane.scope, Parties: []ledger.Party{found}}); err != nil {
+	if err := d.record(ledger.Entry{Scope: d.lane.scope, Parties: []ledger.Party{found}}); err != nil {
 		return err
 	}
 	if known, _ := d.lane.parties.settled(e); !known && d.madeByLostSend() {
@@ -255,7 +255,7 @@ func (d *delivery) ask(ctx context.Context, get getter, reference string) (clien
 		if a.Kind == client.NotSent {
 			e.Gets = 0
 		}
-		return d.record(ctx, e)
+		return d.record(e)
 	})
 }
 

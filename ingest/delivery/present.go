@@ -377,12 +377,7 @@ func (p *presenter) askClock(ctx context.Context, rows []*asking, known map[stri
 		if link, found := known[a.outcome.Reference]; !found || link.State != ledger.LinkAsked || p.down.Load() != nil {
 			continue
 		}
-		c := p.lane.clock
-		c.mu.Lock()
-		asked := c.asked
-		c.asked = true
-		c.mu.Unlock()
-		if asked {
+		if !p.lane.clock.toAsk() {
 			return nil
 		}
 		tk, err := p.acquire(ctx)
@@ -390,7 +385,7 @@ func (p *presenter) askClock(ctx context.Context, rows []*asking, known map[stri
 			return p.unlessDown(err)
 		}
 		answer := p.lane.api.GetBill(p.recordCtx, a.outcome.Reference)
-		c.observe(answer)
+		p.lane.clock.observe(answer)
 		if stopsAll(answer) && !forbidden(answer) {
 			p.gate.close(stopReason(answer))
 		}
@@ -435,7 +430,7 @@ func (p *presenter) ask(ctx context.Context, a *asking) error {
 		if err != nil {
 			return err
 		}
-		if !a.keyUsable(p.lane) {
+		if !p.lane.clock.usable(a.begun, a.link.KeyFirstUsed) {
 			p.gate.cancel(tk)
 			a.do = linkExpired
 			return nil
