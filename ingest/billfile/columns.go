@@ -230,7 +230,7 @@ func missingColumns(columns []column, f Format) []string {
 	for _, d := range p.derived {
 		if d.how == oneOf {
 			if !has(d.field) {
-				missing = append(missing, d.names(" or "))
+				missing = append(missing, strings.Join(d.names(), " or "))
 			}
 			parties = nil
 			continue

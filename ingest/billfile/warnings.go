@@ -255,12 +255,3 @@ func (s *similarReferences) rows() (rows rowsWith, other int) {
 	}
 	return rows, other
 }
-
-func hasSmallLetter(s string) bool {
-	for i := range len(s) {
-		if s[i] >= 'a' && s[i] <= 'z' {
-			return true
-		}
-	}
-	return false
-}
