@@ -57,10 +57,7 @@ func Stem(name, sha256 string, n int) string {
 	if dot := strings.LastIndexByte(name, '.'); dot > 0 {
 		base = name[:dot]
 	}
-	base = strings.TrimLeft(base, ".") // a leading dot would hide the reports
-	if base == "" {
-		base = "file"
-	}
+	base = cmp.Or(strings.TrimLeft(base, "."), "file") // a leading dot would hide the reports
 	tail := "-" + cmp.Or(strings.ToLower(sha256[:min(hashDigits, len(sha256))]), "unread")
 	if n > 1 {
 		tail += "-" + strconv.Itoa(n)
