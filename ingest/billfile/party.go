@@ -76,10 +76,8 @@ func checkID(s, prefix string) finding {
 
 // checkText limits names and the like to a number of characters.
 func checkText(s string, most int) finding {
-	if len(s) > most {
-		if n := utf8.RuneCountInString(s); n > most {
-			return finding{CodeFieldTooLong, "", fmt.Sprintf(" has %d characters, but at most %d are allowed: shorten it", n, most)}
-		}
+	if n := utf8.RuneCountInString(s); n > most {
+		return finding{CodeFieldTooLong, "", fmt.Sprintf(" has %d characters, but at most %d are allowed: shorten it", n, most)}
 	}
 	if spreadsheetError(s) {
 		return finding{CodeSpreadsheetDamage, "", " is an error value of a spreadsheet: correct the formula and export the file again"}

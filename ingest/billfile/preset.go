@@ -175,11 +175,9 @@ func (c *checker) join(m *derivation, it *item) {
 			text += " " + s
 		}
 	}
-	if n := len(text); n > maxText {
-		if n = utf8.RuneCountInString(text); n > maxText {
-			c.report(slices.Max(m.columns), checkText(text, maxText).behind(" together with "+c.labels[slices.Min(m.columns)]))
-			return
-		}
+	if utf8.RuneCountInString(text) > maxText {
+		c.report(slices.Max(m.columns), checkText(text, maxText).behind(" together with "+c.labels[slices.Min(m.columns)]))
+		return
 	}
 	*it.Bill.text(m.field) = text
 }

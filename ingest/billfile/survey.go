@@ -69,8 +69,7 @@ func TakeSurvey(ctx context.Context, open Opener, f Format, visit func(*Record) 
 	s.phones = newPhoneReader(f.PhoneRegion)
 	var seen sightings
 	err := s.pass(ctx, open, nil, s.counter(visit, func(it *item) { seen.add(&it.id) }))
-	var bad *FileError
-	if errors.As(err, &bad) {
+	if _, ok := errors.AsType[*FileError](err); ok {
 		return &Survey{Layout: s.Layout, format: f}, err
 	}
 	if err != nil {
