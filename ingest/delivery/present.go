@@ -14,6 +14,7 @@ import (
 
 	"billdrop/client"
 	"billdrop/ingest/ledger"
+	"billdrop/ingest/report"
 )
 
 // Presenting says until when the bills of a feed can be paid by their links.
@@ -119,37 +120,25 @@ type presenter struct {
 // others.
 func (p *presenter) feed(ctx context.Context) error {
 	reading, stop := context.WithCancel(ctx)
-	pages := make(chan []ledger.Outcome)
-	var reader errgroup.Group
-	reader.Go(func() error {
-		defer close(pages)
-		for from := 1; ; {
-			page, err := p.ledger.Outcomes(reading, p.file.ID, from, linkPage)
-			if err != nil && ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			if err != nil || len(page) == 0 {
-				return err
-			}
-			from = page[len(page)-1].Row + 1
-			select {
-			case pages <- page:
-			case <-reading.Done():
-				return context.Cause(ctx) // nil if only this reader has to end
-			}
-		}
-	})
-	var err error
-	for page := range pages {
-		if err = p.present(ctx, page); err != nil {
+	ahead := report.Ahead{Fetch: func(from int) ([]ledger.Outcome, error) {
+		return p.ledger.Outcomes(reading, p.file.ID, from, linkPage)
+	}}
+	defer ahead.Wait()
+	defer stop()
+	for from := 1; ctx.Err() == nil; {
+		page, err := ahead.Page(from)
+		if err != nil && ctx.Err() != nil {
 			break
 		}
+		if err != nil || len(page) == 0 {
+			return err
+		}
+		from = page[len(page)-1].Row + 1
+		if err := p.present(ctx, page); err != nil {
+			return err
+		}
 	}
-	stop()
-	if e := reader.Wait(); err == nil {
-		err = e
-	}
-	return err
+	return context.Cause(ctx)
 }
 
 // present takes the rows of a page.
@@ -400,8 +389,7 @@ func (p *presenter) askClock(ctx context.Context, rows []*asking, known map[stri
 
 // unlessDown returns err, unless it only means that the API is down.
 func (p *presenter) unlessDown(err error) error {
-	var stop *Stop
-	if errors.As(err, &stop) && !stop.Setup {
+	if stop, ok := errors.AsType[*Stop](err); ok && !stop.Setup {
 		p.down.CompareAndSwap(nil, stop)
 		return nil
 	}

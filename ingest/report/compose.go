@@ -183,34 +183,6 @@ func detail(p billfile.Problem) string {
 	return p.Column + ": " + p.Detail
 }
 
-// Pages iterates over the outcomes of a file in row order, one page at a time. fetch returns
-// some of the outcomes with from <= Row, in row order, and none at the end, as
-// ledger.Ledger.Outcomes does.
-func Pages(fetch func(from int) ([]ledger.Outcome, error)) iter.Seq2[ledger.Outcome, error] {
-	return func(yield func(ledger.Outcome, error) bool) {
-		for from := 1; ; {
-			page, err := fetch(from)
-			if err != nil {
-				yield(ledger.Outcome{}, err)
-				return
-			}
-			if len(page) == 0 {
-				return
-			}
-			for _, o := range page {
-				if o.Row < from {
-					yield(ledger.Outcome{}, fmt.Errorf("%w: outcomes out of order: row %d in a page that begins at %d", ErrUnbalanced, o.Row, from))
-					return
-				}
-				if !yield(o, nil) {
-					return
-				}
-				from = o.Row + 1
-			}
-		}
-	}
-}
-
 // walk writes rows and counts them.
 type walk struct {
 	results *results
