@@ -45,10 +45,9 @@ const (
 // with Setup is returned if the API shows that nothing may be sent to it.
 func (l *Lane) Present(ctx context.Context, led ledger.Ledger, f *ledger.File, how Presenting) (missing int, err error) {
 	p := &presenter{
-		lane: l, ledger: led, file: f, how: how, gate: l.joinLinks(led), recordCtx: context.WithoutCancel(ctx),
+		lane: l, ledger: led, file: f, how: how, member: newMember(l.joinLinks(led), led), recordCtx: context.WithoutCancel(ctx),
 		window: int64(max(4*linkBatch, 4*l.policy.Concurrency)), ended: make(chan *asking), flying: make(map[string]bool),
 	}
-	p.shared, _ = led.(ledger.Shared)
 	p.places = semaphore.NewWeighted(p.window)
 	defer l.leaveLinks()
 	l.clock.recorded(f.Started)
@@ -97,12 +96,11 @@ func (l *Lane) leaveLinks() {
 // row. A bounded number of requests is recorded as about to be sent: enough to share commits and to
 // keep all senders busy, and few enough that a crash leaves few in doubt.
 type presenter struct {
-	lane      *Lane
-	ledger    ledger.Ledger
-	file      *ledger.File
-	how       Presenting
-	gate      *gate
-	shared    ledger.Shared // ledger, if other workers use it too; else nil
+	lane   *Lane
+	ledger ledger.Ledger
+	file   *ledger.File
+	how    Presenting
+	member
 	recordCtx context.Context
 
 	window  int64
@@ -469,13 +467,6 @@ func (p *presenter) ask(ctx context.Context, a *asking) error {
 			return err
 		}
 	}
-}
-
-// acquire waits until a request may be sent: the gate admits it, and no other worker can take
-// this one for lost.
-func (p *presenter) acquire(ctx context.Context) (ticket, error) {
-	f := fanout{gate: p.gate, shared: p.shared}
-	return f.acquire(ctx)
 }
 
 // end gives the row the code that its link leaves it, and counts it if its link is missing.
