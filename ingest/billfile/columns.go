@@ -79,17 +79,13 @@ func trimName(s string) string {
 func (f Format) lookUp(name string) (c column, known bool) {
 	plain := plainName(name)
 	c.name = trimName(name)
-	target := c.name
 	for from, to := range f.Columns {
 		if plainName(from) == plain {
-			target, plain = strings.TrimSpace(to), plainName(to)
-			return f.target(c, target, plain)
+			return f.target(c, strings.TrimSpace(to), plainName(to))
 		}
 	}
-	for _, n := range f.IgnoreColumns {
-		if plainName(n) == plain {
-			return c, true
-		}
+	if slices.ContainsFunc(f.IgnoreColumns, func(n string) bool { return plainName(n) == plain }) {
+		return c, true
 	}
 	if slices.Contains(ownColumns[:], plain) {
 		c.verdict = plain == ownColumns[0]
@@ -97,10 +93,10 @@ func (f Format) lookUp(name string) (c column, known bool) {
 	}
 	if p, ok := presetOf(f.Preset); ok {
 		if to, ok := p.Columns[plain]; ok {
-			target, plain = to, to
+			return f.target(c, to, to)
 		}
 	}
-	return f.target(c, target, plain)
+	return f.target(c, c.name, plain)
 }
 
 // target fills in the field that a name stands for.
