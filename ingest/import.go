@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -123,9 +124,7 @@ func (w *Worker) beginImport(feed *Feed, l LocalFile) (*importing, error) {
 		}
 		f.Name, f.Path, f.Size, f.ModTime = filepath.Base(abs), abs, info.Size(), info.ModTime()
 		fetch = fetching(transfer.Local{}, f)
-		if out == "" {
-			out = filepath.Dir(abs)
-		}
+		out = cmp.Or(out, filepath.Dir(abs))
 	}
 	var err error
 	if f.Results, err = filepath.Abs(out); err != nil {

@@ -268,10 +268,9 @@ func unknownColumns(names []string, unknown []int, quotable bool, have map[strin
 		}
 		text := "column " + strconv.Itoa(i+1)
 		name := trimName(names[i])
-		switch {
-		case name == "":
+		if name == "" {
 			text += " has no name"
-		default:
+		} else {
 			near := nearest(plainName(name), have, f)
 			if quotable || near != "" {
 				text += ", " + quote(name) + ","

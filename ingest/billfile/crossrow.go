@@ -281,7 +281,7 @@ func (g *groups) addProblems(it *item, c *checker) {
 			c.ofReference(it, CodeContradictingReference, " stands on "+lineText(int(other))+" with other content, so no row with it is sent: give each bill a reference of its own; if the rows are items of one bill, write one row with their sum")
 		case r.line != uint32(it.Line):
 			c.ofReference(it, CodeDuplicateReference, " stands on "+lineText(int(r.line))+" already, with the same content, and only that row is sent: if the two are items of one bill, write one row with their sum; if not, remove this one")
-			it.remarks |= remarkDuplicate
+			it.remarks[remarkDuplicate] = true
 		}
 	}
 	if m.customer.group != none {

@@ -93,20 +93,14 @@ func (f Format) Validate() error {
 
 // amounts returns the feed's amounts, or else the preset's.
 func (f Format) amounts() Amounts {
-	if f.Amounts == AmountsUnset {
-		p, _ := presetOf(f.Preset)
-		return p.Amounts
-	}
-	return f.Amounts
+	p, _ := presetOf(f.Preset)
+	return cmp.Or(f.Amounts, p.Amounts)
 }
 
 // template returns the feed's template, or else the preset's; none if it is not valid.
 func (f Format) template() template {
 	p, _ := presetOf(f.Preset)
-	t, err := parseTemplate(cmp.Or(f.BillReference, p.BillReference))
-	if err != nil {
-		return nil
-	}
+	t, _ := parseTemplate(cmp.Or(f.BillReference, p.BillReference))
 	return t
 }
 
@@ -120,12 +114,7 @@ func presetNames() []string {
 	return names
 }
 
-func (f Format) dateFormat() string {
-	if f.DateFormat == "" {
-		return isoDate
-	}
-	return f.DateFormat
-}
+func (f Format) dateFormat() string { return cmp.Or(f.DateFormat, isoDate) }
 
 // FileError means that a file cannot be used as a whole: nothing of it is sent, and it
 // goes to rejected/.

@@ -99,9 +99,7 @@ func (s *Survey) counter(visit func(*item) error) func(*item) error {
 	s.Invalid, s.Codes, s.rows, s.sum, s.totalRow = 0, map[string]int{}, remarked{}, 0, 0
 	s.Amounts, s.InvalidAmounts = map[string]int64{}, map[string]int64{}
 	return func(it *item) error {
-		if it.remarks != 0 {
-			s.rows.add(it)
-		}
+		s.rows.add(it)
 		if it.last && s.isTotal(it) {
 			s.totalRow = it.Row
 			it.refuse(totalRow(it))
