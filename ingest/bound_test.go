@@ -239,7 +239,7 @@ func TestClusterReboundWhileSending(t *testing.T) {
 		}
 		id := c.only().ID
 		if err := c.command(func(w *Worker, ctx context.Context) error {
-			return w.AsMember(ctx, func(ctx context.Context) error {
+			return w.AsMember(ctx, "", func(ctx context.Context) error {
 				held, err := w.takeFile(ctx, id)
 				if err == nil && !held {
 					err = errors.New("a worker still has it in hand")

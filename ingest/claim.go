@@ -16,42 +16,33 @@ import (
 )
 
 // claim claims a complete file of the inbox, and takes it up.
-func (r *round) claim(ctx context.Context, e inbox.Entry) {
+func (r *round) claim(ctx context.Context, e inbox.Entry) error {
 	f, err := r.recordClaim(ctx, e)
-	if err != nil {
-		r.fail(err)
-		return
-	}
-	if f == nil {
-		return
+	if f == nil || err != nil {
+		return err
 	}
 	defer r.giveFile(ctx, f.ID)
 	server := serverPlace(r.feed, r.remote)
 	if err := r.certain(); err != nil {
-		r.fail(err)
-		return
+		return err
 	}
 	claimed, err := server.Claim(ctx, placed(f))
 	if err != nil {
-		r.fail(err)
-		return
+		return err
 	}
 	j := r.newJob(r.feed, f, server)
 	if !claimed {
 		j.log.Info("not claimed: another worker took it")
-		if err := j.advance(ctx, ledger.Dropped); err != nil {
-			r.fail(err)
-		}
-		return
+		return j.advance(ctx, ledger.Dropped)
 	}
 	r.settlers[r.feed.Name].Claimed(f.Name)
 	r.inboxes.Claimed(r.feed.Name, f.Name)
 	j.log.Info("file claimed", "size", f.Size)
 	if err := j.advance(ctx, ledger.Claimed); err != nil {
-		r.fail(err)
-		return
+		return err
 	}
 	r.takeUp(ctx, j, false)
+	return nil
 }
 
 // recordClaim records that a file is about to be claimed. The record is durable before the
@@ -150,15 +141,7 @@ func (j *job) fetch(ctx context.Context) error {
 	if err := j.place.TakeCompanions(ctx, placed(j.file)); err != nil {
 		return err
 	}
-	limit := j.feed.Format.MaxFileSize
-	if limit > 0 && j.file.Size > limit {
-		return j.leaveUnread(ctx)
-	}
-	sum, size, err := j.spool.take(ctx, j.file.ID, limit, fetching(j.place, j.file))
-	if errors.Is(err, errTooLarge) {
-		j.file.Size = limit + 1 // at least
-		return j.leaveUnread(ctx)
-	}
+	err := j.take(ctx, fetching(j.place, j.file))
 	if errors.Is(err, inbox.ErrNotExist) || errors.Is(err, fs.ErrNotExist) {
 		j.log.Warn("the file is gone, and nothing was read or sent of it: deliver it again, unless it was taken back on purpose", "path", j.file.Path)
 		return j.advance(ctx, ledger.Dropped)
@@ -169,16 +152,26 @@ func (j *job) fetch(ctx context.Context) error {
 		}
 		return err
 	}
-	j.file.SHA256, j.file.Size = sum, size
 	j.file.Started = j.feed.Lane.Now()
 	return j.chooseStem(ctx, ledger.Spooled)
 }
 
-// leaveUnread goes on with a file that is too large to be read. It has no copy and no hash,
-// and judge refuses it.
-func (j *job) leaveUnread(ctx context.Context) error {
-	j.file.Started = j.feed.Lane.Now()
-	return j.chooseStem(ctx, ledger.Spooled)
+// take copies the file into the spool for the first time. One that is too large is left unread: it
+// has no copy and no hash, and judge refuses it.
+func (j *job) take(ctx context.Context, fetch func(context.Context, io.Writer) error) error {
+	limit := j.feed.Format.MaxFileSize
+	if limit > 0 && j.file.Size > limit {
+		return nil
+	}
+	sum, size, err := j.spool.take(ctx, j.file.ID, limit, fetch)
+	if errors.Is(err, errTooLarge) {
+		j.file.Size = limit + 1 // at least
+		return nil
+	}
+	if err == nil {
+		j.file.SHA256, j.file.Size = sum, size
+	}
+	return err
 }
 
 // placed is what a place needs of a file.

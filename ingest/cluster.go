@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -38,15 +39,9 @@ func (m Member) withDefaults() (Member, error) {
 		}
 		m.Machine = host
 	}
-	if m.Name == "" {
-		m.Name = fmt.Sprintf("%s-%d", m.Machine, os.Getpid())
-	}
-	if m.Role == "" {
-		m.Role = RoleRun
-	}
-	if m.LostAfter == 0 {
-		m.LostAfter = 30 * time.Second
-	}
+	m.Name = cmp.Or(m.Name, fmt.Sprintf("%s-%d", m.Machine, os.Getpid()))
+	m.Role = cmp.Or(m.Role, RoleRun)
+	m.LostAfter = cmp.Or(m.LostAfter, 30*time.Second)
 	return m, nil
 }
 

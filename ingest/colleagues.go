@@ -43,16 +43,11 @@ const (
 	maxRejoins = 5
 )
 
-// AsMember has this worker do something as one of those that share its ledger. On a ledger
-// that no others share it does it at once. No other method that joins may be running.
-func (w *Worker) AsMember(ctx context.Context, do func(context.Context) error) error {
-	return w.asMember(ctx, "", do)
-}
-
-// asMember has a worker that is a member do something. On a ledger that no others share it
-// does it at once. The context of do ends when this worker is taken for lost: then asMember
-// returns an error that wraps ledger.ErrFenced, once do has returned.
-func (w *Worker) asMember(ctx context.Context, role string, do func(context.Context) error) error {
+// AsMember has this worker do something as one of those that share its ledger, in a role; "" =
+// Member.Role. On a ledger that no others share it does it at once. The context of do ends when this
+// worker is taken for lost: then AsMember returns an error that wraps ledger.ErrFenced, once do has
+// returned. No other method that joins may be running.
+func (w *Worker) AsMember(ctx context.Context, role string, do func(context.Context) error) error {
 	if w.shared == nil {
 		return do(ctx)
 	}
@@ -120,7 +115,7 @@ func (w *Worker) inFlight() int {
 // of this worker, is waited for.
 func (w *Worker) runShared(ctx context.Context, interval time.Duration) error {
 	for {
-		err := w.asMember(ctx, "", func(ctx context.Context) error { return w.serve(ctx, interval) })
+		err := w.AsMember(ctx, "", func(ctx context.Context) error { return w.serve(ctx, interval) })
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
@@ -145,22 +140,10 @@ func (w *Worker) serve(ctx context.Context, interval time.Duration) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	finish := w.crew.work(ctx, interval)
-	errs := make([]error, len(w.Feeds))
-	var feeds sync.WaitGroup
-	for i, f := range w.Feeds {
-		feeds.Go(func() {
-			errs[i] = w.serveFeed(ctx, f, interval)
-			if errors.Is(errs[i], ledger.ErrUnusable) {
-				stop(errs[i])
-			} else if ctx.Err() == nil {
-				w.Log.Error("feed stopped until billdrop is started again", failure(f, errs[i])...)
-			}
-		})
-	}
-	feeds.Wait()
+	err := w.eachFeed(ctx, stop, func(f *Feed) error { return w.serveFeed(ctx, f, interval) })
 	stop(nil)
 	finish()
-	return errors.Join(distinct(errs)...)
+	return err
 }
 
 // serveFeed polls a feed whenever no other worker does, until it cannot go on.
@@ -217,11 +200,8 @@ func (w *Worker) serveFeed(ctx context.Context, f *Feed, interval time.Duration)
 func (w *Worker) resumeImports(ctx context.Context, f *Feed, interval time.Duration) {
 	for {
 		r := round{Worker: w, feed: f, imports: onlyImports}
-		if err := w.checkBound(ctx, f); err != nil {
+		if err := r.localFiles(ctx); err != nil {
 			r.fail(err)
-		} else {
-			r.applyOrders(ctx, ledger.FromLocal)
-			r.resume(ctx, ledger.FromLocal)
 		}
 		if err := errors.Join(r.errs...); err != nil && ctx.Err() == nil {
 			w.noticeLoss(err)
@@ -297,6 +277,19 @@ func (w *Worker) takeFile(ctx context.Context, id string) (bool, error) {
 	return held, err
 }
 
+// awaitFile is takeFile for a file that another worker may have, and give back within so long.
+func (w *Worker) awaitFile(ctx context.Context, id string, most time.Duration) (bool, error) {
+	for end := time.Now().Add(most); ; {
+		held, err := w.takeFile(ctx, id)
+		if held || err != nil || !time.Now().Before(end) {
+			return held, err
+		}
+		if err := sleep(ctx, leasePoll); err != nil {
+			return false, err
+		}
+	}
+}
+
 // giveFile ends what takeFile began.
 func (w *Worker) giveFile(ctx context.Context, id string) {
 	if w.shared != nil {
@@ -357,7 +350,7 @@ func (j *job) refresh(ctx context.Context) error {
 func (w *Worker) pollShared(ctx context.Context) ([]report.Summary, error) {
 	var all []report.Summary
 	for try := 0; ; try++ {
-		err := w.asMember(ctx, "", func(ctx context.Context) error {
+		err := w.AsMember(ctx, "", func(ctx context.Context) error {
 			working, stop := context.WithCancel(ctx)
 			finish := w.crew.work(working, 0)
 			summaries, err := w.poll(ctx)

@@ -3,6 +3,7 @@ package ingest
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -33,6 +34,11 @@ func (e *Error) Advice() string { return e.Hint }
 // notApplicable is an ErrNotApplicable with its reason and, where there is one, a hint.
 func notApplicable(hint, format string, args ...any) error {
 	return &Error{Err: fmt.Errorf("%w: %w", ErrNotApplicable, fmt.Errorf(format, args...)), Hint: hint}
+}
+
+// isAny reports whether err is one of these.
+func isAny(err error, of ...error) bool {
+	return slices.ContainsFunc(of, func(e error) bool { return errors.Is(err, e) })
 }
 
 // adviceOn returns the first advice in err, "" when there is none.

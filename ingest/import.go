@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,7 +42,7 @@ func (w *Worker) Import(ctx context.Context, feed *Feed, files []LocalFile) (don
 	if err := w.spool.sweep(ctx, w.Ledger); err != nil {
 		return nil, err
 	}
-	err = w.asMember(ctx, RoleCommand, func(ctx context.Context) error {
+	err = w.AsMember(ctx, RoleCommand, func(ctx context.Context) error {
 		done, err = w.importFiles(ctx, feed, files)
 		w.noticeLoss(err)
 		return err
@@ -123,9 +124,7 @@ func (w *Worker) beginImport(feed *Feed, l LocalFile) (*importing, error) {
 		}
 		f.Name, f.Path, f.Size, f.ModTime = filepath.Base(abs), abs, info.Size(), info.ModTime()
 		fetch = fetching(transfer.Local{}, f)
-		if out == "" {
-			out = filepath.Dir(abs)
-		}
+		out = cmp.Or(out, filepath.Dir(abs))
 	}
 	var err error
 	if f.Results, err = filepath.Abs(out); err != nil {
@@ -142,26 +141,16 @@ func (w *Worker) beginImport(feed *Feed, l LocalFile) (*importing, error) {
 func (w *Worker) importFile(ctx context.Context, i *importing, resumed []*job) (*job, error) {
 	f := i.file
 	f.Received, f.Started = i.feed.Lane.Now(), i.feed.Lane.Now()
+	j := w.newJob(i.feed, f, localPlace(f))
 	// The copy comes first, so that a file that cannot be read leaves nothing in the
 	// ledger.
-	limit := i.feed.Format.MaxFileSize
-	err := errTooLarge
-	if limit == 0 || f.Size <= limit {
-		var sum string
-		var size int64
-		if sum, size, err = w.spool.take(ctx, f.ID, limit, i.fetch); err == nil {
-			f.SHA256, f.Size = sum, size
-		} else if errors.Is(err, errTooLarge) {
-			f.Size = limit + 1 // at least
-		}
-	}
-	if errors.Is(err, errTooLarge) { // it is refused unread, and repeats no other import
-		return w.addImport(ctx, i.feed, f)
-	}
-	if err != nil {
+	if err := j.take(ctx, i.fetch); err != nil {
 		return nil, err
 	}
-	if own, err := w.newJob(i.feed, f, nil).ownReport(ctx); err != nil || own != nil {
+	if f.SHA256 == "" { // it is refused unread, and repeats no other import
+		return j, j.addImport(ctx)
+	}
+	if own, err := j.ownReport(ctx); err != nil || own != nil {
 		if err == nil {
 			w.Log.Warn("file passed over: it is a report, not a bill file", "file", i.given, "why", own.Detail)
 			i.own = true
@@ -178,30 +167,30 @@ func (w *Worker) importFile(ctx context.Context, i *importing, resumed []*job) (
 		return nil, err
 	}
 	if earlier == nil {
-		return w.addImport(ctx, i.feed, f)
+		return j, j.addImport(ctx)
 	}
 	return earlier, earlier.importNow(ctx)
 }
 
 // addImport records a new import, and takes it to its end.
-func (w *Worker) addImport(ctx context.Context, feed *Feed, f *ledger.File) (*job, error) {
-	j := w.newJob(feed, f, localPlace(f))
-	_, err := w.takeFile(ctx, f.ID)
-	defer w.giveFile(ctx, f.ID)
+func (j *job) addImport(ctx context.Context) error {
+	f := j.file
+	_, err := j.takeFile(ctx, f.ID)
+	defer j.giveFile(ctx, f.ID)
 	if err == nil {
-		err = w.Ledger.AddFile(ctx, f)
+		err = j.Ledger.AddFile(ctx, f)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("record import of %s: %w", f.Name, err), w.spool.remove(f.ID))
+		return errors.Join(fmt.Errorf("record import of %s: %w", f.Name, err), j.spool.remove(f.ID))
 	}
 	if err := j.chooseStem(ctx, ledger.Spooled); err != nil {
-		return nil, err
+		return err
 	}
-	return j, j.importNow(ctx)
+	return j.importNow(ctx)
 }
 
 func (j *job) importNow(ctx context.Context) error {
-	if err := j.awaitFile(ctx); err != nil {
+	if err := j.takeOver(ctx); err != nil {
 		return err
 	}
 	defer j.giveFile(ctx, j.file.ID)
@@ -220,22 +209,17 @@ func (j *job) importNow(ctx context.Context) error {
 	return nil
 }
 
-// awaitFile takes the file into this worker's hand. It waits for another worker that has it until
+// takeOver takes the file into this worker's hand. It waits for another worker that has it until
 // that one would have been taken for lost if it was killed, by this worker's LostAfter.
-func (j *job) awaitFile(ctx context.Context) error {
+func (j *job) takeOver(ctx context.Context) error {
 	held, err := j.takeFile(ctx, j.file.ID)
+	if !held && err == nil {
+		most := j.Member.LostAfter + takeover
+		j.log.Warn("another worker is at work on this file, or was killed at it: waiting", "at_most", most)
+		held, err = j.awaitFile(ctx, j.file.ID, most)
+	}
 	if held || err != nil {
 		return err
-	}
-	most := j.Member.LostAfter + takeover
-	j.log.Warn("another worker is at work on this file, or was killed at it: waiting", "at_most", most)
-	for end := time.Now().Add(most); time.Now().Before(end); {
-		if err := sleep(ctx, leasePoll); err != nil {
-			return err
-		}
-		if held, err := j.takeFile(ctx, j.file.ID); held || err != nil {
-			return err
-		}
 	}
 	return &delivery.Stop{Reason: "another worker is at work on " + j.file.ID, Hint: "wait until it is done"}
 }

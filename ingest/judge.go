@@ -71,13 +71,11 @@ func (j *job) refusal(ctx context.Context) (*billfile.FileError, error) {
 	if own, err := j.ownRejects(ctx); own != nil || err != nil {
 		return own, err
 	}
-	var refusal *billfile.FileError
-	if err := j.takeSurvey(ctx); errors.As(err, &refusal) {
+	err = j.takeSurvey(ctx)
+	if refusal, ok := errors.AsType[*billfile.FileError](err); ok {
 		return refusal, nil
-	} else if err != nil {
-		return nil, err
 	}
-	return nil, nil
+	return nil, err
 }
 
 // takeSurvey reads the spooled copy through, once in the life of a job.

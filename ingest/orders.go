@@ -138,7 +138,7 @@ func (w *Worker) Reject(ctx context.Context, id string) (report.Summary, error) 
 
 // carryOut applies an order to a file that rests, and takes the file to its end.
 func (w *Worker) carryOut(ctx context.Context, o Order, id string) (s report.Summary, err error) {
-	err = w.asMember(ctx, RoleCommand, func(ctx context.Context) error {
+	err = w.AsMember(ctx, RoleCommand, func(ctx context.Context) error {
 		s, err = w.carryOutNow(ctx, o, id)
 		w.noticeLoss(err)
 		return err
@@ -186,28 +186,26 @@ func (w *Worker) takeFor(ctx context.Context, o Order, f *ledger.File) (*ledger.
 	if !w.reachable(f) {
 		return nil, w.leave(ctx, o, f.ID, f.Machine)
 	}
-	for tries := 0; ; tries++ {
-		held, err := w.takeFile(ctx, f.ID)
-		switch {
-		case err != nil:
-			return nil, err
-		case held:
-			if f, err = w.Ledger.File(ctx, f.ID); err == nil {
-				err = o.check(ctx, w.Ledger, f)
-			}
-			if err != nil {
-				w.giveFile(ctx, f.ID)
-			}
-			return f, err
-		case o == OrderReject:
-			return nil, w.leave(ctx, o, f.ID, "")
-		case tries == maxTries: // a finished file is in hand for a moment only
-			return nil, notApplicable("wait until it is done", "another worker is at work on %s", f.ID)
-		}
-		if err := sleep(ctx, leasePoll); err != nil {
-			return nil, err
-		}
+	id, wait := f.ID, atHand
+	if o == OrderReject {
+		wait = 0
 	}
+	held, err := w.awaitFile(ctx, id, wait)
+	switch {
+	case err != nil:
+		return nil, err
+	case !held && o == OrderReject:
+		return nil, w.leave(ctx, o, f.ID, "")
+	case !held:
+		return nil, notApplicable("wait until it is done", "another worker is at work on %s", f.ID)
+	}
+	if f, err = w.Ledger.File(ctx, id); err == nil {
+		err = o.check(ctx, w.Ledger, f)
+	}
+	if err != nil {
+		w.giveFile(ctx, id)
+	}
+	return f, err
 }
 
 // leave leaves an order, and returns the *Left that says so.
@@ -219,8 +217,8 @@ func (w *Worker) leave(ctx context.Context, o Order, id, machine string) error {
 	return &Left{Order: o, File: f, Machine: machine}
 }
 
-// maxTries is how often a file that rests is asked for.
-const maxTries = 50
+// atHand is how long a file that rests is asked for: it is in another worker's hand for a moment only.
+const atHand = 5 * time.Second
 
 // Approve releases a held file: the next run sends it, whether it exceeds its limits or
 // not. ErrNotApplicable when it is not held.
@@ -327,12 +325,7 @@ func (j *job) obey(ctx context.Context, o Order) error {
 
 // permanent reports whether an order would fail in the same way at the next poll.
 func permanent(err error) bool {
-	for _, final := range []error{ErrNotApplicable, ErrNothingToDo, ledger.ErrNotFound, errFormat} {
-		if errors.Is(err, final) {
-			return true
-		}
-	}
-	return sourceGone(err)
+	return isAny(err, ErrNotApplicable, ErrNothingToDo, ledger.ErrNotFound, errFormat) || sourceGone(err)
 }
 
 // removeOrder removes an order, and logs what became of it; why is nil if it was carried

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"sync"
 
 	"billdrop/ingest/billfile"
 	"billdrop/ingest/ledger"
@@ -91,28 +90,25 @@ func (j *job) compose(ctx context.Context) error {
 	defer rejects.Close()
 	resultsSum, rejectsSum := sha256.New(), sha256.New()
 	out := report.Output{Results: io.MultiWriter(results, resultsSum), Rejects: io.MultiWriter(rejects, rejectsSum), Links: j.feed.Present != nil}
-	ahead := outcomesAhead{fetch: func(from int) ([]ledger.Outcome, error) {
+	ahead := report.Ahead{Fetch: func(from int) ([]ledger.Outcome, error) {
 		page, err := j.Ledger.Outcomes(ctx, j.file.ID, from, outcomesPage)
 		if err == nil && out.Links {
 			err = j.addLinks(ctx, page)
 		}
 		return page, err
 	}}
-	defer ahead.wait()
+	defer ahead.Wait()
 	var tally report.Tally
-	switch {
-	case fromLedger(j.file):
-		tally, err = report.ComposeOutcomes(out, report.Pages(ahead.page))
-	case flooded(j.file):
+	if fromLedger(j.file) {
+		tally, err = report.ComposeOutcomes(out, report.Pages(ahead.Page))
+	} else {
 		err = j.decode(ctx, func(recs *billfile.Decoder) error {
 			out.Layout = j.survey.Layout
-			tally, err = report.Excerpt(out, recs, max(j.feed.MaxInvalidRows, 1))
-			return err
-		})
-	default:
-		err = j.decode(ctx, func(recs *billfile.Decoder) error {
-			out.Layout = j.survey.Layout
-			tally, err = report.Compose(out, recs, report.Pages(ahead.page))
+			if flooded(j.file) {
+				tally, err = report.Excerpt(out, recs, max(j.feed.MaxInvalidRows, 1))
+			} else {
+				tally, err = report.Compose(out, recs, report.Pages(ahead.Page))
+			}
 			return err
 		})
 	}
@@ -166,35 +162,3 @@ func (j *job) composeAgain(ctx context.Context) error {
 
 // outcomesPage is how many outcomes are read from the ledger at a time.
 const outcomesPage = 1024
-
-// outcomesAhead fetches pages of outcomes, each while the one before it is used. One
-// goroutine uses it, and calls wait at the end.
-type outcomesAhead struct {
-	fetch func(from int) ([]ledger.Outcome, error)
-	from  int // where the next page begins
-	next  *fetchedPage
-	wg    sync.WaitGroup
-}
-
-type fetchedPage struct {
-	outcomes []ledger.Outcome
-	err      error
-}
-
-// page returns a page of the outcomes with from <= Row, as fetch does.
-func (a *outcomesAhead) page(from int) ([]ledger.Outcome, error) {
-	a.wg.Wait()
-	p := a.next
-	if p == nil || a.from != from || p.err != nil {
-		p = &fetchedPage{}
-		p.outcomes, p.err = a.fetch(from)
-	}
-	if n := len(p.outcomes); n > 0 && p.err == nil {
-		a.from, a.next = p.outcomes[n-1].Row+1, &fetchedPage{}
-		a.wg.Go(func() { a.next.outcomes, a.next.err = a.fetch(a.from) })
-	}
-	return p.outcomes, p.err
-}
-
-// wait waits for the fetch under way, if there is one.
-func (a *outcomesAhead) wait() { a.wg.Wait() }

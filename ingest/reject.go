@@ -100,15 +100,14 @@ func (j *job) unreadable(ctx context.Context) (string, error) {
 	if j.sameFormat() != nil {
 		return "the feed's format was changed", nil
 	}
-	var refused *billfile.FileError
-	switch err := j.takeSurvey(ctx); {
-	case errors.As(err, &refused):
+	err := j.takeSurvey(ctx)
+	if refused, ok := errors.AsType[*billfile.FileError](err); ok {
 		return "the feed's present format refuses the file: " + refused.Code, nil
-	case errors.Is(err, fs.ErrNotExist):
-		return "both the file and its copy are gone", nil
-	default:
-		return "", err
 	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return "both the file and its copy are gone", nil
+	}
+	return "", err
 }
 
 // settleUnread settles a rejected file whose rows cannot be read any more. Its reports list

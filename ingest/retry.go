@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"billdrop/ingest/ledger"
+	"billdrop/ingest/report"
 	"billdrop/ingest/transfer"
 )
 
@@ -41,18 +42,15 @@ func lacksLink(ctx context.Context, led ledger.Ledger, f *ledger.File) (bool, er
 	if f.Outcome != ledger.CompletedWithErrors {
 		return false, nil
 	}
-	for from := 1; ; {
-		page, err := led.Outcomes(ctx, f.ID, from, outcomesPage)
-		if err != nil || len(page) == 0 {
+	for o, err := range report.Pages(func(from int) ([]ledger.Outcome, error) { return led.Outcomes(ctx, f.ID, from, outcomesPage) }) {
+		if err != nil {
 			return false, err
 		}
-		for i := range page {
-			if page[i].LinkMissing() && page[i].Code == ledger.CodeLinkFailed {
-				return true, nil
-			}
+		if o.LinkMissing() && o.Code == ledger.CodeLinkFailed {
+			return true, nil
 		}
-		from = page[len(page)-1].Row + 1
 	}
+	return false, nil
 }
 
 // reopen makes durable that a finished file is to be retried.

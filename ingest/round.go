@@ -49,13 +49,11 @@ func (r *round) run(ctx context.Context) error {
 
 // files takes up the files under way, then those in the inbox.
 func (r *round) files(ctx context.Context) {
-	if err := r.checkBound(ctx, r.feed); err != nil {
+	// Imported files need no inbox, so an inbox out of reach does not hold them up.
+	if err := r.localFiles(ctx); err != nil {
 		r.fail(fmt.Errorf("feed %s: %w", r.feed.Name, err))
 		return
 	}
-	// Imported files need no inbox, so an inbox out of reach does not hold them up.
-	r.applyOrders(ctx, ledger.FromLocal)
-	r.resume(ctx, ledger.FromLocal)
 	if r.feed.Connect == nil || r.fatal(ctx) {
 		return
 	}
@@ -80,6 +78,17 @@ func (r *round) files(ctx context.Context) {
 	if ctx.Err() != nil {
 		r.errs = []error{context.Cause(ctx)}
 	}
+}
+
+// localFiles takes up the imported files under way. Its error is checkBound's, and then nothing was
+// done.
+func (r *round) localFiles(ctx context.Context) error {
+	if err := r.checkBound(ctx, r.feed); err != nil {
+		return err
+	}
+	r.applyOrders(ctx, ledger.FromLocal)
+	r.resume(ctx, ledger.FromLocal)
+	return nil
 }
 
 // checkDirs returns an error unless all directories exist. It runs before anything is moved
@@ -185,7 +194,9 @@ func (r *round) collect(ctx context.Context) {
 		r.inboxes.Remark(r.feed.Name, watch.Inbox, l.Remarks())
 		for _, e := range l.Ready {
 			if (waitedFor == nil || waitedFor[e.Name]) && !r.fatal(ctx) {
-				r.claim(ctx, e)
+				if err := r.claim(ctx, e); err != nil {
+					r.fail(err)
+				}
 				looked = time.Now()
 			}
 		}
@@ -292,12 +303,5 @@ func (r *round) fatal(ctx context.Context) bool {
 	if ctx.Err() != nil {
 		return true
 	}
-	for _, err := range r.errs {
-		for _, fatal := range []error{delivery.ErrStopped, ledger.ErrUnusable, ledger.ErrUnreachable, ledger.ErrFenced, inbox.ErrUnreachable, inbox.ErrFull} {
-			if errors.Is(err, fatal) {
-				return true
-			}
-		}
-	}
-	return false
+	return isAny(errors.Join(r.errs...), delivery.ErrStopped, ledger.ErrUnusable, ledger.ErrUnreachable, ledger.ErrFenced, inbox.ErrUnreachable, inbox.ErrFull)
 }

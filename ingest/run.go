@@ -83,11 +83,16 @@ func (w *Worker) Run(ctx context.Context, interval time.Duration) error {
 	}
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
+	return w.eachFeed(ctx, stop, func(f *Feed) error { return w.runFeed(ctx, f, interval) })
+}
+
+// eachFeed runs all feeds side by side until each has ended. A broken ledger stops them all.
+func (w *Worker) eachFeed(ctx context.Context, stop context.CancelCauseFunc, run func(*Feed) error) error {
 	errs := make([]error, len(w.Feeds))
 	var feeds sync.WaitGroup
 	for i, f := range w.Feeds {
 		feeds.Go(func() {
-			errs[i] = w.runFeed(ctx, f, interval)
+			errs[i] = run(f)
 			if errors.Is(errs[i], ledger.ErrUnusable) {
 				stop(errs[i])
 			} else if ctx.Err() == nil {

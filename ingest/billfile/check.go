@@ -115,7 +115,7 @@ func (c *checker) finish(it *item) {
 // record checks all cells of one record. swallowed, for a record of several lines, is the
 // text about lines that a stray quotation mark may have joined.
 func (c *checker) record(record []string, swallowed string, it *item) {
-	c.swallowed, c.remarks, c.nameless = swallowed, 0, 0
+	c.swallowed, c.remarks, c.nameless = swallowed, remarks{}, 0
 	b := &it.Bill
 	decimals := c.currency(c.text(record, fieldCurrency), b)
 	if c.metas > 0 {
@@ -146,7 +146,7 @@ func (c *checker) record(record []string, swallowed string, it *item) {
 			continue
 		}
 		if c.entities && col.holdsText() && hasEntity(s) {
-			c.remarks |= remarkEntity
+			c.remarks[remarkEntity] = true
 		}
 		clean := c.visible(i, s)
 		if col.field == fieldPart {
@@ -201,7 +201,7 @@ func (c *checker) visible(col int, s string) string {
 		return s
 	}
 	if c.columns[col].holdsText() && isMojibake(s[beyond:]) {
-		c.remarks |= remarkMojibake
+		c.remarks[remarkMojibake] = true
 	}
 	at := invisibleFrom(s, beyond)
 	if at < 0 {
@@ -223,9 +223,7 @@ func (c *checker) visible(col int, s string) string {
 // currency fills in the bill's currency and returns its decimals, or -1 if it is not
 // known.
 func (c *checker) currency(s string, b *Bill) int {
-	if s == "" {
-		s = c.format.Currency
-	}
+	s = cmp.Or(s, c.format.Currency)
 	if s == "ZAR" { // by far the most
 		b.Currency = s
 		return 2

@@ -79,17 +79,13 @@ func trimName(s string) string {
 func (f Format) lookUp(name string) (c column, known bool) {
 	plain := plainName(name)
 	c.name = trimName(name)
-	target := c.name
 	for from, to := range f.Columns {
 		if plainName(from) == plain {
-			target, plain = strings.TrimSpace(to), plainName(to)
-			return f.target(c, target, plain)
+			return f.target(c, strings.TrimSpace(to), plainName(to))
 		}
 	}
-	for _, n := range f.IgnoreColumns {
-		if plainName(n) == plain {
-			return c, true
-		}
+	if slices.ContainsFunc(f.IgnoreColumns, func(n string) bool { return plainName(n) == plain }) {
+		return c, true
 	}
 	if slices.Contains(ownColumns[:], plain) {
 		c.verdict = plain == ownColumns[0]
@@ -97,10 +93,10 @@ func (f Format) lookUp(name string) (c column, known bool) {
 	}
 	if p, ok := presetOf(f.Preset); ok {
 		if to, ok := p.Columns[plain]; ok {
-			target, plain = to, to
+			return f.target(c, to, to)
 		}
 	}
-	return f.target(c, target, plain)
+	return f.target(c, c.name, plain)
 }
 
 // target fills in the field that a name stands for.
@@ -230,7 +226,7 @@ func missingColumns(columns []column, f Format) []string {
 	for _, d := range p.derived {
 		if d.how == oneOf {
 			if !has(d.field) {
-				missing = append(missing, d.names(" or "))
+				missing = append(missing, strings.Join(d.names(), " or "))
 			}
 			parties = nil
 			continue
@@ -272,10 +268,9 @@ func unknownColumns(names []string, unknown []int, quotable bool, have map[strin
 		}
 		text := "column " + strconv.Itoa(i+1)
 		name := trimName(names[i])
-		switch {
-		case name == "":
+		if name == "" {
 			text += " has no name"
-		default:
+		} else {
 			near := nearest(plainName(name), have, f)
 			if quotable || near != "" {
 				text += ", " + quote(name) + ","

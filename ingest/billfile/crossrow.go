@@ -1,6 +1,7 @@
 package billfile
 
 import (
+	"cmp"
 	"encoding/binary"
 	"hash/maphash"
 	"slices"
@@ -80,20 +81,15 @@ type identity struct {
 }
 
 // capitals is the hash of the reference in capitals.
-func (id *identity) capitals() uint64 {
-	if id.folded != 0 {
-		return id.folded
-	}
-	return id.reference
-}
+func (id *identity) capitals() uint64 { return cmp.Or(id.folded, id.reference) }
 
 func (h hasher) identity(it *item) identity {
 	var id identity
 	b := &it.Bill
 	if it.reference {
 		id.reference = h.of(b.Reference)
-		if hasSmallLetter(b.Reference) {
-			id.folded = h.of(strings.ToUpper(b.Reference))
+		if capitals := strings.ToUpper(b.Reference); capitals != b.Reference {
+			id.folded = h.of(capitals)
 		}
 	}
 	if it.customer {
@@ -285,7 +281,7 @@ func (g *groups) addProblems(it *item, c *checker) {
 			c.ofReference(it, CodeContradictingReference, " stands on "+lineText(int(other))+" with other content, so no row with it is sent: give each bill a reference of its own; if the rows are items of one bill, write one row with their sum")
 		case r.line != uint32(it.Line):
 			c.ofReference(it, CodeDuplicateReference, " stands on "+lineText(int(r.line))+" already, with the same content, and only that row is sent: if the two are items of one bill, write one row with their sum; if not, remove this one")
-			it.remarks |= remarkDuplicate
+			it.remarks[remarkDuplicate] = true
 		}
 	}
 	if m.customer.group != none {
@@ -337,7 +333,8 @@ const minTotalRows = 4
 
 // isTotal reports whether the last row looks like the total that spreadsheets put under a list.
 func (s *Survey) isTotal(it *item) bool {
-	if s.format.AllowTotalRow || it.Row < minTotalRows || hasCode(it.Problems, CodeTotalRow) {
+	reported := slices.ContainsFunc(it.Problems, func(p Problem) bool { return p.Code == CodeTotalRow })
+	if s.format.AllowTotalRow || it.Row < minTotalRows || reported {
 		return false
 	}
 	return it.Bill.Amount > 0 && it.Bill.Amount == s.sum || saysTotal(it.Bill.Reference)
@@ -358,12 +355,3 @@ const looksLikeTotal = "the row looks like a total that a spreadsheet added at t
 
 // refuse adds a problem of the row as a whole, which stands before all others.
 func (it *item) refuse(p Problem) { it.Problems = append([]Problem{p}, it.Problems...) }
-
-func hasCode(problems []Problem, code string) bool {
-	for _, p := range problems {
-		if p.Code == code {
-			return true
-		}
-	}
-	return false
-}

@@ -47,15 +47,6 @@ func newDateFormat(layout string) dateFormat {
 
 // parse reads a date strictly and returns it as YYYY-MM-DD.
 func (d dateFormat) parse(s string) (string, finding) {
-	if d.layout == isoDate {
-		switch {
-		case !isISO(s):
-			return "", d.bad(s)
-		case s[0] != '2' || s[1] != '0':
-			return "", yearOutOfRange(s)
-		}
-		return s, finding{}
-	}
 	t, err := time.Parse(d.layout, s)
 	// time.Parse ignores missing leading zeros and extra spaces, so the date must look
 	// the same when it is written again.
@@ -63,36 +54,9 @@ func (d dateFormat) parse(s string) (string, finding) {
 		return "", d.bad(s)
 	}
 	if t.Year() < minYear || t.Year() > maxYear {
-		return "", yearOutOfRange(s)
+		return "", finding{CodeDateOutOfRange, s, " is not in the years 2000 to 2099: correct the year, or leave the cell blank if there is no date"}
 	}
 	return t.Format(isoDate), finding{}
-}
-
-func yearOutOfRange(s string) finding {
-	return finding{CodeDateOutOfRange, s, " is not in the years 2000 to 2099: correct the year, or leave the cell blank if there is no date"}
-}
-
-// isISO reports whether s is an existing day written YYYY-MM-DD.
-func isISO(s string) bool {
-	if len(s) != 10 || s[4] != '-' || s[7] != '-' || !isDigits(s[:4]) || !isDigits(s[5:7]) || !isDigits(s[8:]) {
-		return false
-	}
-	two := func(i int) int { return int(s[i]-'0')*10 + int(s[i+1]-'0') }
-	year, month, day := two(0)*100+two(2), two(5), two(8)
-	return month >= 1 && month <= 12 && day >= 1 && day <= daysIn(year, month)
-}
-
-func daysIn(year, month int) int {
-	switch month {
-	case 4, 6, 9, 11:
-		return 30
-	case 2:
-		if year%4 == 0 && (year%100 != 0 || year%400 == 0) {
-			return 29
-		}
-		return 28
-	}
-	return 31
 }
 
 // bad returns what is wrong with text that is not a date in the feed's format.

@@ -47,92 +47,60 @@ const (
 // the configuration.
 func (f Format) Validate() error {
 	var errs []error
+	refuse := func(wrong bool, format string, args ...any) {
+		if wrong {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
 	p, known := presetOf(f.Preset)
-	if !known && f.Preset != "" {
-		errs = append(errs, fmt.Errorf("preset: %q is not one of %s", f.Preset, strings.Join(presetNames(), ", ")))
-	}
+	refuse(!known && f.Preset != "", "preset: %q is not one of %s", f.Preset, strings.Join(presetNames(), ", "))
 	if f.BillReference != "" {
-		if err := CheckTemplate(f.BillReference); err != nil {
-			errs = append(errs, fmt.Errorf("bill_reference: %w", err))
-		}
+		err := CheckTemplate(f.BillReference)
+		refuse(err != nil, "bill_reference: %w", err)
 	}
-	switch amounts := f.amounts(); {
-	case known && amounts != p.Amounts:
-		errs = append(errs, fmt.Errorf("amounts: preset %s sets how amounts are written: leave amounts out", f.Preset))
-	case amounts != Minor && amounts != Major:
-		errs = append(errs, errors.New("amounts: write minor (2000 means R20.00) or major (20.00 means R20.00)"))
-	}
+	amounts := f.amounts()
+	otherThanPreset := known && amounts != p.Amounts
+	refuse(otherThanPreset, "amounts: preset %s sets how amounts are written: leave amounts out", f.Preset)
+	refuse(!otherThanPreset && amounts != Minor && amounts != Major, "amounts: write minor (2000 means R20.00) or major (20.00 means R20.00)")
 	if f.Currency != "" {
-		if _, ok := MinorUnits(f.Currency); !ok {
-			errs = append(errs, fmt.Errorf("currency: %q is not an ISO 4217 code, such as ZAR", f.Currency))
-		}
+		_, ok := MinorUnits(f.Currency)
+		refuse(!ok, "currency: %q is not an ISO 4217 code, such as ZAR", f.Currency)
 	}
 	for _, c := range f.Currencies {
-		if _, ok := MinorUnits(c); !ok {
-			errs = append(errs, fmt.Errorf("currencies: %q is not an ISO 4217 code, such as ZAR", c))
-		}
+		_, ok := MinorUnits(c)
+		refuse(!ok, "currencies: %q is not an ISO 4217 code, such as ZAR", c)
 	}
-	if f.Currency != "" && len(f.Currencies) > 0 && !slices.Contains(f.Currencies, f.Currency) {
-		errs = append(errs, fmt.Errorf("currency: %s is not one of currencies", f.Currency))
-	}
-	if f.Delimiter != 0 && !slices.Contains(delimiters[:], f.Delimiter) {
-		errs = append(errs, fmt.Errorf("delimiter: %q is not one of , ; tab |", f.Delimiter))
-	}
-	switch f.Encoding {
-	case "", "auto", "utf-8", "utf-16", "windows-1252":
-	default:
-		errs = append(errs, fmt.Errorf("encoding: %q is not one of auto, utf-8, utf-16, windows-1252", f.Encoding))
-	}
-	if err := checkDateFormat(f.dateFormat()); err != nil {
-		errs = append(errs, err)
-	}
-	if err := checkRegion(f.PhoneRegion); err != nil {
-		errs = append(errs, err)
-	}
+	refuse(f.Currency != "" && len(f.Currencies) > 0 && !slices.Contains(f.Currencies, f.Currency), "currency: %s is not one of currencies", f.Currency)
+	refuse(f.Delimiter != 0 && !slices.Contains(delimiters[:], f.Delimiter), "delimiter: %q is not one of , ; tab |", f.Delimiter)
+	refuse(!slices.Contains([]string{"", "auto", "utf-8", "utf-16", "windows-1252"}, f.Encoding),
+		"encoding: %q is not one of auto, utf-8, utf-16, windows-1252", f.Encoding)
+	errs = append(errs, checkDateFormat(f.dateFormat()), checkRegion(f.PhoneRegion)) // nil where nothing is wrong
 	seen := map[string]string{}
 	for from, to := range f.Columns {
-		if other, twice := seen[plainName(from)]; twice {
-			errs = append(errs, fmt.Errorf("columns: %q and %q are the same name", other, from))
-		}
+		other, twice := seen[plainName(from)]
+		refuse(twice, "columns: %q and %q are the same name", other, from)
 		seen[plainName(from)] = from
-		if _, ok := f.target(column{}, strings.TrimSpace(to), plainName(to)); !ok {
-			errs = append(errs, fmt.Errorf("columns: %q is mapped to %q, which is not a field: use one of %s or metadata.KEY", from, to, strings.Join(fieldNames[1:fieldMetadata], ", ")))
-		}
+		_, ok := f.target(column{}, strings.TrimSpace(to), plainName(to))
+		refuse(!ok, "columns: %q is mapped to %q, which is not a field: use one of %s or metadata.KEY", from, to, strings.Join(fieldNames[1:fieldMetadata], ", "))
 	}
-	if f.MaxAmountDue < 0 {
-		errs = append(errs, errors.New("max_amount_due: must not be negative; 0 means the API's own limit"))
-	}
-	if f.DecimalComma && f.amounts() == Minor {
-		errs = append(errs, errors.New("decimal_separator: amounts in minor units have no decimals: leave it out, or set amounts: major"))
-	}
-	if f.MaxRows < 0 {
-		errs = append(errs, errors.New("max_rows: a number of rows is never negative; 0 = no limit"))
-	}
-	if f.MaxColumns < 0 || f.MaxColumns > mostColumns {
-		errs = append(errs, fmt.Errorf("max_columns: write a number from 1 to %d; 0 = %d", mostColumns, defaultColumns))
-	}
-	if f.MaxFileSize < 0 {
-		errs = append(errs, errors.New("max_file_size: must not be negative"))
-	}
+	refuse(f.MaxAmountDue < 0, "max_amount_due: must not be negative; 0 means the API's own limit")
+	refuse(f.DecimalComma && amounts == Minor, "decimal_separator: amounts in minor units have no decimals: leave it out, or set amounts: major")
+	refuse(f.MaxRows < 0, "max_rows: a number of rows is never negative; 0 = no limit")
+	refuse(f.MaxColumns < 0 || f.MaxColumns > mostColumns, "max_columns: write a number from 1 to %d; 0 = %d", mostColumns, defaultColumns)
+	refuse(f.MaxFileSize < 0, "max_file_size: must not be negative")
 	return errors.Join(errs...)
 }
 
 // amounts returns the feed's amounts, or else the preset's.
 func (f Format) amounts() Amounts {
-	if f.Amounts == AmountsUnset {
-		p, _ := presetOf(f.Preset)
-		return p.Amounts
-	}
-	return f.Amounts
+	p, _ := presetOf(f.Preset)
+	return cmp.Or(f.Amounts, p.Amounts)
 }
 
 // template returns the feed's template, or else the preset's; none if it is not valid.
 func (f Format) template() template {
 	p, _ := presetOf(f.Preset)
-	t, err := parseTemplate(cmp.Or(f.BillReference, p.BillReference))
-	if err != nil {
-		return nil
-	}
+	t, _ := parseTemplate(cmp.Or(f.BillReference, p.BillReference))
 	return t
 }
 
@@ -146,12 +114,7 @@ func presetNames() []string {
 	return names
 }
 
-func (f Format) dateFormat() string {
-	if f.DateFormat == "" {
-		return isoDate
-	}
-	return f.DateFormat
-}
+func (f Format) dateFormat() string { return cmp.Or(f.DateFormat, isoDate) }
 
 // FileError means that a file cannot be used as a whole: nothing of it is sent, and it
 // goes to rejected/.

@@ -28,12 +28,8 @@ var delimiters = [...]rune{',', ';', '\t', '|'}
 // that fails although a line further down is a header, the error says which.
 func readHeader(s *splitter, f Format) (Layout, error) {
 	l, err := s.header(f)
-	var bad *FileError
-	if !errors.As(err, &bad) {
-		return l, err
-	}
-	switch bad.Code {
-	case CodeNoHeader, CodeMissingColumn, CodeUnknownColumn:
+	bad, ok := errors.AsType[*FileError](err)
+	if ok && slices.Contains([]string{CodeNoHeader, CodeMissingColumn, CodeUnknownColumn}, bad.Code) {
 		if detail := s.headerHint(f); detail != "" {
 			return l, &FileError{Code: bad.Code, Line: bad.Line, Detail: detail}
 		}

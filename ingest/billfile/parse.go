@@ -115,9 +115,7 @@ func (p *parser) read(raw []byte, e *extent, row int, it *item) error {
 	case e.span == 1 && p.mended(record):
 		record = append(record, "", "")
 	case p.pad && len(record) < len(p.columns):
-		for len(record) < len(p.columns) {
-			record = append(record, "")
-		}
+		record = append(record, make([]string, len(p.columns)-len(record))...)
 	case len(record) != len(p.columns):
 		p.reference(it, record)
 		p.wrongCount(e, len(record))

@@ -76,10 +76,8 @@ func checkID(s, prefix string) finding {
 
 // checkText limits names and the like to a number of characters.
 func checkText(s string, most int) finding {
-	if len(s) > most {
-		if n := utf8.RuneCountInString(s); n > most {
-			return finding{CodeFieldTooLong, "", fmt.Sprintf(" has %d characters, but at most %d are allowed: shorten it", n, most)}
-		}
+	if n := utf8.RuneCountInString(s); n > most {
+		return finding{CodeFieldTooLong, "", fmt.Sprintf(" has %d characters, but at most %d are allowed: shorten it", n, most)}
 	}
 	if spreadsheetError(s) {
 		return finding{CodeSpreadsheetDamage, "", " is an error value of a spreadsheet: correct the formula and export the file again"}
@@ -107,7 +105,7 @@ func checkEmail(s string) finding {
 }
 
 // isAddress accepts what net/mail accepts as an address and nothing else (a fuzz test
-// compares), at a tenth of the time, if it has no quoted parts and its domain is a host name.
+// compares), at a fraction of the time, if it has no quoted parts and its domain is a host name.
 func isAddress(s string) bool {
 	local, domain, ok := strings.Cut(s, "@")
 	return ok && len(local) <= maxLocalPart && isDotAtom(local) && isHostName(domain)
@@ -123,58 +121,32 @@ const (
 // digits and hyphens, no hyphen at an end of a label. Letters beyond ASCII count as such (RFC
 // 5890). The last label has two characters or more, and a letter among them.
 func isHostName(s string) bool {
-	if len(s) > maxHostName {
+	if len(s) > maxHostName || !strings.Contains(s, ".") {
 		return false
 	}
-	labels, letters, start := 0, false, 0
-	for i := 0; i <= len(s); i++ {
-		if i == len(s) || s[i] == '.' {
-			label := s[start:i]
-			if n := len(label); n == 0 || n > maxLabel || label[0] == '-' || label[n-1] == '-' || i == len(s) && n < 2 {
-				return false
-			}
-			if i == len(s) {
-				return labels > 0 && letters
-			}
-			labels, letters, start = labels+1, false, i+1
-			continue
-		}
-		switch c := s[i]; {
-		case isLetter(c):
-			letters = true
-		case isDigit(c), c == '-':
-		case c >= utf8.RuneSelf:
-			r, size := utf8.DecodeRuneInString(s[i:])
-			if !unicode.IsLetter(r) && !unicode.IsMark(r) && !unicode.IsDigit(r) {
-				return false
-			}
-			letters = true
-			i += size - 1
-		default:
+	last := ""
+	for label := range strings.SplitSeq(s, ".") {
+		n := len(label)
+		if n == 0 || n > maxLabel || label[0] == '-' || label[n-1] == '-' || strings.ContainsFunc(label, notInLabel) {
 			return false
 		}
+		last = label
 	}
-	return false
+	return len(last) > 1 && strings.ContainsFunc(last, func(r rune) bool { return r >= utf8.RuneSelf || isLetter(byte(r)) })
+}
+
+func notInLabel(r rune) bool {
+	if r < utf8.RuneSelf {
+		return !isLetter(byte(r)) && !isDigit(byte(r)) && r != '-'
+	}
+	return !unicode.IsLetter(r) && !unicode.IsMark(r) && !unicode.IsDigit(r)
 }
 
 // isDotAtom reports whether s is a dot-atom of RFC 5322, including characters beyond
 // ASCII (RFC 6532).
 func isDotAtom(s string) bool {
-	last := byte('.')
-	for i := range len(s) {
-		switch c := s[i]; c {
-		case '(', ')', '<', '>', '[', ']', ':', ';', '@', '\\', ',', '"', 0x7f:
-			return false
-		case '.':
-			if last == '.' {
-				return false
-			}
-		default:
-			if c <= ' ' {
-				return false
-			}
-		}
-		last = s[i]
+	if s == "" || s[0] == '.' || s[len(s)-1] == '.' || strings.Contains(s, "..") {
+		return false
 	}
-	return last != '.'
+	return !strings.ContainsAny(s, "()<>[]:;@\\,\"\x7f") && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' })
 }

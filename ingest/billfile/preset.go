@@ -3,6 +3,7 @@ package billfile
 import (
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -63,9 +64,7 @@ func momentDaily() Preset {
 func (p *Preset) Parts() []string {
 	var names []string
 	for _, d := range p.derived {
-		for _, part := range d.parts {
-			names = append(names, part.name)
-		}
+		names = append(names, d.names()...)
 	}
 	return names
 }
@@ -76,25 +75,22 @@ func (p *Preset) derives(name string) bool {
 }
 
 // names returns the columns of the parts.
-func (d derived) names(between string) string {
+func (d derived) names() []string {
 	var names []string
 	for _, part := range d.parts {
 		names = append(names, part.name)
 	}
-	return strings.Join(names, between)
+	return names
 }
 
 // presetOf returns the preset of that name.
 func presetOf(name string) (p Preset, ok bool) {
-	if name == "" {
-		return Preset{}, false
+	for _, p := range Presets() {
+		if p.Name == name {
+			return p, true
+		}
 	}
-	all := Presets()
-	i := slices.IndexFunc(all, func(p Preset) bool { return p.Name == name })
-	if i < 0 {
-		return Preset{}, false
-	}
-	return all[i], true
+	return Preset{}, false
 }
 
 // part finds a column that is a part of a field.
@@ -179,11 +175,9 @@ func (c *checker) join(m *derivation, it *item) {
 			text += " " + s
 		}
 	}
-	if n := len(text); n > maxText {
-		if n = utf8.RuneCountInString(text); n > maxText {
-			c.report(slices.Max(m.columns), checkText(text, maxText).behind(" together with "+c.labels[slices.Min(m.columns)]))
-			return
-		}
+	if utf8.RuneCountInString(text) > maxText {
+		c.report(slices.Max(m.columns), checkText(text, maxText).behind(" together with "+c.labels[slices.Min(m.columns)]))
+		return
 	}
 	*it.Bill.text(m.field) = text
 }
@@ -283,7 +277,8 @@ func damagedNumber(s string, strict bool) finding {
 
 // birthday reports whether six digits YYMMDD are a day of the 20th or the 21st century.
 func birthday(s string) bool {
-	return isISO("19"+s[:2]+"-"+s[2:4]+"-"+s[4:]) || isISO("20"+s[:2]+"-"+s[2:4]+"-"+s[4:])
+	_, err := time.Parse("060102", s)
+	return err == nil
 }
 
 // luhn reports whether the last digit is the check digit of the others, by ISO/IEC 7812.

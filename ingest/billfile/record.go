@@ -29,33 +29,13 @@ type Bill struct {
 
 // text returns a text field of b.
 func (b *Bill) text(f field) *string {
-	switch f {
-	case fieldReference:
-		return &b.Reference
-	case fieldCurrency:
-		return &b.Currency
-	case fieldBillDate:
-		return &b.BillDate
-	case fieldDueDate:
-		return &b.DueDate
-	case fieldAccountReference:
-		return &b.AccountReference
-	case fieldAccountID:
-		return &b.AccountID
-	case fieldCustomerReference:
-		return &b.CustomerReference
-	case fieldCustomerID:
-		return &b.CustomerID
-	case fieldAccountName:
-		return &b.AccountName
-	case fieldCustomerName:
-		return &b.CustomerName
-	case fieldCustomerEmail:
-		return &b.CustomerEmail
-	case fieldCustomerPhone:
-		return &b.CustomerPhone
-	}
-	return nil
+	return [fieldCount]*string{
+		fieldReference: &b.Reference, fieldCurrency: &b.Currency, fieldBillDate: &b.BillDate, fieldDueDate: &b.DueDate,
+		fieldAccountReference: &b.AccountReference, fieldAccountID: &b.AccountID,
+		fieldCustomerReference: &b.CustomerReference, fieldCustomerID: &b.CustomerID,
+		fieldAccountName: &b.AccountName, fieldCustomerName: &b.CustomerName,
+		fieldCustomerEmail: &b.CustomerEmail, fieldCustomerPhone: &b.CustomerPhone,
+	}[f]
 }
 
 // Pair is one metadata entry.

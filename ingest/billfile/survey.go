@@ -63,14 +63,19 @@ type Survey struct {
 // ended when it returns.
 func TakeSurvey(ctx context.Context, open Opener, f Format, visit func(*Record) error) (*Survey, error) {
 	s := &Survey{format: f, hasher: newHasher()}
+	if visit == nil {
+		visit = func(*Record) error { return nil }
+	}
 	if err := f.Validate(); err != nil {
 		return nil, fmt.Errorf("read bill file: %w", err)
 	}
 	s.phones = newPhoneReader(f.PhoneRegion)
 	var seen sightings
-	err := s.pass(ctx, open, nil, s.counter(visit, func(it *item) { seen.add(&it.id) }))
-	var bad *FileError
-	if errors.As(err, &bad) {
+	err := s.pass(ctx, open, nil, s.counter(func(it *item) error {
+		seen.add(&it.id)
+		return visit(&it.Record)
+	}))
+	if _, ok := errors.AsType[*FileError](err); ok {
 		return &Survey{Layout: s.Layout, format: f}, err
 	}
 	if err != nil {
@@ -90,13 +95,11 @@ func TakeSurvey(ctx context.Context, open Opener, f Format, visit func(*Record) 
 }
 
 // counter returns a function that counts records, beginning at 0, and passes them on.
-func (s *Survey) counter(visit func(*Record) error, note func(*item)) func(*item) error {
+func (s *Survey) counter(visit func(*item) error) func(*item) error {
 	s.Invalid, s.Codes, s.rows, s.sum, s.totalRow = 0, map[string]int{}, remarked{}, 0, 0
 	s.Amounts, s.InvalidAmounts = map[string]int64{}, map[string]int64{}
 	return func(it *item) error {
-		if it.remarks != 0 {
-			s.rows.add(it)
-		}
+		s.rows.add(it)
 		if it.last && s.isTotal(it) {
 			s.totalRow = it.Row
 			it.refuse(totalRow(it))
@@ -111,13 +114,7 @@ func (s *Survey) counter(visit func(*Record) error, note func(*item)) func(*item
 		} else {
 			s.Amounts[it.Bill.Currency] += it.Bill.Amount
 		}
-		if note != nil {
-			note(it)
-		}
-		if visit == nil {
-			return nil
-		}
-		return visit(&it.Record)
+		return visit(it)
 	}
 }
 
@@ -134,7 +131,7 @@ func (s *Survey) compare(ctx context.Context, open Opener, visit func(*Record) e
 	if !s.groups.any() {
 		return nil
 	}
-	return s.nextPass().pass(ctx, open, s, s.counter(visit, nil))
+	return s.nextPass().pass(ctx, open, s, s.counter(func(it *item) error { return visit(&it.Record) }))
 }
 
 // nextPass returns a survey for a further pass.

@@ -81,15 +81,22 @@ func (p piece) name() string {
 	return fieldNames[p.field]
 }
 
-// lacks returns the fields of a template of which a file has no column.
-func (t template) lacks(columns []column, f Format) []string {
+// names returns the fields of a template that are wanted, each once.
+func (t template) names(wanted func(piece) bool) []string {
 	var names []string
 	for _, p := range t {
-		if p.field != ignored && !slices.ContainsFunc(columns, p.holds) && (p.field != fieldCurrency || f.Currency == "") && !slices.Contains(names, p.name()) {
+		if p.field != ignored && wanted(p) && !slices.Contains(names, p.name()) {
 			names = append(names, p.name())
 		}
 	}
 	return names
+}
+
+// lacks returns the fields of a template of which a file has no column.
+func (t template) lacks(columns []column, f Format) []string {
+	return t.names(func(p piece) bool {
+		return !slices.ContainsFunc(columns, p.holds) && (p.field != fieldCurrency || f.Currency == "")
+	})
 }
 
 // value returns what a row puts in the place of a piece, or "" if that is blank or could
@@ -168,11 +175,5 @@ func (c *checker) referenceName() string {
 	if len(c.template) == 0 {
 		return c.labels[c.column(fieldReference)]
 	}
-	var names []string
-	for _, p := range c.template {
-		if p.field != ignored && !slices.Contains(names, p.name()) {
-			names = append(names, p.name())
-		}
-	}
-	return "the bill reference made from " + strings.Join(names, " and ")
+	return "the bill reference made from " + strings.Join(c.template.names(func(piece) bool { return true }), " and ")
 }

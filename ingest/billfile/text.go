@@ -2,6 +2,7 @@ package billfile
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -319,14 +320,7 @@ func noLetterOrDigit(s string) bool {
 // isNullText reports whether a name or a metadata value is what programs write for an empty one.
 // People may be called Null or None, so only spellings that programs alone have count.
 func isNullText(s string) bool {
-	if len(s) > len("(null)") {
-		return false
-	}
-	switch s {
-	case "NULL", `\N`, "nan", "NaN", "None", "(null)":
-		return true
-	}
-	return false
+	return slices.Contains([]string{"NULL", `\N`, "nan", "NaN", "None", "(null)"}, s)
 }
 
 // placeholderDetail says what s is; the advice follows. s is a word of a program, or has neither

@@ -32,16 +32,17 @@ func WarningCodes() []string {
 }
 
 // remarks are the kinds of warnings that one row gives cause to.
-type remarks uint8
+type remarks [remarkCount]bool
 
 const (
-	remarkMojibake remarks = 1 << iota
+	remarkMojibake = iota
 	remarkEntity
 	remarkDuplicate
+	remarkCount
 )
 
 // remarked counts the rows by their remarks.
-type remarked struct{ mojibake, entity, duplicate rowsWith }
+type remarked [remarkCount]rowsWith
 
 // rowsWith counts rows and holds the line of the first.
 type rowsWith struct{ count, line int }
@@ -53,14 +54,10 @@ func (r *rowsWith) add(line int) {
 }
 
 func (r *remarked) add(it *item) {
-	if it.remarks&remarkMojibake != 0 {
-		r.mojibake.add(it.Line)
-	}
-	if it.remarks&remarkEntity != 0 {
-		r.entity.add(it.Line)
-	}
-	if it.remarks&remarkDuplicate != 0 {
-		r.duplicate.add(it.Line)
+	for kind, so := range it.remarks {
+		if so {
+			r[kind].add(it.Line)
+		}
 	}
 }
 
@@ -81,11 +78,11 @@ func (s *Survey) warnings() []Warning {
 	similar, other := s.groups.similar.rows()
 	add(WarnSimilarReferences, similar, "lines "+strconv.Itoa(similar.line)+" and "+strconv.Itoa(other), "bill references that differ in capital and small letters alone",
 		"each of them becomes a bill of its own; if they are one bill, write the reference the same way every time")
-	add(WarnMojibake, s.rows.mojibake, lineText(s.rows.mojibake.line), "signs such as \"Ã«\" in a name or note, where accented letters were damaged before the file came",
+	add(WarnMojibake, s.rows[remarkMojibake], lineText(s.rows[remarkMojibake].line), "signs such as \"Ã«\" in a name or note, where accented letters were damaged before the file came",
 		"the damaged text is sent; correct it at its source, which wrote UTF-8 and was read as Windows-1252")
-	add(WarnHTMLEntity, s.rows.entity, lineText(s.rows.entity.line), "characters as web pages write them, such as &amp; for &, in a name or note",
+	add(WarnHTMLEntity, s.rows[remarkEntity], lineText(s.rows[remarkEntity].line), "characters as web pages write them, such as &amp; for &, in a name or note",
 		"the text is sent as it stands; have the program that writes the file export plain text")
-	add(WarnDuplicateRow, s.rows.duplicate, lineText(s.rows.duplicate.line), "the same content as an earlier row, which alone is sent",
+	add(WarnDuplicateRow, s.rows[remarkDuplicate], lineText(s.rows[remarkDuplicate].line), "the same content as an earlier row, which alone is sent",
 		"if they are items of one bill, too little is billed: write one row with their sum")
 	return all
 }
@@ -254,13 +251,4 @@ func (s *similarReferences) rows() (rows rowsWith, other int) {
 		}
 	}
 	return rows, other
-}
-
-func hasSmallLetter(s string) bool {
-	for i := range len(s) {
-		if s[i] >= 'a' && s[i] <= 'z' {
-			return true
-		}
-	}
-	return false
 }

@@ -119,8 +119,8 @@ func (d *Dispatcher) Run(ctx context.Context, w ingest.Work) error {
 // config is River's for a worker.
 func (d *Dispatcher) config(w ingest.Work, h *handler) *river.Config {
 	workers := river.NewWorkers()
-	river.AddWorker(workers, &lookWorker{h: h})
-	river.AddWorker(workers, &partWorker{h: h})
+	river.AddWorker(workers, river.WorkFunc(h.look))
+	river.AddWorker(workers, river.WorkFunc(h.part))
 	c := &river.Config{
 		ID:     "billdrop-" + rand.Text(), // two workers may start at the same moment
 		Queues: make(map[string]river.QueueConfig), Workers: workers, Logger: d.log,

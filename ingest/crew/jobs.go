@@ -63,22 +63,12 @@ func (h *handler) close() {
 	h.calling.Wait()
 }
 
-type lookWorker struct {
-	river.WorkerDefaults[lookArgs]
-	h *handler
-}
-
-func (w *lookWorker) Work(_ context.Context, job *river.Job[lookArgs]) error {
-	w.h.call(job.Queue, w.h.work.Look)
+func (h *handler) look(_ context.Context, job *river.Job[lookArgs]) error {
+	h.call(job.Queue, h.work.Look)
 	return nil
 }
 
-type partWorker struct {
-	river.WorkerDefaults[partArgs]
-	h *handler
-}
-
-func (w *partWorker) Work(_ context.Context, job *river.Job[partArgs]) error {
-	w.h.call(job.Queue, func(ctx context.Context, feed string) { w.h.work.Part(ctx, feed, job.Args.File, job.Args.No) })
+func (h *handler) part(_ context.Context, job *river.Job[partArgs]) error {
+	h.call(job.Queue, func(ctx context.Context, feed string) { h.work.Part(ctx, feed, job.Args.File, job.Args.No) })
 	return nil
 }

@@ -48,6 +48,15 @@ func (c *clock) observe(a client.Answer) {
 	}
 }
 
+// toAsk reports whether the API is to be asked for its time, which is so once.
+func (c *clock) toAsk() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	asked := c.asked
+	c.asked = true
+	return !asked
+}
+
 // recorded compares with a time that the ledger holds. One in the future shows that the clock
 // was set back.
 func (c *clock) recorded(at time.Time) {
@@ -100,6 +109,15 @@ func (c *clock) firstUse(first time.Time) time.Time {
 	return used
 }
 
+// usable reports whether a key may be sent now that this run first committed at first, or, if that is
+// zero, an earlier run at recorded.
+func (c *clock) usable(first, recorded time.Time) bool {
+	if first.IsZero() {
+		return keyUsable(recorded, c.latest())
+	}
+	return elapsed(first, c.now()) < keyLifetime
+}
+
 // elapsed returns the time between two moments of this process, by the clock that ran longer: the
 // wall clock may be set back, and the monotonic one stands while the machine is suspended.
 func elapsed(from, to time.Time) time.Duration { return max(wall(from, to), to.Sub(from)) }
@@ -121,11 +139,7 @@ func (d *delivery) askClock(ctx context.Context) (found bool, err error) {
 	case <-d.gate.closed:
 		return false, d.gate.err()
 	}
-	c.mu.Lock()
-	asked := c.asked
-	c.asked = true
-	c.mu.Unlock()
-	if asked {
+	if !c.toAsk() {
 		return false, nil
 	}
 	a, err := d.ask(ctx, d.lane.api.GetBill, d.bill.Reference)

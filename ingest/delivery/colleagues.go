@@ -37,29 +37,40 @@ func (g *gate) share(led ledger.Ledger, s ledger.Scope) {
 	g.shared, g.scope = shared, s
 }
 
+// member is a worker that sends through a gate.
+type member struct {
+	gate   *gate
+	shared ledger.Shared // the ledger, if other workers use it too; else nil
+}
+
+func newMember(g *gate, led ledger.Ledger) member {
+	shared, _ := led.(ledger.Shared)
+	return member{g, shared}
+}
+
 // acquire is gate.acquire for a worker. It returns at the last moment before a request leaves,
 // and not as long as this worker may be taken for lost.
-func (f *fanout) acquire(ctx context.Context) (ticket, error) {
+func (m *member) acquire(ctx context.Context) (ticket, error) {
 	for {
-		t, err := f.gate.acquire(ctx)
-		if err != nil || f.shared == nil {
+		t, err := m.gate.acquire(ctx)
+		if err != nil || m.shared == nil {
 			return t, err
 		}
-		if err = f.shared.Current(); err == nil {
+		if err = m.shared.Current(); err == nil {
 			return t, nil
 		}
-		f.gate.cancel(t)
+		m.gate.cancel(t)
 		if errors.Is(err, ledger.ErrFenced) {
 			return ticket{}, err
 		}
-		if err := f.gate.sleep(ctx, currentPoll); err != nil {
+		if err := m.gate.sleep(ctx, currentPoll); err != nil {
 			return ticket{}, err
 		}
 	}
 }
 
 // certain reports whether this worker is not taken for lost by others.
-func (f *fanout) certain() bool { return f.shared == nil || f.shared.Current() == nil }
+func (m *member) certain() bool { return m.shared == nil || m.shared.Current() == nil }
 
 // maxRecorded returns how many rows may be recorded as about to be sent. Where others share
 // the ledger, they are few: if this worker is lost, other rows of their parties go on at once,

@@ -14,7 +14,7 @@ func TestKnownBefore(t *testing.T) {
 	led := ledgertest.NewStore(0).Open(0)
 	began := time.Now()
 	of := func(id string, started time.Time) *fanout {
-		return &fanout{shared: led, file: &ledger.File{ID: id, Started: started}}
+		return &fanout{member: member{shared: led}, file: &ledger.File{ID: id, Started: started}}
 	}
 	f := of("20261126-053000-00000001", began)
 	stored := of("20261126-053000-00000001", began.Truncate(time.Microsecond))

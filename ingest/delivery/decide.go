@@ -185,10 +185,8 @@ func whenAbsent(c cause, generations int) decision {
 			return decision{Do: stepFinish, Status: ledger.Failed}
 		}
 		return decision{Do: stepSend}
-	case causeTaken, causeLate:
+	case causeTaken, causeLate, causeRefused: // the last may be "taken" in unfamiliar words
 		return decision{Do: stepParties}
-	case causeRefused:
-		return decision{Do: stepParties} // may be "taken" in unfamiliar words
 	case causeExhausted:
 		return decision{Do: stepFinish, Status: ledger.Failed}
 	case causeForbidden:

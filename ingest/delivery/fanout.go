@@ -36,9 +36,8 @@ type fanout struct {
 	ledger   ledger.Ledger
 	file     *ledger.File
 	onStatus func(ledger.Status) // called for each row that gets its outcome; may be nil
-	gate     *gate
-	shared   ledger.Shared // ledger, if other workers use it too; else nil
-	setup    *setupCheck
+	member
+	setup *setupCheck
 	// recorded bounds the rows that are recorded as about to be sent. There are enough of them
 	// to share commits and to keep all senders busy, and few enough that a crash leaves few
 	// rows in doubt.
@@ -86,12 +85,11 @@ func (l *Lane) Settle(ctx context.Context, led ledger.Ledger, f *ledger.File, re
 func (l *Lane) deliver(ctx context.Context, led ledger.Ledger, f *ledger.File, recs Records, onStatus func(ledger.Status), settling bool) error {
 	fan := &fanout{
 		settling: settling,
-		lane:     l, ledger: led, file: f, onStatus: onStatus, gate: l.join(led), setup: l.setup,
+		lane:     l, ledger: led, file: f, onStatus: onStatus, member: newMember(l.join(led), led), setup: l.setup,
 		active:    semaphore.NewWeighted(maxActive),
 		admitted:  semaphore.NewWeighted(maxActive + maxWaiting),
 		recordCtx: context.WithoutCancel(ctx),
 	}
-	fan.shared, _ = led.(ledger.Shared)
 	fan.recorded = semaphore.NewWeighted(int64(fan.maxRecorded()))
 	defer l.leave()
 	l.clock.recorded(f.Started)

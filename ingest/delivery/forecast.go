@@ -33,11 +33,9 @@ type Prospect struct {
 // goroutine. Its memory grows with the number of customers and accounts that the API has to be
 // asked for.
 type Forecast struct {
-	lane    *Lane
+	*Inquiry
 	ledger  ledger.Ledger // nil: there is none yet
-	gate    *gate
-	gets    atomic.Int64
-	foreign atomic.Bool // some answer was not in the documented form
+	foreign atomic.Bool   // some answer was not in the documented form
 
 	// parties are those of the current chunk, and those of earlier chunks that the API was asked
 	// for. The map changes between chunks only.
@@ -80,16 +78,8 @@ type forecastParty struct {
 // Forecast begins a forecast. The ledger is only read, and nil if there is none yet. Requests
 // pass the lane's gate, as a run's would. Every forecast must be closed.
 func (l *Lane) Forecast(led ledger.Ledger) *Forecast {
-	f := &Forecast{lane: l, ledger: led, gate: l.join(nil), parties: make(map[partyName]*forecastParty)}
-	l.setup.feeding(-1) // nothing is sent that could be refused
-	return f
+	return &Forecast{Inquiry: l.Inquire(nil), ledger: led, parties: make(map[partyName]*forecastParty)}
 }
-
-// Close ends the forecast.
-func (f *Forecast) Close() { f.lane.leave() }
-
-// Gets returns how many look-ups were sent so far.
-func (f *Forecast) Gets() int { return int(f.gets.Load()) }
 
 // Foreign reports whether the API's answers for what it does not have are not in the documented
 // form. Then it may be another server.
@@ -332,32 +322,19 @@ func (f *Forecast) find(ctx context.Context, e *forecastParty, needOwner bool) (
 		return e.ledger, true, nil
 	}
 	e.once.Do(func() {
-		get := f.lane.api.GetCustomer
-		if e.Kind == ledger.Account {
-			get = f.lane.api.GetAccount
-		}
 		var a client.Answer
-		a, e.err = f.ask(ctx, get, e.Reference)
+		a, e.err = f.ask(ctx, f.lane.partyGetter(e.Kind), e.Reference)
 		e.done, e.ok = true, a.Kind == client.Found || a.Kind == client.Absent
-		switch {
-		case a.Account != nil:
-			e.api.ID, e.api.CustomerID = a.Account.ID, a.Account.CustomerID
-		case a.Customer != nil:
-			e.api.ID = a.Customer.ID
-		}
+		e.api = partyOf(a)
 	})
 	return e.api, e.ok, e.err
 }
 
 // ask sends one GET through the gate.
 func (f *Forecast) ask(ctx context.Context, get getter, reference string) (client.Answer, error) {
-	return f.gate.ask(ctx, f.gate.acquire, get, reference, func(a client.Answer) error {
-		if a.Kind != client.NotSent {
-			f.gets.Add(1)
-		}
-		if a.Kind == client.Absent && !documented(a) {
-			f.foreign.Store(true)
-		}
-		return nil
-	})
+	a, err := f.get(ctx, get, reference)
+	if a.Kind == client.Absent && !Documented(a) {
+		f.foreign.Store(true)
+	}
+	return a, err
 }

@@ -32,7 +32,12 @@ func (q *Inquiry) Close() { q.lane.leave() }
 // tried again as often as the lane's policy says. The answer is Found or Absent if it is
 // usable. Errors are ctx's cause, and the *Stop of a lane that has to stop.
 func (q *Inquiry) Bill(ctx context.Context, reference string) (client.Answer, error) {
-	return q.gate.ask(ctx, q.gate.acquire, q.lane.api.GetBill, reference, func(a client.Answer) error {
+	return q.get(ctx, q.lane.api.GetBill, reference)
+}
+
+// get sends one GET through the gate, as gate.ask does, and counts its requests.
+func (q *Inquiry) get(ctx context.Context, get getter, reference string) (client.Answer, error) {
+	return q.gate.ask(ctx, q.gate.acquire, get, reference, func(a client.Answer) error {
 		if a.Kind != client.NotSent {
 			q.gets.Add(1)
 		}
@@ -45,7 +50,3 @@ func (q *Inquiry) Gets() int { return int(q.gets.Load()) }
 
 // Width returns how many requests may be in flight at most.
 func (q *Inquiry) Width() int { return q.lane.policy.Concurrency }
-
-// Documented reports whether a refusal is in the form that the API documents. A 404 of
-// another form may come from another server, and then says nothing about a bill.
-func Documented(a client.Answer) bool { return documented(a) }

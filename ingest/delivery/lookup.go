@@ -29,7 +29,7 @@ func (d *delivery) lookUp(ctx context.Context, c cause) (decision, error) {
 	todo := afterLookUp(found, c, ours, rounds)
 	if found == foundAbsent && c != causeInFlight {
 		d.rec.State, d.rec.Doubt = ledger.Gone, false
-		if err := d.note(ctx); err != nil {
+		if err := d.note(); err != nil {
 			return decision{}, err
 		}
 	}
@@ -43,7 +43,7 @@ func (d *delivery) lastLook(ctx context.Context) (decision, error) {
 		return decision{Do: stepStop}, nil
 	}
 	a := d.lane.api.GetBill(d.recordCtx, d.bill.Reference)
-	if err := d.record(ctx, ledger.Entry{File: d.file.ID, Gets: 1}); err != nil {
+	if err := d.record(ledger.Entry{File: d.file.ID, Gets: 1}); err != nil {
 		return decision{}, err
 	}
 	if a.Kind == client.Found && !d.lane.bills.isOther(a.Bill.ID, d.bill.Reference) {
@@ -67,7 +67,7 @@ func (d *delivery) find(ctx context.Context) (finding, error) {
 		switch a.Kind {
 		case client.Found:
 			if d.lane.bills.isOther(a.Bill.ID, d.bill.Reference) {
-				_, err := d.sameID(ctx)
+				_, err := d.sameID()
 				return foundNothing, err
 			}
 			d.setObserved(a.Bill)
@@ -110,12 +110,12 @@ func (d *delivery) sameOrNot(ctx context.Context) (finding, error) {
 	}
 	answered, err := true, error(nil)
 	if e := d.lease.account; e != nil {
-		answered, err = d.resolve(ctx, e, d.askAccount)
+		answered, err = d.resolve(ctx, e)
 	}
 	known := d.lane.parties.known(d.lease)
 	another := known.NamesAccount && known.AccountID != d.rec.Observed.AccountID // whose it is does not matter any more
 	if e := d.lease.customer; e != nil && answered && err == nil && !another {
-		answered, err = d.resolve(ctx, e, d.askCustomer)
+		answered, err = d.resolve(ctx, e)
 	}
 	if err != nil || !answered {
 		return foundNothing, err
@@ -132,31 +132,29 @@ func (d *delivery) finding(p partyFacts) finding {
 }
 
 // resolve asks the API for a party, unless it is known or another row has asked.
-func (d *delivery) resolve(ctx context.Context, e *party, ask func(context.Context) (bool, error)) (answered bool, err error) {
+func (d *delivery) resolve(ctx context.Context, e *party) (answered bool, err error) {
 	if err := d.wait(ctx, d.lane.parties.acquireOne(d.lease, e)); err != nil {
 		return false, err
 	}
 	if known, asked := d.lane.parties.settled(e); known || asked && !d.late {
 		return true, nil
 	}
-	return ask(ctx)
+	return d.askParty(ctx, e)
 }
 
 // askParties asks for the parties that the refused body nested as new.
 func (d *delivery) askParties(ctx context.Context) (decision, error) {
 	d.late = true
 	form := d.rec.Send.Form
-	for _, p := range []struct {
-		nested bool
-		ask    func(context.Context) (bool, error)
-	}{
-		{form.NestsAccount(), d.askAccount},
-		{form.NestsCustomer(), d.askCustomer},
-	} {
-		if !p.nested {
-			continue
-		}
-		answered, err := p.ask(ctx)
+	var nested []*party
+	if form.NestsAccount() {
+		nested = append(nested, d.lease.account)
+	}
+	if form.NestsCustomer() {
+		nested = append(nested, d.lease.customer)
+	}
+	for _, e := range nested {
+		answered, err := d.askParty(ctx, e)
 		if err != nil {
 			return decision{}, err
 		}
@@ -175,61 +173,36 @@ func (d *delivery) askParties(ctx context.Context) (decision, error) {
 	return todo, nil
 }
 
-// askAccount asks for the row's account, by id or reference, and learns its id and owner. answered
-// is false if the API gave no usable answer.
-func (d *delivery) askAccount(ctx context.Context) (answered bool, err error) {
-	a, err := d.ask(ctx, d.lane.api.GetAccount, d.lease.account.ref.Reference)
-	if err != nil {
+// askParty asks for one of the row's parties, by id or reference, and learns its id and an account's
+// owner. answered is false if the API gave no usable answer.
+func (d *delivery) askParty(ctx context.Context, e *party) (answered bool, err error) {
+	a, err := d.ask(ctx, d.lane.partyGetter(e.ref.Kind), e.ref.Reference)
+	switch {
+	case err != nil:
 		return false, err
-	}
-	if a.Kind == client.Found {
-		err = d.meetAccount(ctx, a.Account)
-	} else if a.Kind != client.Absent {
+	case a.Kind == client.Found:
+		err = d.meet(e, partyOf(a))
+	case a.Kind != client.Absent:
 		return false, nil
 	}
-	d.lane.parties.setAsked(d.lease.account)
+	d.lane.parties.setAsked(e)
 	return true, err
 }
 
-// askCustomer asks for the row's customer by reference, as askAccount does.
-func (d *delivery) askCustomer(ctx context.Context) (answered bool, err error) {
-	a, err := d.ask(ctx, d.lane.api.GetCustomer, d.bill.CustomerReference)
-	if err != nil {
-		return false, err
-	}
-	if a.Kind == client.Found {
-		err = d.meetCustomer(ctx, a.Customer)
-	} else if a.Kind != client.Absent {
-		return false, nil
-	}
-	d.lane.parties.setAsked(d.lease.customer)
-	return true, err
-}
-
-// meetAccount records an account that the API holds, and only then shows it to other rows.
-func (d *delivery) meetAccount(ctx context.Context, a *client.Account) error {
-	e := d.lease.account
-	p := ledger.Party{PartyRef: e.ref, ID: a.ID, CustomerID: a.CustomerID, Since: d.lane.Now()}
-	if err := d.record(ctx, ledger.Entry{Scope: d.lane.scope, Parties: []ledger.Party{p}}); err != nil {
+// meet records a party that the API holds, and only then shows it to other rows.
+func (d *delivery) meet(e *party, found ledger.Party) error {
+	found.PartyRef, found.Since = e.ref, d.lane.Now()
+	if err := d.record(ledger.Entry{Scope: d.lane.scope, Parties: []ledger.Party{found}}); err != nil {
 		return err
 	}
-	if d.lane.parties.known(d.lease).AccountID == "" && d.madeByLostSend() {
-		d.accounts++
+	if known, _ := d.lane.parties.settled(e); !known && d.madeByLostSend() {
+		if e.ref.Kind == ledger.Account {
+			d.accounts++
+		} else {
+			d.customers++
+		}
 	}
-	d.lane.parties.learnAccount(d.lease, a.ID, a.CustomerID)
-	return nil
-}
-
-// meetCustomer records a customer that the API holds, and only then shows it to other rows.
-func (d *delivery) meetCustomer(ctx context.Context, c *client.Customer) error {
-	p := ledger.Party{PartyRef: d.lease.customer.ref, ID: c.ID, Since: d.lane.Now()}
-	if err := d.record(ctx, ledger.Entry{Scope: d.lane.scope, Parties: []ledger.Party{p}}); err != nil {
-		return err
-	}
-	if d.lane.parties.known(d.lease).CustomerID == "" && d.madeByLostSend() {
-		d.customers++
-	}
-	d.lane.parties.learnCustomer(d.lease, c.ID)
+	d.lane.parties.learn(found)
 	return nil
 }
 
@@ -241,6 +214,25 @@ func (d *delivery) madeByLostSend() bool {
 
 // getter asks the API for one object by its reference.
 type getter func(ctx context.Context, name string) client.Answer
+
+// partyGetter returns what asks the API for parties of a kind.
+func (l *Lane) partyGetter(kind ledger.PartyKind) getter {
+	if kind == ledger.Account {
+		return l.api.GetAccount
+	}
+	return l.api.GetCustomer
+}
+
+// partyOf returns the customer or account in an answer: its id, and an account's owner.
+func partyOf(a client.Answer) (p ledger.Party) {
+	switch {
+	case a.Account != nil:
+		p.ID, p.CustomerID = a.Account.ID, a.Account.CustomerID
+	case a.Customer != nil:
+		p.ID = a.Customer.ID
+	}
+	return p
+}
 
 // ask sends one GET, as gate.ask does, and counts it for the file. A foreign 404 proves nothing
 // about a bill or a party, so it counts as a fault of the server.
@@ -263,7 +255,7 @@ func (d *delivery) ask(ctx context.Context, get getter, reference string) (clien
 		if a.Kind == client.NotSent {
 			e.Gets = 0
 		}
-		return d.record(ctx, e)
+		return d.record(e)
 	})
 }
 

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -73,10 +74,7 @@ func (g *gate) pause(now time.Time, a client.Answer) {
 		g.streak.since = now
 	}
 	g.streak.reason = a
-	pause := a.RetryAfter
-	if pause == 0 {
-		pause = g.policy.backoff("", g.throttles)
-	}
+	pause := cmp.Or(a.RetryAfter, g.policy.backoff("", g.throttles))
 	if until := now.Add(pause); until.After(g.paused) {
 		g.paused = until
 		g.wake(pause)

@@ -30,7 +30,7 @@ func partyMismatch(b *billfile.Bill, owner, customerID string) string {
 }
 
 // finish records the row's status, and all that was learnt on the way, in one entry.
-func (d *delivery) finish(ctx context.Context, status ledger.Status) error {
+func (d *delivery) finish(status ledger.Status) error {
 	o := d.outcome(status)
 	retry := "run: billdrop retry " + d.file.ID
 	if d.settling && status == ledger.Failed {
@@ -52,30 +52,30 @@ func (d *delivery) finish(ctx context.Context, status ledger.Status) error {
 			o.Detail = fmt.Sprintf("sent %d times, the last answer was %s, and %d look-ups show no such bill: it may or may not exist; %s", o.Attempts, d.lastAnswer(), d.lateLooks+1, retry)
 		}
 	}
-	return d.close(ctx, o)
+	return d.close(o)
 }
 
 // unknownAccount rejects a row whose account is not there, and that names no customer.
-func (d *delivery) unknownAccount(ctx context.Context) error {
+func (d *delivery) unknownAccount() error {
 	o := d.outcome(ledger.Rejected)
 	o.Code, o.Detail = ledger.CodeUnknownAccount, "account_reference: "+unknownAccount
-	return d.close(ctx, o)
+	return d.close(o)
 }
 
 // mismatch ends a row whose account belongs to another customer. If that came out before any send,
 // the row is invalid; otherwise the API has refused it.
-func (d *delivery) mismatch(ctx context.Context) error {
+func (d *delivery) mismatch() error {
 	o := d.outcome(ledger.Invalid)
 	if o.Attempts > 0 {
 		o.Status = ledger.Rejected
 	}
 	known := d.lane.parties.known(d.lease)
 	o.Code, o.Detail = ledger.CodePartyMismatch, partyMismatch(&d.bill, known.Owner, known.CustomerID)
-	return d.close(ctx, o)
+	return d.close(o)
 }
 
 // refuse records the API's final refusal.
-func (d *delivery) refuse(ctx context.Context) error {
+func (d *delivery) refuse() error {
 	d.rec.State = ledger.Gone
 	o := d.outcome(ledger.Rejected)
 	o.Code = ledger.CodeHTTP(d.last.Status)
@@ -94,7 +94,7 @@ func (d *delivery) refuse(ctx context.Context) error {
 	case client.Blocked:
 		o.Detail = "a gateway refuses it (" + o.Detail + "); ask those who run it to let this row through, then deliver it again"
 	}
-	return d.close(ctx, o)
+	return d.close(o)
 }
 
 func (d *delivery) lastAnswer() string {
@@ -104,12 +104,13 @@ func (d *delivery) lastAnswer() string {
 	return d.rec.Send.Answer
 }
 
+// outcome returns what the outcome of the row has by its bill and by the record of it.
 func (d *delivery) outcome(status ledger.Status) ledger.Outcome {
 	o := ledger.Outcome{
 		Row: d.row, Line: d.line, Reference: d.bill.Reference, Status: status,
 		Currency: d.bill.Currency, Amount: d.bill.Amount,
 	}
-	if d.rec == nil {
+	if d.rec == nil || status == ledger.NotSent { // a record may be of another file's row
 		return o
 	}
 	if s := &d.rec.Send; s.File == d.file.ID && s.Count > 0 {
@@ -122,38 +123,29 @@ func (d *delivery) outcome(status ledger.Status) ledger.Outcome {
 }
 
 // close records the outcome, and only then shows what was learnt to the other rows of the party.
-func (d *delivery) close(ctx context.Context, o ledger.Outcome) error {
+func (d *delivery) close(o ledger.Outcome) error {
 	e := ledger.Entry{Scope: d.lane.scope, File: d.file.ID, Outcome: &o}
 	if d.rec != nil && *d.rec != d.stored { // most rows of a file that comes again change nothing
 		e.Bill = d.rec
 	}
-	account, customer := d.news()
-	if account != nil {
-		e.Parties = append(e.Parties, *account)
-	}
-	if customer != nil {
-		e.Parties = append(e.Parties, *customer)
-	}
+	e.Parties = d.news()
 	o.Customers, o.Accounts = d.customers, d.accounts
-	if err := d.record(ctx, e); err != nil {
+	if err := d.record(e); err != nil {
 		return err
 	}
-	if account != nil {
-		d.lane.parties.learnAccount(d.lease, account.ID, account.CustomerID)
-	}
-	if customer != nil {
-		d.lane.parties.learnCustomer(d.lease, customer.ID)
+	for _, p := range e.Parties {
+		d.lane.parties.learn(p)
 	}
 	d.gate.forget(d.bill.Reference)
 	d.rowDone(o.Status)
 	return nil
 }
 
-// news returns what the bill shows of the row's account and customer that was not known; nil =
-// nothing. A party that the body nested, and that was not known, counts as created.
-func (d *delivery) news() (account, customer *ledger.Party) {
+// news returns what the bill shows of the row's account and customer that was not known. A party
+// that the body nested, and that was not known, counts as created.
+func (d *delivery) news() (news []ledger.Party) {
 	if d.rec == nil || d.rec.State != ledger.Exists {
-		return nil, nil
+		return nil
 	}
 	b, form, now := &d.rec.Observed, d.rec.Send.Form, d.since()
 	known := d.lane.parties.known(d.lease)
@@ -161,18 +153,18 @@ func (d *delivery) news() (account, customer *ledger.Party) {
 	switch e := d.lease.account; {
 	case e == nil || b.AccountID == "":
 	case known.AccountID == "" && nested && form.NestsAccount():
-		account = &ledger.Party{PartyRef: e.ref, ID: b.AccountID, CustomerID: b.CustomerID, Since: now}
+		news = append(news, ledger.Party{PartyRef: e.ref, ID: b.AccountID, CustomerID: b.CustomerID, Since: now})
 		if d.diff == "" {
 			d.accounts++
 		}
 	case known.AccountID == b.AccountID && b.CustomerID != "" && known.Owner != b.CustomerID && (d.fresh || known.Owner == ""):
-		account = &ledger.Party{PartyRef: e.ref, ID: b.AccountID, CustomerID: b.CustomerID, Since: now}
+		news = append(news, ledger.Party{PartyRef: e.ref, ID: b.AccountID, CustomerID: b.CustomerID, Since: now})
 	}
 	if e := d.lease.customer; e != nil && known.CustomerID == "" && nested && form.NestsCustomer() && b.CustomerID != "" {
-		customer = &ledger.Party{PartyRef: e.ref, ID: b.CustomerID, Since: now}
+		news = append(news, ledger.Party{PartyRef: e.ref, ID: b.CustomerID, Since: now})
 		d.customers++
 	}
-	return account, customer
+	return news
 }
 
 // sentBefore reports whether the row was sent for this file, by any run. Another file may have
@@ -205,12 +197,9 @@ func settleStep(rec *ledger.Bill) decision {
 
 // leaveUnsent records that the row was not sent.
 func (d *delivery) leaveUnsent() error {
-	o := ledger.Outcome{
-		Row: d.row, Line: d.line, Reference: d.bill.Reference, Status: ledger.NotSent,
-		Currency: d.bill.Currency, Amount: d.bill.Amount,
-	}
-	if err := d.ledger.Record(d.recordCtx, ledger.Entry{File: d.file.ID, Outcome: &o}); err != nil {
-		return d.broken(err)
+	o := d.outcome(ledger.NotSent)
+	if err := d.record(ledger.Entry{File: d.file.ID, Outcome: &o}); err != nil {
+		return err
 	}
 	d.rowDone(o.Status)
 	return nil

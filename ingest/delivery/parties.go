@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"cmp"
 	"slices"
 	"sync"
 
@@ -138,9 +139,7 @@ func (p *parties) load(refs []ledger.PartyRef, known map[ledger.PartyRef]ledger.
 		if e.id == "" {
 			e.id, e.old = k.ID, old(k)
 		}
-		if e.owner == "" {
-			e.owner = k.CustomerID
-		}
+		e.owner = cmp.Or(e.owner, k.CustomerID)
 	}
 }
 
@@ -227,24 +226,13 @@ func (p *parties) known(l *lease) partyFacts {
 	return l.facts()
 }
 
-// learnAccount enters what the API says of the row's account. An empty id or owner is ignored.
-func (p *parties) learnAccount(l *lease, id, owner string) {
+// learn enters what the API says of a party that some row names. An empty id or owner is ignored.
+func (p *parties) learn(found ledger.Party) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if id != "" {
-		l.account.id = id
-	}
-	if owner != "" {
-		l.account.owner = owner
-	}
-}
-
-// learnCustomer enters the id of the row's customer.
-func (p *parties) learnCustomer(l *lease, id string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	l.customer.id = id
-	delete(p.absent, l.customer.ref)
+	e := p.entries[found.PartyRef]
+	e.id, e.owner = cmp.Or(found.ID, e.id), cmp.Or(found.CustomerID, e.owner)
+	delete(p.absent, e.ref)
 }
 
 // nesting records that a body is sent that may create the row's parties: what the API did not have

@@ -37,8 +37,8 @@ func TestPartiesFirstRowLeads(t *testing.T) {
 	if r := p.acquire(p.lease(bill("B1", "D1"))); !isReady(r) {
 		t.Fatal("a row of another party waits")
 	}
-	p.learnAccount(first, "bacc_1", "bcus_1")
-	p.learnCustomer(first, "bcus_1")
+	p.learn(ledger.Party{PartyRef: first.account.ref, ID: "bacc_1", CustomerID: "bcus_1"})
+	p.learn(ledger.Party{PartyRef: first.customer.ref, ID: "bcus_1"})
 	p.release(first)
 	if !isReady(r2) || second.route != sending(ledger.FormAccount) || p.known(second).AccountID != "bacc_1" {
 		t.Errorf("same account: %+v, %+v", second.route, p.known(second))
@@ -90,8 +90,8 @@ func TestPartiesReacquire(t *testing.T) {
 	if isReady(r) {
 		t.Fatal("two nested bodies of one party at a time")
 	}
-	p.learnAccount(first, "bacc_1", "bcus_1")
-	p.learnCustomer(first, "bcus_1")
+	p.learn(ledger.Party{PartyRef: first.account.ref, ID: "bacc_1", CustomerID: "bcus_1"})
+	p.learn(ledger.Party{PartyRef: first.customer.ref, ID: "bcus_1"})
 	p.release(first)
 	if !isReady(r) {
 		t.Error("the second is stuck")

@@ -14,6 +14,7 @@ import (
 
 	"billdrop/client"
 	"billdrop/ingest/ledger"
+	"billdrop/ingest/report"
 )
 
 // Presenting says until when the bills of a feed can be paid by their links.
@@ -44,10 +45,9 @@ const (
 // with Setup is returned if the API shows that nothing may be sent to it.
 func (l *Lane) Present(ctx context.Context, led ledger.Ledger, f *ledger.File, how Presenting) (missing int, err error) {
 	p := &presenter{
-		lane: l, ledger: led, file: f, how: how, gate: l.joinLinks(led), recordCtx: context.WithoutCancel(ctx),
+		lane: l, ledger: led, file: f, how: how, member: newMember(l.joinLinks(led), led), recordCtx: context.WithoutCancel(ctx),
 		window: int64(max(4*linkBatch, 4*l.policy.Concurrency)), ended: make(chan *asking), flying: make(map[string]bool),
 	}
-	p.shared, _ = led.(ledger.Shared)
 	p.places = semaphore.NewWeighted(p.window)
 	defer l.leaveLinks()
 	l.clock.recorded(f.Started)
@@ -96,12 +96,11 @@ func (l *Lane) leaveLinks() {
 // row. A bounded number of requests is recorded as about to be sent: enough to share commits and to
 // keep all senders busy, and few enough that a crash leaves few in doubt.
 type presenter struct {
-	lane      *Lane
-	ledger    ledger.Ledger
-	file      *ledger.File
-	how       Presenting
-	gate      *gate
-	shared    ledger.Shared // ledger, if other workers use it too; else nil
+	lane   *Lane
+	ledger ledger.Ledger
+	file   *ledger.File
+	how    Presenting
+	member
 	recordCtx context.Context
 
 	window  int64
@@ -119,37 +118,25 @@ type presenter struct {
 // others.
 func (p *presenter) feed(ctx context.Context) error {
 	reading, stop := context.WithCancel(ctx)
-	pages := make(chan []ledger.Outcome)
-	var reader errgroup.Group
-	reader.Go(func() error {
-		defer close(pages)
-		for from := 1; ; {
-			page, err := p.ledger.Outcomes(reading, p.file.ID, from, linkPage)
-			if err != nil && ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			if err != nil || len(page) == 0 {
-				return err
-			}
-			from = page[len(page)-1].Row + 1
-			select {
-			case pages <- page:
-			case <-reading.Done():
-				return context.Cause(ctx) // nil if only this reader has to end
-			}
-		}
-	})
-	var err error
-	for page := range pages {
-		if err = p.present(ctx, page); err != nil {
+	ahead := report.Ahead{Fetch: func(from int) ([]ledger.Outcome, error) {
+		return p.ledger.Outcomes(reading, p.file.ID, from, linkPage)
+	}}
+	defer ahead.Wait()
+	defer stop()
+	for from := 1; ctx.Err() == nil; {
+		page, err := ahead.Page(from)
+		if err != nil && ctx.Err() != nil {
 			break
 		}
+		if err != nil || len(page) == 0 {
+			return err
+		}
+		from = page[len(page)-1].Row + 1
+		if err := p.present(ctx, page); err != nil {
+			return err
+		}
 	}
-	stop()
-	if e := reader.Wait(); err == nil {
-		err = e
-	}
-	return err
+	return context.Cause(ctx)
 }
 
 // present takes the rows of a page.
@@ -377,12 +364,7 @@ func (p *presenter) askClock(ctx context.Context, rows []*asking, known map[stri
 		if link, found := known[a.outcome.Reference]; !found || link.State != ledger.LinkAsked || p.down.Load() != nil {
 			continue
 		}
-		c := p.lane.clock
-		c.mu.Lock()
-		asked := c.asked
-		c.asked = true
-		c.mu.Unlock()
-		if asked {
+		if !p.lane.clock.toAsk() {
 			return nil
 		}
 		tk, err := p.acquire(ctx)
@@ -390,7 +372,7 @@ func (p *presenter) askClock(ctx context.Context, rows []*asking, known map[stri
 			return p.unlessDown(err)
 		}
 		answer := p.lane.api.GetBill(p.recordCtx, a.outcome.Reference)
-		c.observe(answer)
+		p.lane.clock.observe(answer)
 		if stopsAll(answer) && !forbidden(answer) {
 			p.gate.close(stopReason(answer))
 		}
@@ -405,8 +387,7 @@ func (p *presenter) askClock(ctx context.Context, rows []*asking, known map[stri
 
 // unlessDown returns err, unless it only means that the API is down.
 func (p *presenter) unlessDown(err error) error {
-	var stop *Stop
-	if errors.As(err, &stop) && !stop.Setup {
+	if stop, ok := errors.AsType[*Stop](err); ok && !stop.Setup {
 		p.down.CompareAndSwap(nil, stop)
 		return nil
 	}
@@ -435,7 +416,7 @@ func (p *presenter) ask(ctx context.Context, a *asking) error {
 		if err != nil {
 			return err
 		}
-		if !a.keyUsable(p.lane) {
+		if !p.lane.clock.usable(a.begun, a.link.KeyFirstUsed) {
 			p.gate.cancel(tk)
 			a.do = linkExpired
 			return nil
@@ -486,13 +467,6 @@ func (p *presenter) ask(ctx context.Context, a *asking) error {
 			return err
 		}
 	}
-}
-
-// acquire waits until a request may be sent: the gate admits it, and no other worker can take
-// this one for lost.
-func (p *presenter) acquire(ctx context.Context) (ticket, error) {
-	f := fanout{gate: p.gate, shared: p.shared}
-	return f.acquire(ctx)
 }
 
 // end gives the row the code that its link leaves it, and counts it if its link is missing.

@@ -156,11 +156,3 @@ func (a *asking) settled(c *clock) ledger.Link {
 	}
 	return a.link
 }
-
-// keyUsable reports whether the row's key may be sent now.
-func (a *asking) keyUsable(l *Lane) bool {
-	if a.begun.IsZero() {
-		return keyUsable(a.link.KeyFirstUsed, l.clock.latest())
-	}
-	return elapsed(a.begun, l.Now()) < keyLifetime
-}

@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"hash/maphash"
+	"slices"
 	"sync"
 )
 
@@ -52,15 +53,14 @@ func (r *references) await(ctx context.Context, ref string, turn <-chan struct{}
 	}
 	r.mu.Lock()
 	waiting := r.held[ref]
-	for i, w := range waiting {
-		if (<-chan struct{})(w) == turn {
-			r.held[ref] = append(waiting[:i:i], waiting[i+1:]...)
-			r.mu.Unlock()
-			return context.Cause(ctx)
-		}
+	i := slices.IndexFunc(waiting, func(w chan struct{}) bool { return w == turn })
+	if i >= 0 {
+		r.held[ref] = append(waiting[:i:i], waiting[i+1:]...)
 	}
 	r.mu.Unlock()
-	r.give(ref) // it was handed over at this very moment
+	if i < 0 {
+		r.give(ref) // it was handed over at this very moment
+	}
 	return context.Cause(ctx)
 }
 

@@ -79,13 +79,13 @@ func (d *delivery) run(ctx context.Context) error {
 		case stepParties:
 			todo, err = d.askParties(ctx)
 		case stepRefuse:
-			return d.refuse(ctx)
+			return d.refuse()
 		case stepMismatch:
-			return d.mismatch(ctx)
+			return d.mismatch()
 		case stepUnknownAccount:
-			return d.unknownAccount(ctx)
+			return d.unknownAccount()
 		case stepFinish:
-			return d.finish(ctx, todo.Status)
+			return d.finish(todo.Status)
 		default:
 			return d.stop()
 		}
@@ -194,7 +194,7 @@ func (d *delivery) chooseForm(ctx context.Context) (decision, error) {
 		if err := d.wait(ctx, ready); err != nil {
 			return decision{}, err
 		}
-		ask := d.askAccount
+		asked := d.lease.account
 		switch d.lease.route.Do {
 		case routeSend:
 			return decision{Do: stepSend}, nil
@@ -203,9 +203,9 @@ func (d *delivery) chooseForm(ctx context.Context) (decision, error) {
 		case routeUnknownAccount:
 			return decision{Do: stepUnknownAccount}, nil
 		case routeAskCustomer:
-			ask = d.askCustomer
+			asked = d.lease.customer
 		}
-		answered, err := ask(ctx)
+		answered, err := d.askParty(ctx, asked)
 		if err != nil {
 			return decision{}, err
 		}
@@ -280,7 +280,7 @@ func (d *delivery) send(ctx context.Context) (decision, error) {
 		if s.Answer = before; s.Answer == "" {
 			s.Answer = "not sent"
 		}
-		return d.note(ctx)
+		return d.note()
 	}
 	tk, err := d.acquire(ctx)
 	if err != nil {
@@ -289,7 +289,7 @@ func (d *delivery) send(ctx context.Context) (decision, error) {
 		}
 		return decision{}, err
 	}
-	if !d.keyUsable() {
+	if !d.lane.clock.usable(d.keyFirst, s.KeyFirstUsed) {
 		d.gate.cancel(tk)
 		return decision{Do: stepLookUp, Cause: causeExpired}, takeBack()
 	}
@@ -309,14 +309,6 @@ func (d *delivery) send(ctx context.Context) (decision, error) {
 	}
 	d.gate.done(tk, d.bill.Reference, d.last)
 	return d.judge(ctx, d.sparing.spares(d.gate, tk, d.last))
-}
-
-// keyUsable reports whether the row's key may be sent now.
-func (d *delivery) keyUsable() bool {
-	if d.keyFirst.IsZero() {
-		return keyUsable(d.rec.Send.KeyFirstUsed, d.lane.clock.latest())
-	}
-	return elapsed(d.keyFirst, d.lane.Now()) < keyLifetime
 }
 
 // judge decides by the last answer, and records it. spared: the answer uses up no attempt.
@@ -341,9 +333,9 @@ func (d *delivery) judge(ctx context.Context, spared bool) (decision, error) {
 		todo = decision{Do: stepLookUp, Cause: causeRefused} // an earlier send may still have made the bill
 	}
 	if todo.Do == stepFinish { // created: the one place where success comes from an answer
-		return d.judgeCreated(ctx)
+		return d.judgeCreated()
 	}
-	if err := d.note(ctx); err != nil {
+	if err := d.note(); err != nil {
 		return decision{}, err
 	}
 	if ended != nil {
@@ -366,10 +358,10 @@ func (d *delivery) judge(ctx context.Context, spared bool) (decision, error) {
 
 // judgeCreated settles a row that was answered 201. It is in conflict if the answer contradicts
 // what was sent: then a bill exists, but not the row's.
-func (d *delivery) judgeCreated(ctx context.Context) (decision, error) {
+func (d *delivery) judgeCreated() (decision, error) {
 	d.setObserved(d.last.Bill)
 	if d.lane.bills.isOther(d.last.Bill.ID, d.bill.Reference) {
-		return d.sameID(ctx)
+		return d.sameID()
 	}
 	fillFromSent(&d.rec.Observed, &d.bill, &d.rec.Send)
 	known := d.lane.parties.known(d.lease)
@@ -388,10 +380,10 @@ func (d *delivery) setObserved(b *client.Bill) {
 
 // sameID stops the run because the API gives two references one bill id. What became of this row
 // is not known.
-func (d *delivery) sameID(ctx context.Context) (decision, error) {
+func (d *delivery) sameID() (decision, error) {
 	d.rec.State, d.rec.Doubt, d.rec.Observed = ledger.Pending, true, ledger.Observed{}
 	d.rec.Send.Unanswered = true
-	if err := d.note(ctx); err != nil {
+	if err := d.note(); err != nil {
 		return decision{}, err
 	}
 	d.gate.close(stopSameID)
@@ -399,15 +391,15 @@ func (d *delivery) sameID(ctx context.Context) (decision, error) {
 }
 
 // note records the latest send of a row that has no outcome yet.
-func (d *delivery) note(ctx context.Context) error {
+func (d *delivery) note() error {
 	e := ledger.Entry{Scope: d.lane.scope, Bill: d.rec, File: d.file.ID}
 	if d.last.Kind == client.Throttled && d.rec.Send.Answer == d.last.Label() {
 		e.Throttled = 1
 	}
-	return d.record(ctx, e)
+	return d.record(e)
 }
 
-func (d *delivery) record(ctx context.Context, e ledger.Entry) error {
+func (d *delivery) record(e ledger.Entry) error {
 	if err := d.ledger.Record(d.recordCtx, e); err != nil {
 		return d.broken(err)
 	}

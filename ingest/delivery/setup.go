@@ -150,15 +150,11 @@ func (f *setupCheck) hold(ctx context.Context, g *gate, a client.Answer, byID bo
 	enough := f.alike >= setupRefusals
 	f.mu.Unlock()
 	f.working(0)
-	if enough {
-		return f.awaitSilence(ctx, g, v)
+	if !enough {
+		return f.await(ctx, g, v, nil)
 	}
-	return f.await(ctx, g, v, nil)
-}
-
-// awaitSilence is called when enough rows were refused alike. It holds new requests back and
-// waits for the answers that are still on their way, because any of them may clear the set-up.
-func (f *setupCheck) awaitSilence(ctx context.Context, g *gate, v *verdict) (bool, error) {
+	// New requests are held back until those on their way are answered, because any of these answers
+	// may clear the set-up.
 	atFault, err := f.await(ctx, g, v, g.quiesce())
 	if !atFault {
 		g.resume()
@@ -182,12 +178,12 @@ func (f *setupCheck) await(ctx context.Context, g *gate, v *verdict, silence <-c
 	}
 }
 
-// documented reports whether a refusal is a problem document, as the API documents all of its
-// errors. A server at a wrong address usually answers otherwise. A Problem always has a title,
-// so only type and detail show it. Answer.Foreign of package client (isForeign) is the laxer
+// Documented reports whether a refusal is a problem document, as the API documents all of its
+// errors. A server at a wrong address usually answers otherwise, and then a 404 says nothing about a
+// bill. A Problem always has a title, so only type and detail show it. Answer.Foreign of package client (isForeign) is the laxer
 // rule, for rows: a 404 that is doubted wrongly holds a row up, but one that is believed wrongly
 // is reported to the operator as a missing bill, or as a set-up that is right.
-func documented(a client.Answer) bool { return a.Problem.Type != "" || a.Problem.Detail != "" }
+func Documented(a client.Answer) bool { return a.Problem.Type != "" || a.Problem.Detail != "" }
 
 // wrongKeyer is an API that can be asked with a key that does not exist.
 type wrongKeyer interface {
@@ -204,7 +200,7 @@ func (l *Lane) Probe(ctx context.Context, reference string) error {
 	}
 	switch a.Kind {
 	case client.Absent:
-		if documented(a) {
+		if Documented(a) {
 			return l.probeKey(ctx, reference)
 		}
 		return &Stop{Setup: true, Reason: "what answers there is not the Billing API: its 404 is no problem document", Hint: "correct api.base_url"}

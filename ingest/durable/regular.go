@@ -31,7 +31,7 @@ func OpenRegular(path string) (*os.File, error) {
 var ErrTooLarge = errors.New("file too large")
 
 // ReadRegular reads a regular file of at most so many bytes, and returns what Stat says of the
-// file that it read. Its errors wrap ErrTooLarge, and those of OpenRegular.
+// file that it read. Its errors wrap ErrTooLarge, with what Stat says, and those of OpenRegular.
 func ReadRegular(path string, most int64) ([]byte, os.FileInfo, error) {
 	f, err := OpenRegular(path)
 	if err != nil {
@@ -43,11 +43,11 @@ func ReadRegular(path string, most int64) ([]byte, os.FileInfo, error) {
 		return nil, nil, err
 	}
 	b, err := io.ReadAll(io.LimitReader(f, most+1))
-	if err == nil && int64(len(b)) > most {
-		err = &os.PathError{Op: "read", Path: path, Err: fmt.Errorf("it is larger than %d bytes: %w", most, ErrTooLarge)}
-	}
 	if err != nil {
 		return nil, nil, err
+	}
+	if int64(len(b)) > most {
+		return nil, info, &os.PathError{Op: "read", Path: path, Err: fmt.Errorf("it is larger than %d bytes: %w", most, ErrTooLarge)}
 	}
 	return b, info, nil
 }

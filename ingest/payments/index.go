@@ -1,8 +1,10 @@
 package payments
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -92,11 +94,7 @@ func partyBills(page []ledger.Outcome) []ledger.PartyBill {
 		if o.Status != ledger.Created && o.Status != ledger.Existing {
 			continue
 		}
-		party := o.AccountID
-		if party == "" {
-			party = o.CustomerID
-		}
-		if party != "" {
+		if party := cmp.Or(o.AccountID, o.CustomerID); party != "" {
 			bills = append(bills, ledger.PartyBill{PartyID: party, Reference: o.Reference})
 		}
 	}
@@ -107,13 +105,5 @@ func partyBills(page []ledger.Outcome) []ledger.PartyBill {
 // that the ledger does not have yet.
 func (r *Reporter) sending(ctx context.Context) (bool, error) {
 	files, err := r.Ledger.Files(ctx, ledger.Query{Unfinished: true})
-	if err != nil {
-		return false, err
-	}
-	for _, f := range files {
-		if f.Scope == r.Lane.Scope() && f.State == ledger.Sending {
-			return true, nil
-		}
-	}
-	return false, nil
+	return slices.ContainsFunc(files, func(f *ledger.File) bool { return f.Scope == r.Lane.Scope() && f.State == ledger.Sending }), err
 }

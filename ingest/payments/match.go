@@ -78,12 +78,7 @@ func (r *Reporter) settle(ctx context.Context, report *ledger.PaymentReport) err
 }
 
 // party returns the account or customer that a payment names in place of a bill.
-func party(p *ledger.Payment) string {
-	if p.AccountID != "" {
-		return p.AccountID
-	}
-	return p.CustomerID
-}
+func party(p *ledger.Payment) string { return cmp.Or(p.AccountID, p.CustomerID) }
 
 func namesNoBill(p ledger.Payment) bool { return p.BillID == "" && party(&p) != "" }
 

@@ -198,10 +198,7 @@ const maxPerSecond = 100
 // compose writes a report from what was settled, and returns its digest.
 func (r *Reporter) compose(ctx context.Context, name string, w io.Writer) (sha256Hex string, rows int, err error) {
 	sum := sha256.New()
-	out, err := report.NewPaymentsWriter(io.MultiWriter(w, sum))
-	if err != nil {
-		return "", 0, err
-	}
+	out := report.NewPaymentsWriter(io.MultiWriter(w, sum))
 	for after := int64(0); ; {
 		page, err := r.Store.Reported(ctx, r.Lane.Scope(), name, after, cmp.Or(r.page, pageSize))
 		if err != nil {

@@ -97,8 +97,7 @@ func Plan(ctx context.Context, o PlanOptions) (Planned, error) {
 	planned.OverLimits = append(planned.OverLimits, o.Feed.Hold.Exceeded(survey)...)
 	p := &planner{PlanOptions: &o, planned: &planned, forecast: o.Feed.Lane.Forecast(o.Ledger)}
 	defer p.forecast.Close()
-	err = src.read(survey, func(recs *billfile.Decoder) error { return p.run(ctx, recs) })
-	if err != nil {
+	if err := src.read(survey, func(recs *billfile.Decoder) error { return p.run(ctx, recs) }); err != nil {
 		return Planned{}, fmt.Errorf("plan %s: %w", v.File, err)
 	}
 	planned.Warnings = append(planned.Warnings, p.newParties.warning()...)

@@ -41,7 +41,7 @@ func (w *secondReading) run(ctx context.Context) error {
 		}
 	}
 	var tally report.Tally
-	err := w.read(func(recs *billfile.Decoder) (err error) {
+	err := w.src.read(w.survey, func(recs *billfile.Decoder) (err error) {
 		list := func(rec *billfile.Record) { w.v.list(rec, w.check.MaxProblems) }
 		tally, err = report.Validate(out, &records{recs: recs, ctx: ctx, each: list})
 		return err
@@ -60,12 +60,10 @@ func (w *secondReading) run(ctx context.Context) error {
 			return err
 		}
 	}
-	stem, err := freeStem(w.check.Out, w.v)
-	if err != nil {
+	if err := w.v.chooseStem(w.check.Out); err != nil {
 		return err
 	}
-	names := report.NamesOf(stem)
-	w.v.Stem = stem
+	names := report.NamesOf(w.v.Stem)
 	if err := publishDraft(w.check.Out, names.Results, results); err != nil {
 		return err
 	}
@@ -82,8 +80,8 @@ func (w *secondReading) run(ctx context.Context) error {
 // rejectAll writes all rows of a file that is refused because of its invalid rows into the
 // rejects, so that the corrected file completes the job.
 func (w *secondReading) rejectAll(ctx context.Context, rejects io.Writer) error {
-	err := w.read(func(recs *billfile.Decoder) error {
-		return w.read(func(twin *billfile.Decoder) error {
+	err := w.src.read(w.survey, func(recs *billfile.Decoder) error {
+		return w.src.read(w.survey, func(twin *billfile.Decoder) error {
 			_, err := report.Compose(report.Output{Rejects: rejects, Layout: w.survey.Layout}, &records{recs: recs, ctx: ctx}, unsent(twin))
 			return err
 		})
@@ -116,11 +114,6 @@ func unsent(recs *billfile.Decoder) iter.Seq2[ledger.Outcome, error] {
 	}
 }
 
-// read opens the file for another reading.
-func (w *secondReading) read(use func(*billfile.Decoder) error) error {
-	return w.src.read(w.survey, use)
-}
-
 // drafts are temporary files in the directory of the reports.
 func (w *secondReading) drafts() (results, rejects *os.File, err error) {
 	if err := os.MkdirAll(w.check.Out, 0o700); err != nil {
@@ -150,13 +143,6 @@ func publishDraft(dir, name string, draft *os.File) error {
 
 // writeValidation publishes the summary of a validation.
 func writeValidation(c Check, v *Validation, t report.Tally) error {
-	if v.Stem == "" {
-		stem, err := freeStem(c.Out, v)
-		if err != nil {
-			return err
-		}
-		v.Stem = stem
-	}
 	s := report.Summarize(&ledger.File{
 		Name: v.File, SHA256: v.SHA256, Stem: v.Stem, Code: v.Code, Detail: v.Detail, Line: v.Line, Lines: v.Lines, Version: c.Version,
 		Outcome: map[string]string{
@@ -170,28 +156,28 @@ func writeValidation(c Check, v *Validation, t report.Tally) error {
 	return nil
 }
 
-// freeStem returns a stem whose reports may be written. They may replace those of an
+// chooseStem sets the stem to one whose reports may be written. They may replace those of an
 // earlier validation, but not those of a file that was sent.
-func freeStem(dir string, v *Validation) (string, error) {
+func (v *Validation) chooseStem(dir string) error {
 	for n := 1; ; n++ {
-		stem := report.Stem(v.File, v.SHA256, n)
-		names := report.NamesOf(stem)
+		v.Stem = report.Stem(v.File, v.SHA256, n)
+		names := report.NamesOf(v.Stem)
 		_, err := os.Lstat(filepath.Join(dir, names.Ack))
 		if err == nil {
 			continue
 		}
 		if !errors.Is(err, fs.ErrNotExist) {
-			return "", fmt.Errorf("look for earlier reports: %w", err)
+			return fmt.Errorf("look for earlier reports: %w", err)
 		}
 		earlier, err := os.ReadFile(filepath.Join(dir, names.Summary))
 		if errors.Is(err, fs.ErrNotExist) {
-			return stem, nil
+			return nil
 		}
 		if err != nil {
-			return "", fmt.Errorf("look for earlier reports: %w", err)
+			return fmt.Errorf("look for earlier reports: %w", err)
 		}
 		if s, err := report.Parse(earlier); err == nil && s.FileID == "" {
-			return stem, nil
+			return nil
 		}
 	}
 }

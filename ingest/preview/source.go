@@ -35,18 +35,10 @@ func openSource(c Check) (*source, error) {
 		return nil, fmt.Errorf("copy standard input: %w", err)
 	}
 	s := &source{name: "stdin", path: f.Name(), temp: f.Name()}
-	in := c.In
-	if limit := c.Format.MaxFileSize; limit > 0 {
-		in = io.LimitReader(in, limit+1)
-	}
-	sum := sha256.New()
-	n, err := io.Copy(io.MultiWriter(f, sum), in)
+	s.sum, err = digest(io.TeeReader(c.In, f), c.Format.MaxFileSize)
 	if err = errors.Join(err, f.Close()); err != nil {
 		s.close()
 		return nil, fmt.Errorf("copy standard input: %w", err)
-	}
-	if limit := c.Format.MaxFileSize; limit <= 0 || n <= limit {
-		s.sum = hex.EncodeToString(sum.Sum(nil))
 	}
 	return s, nil
 }
@@ -105,7 +97,21 @@ func (s *source) survey(ctx context.Context, c Check, v *Validation) (*billfile.
 	return survey, refusal, nil
 }
 
-// hash returns the SHA-256 of the file (hex), "" if it has more bytes than limit (0 = none).
+// digest returns the SHA-256 of what r has (hex), "" if that is more bytes than limit (0 = none). It
+// reads no more than one byte beyond the limit.
+func digest(r io.Reader, limit int64) (string, error) {
+	if limit > 0 {
+		r = io.LimitReader(r, limit+1)
+	}
+	sum := sha256.New()
+	n, err := io.Copy(sum, r)
+	if err != nil || limit > 0 && n > limit {
+		return "", err
+	}
+	return hex.EncodeToString(sum.Sum(nil)), nil
+}
+
+// hash returns the digest of the file, which may have grown since its size was looked at.
 func (s *source) hash(ctx context.Context, limit int64) (string, error) {
 	f, err := durable.OpenRegular(s.path)
 	if err != nil {
@@ -114,22 +120,11 @@ func (s *source) hash(ctx context.Context, limit int64) (string, error) {
 	defer f.Close()
 	stop := context.AfterFunc(ctx, func() { f.Close() }) // the other reader failed, or ctx was cancelled
 	defer stop()
-	in := io.Reader(f)
-	if limit > 0 {
-		in = io.LimitReader(f, limit+1)
+	sum, err := digest(f, limit)
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
 	}
-	sum := sha256.New()
-	n, err := io.Copy(sum, in)
-	if err != nil {
-		if ctx.Err() != nil {
-			err = context.Cause(ctx)
-		}
-		return "", err
-	}
-	if limit > 0 && n > limit { // it grew since its size was looked at
-		return "", nil
-	}
-	return hex.EncodeToString(sum.Sum(nil)), nil
+	return sum, err
 }
 
 // read opens a surveyed file for another reading.

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"strings"
 
 	"billdrop/ingest/billfile"
@@ -104,15 +105,16 @@ func validate(ctx context.Context, c Check, src *source) (Validation, *billfile.
 		if c.Out == "" {
 			return v, nil, nil
 		}
-		err := writeValidation(c, &v, report.Tally{})
+		err := v.chooseStem(c.Out)
+		if err == nil {
+			err = writeValidation(c, &v, report.Tally{})
+		}
 		return v, nil, err
 	}
 	v.Lines = ledger.Lines(survey.Lines)
 	v.Warnings = append(v.Warnings, survey.Warnings...)
 	v.Rows = RowCounts{Total: survey.Rows, Valid: survey.Rows - survey.Invalid, Invalid: survey.Invalid}
-	for currency, sum := range survey.Amounts {
-		v.Amounts[currency] = sum
-	}
+	maps.Copy(v.Amounts, survey.Amounts)
 	if survey.Invalid > 0 {
 		v.Outcome = OutcomeInvalid
 		if c.RejectInvalid {

@@ -12,58 +12,41 @@ import (
 
 // match checks that o is an outcome of rec, and one that such a record can have: a row with
 // problems is invalid, and a row without is not, unless its account was seen to be another
-// customer's. An invalid row and a row that was not sent
-// have no trace of a send. A row whose bill exists by this file or an earlier one has a bill
-// id.
+// customer's. The outcome of a row without problems is about the row's bill. An invalid
+// row and a row that was not sent have no trace of a send. A row whose bill exists by this file or
+// an earlier one has a bill id.
 func match(rec *billfile.Record, o *ledger.Outcome) error {
-	if o.Row != rec.Row {
+	b, valid := &rec.Bill, len(rec.Problems) == 0
+	switch {
+	case o.Row != rec.Row:
 		return differs(rec, "row", rec.Row, o.Row)
-	}
-	if o.Line != rec.Line {
+	case o.Line != rec.Line:
 		return differs(rec, "line", rec.Line, o.Line)
-	}
-	if !known(o.Status) {
+	case !known(o.Status):
 		return untrue(o, "which is not a status")
+	case !valid && o.Status != ledger.Invalid:
+		return untrue(o, "but has a problem: "+rec.Problems[0].Code)
+	case valid && o.Status == ledger.Invalid && o.Code != ledger.CodePartyMismatch:
+		return untrue(o, "but has no problem")
+	case valid && o.Reference != b.Reference:
+		return differs(rec, "bill reference", b.Reference, o.Reference)
+	case valid && o.Currency != b.Currency:
+		return differs(rec, "currency", b.Currency, o.Currency)
+	case valid && o.Amount != b.Amount:
+		return differs(rec, "amount", b.Amount, o.Amount)
 	}
-	if len(rec.Problems) > 0 {
-		if o.Status != ledger.Invalid {
-			return untrue(o, "but has a problem: "+rec.Problems[0].Code)
-		}
-	} else if err := matchValid(&rec.Bill, rec, o); err != nil {
-		return err
-	}
-
-	if o.Status == ledger.Invalid || o.Status == ledger.NotSent {
+	switch o.Status {
+	case ledger.Invalid, ledger.NotSent:
 		if o.BillID != "" || o.Attempts != 0 || o.Key != "" {
 			return untrue(o, "but has a bill id, a send or a key")
 		}
-	}
-	if o.Status == ledger.Created || o.Status == ledger.Existing {
+	case ledger.Created, ledger.Existing:
 		if o.BillID == "" {
 			return untrue(o, "but has no bill id")
 		}
 	}
-	if o.Status == ledger.Created {
-		if o.Attempts < 1 || o.Key == "" {
-			return untrue(o, "but has no send or no key")
-		}
-	}
-	return nil
-}
-
-// matchValid checks that the outcome of a row without problems is about the row's bill.
-func matchValid(b *billfile.Bill, rec *billfile.Record, o *ledger.Outcome) error {
-	if o.Status == ledger.Invalid && o.Code != ledger.CodePartyMismatch {
-		return untrue(o, "but has no problem")
-	}
-	if o.Reference != b.Reference {
-		return differs(rec, "bill reference", b.Reference, o.Reference)
-	}
-	if o.Currency != b.Currency {
-		return differs(rec, "currency", b.Currency, o.Currency)
-	}
-	if o.Amount != b.Amount {
-		return differs(rec, "amount", b.Amount, o.Amount)
+	if o.Status == ledger.Created && (o.Attempts < 1 || o.Key == "") {
+		return untrue(o, "but has no send or no key")
 	}
 	return nil
 }

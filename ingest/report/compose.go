@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"math"
 	"strings"
 
 	"billdrop/ingest/billfile"
@@ -111,19 +112,7 @@ func Validate(out Output, recs Records) (Tally, error) {
 		return Tally{}, err
 	}
 	w.tally.Rows[Valid] = 0 // the summary names valid rows even if there are none
-	for {
-		rec, err := recs.Next()
-		if err == io.EOF {
-			return w.close()
-		}
-		if err != nil {
-			return Tally{}, fmt.Errorf("read bill file: %w", err)
-		}
-		o := OfRecord(rec)
-		if err := w.row(rec, &o); err != nil {
-			return Tally{}, err
-		}
-	}
+	return w.alone(recs, math.MaxInt, true)
 }
 
 // Excerpt writes the first invalid rows of a file, most of them, and reads no further.
@@ -132,6 +121,12 @@ func Excerpt(out Output, recs Records, most int) (Tally, error) {
 	if err != nil {
 		return Tally{}, err
 	}
+	return w.alone(recs, most, false)
+}
+
+// alone writes at most so many records, each with the outcome that it has by itself; valid ones only
+// if they are wanted.
+func (w *walk) alone(recs Records, most int, valid bool) (Tally, error) {
 	for w.tally.Records < most {
 		rec, err := recs.Next()
 		if err == io.EOF {
@@ -140,7 +135,7 @@ func Excerpt(out Output, recs Records, most int) (Tally, error) {
 		if err != nil {
 			return Tally{}, fmt.Errorf("read bill file: %w", err)
 		}
-		if len(rec.Problems) == 0 {
+		if len(rec.Problems) == 0 && !valid {
 			continue
 		}
 		o := OfRecord(rec)
@@ -171,19 +166,14 @@ func OfRecord(rec *billfile.Record) ledger.Outcome {
 // details returns the details of all problems of a record. Each part names its column. From the
 // second on it also names its code, which is nowhere else in the report.
 func details(problems []billfile.Problem) string {
-	if len(problems) == 1 {
-		return detail(problems[0])
-	}
-	var b strings.Builder
+	text := ""
 	for i, p := range problems {
 		if i > 0 {
-			b.WriteString("; ")
-			b.WriteString(p.Code)
-			b.WriteString(": ")
+			text += "; " + p.Code + ": "
 		}
-		b.WriteString(detail(p))
+		text += detail(p)
 	}
-	return b.String()
+	return text
 }
 
 func detail(p billfile.Problem) string {
@@ -191,34 +181,6 @@ func detail(p billfile.Problem) string {
 		return p.Detail
 	}
 	return p.Column + ": " + p.Detail
-}
-
-// Pages iterates over the outcomes of a file in row order, one page at a time. fetch returns
-// some of the outcomes with from <= Row, in row order, and none at the end, as
-// ledger.Ledger.Outcomes does.
-func Pages(fetch func(from int) ([]ledger.Outcome, error)) iter.Seq2[ledger.Outcome, error] {
-	return func(yield func(ledger.Outcome, error) bool) {
-		for from := 1; ; {
-			page, err := fetch(from)
-			if err != nil {
-				yield(ledger.Outcome{}, err)
-				return
-			}
-			if len(page) == 0 {
-				return
-			}
-			for _, o := range page {
-				if o.Row < from {
-					yield(ledger.Outcome{}, fmt.Errorf("%w: outcomes out of order: row %d in a page that begins at %d", ErrUnbalanced, o.Row, from))
-					return
-				}
-				if !yield(o, nil) {
-					return
-				}
-				from = o.Row + 1
-			}
-		}
-	}
 }
 
 // walk writes rows and counts them.
@@ -229,10 +191,7 @@ type walk struct {
 }
 
 func newWalk(out Output) (*walk, error) {
-	w := &walk{tally: Tally{
-		Rows:    map[ledger.Status]int{},
-		Amounts: map[string]map[ledger.Status]int64{},
-	}}
+	w := &walk{tally: Tally{Rows: map[ledger.Status]int{}, Amounts: map[string]map[ledger.Status]int64{}}}
 	if out.Results != nil {
 		w.results = newResults(out.Results, out.Links)
 	}
@@ -262,7 +221,7 @@ func (w *walk) row(rec *billfile.Record, o *ledger.Outcome) error {
 
 func (w *walk) close() (Tally, error) {
 	if w.results != nil {
-		if err := w.results.close(); err != nil {
+		if err := w.results.Close(); err != nil {
 			return Tally{}, fmt.Errorf("write results: %w", err)
 		}
 	}

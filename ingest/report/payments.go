@@ -1,7 +1,6 @@
 package report
 
 import (
-	"encoding/csv"
 	"io"
 	"strconv"
 	"time"
@@ -25,26 +24,19 @@ func PaymentsName(merchant string, at time.Time, n int) string {
 	return name + ".csv"
 }
 
-// PaymentsWriter writes a payment report: UTF-8, RFC 4180, lines end in LF.
-type PaymentsWriter struct{ w *csv.Writer }
+// PaymentsWriter writes a payment report.
+type PaymentsWriter struct{ lines }
 
 // NewPaymentsWriter writes the header.
-func NewPaymentsWriter(w io.Writer) (*PaymentsWriter, error) {
-	p := &PaymentsWriter{csv.NewWriter(w)}
-	return p, p.w.Write(PaymentColumns[:])
+func NewPaymentsWriter(w io.Writer) *PaymentsWriter {
+	return &PaymentsWriter{newLines(w, PaymentColumns[:])}
 }
 
 // Write writes one line.
 func (p *PaymentsWriter) Write(e *ledger.Payment) error {
-	return p.w.Write([]string{
+	return p.csv.Write([]string{
 		e.ReceivedAt.UTC().Format(timestampLayout), cell(e.EventID), cell(e.Type), cell(e.PaymentID), cell(e.ObligationID), cell(e.Currency),
 		strconv.FormatInt(e.Amount, 10), string(e.MatchedBy), cell(e.Reference), cell(e.BillID), cell(e.AccountID), cell(e.CustomerID),
 		cell(e.State.Status), minor(e.State.Due), minor(e.State.Paid), minor(e.State.Remaining),
 	})
-}
-
-// Close writes what is buffered. It does not close the writer beneath.
-func (p *PaymentsWriter) Close() error {
-	p.w.Flush()
-	return p.w.Error()
 }

@@ -3,6 +3,7 @@ package report
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"regexp"
@@ -228,10 +229,7 @@ func (r *rejects) addBoth(b []byte, o *ledger.Outcome) []byte {
 
 // appendCode appends the error_code: the code of the row, or its status if it has no code.
 func (r *rejects) appendCode(b []byte, o *ledger.Outcome) []byte {
-	code := o.Code
-	if code == "" {
-		code = string(o.Status)
-	}
+	code := cmp.Or(o.Code, string(o.Status))
 	if strings.Trim(code, codeLetters) != "" {
 		return r.appendQuoted(b, code)
 	}
@@ -249,11 +247,7 @@ var advice = map[ledger.Status]string{
 
 // appendDetail appends the error_detail, quoted.
 func (r *rejects) appendDetail(b []byte, o *ledger.Outcome) []byte {
-	detail := o.Detail
-	if detail == "" {
-		detail = advice[o.Status]
-	}
-	return r.appendQuoted(b, detail)
+	return r.appendQuoted(b, cmp.Or(o.Detail, advice[o.Status]))
 }
 
 // appendQuoted appends s as a quoted cell without line breaks, without characters that the

@@ -57,10 +57,7 @@ func Stem(name, sha256 string, n int) string {
 	if dot := strings.LastIndexByte(name, '.'); dot > 0 {
 		base = name[:dot]
 	}
-	base = strings.TrimLeft(base, ".") // a leading dot would hide the reports
-	if base == "" {
-		base = "file"
-	}
+	base = cmp.Or(strings.TrimLeft(base, "."), "file") // a leading dot would hide the reports
 	tail := "-" + cmp.Or(strings.ToLower(sha256[:min(hashDigits, len(sha256))]), "unread")
 	if n > 1 {
 		tail += "-" + strconv.Itoa(n)
@@ -75,7 +72,8 @@ func Stem(name, sha256 string, n int) string {
 }
 
 // Timestamp is a time as reports write it: RFC 3339, UTC, milliseconds; null if zero. It is cut
-// to milliseconds so that a time from memory and one from a ledger give the same bytes.
+// to milliseconds so that a time from memory and one from a ledger give the same bytes. It is read
+// as any time.Time.
 type Timestamp struct{ time.Time }
 
 // At returns t as a Timestamp.
@@ -94,20 +92,6 @@ func (t Timestamp) MarshalJSON() ([]byte, error) {
 		return []byte("null"), nil
 	}
 	return []byte(t.UTC().Format(`"` + timestampLayout + `"`)), nil
-}
-
-// UnmarshalJSON implements json.Unmarshaler. It reads any RFC 3339 time, and null.
-func (t *Timestamp) UnmarshalJSON(b []byte) error {
-	if string(b) == "null" {
-		*t = Timestamp{}
-		return nil
-	}
-	var parsed time.Time
-	if err := json.Unmarshal(b, &parsed); err != nil {
-		return fmt.Errorf("read timestamp: %w", err)
-	}
-	*t = At(parsed)
-	return nil
 }
 
 // Ack confirms to a biller that a file arrived. Its size and hash show whether it arrived whole.

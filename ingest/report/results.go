@@ -20,34 +20,41 @@ var columns = [...]string{
 // linkColumns follow them where the feed presents its bills.
 var linkColumns = [...]string{"payment_link", "payment_request_id"}
 
-// results writes the results file: UTF-8, RFC 4180, lines end in LF.
+// lines writes a report: UTF-8, RFC 4180, lines end in LF. Once a write has failed, the later ones and
+// Close return its error.
+type lines struct{ csv *csv.Writer }
+
+// newLines writes the header.
+func newLines(w io.Writer, header []string) lines {
+	l := lines{csv.NewWriter(w)}
+	_ = l.csv.Write(header)
+	return l
+}
+
+// Close writes what is buffered. It does not close the writer beneath.
+func (l lines) Close() error {
+	l.csv.Flush()
+	return l.csv.Error()
+}
+
+// results writes the results file.
 type results struct {
-	w     *csv.Writer
-	links bool
+	lines
 	cells [len(columns) + len(linkColumns)]string
-	err   error // of the header
+	shown int // cells of a line
 }
 
 func newResults(w io.Writer, links bool) *results {
-	r := &results{w: csv.NewWriter(w), links: links}
-	r.err = r.w.Write(r.shown(append(columns[:], linkColumns[:]...)))
-	return r
-}
-
-// shown returns those of all cells that the report has.
-func (r *results) shown(cells []string) []string {
-	if r.links {
-		return cells
+	header := columns[:]
+	if links {
+		header = append(header, linkColumns[:]...)
 	}
-	return cells[:len(columns)]
+	return &results{lines: newLines(w, header), shown: len(header)}
 }
 
 // row writes one line. amount_due is empty if it is 0, which no bill has: then it could not be
 // read.
 func (r *results) row(o *ledger.Outcome) error {
-	if r.err != nil {
-		return r.err
-	}
 	amount := ""
 	if o.Amount != 0 {
 		amount = strconv.FormatInt(o.Amount, 10)
@@ -57,12 +64,7 @@ func (r *results) row(o *ledger.Outcome) error {
 		cell(o.BillID), cell(o.CustomerID), cell(o.AccountID), cell(o.Currency),
 		amount, strconv.Itoa(o.Attempts), cell(o.Key), cell(o.PaymentLink), cell(o.PaymentRequestID),
 	}
-	return r.w.Write(r.shown(r.cells[:]))
-}
-
-func (r *results) close() error {
-	r.w.Flush()
-	return r.w.Error()
+	return r.csv.Write(r.cells[:r.shown])
 }
 
 // cell returns a text that is safe to show. A ' goes before a first character that makes

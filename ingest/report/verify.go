@@ -1,7 +1,6 @@
 package report
 
 import (
-	"encoding/csv"
 	"io"
 	"strconv"
 )
@@ -39,27 +38,18 @@ var verifyColumns = [...]string{
 	"line", "bill_reference", "bill_id", "finding", "detail", "bill_status", "amount_due", "amount_paid", "amount_remaining",
 }
 
-// VerifyWriter writes the verify report of a file: UTF-8, RFC 4180, lines end in LF.
-type VerifyWriter struct{ w *csv.Writer }
+// VerifyWriter writes the verify report of a file.
+type VerifyWriter struct{ lines }
 
 // NewVerifyWriter writes the header.
-func NewVerifyWriter(w io.Writer) (*VerifyWriter, error) {
-	v := &VerifyWriter{csv.NewWriter(w)}
-	return v, v.w.Write(verifyColumns[:])
-}
+func NewVerifyWriter(w io.Writer) *VerifyWriter { return &VerifyWriter{newLines(w, verifyColumns[:])} }
 
 // Write writes one line.
 func (v *VerifyWriter) Write(r Verified) error {
-	return v.w.Write([]string{
+	return v.csv.Write([]string{
 		strconv.Itoa(r.Line), cell(r.BillReference), cell(r.BillID), string(r.Finding), cell(r.Detail), cell(r.BillStatus),
 		minor(r.Due), minor(r.Paid), minor(r.Remaining),
 	})
-}
-
-// Close writes what is buffered. It does not close the writer beneath.
-func (v *VerifyWriter) Close() error {
-	v.w.Flush()
-	return v.w.Error()
 }
 
 // minor returns an amount in minor units; "" if it is not known.

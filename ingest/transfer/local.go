@@ -57,25 +57,18 @@ func (Local) Companion(_ context.Context, file File, suffix string) ([]byte, err
 	if file.Path == "" {
 		return nil, nil
 	}
-	f, err := durable.OpenRegular(file.Path + suffix)
+	b, info, err := durable.ReadRegular(file.Path+suffix, CompanionLimit)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENAMETOOLONG): // where no such name can be, no such file is
 		return nil, nil
 	case errors.Is(err, durable.ErrNotRegular):
 		return nil, fmt.Errorf("%w: %w", err, ErrUnusableCompanion)
+	case errors.Is(err, durable.ErrTooLarge):
+		return nil, tooLarge(info.Size())
 	case err != nil:
 		return nil, fmt.Errorf("read companion: %w", err)
 	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, CompanionLimit+1))
-	if len(b) > CompanionLimit {
-		info, err := f.Stat()
-		if err != nil {
-			return nil, fmt.Errorf("read companion: %w", err)
-		}
-		return nil, tooLarge(info.Size())
-	}
-	return b, err
+	return b, nil
 }
 
 // Reported implements Place.

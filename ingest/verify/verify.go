@@ -68,10 +68,7 @@ func File(ctx context.Context, o Options) (Found, error) {
 	}
 	defer os.Remove(draft.Name())
 	defer draft.Close()
-	out, err := report.NewVerifyWriter(draft)
-	if err != nil {
-		return found, fmt.Errorf("verify %s: %w", o.File.ID, err)
-	}
+	out := report.NewVerifyWriter(draft)
 	v := &verifier{Options: o, inquiry: o.Lane.Inquire(nil), found: &found, out: out}
 	err = v.run(ctx)
 	found.Gets = v.inquiry.Gets()

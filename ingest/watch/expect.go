@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path"
@@ -35,10 +36,7 @@ func (o Overdue) Text() string {
 // Due returns the latest time at which the file was due, now or before, and the one before
 // that.
 func (e *Expect) Due(now time.Time) (latest, previous time.Time) {
-	zone := e.Zone
-	if zone == nil {
-		zone = time.Local
-	}
+	zone := cmp.Or(e.Zone, time.Local)
 	today := now.In(zone)
 	// A day of the week comes back within seven days, so two of them lie within 14.
 	for back := range 15 {

@@ -84,8 +84,8 @@ func (l *Look) Remarks() []Remark {
 
 // Cut remarks that a directory lists more than was read of it, if that is what err says.
 func Cut(dir string, err error, at time.Time) []Remark {
-	var cut *inbox.Error
-	if !errors.Is(err, inbox.ErrListingCut) || !errors.As(err, &cut) || cut.Err == nil {
+	cut, ok := errors.AsType[*inbox.Error](err)
+	if !errors.Is(err, inbox.ErrListingCut) || !ok || cut.Err == nil {
 		return nil
 	}
 	return []Remark{{Kind: Crowded, Name: dir, Since: at,

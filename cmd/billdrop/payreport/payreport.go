@@ -100,7 +100,7 @@ func (p *Reports) Once(ctx context.Context) error {
 		}
 	}
 	if len(due) > 0 {
-		errs = append(errs, p.worker.AsMember(ctx, func(ctx context.Context) error {
+		errs = append(errs, p.worker.AsMember(ctx, "", func(ctx context.Context) error {
 			var errs []error
 			for _, m := range due {
 				errs = append(errs, m.publish(ctx, p.log))

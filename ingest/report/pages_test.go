@@ -1,4 +1,4 @@
-package ingest
+package report_test
 
 import (
 	"errors"
@@ -9,13 +9,13 @@ import (
 	"billdrop/ingest/report"
 )
 
-// TestOutcomesAhead: all outcomes come once and in order, with gaps and pages of any size;
+// TestAhead: all outcomes come once and in order, with gaps and pages of any size;
 // a failure ends them.
-func TestOutcomesAhead(t *testing.T) {
+func TestAhead(t *testing.T) {
 	broken := errors.New("broken")
 	for size := 1; size <= 7; size++ {
 		for failAt := range 30 {
-			ahead := outcomesAhead{fetch: func(from int) ([]ledger.Outcome, error) {
+			ahead := report.Ahead{Fetch: func(from int) ([]ledger.Outcome, error) {
 				var page []ledger.Outcome
 				for row := from; row <= 20 && len(page) < size; row++ {
 					if row == failAt {
@@ -34,12 +34,12 @@ func TestOutcomesAhead(t *testing.T) {
 				}
 			}
 			var failed error
-			for o, err := range report.Pages(ahead.page) {
+			for o, err := range report.Pages(ahead.Page) {
 				if failed = err; err == nil {
 					got += fmt.Sprint(o.Row, " ")
 				}
 			}
-			ahead.wait()
+			ahead.Wait()
 			fails := failAt >= 1 && failAt <= 20
 			if errors.Is(failed, broken) != fails || (!fails && got != want) || (fails && want[:len(got)] != got) {
 				t.Fatalf("pages of %d, failing at %d: %q, %v", size, failAt, got, failed)
