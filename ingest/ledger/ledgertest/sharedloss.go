@@ -39,7 +39,8 @@ func testCurrent(t *testing.T, r sharedRig) {
 // freshFor is how long Current relies on a heartbeat at most.
 const freshFor = 3 * time.Second
 
-// current checks that Current is good while the latest heartbeat, which began after since, is fresh.
+// current checks that Current is good while the latest heartbeat, which began after since, is
+// fresh.
 func current(t *testing.T, what string, l ledger.Shared, since time.Time, fresh time.Duration) {
 	t.Helper()
 	if err := l.Current(); err != nil && time.Since(since) < fresh {
@@ -119,8 +120,11 @@ func testTakeOver(t *testing.T, r sharedRig) {
 	divided(t, a, "f", 10)
 	sent := newBill("sent", "f", 1)
 	begin(t, a, sent)
+	latest, live := heard(t, b, "a")
+	if !live {
+		t.Fatal("a worker is lost that is heard of")
+	}
 	t.Cleanup(r.Silence(a))
-	var latest time.Time
 	eventually(t, r.LostAfter+10*time.Second, "a worker that is unheard of is lost", func() bool {
 		at, live := heard(t, b, "a")
 		if !live {

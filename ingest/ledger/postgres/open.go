@@ -36,6 +36,8 @@ const (
 	migrateLock = 0x62647270_00000001
 	// connectTimeout bounds a connection attempt to one address, where the URL does not.
 	connectTimeout = 5 * time.Second
+	// sessionCheck bounds how long checkSession takes.
+	sessionCheck = 2 * time.Second
 	// readers bounds the connections that reads and leases take, where the URL does not.
 	readers = 8
 )
@@ -198,9 +200,6 @@ func setSession(ctx context.Context, c *pgx.Conn) error {
 // prepare checks the server, and brings the schema up to date, or refuses it if nothing
 // may be changed.
 func (l *Ledger) prepare(ctx context.Context, readOnly bool) error {
-	if err := l.checkSession(ctx); err != nil {
-		return err
-	}
 	var server int
 	if err := l.pool.QueryRow(ctx, "SELECT current_setting('server_version_num')::integer").Scan(&server); err != nil {
 		return err
@@ -228,48 +227,57 @@ func (l *Ledger) prepare(ctx context.Context, readOnly bool) error {
 }
 
 // checkSession refuses a pooler that gives a client another session of the server for each
-// transaction, because what setSession sets would hold for some of them only. It begins a
-// transaction beside a session that said who it is: such a pooler gives it that very session,
-// which is free between two transactions.
-//
-// It prepares no statements, because those of several clients collide in such a session.
+// transaction, because what setSession sets would hold for some of them only. It gives no verdict
+// where it cannot have the two connections that it takes within sessionCheck.
 func (l *Ledger) checkSession(ctx context.Context) error {
-	const name, simple = "SELECT coalesce(current_setting('billdrop.session', true), '')", pgx.QueryExecModeSimpleProtocol
-	mine, err := l.pool.Acquire(ctx)
-	if err != nil {
-		return err
+	ctx, cancel := context.WithTimeout(ctx, sessionCheck)
+	defer cancel()
+	shared, err := l.sharesSessions(ctx)
+	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) && strings.Contains(pg.Message, "transaction blocks not allowed") {
+		return advised(adviceOnPooler, "it is behind a pooler that takes no transactions")
 	}
-	defer mine.Release()
-	beside, err := pgx.ConnectConfig(ctx, l.config.Copy())
-	if err != nil {
-		return err
-	}
-	defer hangUp(&beside)
-	me := rand.Text()
-	if _, err := mine.Exec(ctx, "SELECT set_config('billdrop.session', $1, false)", simple, me); err != nil {
-		return err
-	}
-	if _, err := beside.Exec(ctx, "BEGIN"); err != nil {
-		if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) && pg.Code == "08P01" { // what a pooler says, and no server does
-			return advised(adviceOnPooler, "it is behind a pooler that takes no transactions: %s", pg.Message)
-		}
-		return err
-	}
-	var its, still string
-	if err := beside.QueryRow(ctx, name, simple).Scan(&its); err != nil {
-		return err
-	}
-	if err := mine.QueryRow(ctx, name, simple).Scan(&still); err != nil {
-		return err
-	}
-	if its == me || still != me {
+	if shared {
 		return advised(adviceOnPooler, "it is behind a pooler whose clients share sessions of the server")
 	}
 	return nil
 }
 
+// sharesSessions reports whether a transaction gets a session of the server that another client
+// has. It begins one beside a session that said who it is: a pooler that shares them gives it that
+// very session, which is free between two transactions.
+func (l *Ledger) sharesSessions(ctx context.Context) (bool, error) {
+	// Nothing is prepared, because statements of several clients collide in one session.
+	const name, unprepared = "SELECT coalesce(current_setting('billdrop.session', true), '')", pgx.QueryExecModeExec
+	mine, err := l.pool.Acquire(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer mine.Release()
+	beside, err := pgx.ConnectConfig(ctx, l.config.Copy())
+	if err != nil {
+		return false, err
+	}
+	defer hangUp(&beside)
+	me := rand.Text()
+	if _, err := mine.Exec(ctx, "SELECT set_config('billdrop.session', $1, false)", unprepared, me); err != nil {
+		return false, err
+	}
+	if _, err := beside.Exec(ctx, "BEGIN"); err != nil {
+		return false, err
+	}
+	var its, still string
+	if err := beside.QueryRow(ctx, name, unprepared).Scan(&its); err != nil {
+		return false, err
+	}
+	err = mine.QueryRow(ctx, name, unprepared).Scan(&still)
+	return err == nil && (its == me || still != me), err
+}
+
 // migrate brings the schema up to date, one process at a time, and returns its version.
 func (l *Ledger) migrate(ctx context.Context) (int, error) {
+	if err := l.checkSession(ctx); err != nil {
+		return 0, err
+	}
 	c, err := l.pool.Acquire(ctx)
 	if err != nil {
 		return 0, err
@@ -354,10 +362,10 @@ func AskServer(ctx context.Context, url string, o Options) (s Server, err error)
 		return s, err
 	}
 	defer l.pool.Close()
+	if err := l.checkSession(ctx); err != nil {
+		return s, l.openError(ctx, err)
+	}
 	err = l.patiently(ctx, func(ctx context.Context) error {
-		if err := l.checkSession(ctx); err != nil {
-			return err
-		}
 		s, err = l.askServer(ctx)
 		return err
 	})

@@ -102,6 +102,39 @@ func TestOpenRefused(t *testing.T) {
 	}
 }
 
+// TestOpenUnusual: a ledger works in databases that are set up in other ways than usual, and for a
+// reader who has one connection.
+func TestOpenUnusual(t *testing.T) {
+	server := pgtest.Start(t)
+	server.Query(t, "postgres", "CREATE DATABASE ascii ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
+	server.Query(t, "postgres", "CREATE DATABASE latin ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
+	server.Query(t, "postgres", "CREATE DATABASE backslash")
+	server.Query(t, "postgres", "ALTER DATABASE backslash SET standard_conforming_strings = off")
+	for _, name := range []string{"ascii", "latin", "backslash"} {
+		if _, err := postgres.AskServer(t.Context(), server.URL(name), postgres.Options{}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		l := open(t, server.URL(name))
+		if err := l.Join(t.Context(), ledger.Member{Name: "w", Role: "run", LostAfter: time.Minute}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	server.Query(t, "postgres", "CREATE ROLE reader LOGIN PASSWORD 'reader-pw' CONNECTION LIMIT 1 IN ROLE billdrop")
+	u, err := url.Parse(server.URL("ascii"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.User = url.UserPassword("reader", "reader-pw")
+	l, err := postgres.Open(t.Context(), u.String(), postgres.Options{ReadOnly: true, Patience: 20 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if _, err := l.Files(t.Context(), ledger.Query{}); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestInWords: the end of a call's time is told as what may have caused it, and a failure to
 // connect as it is.
 func TestInWords(t *testing.T) {

@@ -24,29 +24,40 @@ func TestServersPooler(t *testing.T) {
 		"statement":   "takes no transactions",
 	} {
 		t.Run(mode, func(t *testing.T) {
-			u, err := url.Parse(server.Database(t))
+			direct := server.Database(t)
+			u, err := url.Parse(direct)
 			if err != nil {
 				t.Fatal(err)
 			}
 			u.Host = servertest.NewPgBouncer(t, server.Address, server.User, server.Password, mode).Address
-			through := u.String()
-			_, askErr := postgres.AskServer(t.Context(), through, postgres.Options{Patience: 10 * time.Second})
-			l, err := postgres.Open(t.Context(), through, postgres.Options{Patience: 10 * time.Second})
-			if want == "" {
-				if err != nil || askErr != nil {
-					t.Fatal(err, askErr)
-				}
-				defer l.Close()
-				if _, err := l.Files(t.Context(), ledger.Query{}); err != nil {
-					t.Fatal(err)
-				}
-				return
+			through, patience := u.String(), postgres.Options{Patience: 10 * time.Second}
+			_, askErr := postgres.AskServer(t.Context(), through, patience)
+			emptyErr := serveBehind(t, through)
+			if l, err := postgres.Open(t.Context(), direct, patience); err != nil {
+				t.Fatal(err)
+			} else if err := l.Close(); err != nil {
+				t.Fatal(err)
 			}
-			for _, err := range []error{askErr, err} {
-				if text := printed(err); !strings.Contains(text, want) || !strings.Contains(text, "session mode") {
-					t.Errorf("%s\nwant %q, and advice", text, want)
+			for what, err := range map[string]error{"AskServer": askErr, "of an empty database": emptyErr, "of a ledger": serveBehind(t, through)} {
+				if want == "" {
+					if err != nil {
+						t.Errorf("%s: %v", what, err)
+					}
+				} else if text := printed(err); !strings.Contains(text, want) && what != "of a ledger" || !strings.Contains(text, "session mode") {
+					t.Errorf("%s: %s\nwant %q, and advice", what, text, want)
 				}
 			}
 		})
 	}
+}
+
+// serveBehind opens a ledger, and joins its workers.
+func serveBehind(t *testing.T, through string) error {
+	t.Helper()
+	l, err := postgres.Open(t.Context(), through, postgres.Options{Patience: 10 * time.Second})
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	return l.Join(t.Context(), ledger.Member{Name: "w", Role: "run", LostAfter: time.Minute})
 }

@@ -47,6 +47,11 @@ func (l *Ledger) join(ctx context.Context, m ledger.Member) error {
 	if old := l.beating.Swap(nil); old != nil {
 		old.end()
 	}
+	if known := l.self.Load(); known == nil || !known.worker {
+		if err := l.checkSession(ctx); err != nil {
+			return err
+		}
+	}
 	token := uuid.NewString()
 	var me *identity
 	var began time.Time
