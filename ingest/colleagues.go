@@ -149,7 +149,7 @@ func (w *Worker) serve(ctx context.Context, interval time.Duration) error {
 // serveFeed polls a feed whenever no other worker does, until it cannot go on.
 func (w *Worker) serveFeed(ctx context.Context, f *Feed, interval time.Duration) error {
 	lease := "feed/" + f.Name
-	ours, found := false, false
+	ours, waited, found := false, false, w.crew.dirsFound[f.Name]
 	membership := ctx
 	defer func() {
 		if membership.Err() != nil { // it is another's by now
@@ -174,15 +174,17 @@ func (w *Worker) serveFeed(ctx context.Context, f *Feed, interval time.Duration)
 				if ours, err = w.shared.Acquire(ctx, lease); err != nil {
 					w.noticeLoss(err)
 				}
+				waited = waited || err == nil && !ours
 			}
 			if ours {
 				w.crew.serving(1)
 				defer w.crew.serving(-1)
 				w.Log.Info("serving feed", "feed", f.Name, "worker", w.Member.Name)
+				*found = *found || waited && w.wasServed(ctx, f)
 			}
 		}
 		if ours {
-			next, err := w.pollFeed(ctx, f, interval, &found)
+			next, err := w.pollFeed(ctx, f, interval, found)
 			if err != nil {
 				return err
 			}
@@ -192,6 +194,12 @@ func (w *Worker) serveFeed(ctx context.Context, f *Feed, interval time.Duration)
 			return err
 		}
 	}
+}
+
+// wasServed reports whether the workers have taken up a file of a feed: they found its directories.
+func (w *Worker) wasServed(ctx context.Context, f *Feed) bool {
+	files, err := w.Ledger.Files(ctx, ledger.Query{Feed: f.Name})
+	return err == nil && slices.ContainsFunc(files, func(f *ledger.File) bool { return f.Origin == ledger.FromInbox })
 }
 
 // resumeImports finishes the imports that this machine left unfinished, every interval until

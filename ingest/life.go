@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"path"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -299,16 +300,38 @@ func (j *job) present(ctx context.Context) error {
 	return err
 }
 
-// linksAdvice ends the detail of a file with links missing.
-const linksAdvice = "; the codes link_failed and link_unknown in its results say why. To ask again: billdrop retry "
+const (
+	// linksAdvice ends what is said of links that are missing.
+	linksAdvice = "; the codes link_failed and link_unknown in its results say why. To ask again: billdrop retry "
+	// changedAdvice ends what is said of a file that was changed while its rows were sent.
+	changedAdvice = ": what differs was not read; deliver it again, and rows that have their bill are not billed twice"
+)
 
-// tellMissingLinks has the file's detail name the links that are missing, and no others.
-func (j *job) tellMissingLinks() {
-	if strings.Contains(j.file.Detail, linksAdvice) { // before a retry
-		j.file.Detail = ""
+// sourceChanged reports whether the delivered file is no longer the one whose rows were sent. Its
+// sender takes all of it for processed. It stays so after a retry, when the file is archived.
+func (j *job) sourceChanged(ctx context.Context) bool {
+	if strings.Contains(j.file.Detail, changedAdvice) {
+		return true
 	}
-	if n := j.linksMissing; n > 0 && j.file.Detail == "" {
-		j.file.Detail = fmt.Sprintf("created bills without a payment link: %d%s%s", n, linksAdvice, j.file.ID)
+	changed := j.file.SHA256 != "" && j.place.Changed(ctx, placed(j.file), j.file.SHA256)
+	if changed {
+		j.log.Warn("the file was changed after it had been read, and what differs was not read: deliver it again")
+	}
+	return changed
+}
+
+// explain has the file's detail say why it completed with errors where its rows do not: links are
+// missing, or the delivered file was changed.
+func (j *job) explain(changed bool) {
+	var why []string
+	if n := j.linksMissing; n > 0 {
+		why = append(why, fmt.Sprintf("created bills without a payment link: %d%s%s", n, linksAdvice, j.file.ID))
+	}
+	if changed {
+		why = append(why, fmt.Sprintf("%s was changed after billdrop had read it, and is kept as %s.changed%s%s", j.file.Name, j.file.Stem, path.Ext(j.file.Name), changedAdvice))
+	}
+	if d := j.file.Detail; d == "" || strings.Contains(d, linksAdvice) || strings.Contains(d, changedAdvice) { // of a settling before
+		j.file.Detail = strings.Join(why, "; ")
 	}
 }
 
@@ -367,14 +390,11 @@ func (j *job) settle(ctx context.Context, outcome string) error {
 		return err
 	}
 	if outcome == "" {
-		changed, err := j.tellChanged(ctx)
-		if err != nil {
-			return err
-		}
+		changed := j.sourceChanged(ctx)
 		if outcome = report.OutcomeOf(sums.Rows); j.linksMissing > 0 || changed {
 			outcome = ledger.CompletedWithErrors
 		}
-		j.tellMissingLinks()
+		j.explain(changed)
 	}
 	if flooded(j.file) {
 		sums = report.Unsent(j.survey.Rows, j.survey.Invalid, j.survey.Amounts, j.survey.InvalidAmounts)

@@ -35,8 +35,10 @@ type crew struct {
 	feeds map[string]*Feed
 	slots map[string]*semaphore.Weighted // of partsAtOnce, by feed
 	looks map[string]chan struct{}       // by feed: holds a token when it is to be looked at
-	done  chan struct{}                  // a part that was found by looking has ended
-	at    sync.WaitGroup                 // parts in hand that this worker found by itself
+	// dirsFound is, by feed, whether a round found all of its directories. Each is for serveFeed.
+	dirsFound map[string]*bool
+	done      chan struct{}  // a part that was found by looking has ended
+	at        sync.WaitGroup // parts in hand that this worker found by itself
 	division
 
 	mu     sync.Mutex
@@ -58,12 +60,12 @@ type partID struct {
 
 func newCrew(w *Worker) *crew {
 	c := &crew{
-		Worker: w, division: usualDivision, feeds: make(map[string]*Feed), slots: make(map[string]*semaphore.Weighted), looks: make(map[string]chan struct{}),
+		Worker: w, division: usualDivision, feeds: make(map[string]*Feed), slots: make(map[string]*semaphore.Weighted), looks: make(map[string]chan struct{}), dirsFound: make(map[string]*bool),
 		done: make(chan struct{}, 1), busy: make(map[partID]bool), inHand: make(map[string]int), owned: make(map[string]bool), copies: make(map[string]*fileCopy),
 		rests: make(map[string]time.Time), unfits: make(map[string]error),
 	}
 	for _, f := range w.Feeds {
-		c.feeds[f.Name], c.slots[f.Name], c.looks[f.Name] = f, semaphore.NewWeighted(partsAtOnce), make(chan struct{}, 1)
+		c.feeds[f.Name], c.slots[f.Name], c.looks[f.Name], c.dirsFound[f.Name] = f, semaphore.NewWeighted(partsAtOnce), make(chan struct{}, 1), new(bool)
 	}
 	return c
 }

@@ -17,6 +17,7 @@ var samples = []struct {
 	row     func(i int) string
 }{
 	{"clean", false, func(i int) string { return sampleRow(i, "ZAR", "2026-10-31", i, i) }},
+	{"many dates", false, func(i int) string { return sampleRow(i, "ZAR", fmt.Sprintf("2026-11-%02d", i%30+1), i, i) }},
 	{"bad currency", true, func(i int) string { return sampleRow(i, "XXX", "2026-10-31", i, i) }},
 	{"bad date", true, func(i int) string { return sampleRow(i, "ZAR", "31/10/2026", i, i) }},
 	{"conflicts", true, func(i int) string { return sampleRow(i, "ZAR", "2026-10-31", i%50_001, i%33_335) }},

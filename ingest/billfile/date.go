@@ -48,13 +48,19 @@ func newDateFormat(layout string) dateFormat {
 // parse reads a date strictly and returns it as YYYY-MM-DD.
 func (d dateFormat) parse(s string) (string, finding) {
 	t, err := time.Parse(d.layout, s)
-	// time.Parse ignores missing leading zeros and extra spaces, so the date must look
-	// the same when it is written again.
-	if err != nil || !strings.EqualFold(t.Format(d.layout), s) {
+	if err != nil {
 		return "", d.bad(s)
 	}
-	if t.Year() < minYear || t.Year() > maxYear {
+	// In most layouts time.Parse ignores missing leading zeros and extra spaces, so the date must
+	// look the same when it is written again.
+	if d.layout != isoDate && !strings.EqualFold(t.Format(d.layout), s) {
+		return "", d.bad(s)
+	}
+	switch {
+	case t.Year() < minYear, t.Year() > maxYear:
 		return "", finding{CodeDateOutOfRange, s, " is not in the years 2000 to 2099: correct the year, or leave the cell blank if there is no date"}
+	case d.layout == isoDate:
+		return s, finding{}
 	}
 	return t.Format(isoDate), finding{}
 }

@@ -166,14 +166,17 @@ func OfRecord(rec *billfile.Record) ledger.Outcome {
 // details returns the details of all problems of a record. Each part names its column. From the
 // second on it also names its code, which is nowhere else in the report.
 func details(problems []billfile.Problem) string {
-	text := ""
+	if len(problems) == 1 {
+		return detail(problems[0])
+	}
+	var text strings.Builder
 	for i, p := range problems {
 		if i > 0 {
-			text += "; " + p.Code + ": "
+			text.WriteString("; " + p.Code + ": ")
 		}
-		text += detail(p)
+		text.WriteString(detail(p))
 	}
-	return text
+	return text.String()
 }
 
 func detail(p billfile.Problem) string {

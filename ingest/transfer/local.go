@@ -124,8 +124,8 @@ func (l Local) Withdraw(_ context.Context, name string) error {
 	return nil
 }
 
-// Touched returns false: an imported file is its user's, who may go on with it.
-func (Local) Touched(context.Context, File) (bool, error) { return false, nil }
+// Changed returns false: an imported file is its user's, who may go on with it.
+func (Local) Changed(context.Context, File, string) bool { return false }
 
 // Archive returns the file's path: an imported file stays where it is.
 func (Local) Archive(_ context.Context, f File, _ func() (io.ReadSeekCloser, error)) (string, error) {

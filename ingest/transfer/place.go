@@ -35,9 +35,9 @@ type Place interface {
 	// Fetch copies the bill file into w and returns its modification time. After an error w
 	// may hold anything.
 	Fetch(ctx context.Context, f File, w io.Writer) (modTime time.Time, err error)
-	// Touched reports whether the bill file has another size or time than when it was copied,
-	// so that its content may differ. One that is gone was not touched.
-	Touched(ctx context.Context, f File) (bool, error)
+	// Changed reports whether the bill file has other content than the copy of it, whose SHA-256
+	// (hex) is sum. Of one that is gone, or cannot be looked at now, nothing is known: false.
+	Changed(ctx context.Context, f File, sum string) bool
 	// Rests returns the paths under which the file may rest if it was archived, the likeliest
 	// first.
 	Rests(f File) []string

@@ -140,13 +140,19 @@ func (s *Server) Fetch(ctx context.Context, f File, w io.Writer) (time.Time, err
 	return after.ModTime, nil
 }
 
-// Touched implements Place.
-func (s *Server) Touched(ctx context.Context, f File) (bool, error) {
+// Changed implements Place. It reads the file only if its time alone tells that it was written to.
+func (s *Server) Changed(ctx context.Context, f File, sum string) bool {
 	e, err := s.Remote.Lstat(ctx, f.Path)
-	if errors.Is(err, inbox.ErrNotExist) {
-		return false, nil
+	if err != nil || same(f, e) {
+		return false
 	}
-	return err == nil && !same(f, e), err
+	if !e.Regular || e.Size != f.Size {
+		return true
+	}
+	var writing *Error
+	hash := sha256.New()
+	_, err = s.Fetch(ctx, f, hash)
+	return err == nil && hex.EncodeToString(hash.Sum(nil)) != sum || errors.Is(err, inbox.ErrChanged) || errors.As(err, &writing)
 }
 
 // Rests implements Place.

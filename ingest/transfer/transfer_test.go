@@ -2,6 +2,9 @@ package transfer
 
 import (
 	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"io"
 	"io/fs"
@@ -182,10 +185,6 @@ func TestArchive(t *testing.T) {
 				}
 				return nopCloser{strings.NewReader("abc")}, nil
 			}
-			_, there := c.before[f.Path]
-			if touched, err := s.Touched(t.Context(), f); touched != (there && c.before[f.Path] != "abc") || err != nil {
-				t.Errorf("touched: %t, %v", touched, err)
-			}
 			at, err := s.Archive(t.Context(), f, spooled)
 			if at != c.path || (err == nil) != (c.path != "") {
 				t.Errorf("%q, %v; want %q", at, err, c.path)
@@ -204,6 +203,59 @@ func TestArchive(t *testing.T) {
 			expect(t, root, c.after)
 		})
 	}
+}
+
+// What was written to the file after it was read counts, a time alone does not. A file whose size
+// differs is not read once more.
+func TestChanged(t *testing.T) {
+	later := claimed().ModTime.Add(time.Hour)
+	for _, c := range []struct {
+		name  string
+		do    func(path string) error
+		fetch error // what reading it fails with
+		want  bool
+		reads int
+	}{
+		{"as it was", func(string) error { return nil }, nil, false, 0},
+		{"longer", func(path string) error { return os.WriteFile(path, []byte("abcd"), 0o600) }, nil, true, 0},
+		{"touched", func(path string) error { return os.Chtimes(path, later, later) }, nil, false, 1},
+		{"as long", func(path string) error {
+			return errors.Join(os.WriteFile(path, []byte("abd"), 0o600), os.Chtimes(path, later, later))
+		}, nil, true, 1},
+		{"written to while it is read", func(path string) error { return os.Chtimes(path, later, later) }, inbox.ErrChanged, true, 1},
+		{"unreadable", func(path string) error { return os.Chtimes(path, later, later) }, inbox.ErrPermission, false, 1},
+		{"a link", func(path string) error { return errors.Join(os.Remove(path), os.Symlink("elsewhere", path)) }, nil, true, 0},
+		{"a directory", func(path string) error { return errors.Join(os.Remove(path), os.Mkdir(path, 0o700)) }, nil, true, 0},
+		{"gone", os.Remove, nil, false, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := claimed()
+			s, root := start(t, tree{f.Path: "abc"})
+			if err := c.do(filepath.Join(root, f.Path)); err != nil {
+				t.Fatal(err)
+			}
+			reads := &reader{Remote: s.Remote, err: c.fetch}
+			s.Remote = reads
+			sum := sha256.Sum256([]byte("abc"))
+			if got := s.Changed(t.Context(), f, hex.EncodeToString(sum[:])); got != c.want || reads.n != c.reads {
+				t.Errorf("%t after reading it %d times, want %t and %d", got, reads.n, c.want, c.reads)
+			}
+		})
+	}
+}
+
+// reader counts what is fetched, and fails if it is told to.
+type reader struct {
+	Remote
+	err error
+	n   int
+}
+
+func (r *reader) Fetch(ctx context.Context, path string, w io.Writer) (int64, error) {
+	if r.n++; r.err != nil {
+		return 0, r.err
+	}
+	return r.Remote.Fetch(ctx, path, w)
 }
 
 type nopCloser struct{ io.ReadSeeker }

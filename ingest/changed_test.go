@@ -55,3 +55,36 @@ func TestFileChangedWhileSent(t *testing.T) {
 		})
 	}
 }
+
+// The detail of a file names all that made it complete with errors, and, after a retry, what still does.
+func TestExplain(t *testing.T) {
+	const links, changed = "created bills without a payment link: 2; ", "b.csv was changed after billdrop had read it, and is kept as b-1.changed.csv: "
+	j := &job{file: &ledger.File{ID: "id", Name: "b.csv", Stem: "b-1"}}
+	for i, c := range []struct {
+		missing int
+		changed bool
+		want    []string
+	}{
+		{0, false, nil},
+		{2, true, []string{links, changed}},
+		{2, true, []string{links, changed}},
+		{0, true, []string{changed}},
+		{2, false, []string{links}},
+		{0, false, nil},
+	} {
+		j.linksMissing = c.missing
+		j.explain(c.changed)
+		if n := strings.Count(j.file.Detail, links) + strings.Count(j.file.Detail, changed); n != len(c.want) || (n == 0) != (j.file.Detail == "") {
+			t.Errorf("%d: %q, want each of %q once", i, j.file.Detail, c.want)
+		}
+		for _, want := range c.want {
+			if !strings.Contains(j.file.Detail, want) {
+				t.Errorf("%d: %q lacks %q", i, j.file.Detail, want)
+			}
+		}
+	}
+	j.file.Detail = "something else"
+	if j.explain(true); j.file.Detail != "something else" {
+		t.Errorf("what else it said is lost: %q", j.file.Detail)
+	}
+}
