@@ -56,7 +56,8 @@ func TestFileChangedWhileSent(t *testing.T) {
 	}
 }
 
-// The detail of a file names all that made it complete with errors, and, after a retry, what still does.
+// The detail of a file names all that made it complete with errors, and, after a retry, what
+// still does.
 func TestExplain(t *testing.T) {
 	const links, changed = "created bills without a payment link: 2; ", "b.csv was changed after billdrop had read it, and is kept as b-1.changed.csv: "
 	j := &job{file: &ledger.File{ID: "id", Name: "b.csv", Stem: "b-1"}}

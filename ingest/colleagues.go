@@ -44,9 +44,9 @@ const (
 )
 
 // AsMember has this worker do something as one of those that share its ledger, in a role; "" =
-// Member.Role. On a ledger that no others share it does it at once. The context of do ends when this
-// worker is taken for lost: then AsMember returns an error that wraps ledger.ErrFenced, once do has
-// returned. No other method that joins may be running.
+// Member.Role. On a ledger that no others share it does it at once. The context of do ends
+// when this worker is taken for lost: then AsMember returns an error that wraps
+// ledger.ErrFenced, once do has returned. No other method that joins may be running.
 func (w *Worker) AsMember(ctx context.Context, role string, do func(context.Context) error) error {
 	if w.shared == nil {
 		return do(ctx)

@@ -217,7 +217,8 @@ func (w *Worker) leave(ctx context.Context, o Order, id, machine string) error {
 	return &Left{Order: o, File: f, Machine: machine}
 }
 
-// atHand is how long a file that rests is asked for: it is in another worker's hand for a moment only.
+// atHand is how long a file that rests is asked for: it is in another worker's hand for a
+// moment only.
 const atHand = 5 * time.Second
 
 // Approve releases a held file: the next run sends it, whether it exceeds its limits or

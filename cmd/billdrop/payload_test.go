@@ -101,8 +101,8 @@ func TestPaymentsUnderLoad(t *testing.T) {
 	}
 }
 
-// watchMachine returns what ends the watch, and says for how long the machine, which does other things,
-// too, kept a small write from being on the disk.
+// watchMachine returns what ends the watch, and says for how long the machine, which does
+// other things, too, kept a small write from being on the disk.
 func watchMachine(t *testing.T) (held func() time.Duration) {
 	t.Helper()
 	f, err := os.Create(filepath.Join(t.TempDir(), "write"))

@@ -109,8 +109,8 @@ func (c *clock) firstUse(first time.Time) time.Time {
 	return used
 }
 
-// usable reports whether a key may be sent now that this run first committed at first, or, if that is
-// zero, an earlier run at recorded.
+// usable reports whether a key may be sent now that this run first committed at first, or, if
+// that is zero, an earlier run at recorded.
 func (c *clock) usable(first, recorded time.Time) bool {
 	if first.IsZero() {
 		return keyUsable(recorded, c.latest())

@@ -173,8 +173,8 @@ func (d *delivery) askParties(ctx context.Context) (decision, error) {
 	return todo, nil
 }
 
-// askParty asks for one of the row's parties, by id or reference, and learns its id and an account's
-// owner. answered is false if the API gave no usable answer.
+// askParty asks for one of the row's parties, by id or reference, and learns its id and an
+// account's owner. answered is false if the API gave no usable answer.
 func (d *delivery) askParty(ctx context.Context, e *party) (answered bool, err error) {
 	a, err := d.ask(ctx, d.lane.partyGetter(e.ref.Kind), e.ref.Reference)
 	switch {

@@ -56,8 +56,9 @@ func afterLinkAnswer(a client.Answer) linkStep {
 	case client.KeyReused:
 		return linkFailed
 	case client.Taken:
-		// Nothing of a payment request is unique. So a 409 means that its key is in flight, however it is
-		// put: the link may be there. If it is a refusal, the next answer is a replay.
+		// Nothing of a payment request is unique. So a 409 means that its key is in flight,
+		// however it is put: the link may be there. If it is a refusal, the next answer is a
+		// replay.
 		if a.Status != 409 {
 			return linkFailed
 		}

@@ -153,8 +153,8 @@ func (f *setupCheck) hold(ctx context.Context, g *gate, a client.Answer, byID bo
 	if !enough {
 		return f.await(ctx, g, v, nil)
 	}
-	// New requests are held back until those on their way are answered, because any of these answers
-	// may clear the set-up.
+	// New requests are held back until those on their way are answered, because any of these
+	// answers may clear the set-up.
 	atFault, err := f.await(ctx, g, v, g.quiesce())
 	if !atFault {
 		g.resume()
@@ -179,10 +179,11 @@ func (f *setupCheck) await(ctx context.Context, g *gate, v *verdict, silence <-c
 }
 
 // Documented reports whether a refusal is a problem document, as the API documents all of its
-// errors. A server at a wrong address usually answers otherwise, and then a 404 says nothing about a
-// bill. A Problem always has a title, so only type and detail show it. Answer.Foreign of package client (isForeign) is the laxer
-// rule, for rows: a 404 that is doubted wrongly holds a row up, but one that is believed wrongly
-// is reported to the operator as a missing bill, or as a set-up that is right.
+// errors. A server at a wrong address usually answers otherwise, and then a 404 says nothing
+// about a bill. A Problem always has a title, so only type and detail show it. Answer.Foreign
+// of package client (isForeign) is the laxer rule, for rows: a 404 that is doubted wrongly
+// holds a row up, but one that is believed wrongly is reported to the operator as a missing
+// bill, or as a set-up that is right.
 func Documented(a client.Answer) bool { return a.Problem.Type != "" || a.Problem.Detail != "" }
 
 // wrongKeyer is an API that can be asked with a key that does not exist.

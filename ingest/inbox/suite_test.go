@@ -26,8 +26,8 @@ const (
 	// patience is the timeout of accounts whose server is made to hang.
 	patience = time.Second
 
-	// busy is how much longer than its timeout a call may take on a busy machine. It is less than the
-	// usual timeout: a call that ends by that one took too long.
+	// busy is how much longer than its timeout a call may take on a busy machine. It is less
+	// than the usual timeout: a call that ends by that one took too long.
 	busy = 20 * time.Second
 
 	// nobody is an address on which nothing listens, nor ever does: its port is a reserved one.

@@ -97,8 +97,8 @@ func (s *source) survey(ctx context.Context, c Check, v *Validation) (*billfile.
 	return survey, refusal, nil
 }
 
-// digest returns the SHA-256 of what r has (hex), "" if that is more bytes than limit (0 = none). It
-// reads no more than one byte beyond the limit.
+// digest returns the SHA-256 of what r has (hex), "" if that is more bytes than limit (0 =
+// none). It reads no more than one byte beyond the limit.
 func digest(r io.Reader, limit int64) (string, error) {
 	if limit > 0 {
 		r = io.LimitReader(r, limit+1)

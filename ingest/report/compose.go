@@ -124,8 +124,8 @@ func Excerpt(out Output, recs Records, most int) (Tally, error) {
 	return w.alone(recs, most, false)
 }
 
-// alone writes at most so many records, each with the outcome that it has by itself; valid ones only
-// if they are wanted.
+// alone writes at most so many records, each with the outcome that it has by itself; valid
+// ones only if they are wanted.
 func (w *walk) alone(recs Records, most int, valid bool) (Tally, error) {
 	for w.tally.Records < most {
 		rec, err := recs.Next()

@@ -20,8 +20,8 @@ var columns = [...]string{
 // linkColumns follow them where the feed presents its bills.
 var linkColumns = [...]string{"payment_link", "payment_request_id"}
 
-// lines writes a report: UTF-8, RFC 4180, lines end in LF. Once a write has failed, the later ones and
-// Close return its error.
+// lines writes a report: UTF-8, RFC 4180, lines end in LF. Once a write has failed, the later
+// ones and Close return its error.
 type lines struct{ csv *csv.Writer }
 
 // newLines writes the header.

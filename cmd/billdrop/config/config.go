@@ -200,8 +200,8 @@ func DefaultFeed() Feed {
 // Dir is a remote directory, and its key in the file.
 type Dir struct{ Key, Path string }
 
-// Dirs are the feed's remote directories: its inbox first, and last that of payment reports if there
-// is one.
+// Dirs are the feed's remote directories: its inbox first, and last that of payment reports if
+// there is one.
 func (f *Feed) Dirs() []Dir {
 	dirs := []Dir{{"inbox", f.Inbox}, {"processing", f.Processing}, {"archive", f.Archive}, {"rejected", f.Rejected}, {"results", f.Results}}
 	if f.Payments != "" {

@@ -18,8 +18,8 @@ func keysOf(t reflect.Type) []string {
 	return keys
 }
 
-// secretFiles are, by section, keys under which people expect to write a secret itself, and those that
-// name a file with it.
+// secretFiles are, by section, keys under which people expect to write a secret itself, and
+// those that name a file with it.
 var secretFiles = map[reflect.Type]map[string]string{
 	reflect.TypeFor[Config](): {"ledger_password": "ledger_password_file"},
 	reflect.TypeFor[API]():    {"proxy_password": "proxy_password_file", "client_key": "client_key_file", "webhook_secret": "webhook_secret_file"},

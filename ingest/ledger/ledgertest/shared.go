@@ -152,8 +152,9 @@ func heard(t *testing.T, l ledger.Shared, name string) (at time.Time, live bool)
 	return time.Time{}, false
 }
 
-// eventually waits until cond returns true, and fails t if it does not within d. Time in which a busy
-// machine kept the test from looking counts as one look: what is waited for was kept, too.
+// eventually waits until cond returns true, and fails t if it does not within d. Time in which
+// a busy machine kept the test from looking counts as one look: what is waited for was kept,
+// too.
 func eventually(t *testing.T, d time.Duration, what string, cond func() bool) {
 	t.Helper()
 	const pause = 20 * time.Millisecond

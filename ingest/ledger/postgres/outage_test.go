@@ -83,8 +83,8 @@ func checkRows(t *testing.T, server *pgtest.Server, database, file string, n int
 	}
 }
 
-// soonLost is how long a worker that a test loses may be unheard of: longer than a busy machine keeps it
-// from being heard of.
+// soonLost is how long a worker that a test loses may be unheard of: longer than a busy
+// machine keeps it from being heard of.
 const soonLost = 4 * time.Second
 
 func joinShort(t *testing.T, l *postgres.Ledger, name string, lostAfter time.Duration) {

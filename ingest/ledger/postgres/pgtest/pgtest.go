@@ -168,8 +168,8 @@ func (s *Server) create(cfg Config) error {
 	return s.write(filepath.Join(s.data(), "postgresql.auto.conf"), strings.Join(settings, "\n")+"\n")
 }
 
-// freeAddress returns a loopback address on which nothing listens. Its port is below those that systems
-// give away by themselves, so nothing else gets it while the server is down.
+// freeAddress returns a loopback address on which nothing listens. Its port is below those
+// that systems give away by themselves, so nothing else gets it while the server is down.
 func freeAddress() (string, error) {
 	for tries := 0; ; tries++ {
 		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(10_000+mathrand.IntN(20_000)))
