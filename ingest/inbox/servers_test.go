@@ -307,6 +307,8 @@ func TestServersOneConnectionAUser(t *testing.T) {
 	r := proftpd(t, nil, "MaxClientsPerUser 1", fmt.Sprint("TimeoutNoTransfer ", idle.Seconds()))
 	p := r.pool(t)
 	calls := everyPoolCall(t, r.remote, p)
+	sessions := func() int { n, _ := r.Sessions(); return n }
+	await(t, func() bool { return sessions() == 0 }) // of what was set up
 	for round := range 3 {
 		var wg sync.WaitGroup
 		began := time.Now()
@@ -322,7 +324,6 @@ func TestServersOneConnectionAUser(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		sessions := func() int { n, _ := r.Sessions(); return n }
 		if n := sessions(); n > 1 || n == 0 && time.Since(began) < idle {
 			t.Errorf("%d connections, want 1", n)
 		}
@@ -334,15 +335,18 @@ func TestServersOneConnectionAUser(t *testing.T) {
 		}
 	}
 	// Beside the pool, there is no place for another connection.
-	for {
+	for tries := 1; ; tries++ {
 		began := time.Now()
-		if _, err := p.List(t.Context(), r.path("inbox")); err != nil {
-			t.Fatal(err)
-		}
-		if err := dialOnce(t, r.cfg); time.Since(began) < idle { // the pool's is there still
-			check(t, err, inbox.ErrUnreachable, "the login succeeded, and then the server hung up", "no more connections")
+		_, err := p.List(t.Context(), r.path("inbox"))
+		second := dialOnce(t, r.cfg)
+		if err == nil && time.Since(began) < idle { // the pool's is there still
+			check(t, second, inbox.ErrUnreachable, "the login succeeded, and then the server hung up", "no more connections")
 			break
 		}
+		if tries == 5 {
+			t.Fatal("the pool keeps no connection: ", err)
+		}
+		await(t, func() bool { return sessions() == 0 })
 	}
 	// A connection that breaks is made again, although the server may count the old one a while.
 	if err := r.SignalSessions(syscall.SIGTERM); err != nil {
