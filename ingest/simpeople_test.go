@@ -260,6 +260,17 @@ func (w *world) mend(err error) bool {
 	return mended
 }
 
+// keptAside reports whether mend moved a report away. It is not published again if a newer backup
+// is restored after that, which has it as published.
+func (w *world) keptAside(report string) bool {
+	for name := range w.files.files {
+		if strings.HasPrefix(name, "/kept/") && strings.HasSuffix(name, "-"+report) {
+			return true
+		}
+	}
+	return false
+}
+
 // skew is by how much a key may be older than its life, because a clock that is wrong by no more
 // than 5 minutes counts as right.
 func (w *world) skew() time.Duration {

@@ -281,7 +281,7 @@ func (w *world) recover(t testing.TB) error {
 func testPolicy() delivery.Policy {
 	return delivery.Policy{
 		Concurrency: 8, MaxAttempts: 6, BackoffMin: 500 * time.Millisecond, BackoffMax: time.Minute,
-		LookupSettle: time.Minute, GiveUpAfter: 15 * time.Minute,
+		LookupSettle: time.Minute, Timeout: 30 * time.Second, GiveUpAfter: 15 * time.Minute,
 	}
 }
 

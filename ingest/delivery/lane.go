@@ -122,6 +122,7 @@ type Policy struct {
 	BackoffMin   time.Duration
 	BackoffMax   time.Duration
 	LookupSettle time.Duration // between two 404s that together prove absence
+	Timeout      time.Duration // of one request, the answer included
 	GiveUpAfter  time.Duration // how long an outage may last
 	// Now is this machine's clock; nil = time.Now. Times that are recorded, and the ages of keys,
 	// are by it.

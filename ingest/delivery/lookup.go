@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"time"
 
 	"billdrop/client"
 	"billdrop/ingest/ledger"
@@ -57,7 +58,8 @@ func (d *delivery) lastLook(ctx context.Context) (decision, error) {
 }
 
 // find looks the bill up. While an earlier send may still be at work in the server, one 404
-// proves nothing: it takes two, LookupSettle apart.
+// proves nothing: it takes two, LookupSettle apart, and the second one at least LookupSettle after
+// the send's own timeout, also if its sender was lost before that.
 func (d *delivery) find(ctx context.Context) (finding, error) {
 	for settled := !d.rec.Doubt; ; settled = true {
 		a, err := d.ask(ctx, d.lane.api.GetBill, d.bill.Reference)
@@ -85,10 +87,21 @@ func (d *delivery) find(ctx context.Context) (finding, error) {
 			return foundNothing, nil
 		}
 		d.park()
-		if err := d.gate.sleep(ctx, d.lane.policy.LookupSettle); err != nil {
+		rest := max(0, d.open.Sub(d.lane.Now()))
+		if err := d.gate.sleep(ctx, rest+d.lane.policy.LookupSettle); err != nil {
 			return foundNothing, err
 		}
 	}
+}
+
+// openUntil returns until when a send that was committed at sent, and whose sender was lost, counts
+// as on its way: as long as its sender would have waited. That runs from now, because another
+// machine's clock may have told sent, unless the send is older than clocks differ.
+func openUntil(sent, now time.Time, timeout time.Duration) time.Time {
+	if wall(sent, now) > timeout+maxSkew {
+		return time.Time{}
+	}
+	return now.Add(timeout)
 }
 
 // compare settles a row whose bill the ledger knows.

@@ -33,6 +33,7 @@ type delivery struct {
 	outages     int       // of the gate, when charged was last set to 0
 	generations int       // keys used up in this run
 	keyFirst    time.Time // when this run first committed the key; zero: an earlier one did
+	open        time.Time // until then a send for whose answer nobody waits any more may be at work
 	customers   int       // created by sends of this row, runs before a retry included
 	accounts    int       // likewise
 	rounds      int       // look-ups in this run for a request that stayed in flight
@@ -141,6 +142,7 @@ func (d *delivery) start() decision {
 			d.rec.Doubt = true
 			if d.rec.Send.Answer == "" {
 				d.rec.Send.Unanswered = true
+				d.open = openUntil(d.rec.Send.At, d.lane.Now(), d.lane.policy.Timeout)
 			}
 		}
 		d.body = body(&d.bill, d.rec.Send.Form, d.rec.Send.CustomerID, d.rec.Send.AccountID)

@@ -70,7 +70,8 @@ func (k Kit) Lane(c *config.Config, f *config.Feed) (lane *delivery.Lane, from s
 	}
 	policy := delivery.Policy{
 		Concurrency: f.API.Concurrency, RateLimit: f.API.RateLimit, MaxAttempts: f.API.MaxAttempts,
-		BackoffMin: f.API.BackoffMin, BackoffMax: f.API.BackoffMax, LookupSettle: f.API.LookupSettle, GiveUpAfter: f.API.GiveUpAfter,
+		BackoffMin: f.API.BackoffMin, BackoffMax: f.API.BackoffMax, LookupSettle: f.API.LookupSettle, Timeout: f.API.Timeout,
+		GiveUpAfter: f.API.GiveUpAfter,
 	}
 	lane = delivery.NewLane(f.Scope(), k.Monitor.API(f.Scope(), api), policy)
 	lane.Warn = func(reason string) {
