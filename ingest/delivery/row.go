@@ -316,6 +316,9 @@ func (d *delivery) send(ctx context.Context) (decision, error) {
 // judge decides by the last answer, and records it. spared: the answer uses up no attempt.
 func (d *delivery) judge(ctx context.Context, spared bool) (decision, error) {
 	a, s := d.last, &d.rec.Send
+	if a.Replayed { // what was lost under this key has ended
+		d.open = time.Time{}
+	}
 	keyGood, ended := d.gate.awaitProof(ctx, d.silence)
 	outage, outages := d.gate.state()
 	if outage || outages != d.outages { // an outage does not use rows up
