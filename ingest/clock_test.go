@@ -98,48 +98,6 @@ func TestWrongClockLooksUpFirst(t *testing.T) {
 	}
 }
 
-// TestLostSendMayBeLate: a process dies a second after a send, and 17 s later another one looks the
-// bill up, because its clock is wrong. The bill counts as absent only once the send's own time is
-// over and a look-up has settled after it, though the first 404 comes long before.
-func TestLostSendMayBeLate(t *testing.T) {
-	for _, late := range []time.Duration{31 * time.Second, 78 * time.Second, 100 * time.Second} {
-		script := func(c emulator.Call) emulator.Fault {
-			if c.Method == "POST" && c.NthRef == 1 {
-				return emulator.Fault{Delay: late}
-			}
-			return emulator.Fault{}
-		}
-		synctest.Test(t, func(t *testing.T) {
-			w := newWorld(t, simConfig{Seed: 2, Weak: true, Reuse: true})
-			w.files.put("/inbox/a.csv", []byte(nestedRows(1)))
-			w.files.remove("/inbox/b.csv")
-			w.script = script
-			lost := alive()
-			done := make(chan error)
-			go func() {
-				_, err := w.worker(t, lost).Poll(t.Context())
-				done <- err
-			}()
-			time.Sleep(time.Second)
-			lost.mu.Lock()
-			lost.die("one second after its send")
-			lost.mu.Unlock()
-			time.Sleep(16 * time.Second)
-			w.clock.set(-time.Hour)
-			if _, err := w.worker(t, alive()).Poll(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			if err := <-done; err == nil {
-				t.Error("the first process was not lost")
-			}
-			time.Sleep(late)
-			if status, bills := statusOf(t, w, "a.csv", nestedRows(1))["ROW-0"], w.api.State().Bills; status != "created" || len(bills) != 1 {
-				t.Errorf("a send that takes %v makes %d bills, and its row is %s", late, len(bills), status)
-			}
-		})
-	}
-}
-
 // A machine's clock that is a day off, as the API tells, makes no row fail.
 func TestClockADayOff(t *testing.T) {
 	for _, off := range []time.Duration{26 * time.Hour, -26 * time.Hour} {

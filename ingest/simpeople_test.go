@@ -130,7 +130,7 @@ func (w *world) afterDeath(t testing.TB, life int) {
 		w.setClock(w.roll("clock", life))
 	}
 	if w.cfg.Restores && len(w.backups) > 0 && w.oneIn(4, "restore", life) {
-		w.restored = true
+		w.restores++
 		w.ledger.Restore(w.backups[w.roll("backup", life)%uint64(len(w.backups))])
 	}
 	if w.cfg.Orders && w.oneIn(6, "order", life) {
@@ -232,7 +232,7 @@ var otherReport = regexp.MustCompile(`report (\S+) exists in \S+ \(SHA-256 \w+\)
 
 // mend does what docs/running.md says after a restore, and reports whether there was anything.
 func (w *world) mend(err error) bool {
-	if !w.restored {
+	if w.restores == 0 {
 		return false
 	}
 	f := w.files
@@ -242,8 +242,8 @@ func (w *world) mend(err error) bool {
 	if err != nil {
 		for _, m := range otherReport.FindAllStringSubmatch(err.Error(), -1) {
 			from := "/results/" + m[1]
-			w.kept++
-			f.files[fmt.Sprintf("/kept/%d-%s", w.kept, m[1])] = f.files[from]
+			w.moved[m[1]] = w.restores
+			f.files["/kept/"+m[1]] = f.files[from]
 			delete(f.files, from)
 			mended = true
 		}
@@ -260,15 +260,13 @@ func (w *world) mend(err error) bool {
 	return mended
 }
 
-// keptAside reports whether mend moved a report away. It is not published again if a newer backup
-// is restored after that, which has it as published.
-func (w *world) keptAside(report string) bool {
-	for name := range w.files.files {
-		if strings.HasPrefix(name, "/kept/") && strings.HasSuffix(name, "-"+report) {
-			return true
-		}
+// keptAside returns a report that mend moved away, if another backup was restored after that: it
+// may be one that has the report as published.
+func (w *world) keptAside(report string) (simFile, bool) {
+	if at, moved := w.moved[report]; !moved || at == w.restores {
+		return simFile{}, false
 	}
-	return false
+	return w.files.files["/kept/"+report], true
 }
 
 // skew is by how much a key may be older than its life, because a clock that is wrong by no more

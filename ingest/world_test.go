@@ -110,8 +110,8 @@ type world struct {
 	asked    map[string]int       // how often each request was made, those that found nobody listening included
 	wrong    []string             // violations seen on the way
 	well     bool                 // no more faults
-	restored bool                 // the ledger was replaced by a backup
-	kept     int                  // reports that were kept under another name
+	restores int                  // how often the ledger was replaced by a backup
+	moved    map[string]int       // reports that were moved away, with the restores until then
 	mu       sync.Mutex           // guards asked and rejected
 	rejected map[string]time.Time // when a file's last request may have left, by name
 	// script, if set, decides on faults instead of the dice.
@@ -131,7 +131,7 @@ func newWorld(t testing.TB, cfg simConfig) *world {
 		dice: dice{cfg.Seed}, cfg: cfg,
 		api:    emulator.New(emulator.Config{Seed: cfg.Seed, ExistingParty: existing, Weak: cfg.Weak, Latency: latency}),
 		ledger: ledgertest.NewMemory(), files: &simFiles{files: make(map[string]simFile)},
-		spool: memoryDir(t), scope: ledger.Scope{Merchant: "acme", Mode: "test"}, rejected: make(map[string]time.Time), firstUse: make(map[string]time.Time), asked: make(map[string]int),
+		spool: memoryDir(t), scope: ledger.Scope{Merchant: "acme", Mode: "test"}, rejected: make(map[string]time.Time), firstUse: make(map[string]time.Time), asked: make(map[string]int), moved: make(map[string]int),
 	}
 	pipes := w.api.ServePipes()
 	t.Cleanup(pipes.Close)
@@ -178,7 +178,7 @@ func (w *world) fault(c emulator.Call) (f emulator.Fault) {
 	if c.Key != "" {
 		if first, ok := w.firstUse[c.Key]; !ok {
 			w.firstUse[c.Key] = time.Now()
-		} else if age := time.Since(first); !strings.HasSuffix(c.Path, "/payment_requests") && age >= 20*time.Hour+w.skew() && !w.restored {
+		} else if age := time.Since(first); !strings.HasSuffix(c.Path, "/payment_requests") && age >= 20*time.Hour+w.skew() && w.restores == 0 {
 			w.wrong = append(w.wrong, fmt.Sprintf("key of %s sent %v after its first use", c.Reference, age))
 		}
 	}
@@ -321,6 +321,9 @@ type row struct{ line, reference, status, code, amount, detail string }
 // results reads a published results file.
 func (w *world) results(name string) ([]row, error) {
 	f, ok := w.files.files["/results/"+name]
+	if !ok {
+		f, ok = w.keptAside(name)
+	}
 	if !ok {
 		return nil, fmt.Errorf("no report %s; there are %v", name, w.files.in("/results"))
 	}

@@ -198,7 +198,7 @@ func (d *delivery) awaitColleague(ctx context.Context) error {
 }
 
 // pauseForColleague waits, longer each time, and reads again what the ledger holds of the row. A
-// wait that outlasts every outage ends the run.
+// wait that outlasts every outage, and every look-up after it, ends the run.
 func (d *delivery) pauseForColleague(ctx context.Context) error {
 	d.park()
 	d.setup.working(-1) // it waits for another row, so it cannot tell anything
@@ -206,7 +206,8 @@ func (d *delivery) pauseForColleague(ctx context.Context) error {
 	if d.taken.wait == 0 {
 		d.taken = taken{since: time.Now(), wait: colleagueMin / 2}
 	}
-	if waited := time.Since(d.taken.since); waited > 2*d.lane.policy.GiveUpAfter {
+	p := &d.lane.policy
+	if waited := time.Since(d.taken.since); waited > 2*p.GiveUpAfter+p.Timeout+p.LookupSettle {
 		d.gate.close(&Stop{Reason: fmt.Sprintf("another worker has had bill %s, or its parties, in hand for %s", d.bill.Reference, waited.Round(time.Second)),
 			Hint: "see what holds it up: billdrop status"})
 		return d.gate.err()

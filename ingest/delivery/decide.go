@@ -127,6 +127,12 @@ func failure(k client.Kind) bool {
 	return false
 }
 
+// endsLost reports whether the answer to a key that was sent again shows that no earlier request
+// under it is at work any more. A gateway's stored answer shows nothing of the API.
+func endsLost(a client.Answer) bool {
+	return a.Replayed && a.Page == "" && (a.Kind == client.Refused || a.Kind == client.Taken || a.Kind == client.ServerFault && a.Status == 500)
+}
+
 // burned is for a key that the API keeps answering with a stored failure.
 func burned(a client.Answer) decision {
 	if a.Kind == client.Taken {

@@ -74,6 +74,23 @@ func TestAfterAnswerSucceedsOnCreatedAlone(t *testing.T) {
 	}
 }
 
+// Only an answer that the API itself gave to the first request, and stored, shows that it has ended.
+func TestEndsLost(t *testing.T) {
+	ends := map[client.Kind]int{client.Refused: 422, client.Taken: 409, client.ServerFault: 500}
+	for k := client.Unknown; k <= client.ProxyRefused; k++ {
+		status, want := ends[k]
+		if got := endsLost(client.Answer{Kind: k, Status: status, Replayed: true}); got != want {
+			t.Errorf("%v replayed: %v, want %v", k, got, want)
+		}
+		if endsLost(client.Answer{Kind: k, Status: status}) || endsLost(client.Answer{Kind: k, Status: status, Replayed: true, Page: "error"}) {
+			t.Errorf("%v: not replayed, or a page, ends the wait", k)
+		}
+	}
+	if endsLost(client.Answer{Kind: client.ServerFault, Status: 504, Replayed: true}) {
+		t.Error("a gateway's 504 ends the wait")
+	}
+}
+
 func TestAfterLookUp(t *testing.T) {
 	finish := func(s ledger.Status) decision { return decision{Do: stepFinish, Status: s} }
 	for _, tt := range []struct {

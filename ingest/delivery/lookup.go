@@ -2,7 +2,6 @@ package delivery
 
 import (
 	"context"
-	"time"
 
 	"billdrop/client"
 	"billdrop/ingest/ledger"
@@ -58,8 +57,8 @@ func (d *delivery) lastLook(ctx context.Context) (decision, error) {
 }
 
 // find looks the bill up. While an earlier send may still be at work in the server, one 404
-// proves nothing: it takes two, LookupSettle apart, and the second one at least LookupSettle after
-// the send's own timeout, also if its sender was lost before that.
+// proves nothing: it takes two, LookupSettle apart, and the second one LookupSettle after d.open, if
+// that comes later.
 func (d *delivery) find(ctx context.Context) (finding, error) {
 	for settled := !d.rec.Doubt; ; settled = true {
 		a, err := d.ask(ctx, d.lane.api.GetBill, d.bill.Reference)
@@ -92,16 +91,6 @@ func (d *delivery) find(ctx context.Context) (finding, error) {
 			return foundNothing, err
 		}
 	}
-}
-
-// openUntil returns until when a send that was committed at sent, and whose sender was lost, counts
-// as on its way: as long as its sender would have waited. That runs from now, because another
-// machine's clock may have told sent, unless the send is older than clocks differ.
-func openUntil(sent, now time.Time, timeout time.Duration) time.Time {
-	if wall(sent, now) > timeout+maxSkew {
-		return time.Time{}
-	}
-	return now.Add(timeout)
 }
 
 // compare settles a row whose bill the ledger knows.

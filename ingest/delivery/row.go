@@ -33,7 +33,7 @@ type delivery struct {
 	outages     int       // of the gate, when charged was last set to 0
 	generations int       // keys used up in this run
 	keyFirst    time.Time // when this run first committed the key; zero: an earlier one did
-	open        time.Time // until then a send for whose answer nobody waits any more may be at work
+	open        time.Time // until then a send of a process that was lost counts as on its way
 	customers   int       // created by sends of this row, runs before a retry included
 	accounts    int       // likewise
 	rounds      int       // look-ups in this run for a request that stayed in flight
@@ -140,9 +140,11 @@ func (d *delivery) start() decision {
 	if d.rec != nil && d.rec.Send.Key != "" && d.rec.State == ledger.Pending { // else nothing is sent again
 		if d.rec.InDoubt() { // a crash, or a run that was stopped hard: the answer is lost
 			d.rec.Doubt = true
+			// From now, not from when the send was recorded: it may have left long after that, or
+			// another clock has told the time.
+			d.open = d.lane.Now().Add(d.lane.policy.Timeout)
 			if d.rec.Send.Answer == "" {
 				d.rec.Send.Unanswered = true
-				d.open = openUntil(d.rec.Send.At, d.lane.Now(), d.lane.policy.Timeout)
 			}
 		}
 		d.body = body(&d.bill, d.rec.Send.Form, d.rec.Send.CustomerID, d.rec.Send.AccountID)
@@ -316,7 +318,7 @@ func (d *delivery) send(ctx context.Context) (decision, error) {
 // judge decides by the last answer, and records it. spared: the answer uses up no attempt.
 func (d *delivery) judge(ctx context.Context, spared bool) (decision, error) {
 	a, s := d.last, &d.rec.Send
-	if a.Replayed { // what was lost under this key has ended
+	if endsLost(a) {
 		d.open = time.Time{}
 	}
 	keyGood, ended := d.gate.awaitProof(ctx, d.silence)

@@ -34,6 +34,7 @@ api:
   backoff_min: 50ms
   backoff_max: 2s
   lookup_settle: 1s
+  timeout: 10s
   give_up_after: 30s
 sftp:
   address: %q
