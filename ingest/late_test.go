@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -114,22 +115,22 @@ func TestLateSendOfAnOldRecord(t *testing.T) {
 		w := lateWorld(t, 0)
 		w.files.put("/inbox/a.csv", []byte(nestedRows(2)))
 		w.cfg.Break = func(p *ledgerAndAPI) { p.Policy.Concurrency = 1 }
-		posts := 0
+		var posts atomic.Int64
 		w.script = func(c emulator.Call) emulator.Fault {
-			if c.Method == "POST" {
-				posts++
+			if c.Method != "POST" {
+				return emulator.Fault{}
 			}
-			switch {
-			case c.Method == "POST" && posts == 1:
+			switch posts.Add(1) {
+			case 1:
 				return emulator.Fault{Status: 429, RetryAfter: "900"}
-			case c.Method == "POST" && posts == 2:
+			case 2:
 				return emulator.Fault{Delay: 78 * time.Second}
 			}
 			return emulator.Fault{}
 		}
 		w.loseAfter(t, 902*time.Second)
-		if posts != 2 {
-			t.Fatalf("%d sends before the process is lost, want 2", posts)
+		if n := posts.Load(); n != 2 {
+			t.Fatalf("%d sends before the process is lost, want 2", n)
 		}
 		time.Sleep(time.Second)
 		w.clock.set(-6 * time.Minute)
@@ -148,7 +149,7 @@ func TestLateSendAndGateway(t *testing.T) {
 			w := lateWorld(t, latest)
 			w.loseAfter(t, time.Second)
 			time.Sleep(16 * time.Second)
-			first := ""
+			first := "" // one row, so one goroutine
 			w.cfg.Break = func(p *ledgerAndAPI) {
 				p.API = &lyingAPI{API: p.API, create: func(real delivery.API, ctx context.Context, key, reference string, body []byte) client.Answer {
 					if first == "" || key == first {
