@@ -128,9 +128,13 @@ func failure(k client.Kind) bool {
 }
 
 // endsLost reports whether the answer to a key that was sent again shows that no earlier request
-// under it is at work any more. A gateway's stored answer shows nothing of the API.
+// under it is at work any more: the API would have called the key in flight. A gateway's answer
+// shows nothing of the API.
 func endsLost(a client.Answer) bool {
-	return a.Replayed && a.Page == "" && (a.Kind == client.Refused || a.Kind == client.Taken || a.Kind == client.ServerFault && a.Status == 500)
+	if a.Page != "" {
+		return false
+	}
+	return a.Kind == client.Refused || a.Kind == client.Taken || a.Kind == client.ServerFault && a.Status == 500 && a.Replayed
 }
 
 // burned is for a key that the API keeps answering with a stored failure.
