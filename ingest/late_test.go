@@ -16,10 +16,8 @@ import (
 // looks the bill up soon. It may count as absent only once the send's own time is over and a
 // look-up has settled after that, or the API, which refuses no reference, makes a second bill.
 
-const (
-	lateTimeout = 30 * time.Second // of testPolicy, as the look-up's minute is
-	latest      = lateTimeout + time.Minute
-)
+// latest is how late the API may be: as long as the program waits.
+var latest = testPolicy().Timeout + testPolicy().LookupSettle
 
 // lateWorld is a world whose API takes late for the first send of a bill.
 func lateWorld(t *testing.T, late time.Duration) *world {
@@ -35,7 +33,7 @@ func lateWorld(t *testing.T, late time.Duration) *world {
 	return w
 }
 
-// loseAfter lets a process live for a while, and waits until the last of its requests is over.
+// loseAfter lets a process live for a while and loses it. Its request goes on.
 func (w *world) loseAfter(t *testing.T, life time.Duration) {
 	lost := alive()
 	done := make(chan struct{})
@@ -72,7 +70,7 @@ func (w *world) oneBill(t *testing.T, rows int) {
 // TestLateSend: the clock of the second process is wrong, so it trusts no key of the first one.
 func TestLateSend(t *testing.T) {
 	for _, ahead := range []time.Duration{-time.Hour, time.Hour} {
-		for _, late := range []time.Duration{lateTimeout + time.Second, time.Minute + 18*time.Second, latest} {
+		for _, late := range []time.Duration{testPolicy().Timeout + time.Second, time.Minute + 18*time.Second, latest} {
 			synctest.Test(t, func(t *testing.T) {
 				w := lateWorld(t, late)
 				w.loseAfter(t, time.Second)
